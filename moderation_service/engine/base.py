@@ -1,0 +1,90 @@
+"""What an engine is: label scores for questions about a text with pictures.
+
+An engine knows nothing of Kafka, verdicts or thresholds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""One picture or frame: height × width × 3, RGB."""
+
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for one policy: its one-sentence question, and its definition for `prompt = full`."""
+
+    policy_id: str
+    question: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Questionnaire:
+    """The questions of a policy pack in one language. Hashable: an engine keeps what it computes per pack."""
+
+    language: Language
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One view of one post, and which questions of the questionnaire to answer (indices)."""
+
+    text: str
+    images: tuple[Pixels, ...]
+    questionnaire: Questionnaire
+    asked: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """`score` is p(yes) / (p(yes) + p(no)), `mass` is p(yes) + p(no), each summed over label variants."""
+
+    score: float
+    mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The answers to `asked`, in its order; `tokens` read; whether the text had to be cut."""
+
+    labels: tuple[LabelScore, ...]
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a verdict records of the engine, so that it can be replayed."""
+
+    name: str
+    revision: str
+    dtype: str
+    quantization: str | None
+    engine: str
+    layout: str
+    prompt_digest: str
+
+
+class Engine(Protocol):
+    """Start it, score with it, close it. `score` may be called from many tasks at once."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Known after `start`."""
+
+    async def start(self) -> None:
+        """Load and warm up. Raises Fatal when the model can't be had."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Answer each request. Raises Transient when the same call may go through later."""
+
+    async def close(self) -> None:
+        """Free what `start` took."""
