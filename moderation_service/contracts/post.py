@@ -1,0 +1,62 @@
+"""A post: what a platform asks us to judge."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
+from moderation_service.errors import Poison
+
+MAX_IMAGES = 1000  # of a record; how many of them are judged is a setting
+_FAULTS_SHOWN = 3
+
+
+class ImageRef(Contract):
+    """Where a picture is: exactly one of `url`, `data` (base64, with or without `media_type`) and `object`."""
+
+    url: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    data: Annotated[str, Field(min_length=1)] | None = None
+    object: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    media_type: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(source is not None for source in (self.url, self.data, self.object)) != 1:
+            msg = "exactly one of url, data and object is required"
+            raise ValueError(msg)
+        return self
+
+
+class Post(Contract):
+    """Only `post_id` and one of `text` and `images` are required."""
+
+    schema_version: Literal["1"] = "1"
+    post_id: Identifier
+    revision: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    created_at: Moment | None = None
+    author_id: Identifier | None = None
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")] | None = None
+    surface: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    text: str = ""
+    images: Annotated[tuple[ImageRef, ...], Field(max_length=MAX_IMAGES)] = ()
+    metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if not self.text and not self.images:
+            msg = "one of text and images is required"
+            raise ValueError(msg)
+        return self
+
+
+def read_post(value: bytes) -> Post:
+    """Read a record's value. Raises Poison naming each wrong field, never quoting what it holds."""
+    try:
+        return Post.model_validate_json(value)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        if faults[0]["type"] == "json_invalid":
+            raise Poison("not_json", f"the value is not JSON: {faults[0]['msg']}") from None
+        named = [f"{'.'.join(str(part) for part in fault['loc']) or 'post'}: {fault['msg']}" for fault in faults]
+        more = f" (and {len(named) - _FAULTS_SHOWN} more)" if len(named) > _FAULTS_SHOWN else ""
+        raise Poison("wrong_schema", "; ".join(named[:_FAULTS_SHOWN]) + more) from None

@@ -1,0 +1,1 @@
+"""How the demonstration model is made, from the font to the checkpoint."""

@@ -1,0 +1,237 @@
+"""One frozen settings tree.
+
+Sources, strongest first: arguments, environment `MODERATION_<SECTION>__<FIELD>`, the same name with
+`_FILE` (the path of a mounted secret), a TOML file. Unknown names are errors.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from moderation_service.errors import Misconfigured
+
+PREFIX = "MODERATION_"
+MIB = 1024 * 1024
+PACKAGE = Path(__file__).parent
+DEMO_MODEL = PACKAGE / "demo" / "model"
+
+
+def shipped_policies() -> Path:
+    """The eight policies that come with the service: in the wheel, or beside the package in a checkout."""
+    packaged = PACKAGE / "_policies"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "policies"
+
+
+class Section(BaseModel):
+    """A part of the tree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """Brokers, topics, and the delivery promise."""
+
+    bootstrap_servers: str = "localhost:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_password: SecretStr | None = None
+    group: str = "moderation"
+    input_topic: str = "moderation.posts"
+    output_topic: str = "moderation.verdicts"
+    dead_letter_topic: str = "moderation.posts.dlq"
+    review_topic: str = "moderation.reviews"
+    audit_topic: str = "moderation.audit"
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    max_message_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * MIB
+    session_timeout_s: PositiveFloat = 10.0
+    rebalance_timeout_s: PositiveFloat = 30.0
+    transaction_timeout_s: PositiveFloat = 30.0
+    request_timeout_s: PositiveFloat = 20.0
+    max_in_flight_posts: PositiveInt = 256
+    max_in_flight_bytes: PositiveInt = 64 * MIB
+    max_batch_posts: PositiveInt = 500
+    drain_timeout_s: PositiveFloat = 8.0
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            msg = f"security_protocol {self.security_protocol} needs sasl_username and sasl_password"
+            raise ValueError(msg)
+        return self
+
+
+class EngineSettings(Section):
+    """Which model answers, where, and what it reads."""
+
+    kind: Literal["local", "openai"] = "local"
+    model: str = str(DEMO_MODEL)
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    quantization: Literal["int8"] | None = None
+    layout: Literal["post_first", "policies_first"] = "post_first"
+    prompt: Literal["brief", "full"] = "brief"
+    max_context_tokens: Annotated[int, Field(ge=256)] = 4096
+    max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+
+
+class PolicySettings(Section):
+    """The owner's policy files."""
+
+    path: Path = Field(default_factory=shipped_policies)
+    language: Literal["auto", "en", "zh"] = "auto"
+
+
+class MediaSettings(Section):
+    """What may be fetched, and how large a picture may be."""
+
+    allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset({"data", "https"})
+    allowed_ports: frozenset[int] = frozenset({80, 443})
+    allowed_hosts: frozenset[str] = frozenset()
+    allowed_networks: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
+    allowed_buckets: frozenset[str] = frozenset()
+    file_root: Path | None = None
+    max_images: PositiveInt = 10
+    max_bytes: PositiveInt = 5 * MIB
+    max_pixels: PositiveInt = 40_000_000
+    max_frames: PositiveInt = 4
+    max_side: PositiveInt = 1024
+    fetch_timeout_s: PositiveFloat = 10.0
+    fetch_attempts: PositiveInt = 3
+    max_redirects: Annotated[int, Field(ge=0)] = 3
+    connections_per_host: PositiveInt = 8
+    decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
+
+
+class JudgingSettings(Section):
+    """How scores become a verdict."""
+
+    views: Literal["flagged", "always", "never"] = "flagged"
+    views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
+    views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
+    min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
+    calibration: Path | None = None
+    explain: Literal["template", "never"] = "template"
+
+
+class OpsSettings(Section):
+    """Metrics and probes of the worker."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from outside the pod
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+
+
+class LoggingSettings(Section):
+    """JSON by default when standard error is no terminal."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, with each mounted secret `NAME_FILE` read into `NAME`, and no unknown section let by."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        names = {name: value for name, value in super()._load_env_vars().items() if name.startswith(PREFIX.lower())}
+        for name in [name for name in names if name.endswith("_file") and not self._is_field(name)]:
+            path, target = names.pop(name), name.removesuffix("_file")
+            if target in names:
+                msg = f"{name.upper()} and {target.upper()} are both set; keep one"
+                raise Misconfigured(msg)
+            try:
+                names[target] = Path(path or "").read_text(encoding="utf-8").strip()
+            except OSError as error:
+                msg = f"{name.upper()}: cannot read {path} ({error.strerror}); it should name a readable file"
+                raise Misconfigured(msg) from error
+        for name in names:
+            section = name.removeprefix(PREFIX.lower()).partition("__")[0]
+            if section not in self.settings_cls.model_fields:
+                msg = f"{name.upper()}: unknown section {section!r}; one of {', '.join(self.settings_cls.model_fields)}"
+                raise Misconfigured(msg)
+        return names
+
+    def _is_field(self, name: str) -> bool:
+        section, _, field = name.removeprefix(PREFIX.lower()).partition("__")
+        info = self.settings_cls.model_fields.get(section)
+        return info is not None and field in getattr(info.annotation, "model_fields", {})
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    engine: EngineSettings = EngineSettings()
+    policies: PolicySettings = PolicySettings()
+    media: MediaSettings = MediaSettings()
+    judging: JudgingSettings = JudgingSettings()
+    ops: OpsSettings = OpsSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the TOML file."""
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(toml: Path | None = None, **arguments: dict[str, Any]) -> Settings:
+    """Read the whole tree; `arguments` are sections that go before all else.
+
+    Raises Misconfigured with a line a fault: the name as the environment spells it, and what would be right.
+    """
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=toml)
+
+    if toml and not toml.is_file():
+        msg = f"--settings {toml}: no such file"
+        raise Misconfigured(msg)
+    try:
+        return FromFile(**arguments)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise Misconfigured("; ".join(_explain(fault) for fault in error.errors())) from error
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        msg = f"settings: {error}"
+        raise Misconfigured(msg) from error
+
+
+def _explain(fault: ErrorDetails) -> str:
+    path = [str(part) for part in fault["loc"]]
+    name = f"{PREFIX}{'__'.join(path).upper()} (settings {'.'.join(path)})"
+    if fault["type"] == "extra_forbidden":
+        section = Settings.model_fields.get(path[0])
+        known = getattr(section.annotation if section else Settings, "model_fields", {})
+        return f"{name}: unknown setting; known are {', '.join(known)}"
+    return f"{name}: {fault['msg']}"
