@@ -5,33 +5,15 @@ An engine knows nothing of Kafka, verdicts or thresholds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation_service.contracts.question import Questionnaire
+
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB."""
-
-Language = Literal["en", "zh"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked for one policy: its one-sentence question, and its definition for `prompt = full`."""
-
-    policy_id: str
-    question: str
-    definition: str
-
-
-@dataclass(frozen=True, slots=True)
-class Questionnaire:
-    """The questions of a policy pack in one language. Hashable: an engine keeps what it computes per pack."""
-
-    language: Language
-    questions: tuple[Question, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from moderation_service.engine.base import Language, Questionnaire
+from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.errors import Fatal
 
 LayoutName = Literal["post_first", "policies_first"]

@@ -1,0 +1,23 @@
+"""What is asked of an engine: the policies' questions in one language."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for one policy: its one-sentence question, and its definition for `prompt = full`."""
+
+    policy_id: str
+    question: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Questionnaire:
+    """The questions of a policy pack in one language. Hashable: an engine keeps what it computes per pack."""
+
+    language: Language
+    questions: tuple[Question, ...]
