@@ -16,4 +16,6 @@ Metadata = dict[str, JsonValue]
 class Contract(BaseModel):
     """Frozen and strict; fields of a later minor version are ignored, never an error."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", ser_json_inf_nan="null", validate_by_name=True, validate_by_alias=True
+    )

@@ -1,0 +1,67 @@
+"""Record headers: CloudEvents 1.0 in binary mode, and W3C trace context."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.errors import Poison
+
+Headers = list[tuple[str, bytes]]
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+_JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The trace a post belongs to: its id (32 hex digits), our own span in it (16), the sampling flags."""
+
+    trace_id: str
+    span_id: str
+    flags: str = "01"
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[str, bytes]]) -> Self:
+        """Continue the producer's trace, or begin one. A malformed `traceparent` is ignored, as the standard asks."""
+        value = dict(headers).get("traceparent", b"").decode("ascii", "replace")
+        match = _TRACEPARENT.match(value)
+        if match and not value.startswith("ff") and match["trace"].strip("0") and match["span"].strip("0"):
+            return cls(match["trace"], secrets.token_hex(8), match["flags"])
+        return cls(secrets.token_hex(16), secrets.token_hex(8))
+
+    @property
+    def traceparent(self) -> str:
+        """The header that hands the trace on."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+def check_content_type(headers: Iterable[tuple[str, bytes]]) -> None:
+    """Raise Poison where the producer says that the value is not plain JSON (no header at all is fine)."""
+    for name, value in headers:
+        if name.lower() != "content-type":
+            continue
+        content_type = (value or b"").decode("latin-1")
+        if content_type.lower().startswith("application/cloudevents"):
+            msg = "structured-mode CloudEvents are not read; send binary mode (ce_ headers, the post as the value)"
+            raise Poison("wrong_content_type", msg)
+        if not _JSON.fullmatch(content_type.strip()):
+            msg = "the content-type header names no JSON type; send application/json"
+            raise Poison("wrong_content_type", msg)
+
+
+def verdict_headers(verdict: Verdict, trace: Trace) -> Headers:
+    """The headers of a verdict's record."""
+    named = {
+        "ce_specversion": "1.0",
+        "ce_id": verdict.verdict_id,
+        "ce_source": "/moderation-service",
+        "ce_type": "moderation.verdict.v1",
+        "ce_subject": verdict.post_id,
+        "ce_time": verdict.judged_at.isoformat(),
+        "content-type": "application/json",
+        "traceparent": trace.traceparent,
+    }
+    return [(name, value.encode()) for name, value in named.items()]

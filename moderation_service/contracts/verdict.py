@@ -1,0 +1,163 @@
+"""A verdict: what was decided on a post, and all it takes to prove and replay it."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
+
+Decision = Literal["allow", "review", "block", "abstain"]
+Outcome = Literal["allow", "review", "block"]
+AttributionClass = Literal["image_only", "text_only", "either", "combined", "context_mitigated", "none"]
+ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
+AbstainReason = Literal["image_unavailable", "image_undecodable", "image_skipped", "truncated", "label_mass_low"]
+Flag = Literal["image_missing", "truncated", "injection_suspected"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(ge=0)]
+
+
+class Thresholds(Contract):
+    """Scores at or over `review` go to a person, at or over `block` are blocked."""
+
+    review: Probability
+    block: Probability
+
+
+class Attribution(Contract):
+    """Where the violation lies, by the scores of the views; null for a modality the post does not have."""
+
+    class_: Annotated[AttributionClass, Field(alias="class")]
+    joint: Probability
+    text_only: Probability | None
+    image_only: Probability | None
+
+
+class PolicyVerdict(Contract):
+    """One policy's part of a verdict. `score` is calibrated, `raw_score` as the engine gave it."""
+
+    policy_id: Identifier
+    version: int
+    digest: Digest
+    outcome: Outcome
+    violated: bool
+    severity: Annotated[int, Field(ge=1, le=5)]
+    score: Probability
+    raw_score: Probability
+    label_mass: Probability
+    thresholds: Thresholds
+    attribution: Attribution | None
+
+
+class ImageContent(Contract):
+    """One picture as it was judged, or why it was not. Width and height in pixels, after EXIF orientation."""
+
+    sha256: str | None
+    width: int | None
+    height: int | None
+    frames: int
+    media_type: str | None
+    status: ImageStatus
+
+
+class Content(Contract):
+    """Digests of what was judged."""
+
+    text_sha256: str | None
+    language: str
+    truncated: bool
+    images: tuple[ImageContent, ...]
+
+
+class Model(Contract):
+    """Which model answered, and how it was asked."""
+
+    name: str
+    revision: str
+    dtype: str
+    quantization: str | None
+    engine: str
+    layout: str
+    prompt_digest: str
+    calibration_id: str | None
+
+
+class Service(Contract):
+    """Which process judged."""
+
+    version: str
+    instance: str
+
+
+class Timings(Contract):
+    """Milliseconds by step; `total` from the record's arrival in the process to the sealed verdict."""
+
+    queue: Milliseconds
+    fetch: Milliseconds
+    decode: Milliseconds
+    score: Milliseconds
+    views: Milliseconds
+    explain: Milliseconds
+    total: Milliseconds
+
+
+class Verdict(Contract):
+    """The record on the output topic."""
+
+    schema_version: Literal["1"] = "1"
+    verdict_id: Identifier
+    post_id: Identifier
+    post_revision: int
+    author_id: str | None
+    surface: str | None
+    metadata: Metadata
+    decision: Decision
+    abstain_reason: AbstainReason | None
+    flags: tuple[Flag, ...]
+    duplicate_of: str | None
+    policies: tuple[PolicyVerdict, ...]
+    shadow: tuple[PolicyVerdict, ...]
+    explanation: str | None
+    content: Content
+    model: Model
+    policy_set_digest: Digest
+    service: Service
+    trace_id: str
+    timings_ms: Timings
+    judged_at: Moment
+    statement_of_reasons: dict[str, Any] | None
+
+    def to_json(self) -> bytes:
+        """The record's value."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+def verdict_id(  # noqa: PLR0913 - its inputs are the contract, spelled out
+    *,
+    post_id: str,
+    revision: int,
+    content: Content,
+    surface: str | None,
+    policy_set_digest: str,
+    model: Model,
+) -> str:
+    """Name a verdict by all that decides it, so that judging again gives the same name. 32 hex digits.
+
+    A function of the post's id and revision, the digests of its words and pictures with each picture's
+    status, the surface, the policy set, the model (name, revision, dtype, quantization), the prompt digest
+    and the calibration, and of nothing else.
+    """
+    named = [
+        post_id,
+        revision,
+        content.text_sha256,
+        [[image.sha256, image.status] for image in content.images],
+        surface,
+        policy_set_digest,
+        [model.name, model.revision, model.dtype, model.quantization],
+        model.prompt_digest,
+        model.calibration_id,
+    ]
+    return hashlib.sha256(json.dumps(named, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()[:32]

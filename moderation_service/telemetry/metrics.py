@@ -1,0 +1,42 @@
+"""Every metric of the service, declared once. Labels are bounded: never an id of a post or a person."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_END_TO_END = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+# the stream
+RECEIVED = Counter("moderation_received_messages", "Records taken from the input topic")
+PROCESSED = Counter("moderation_processed_messages", "Records finished, by what became of them", ["outcome"])
+IN_PROCESS = Gauge("moderation_messages_in_process", "Records taken and not yet published")
+IN_PROCESS_BYTES = Gauge("moderation_bytes_in_process", "Bytes of the records taken and not yet published")
+STAGE_SECONDS = Histogram("moderation_process_duration_seconds", "Time in a step of the line", ["stage"], buckets=_LATENCY)
+BATCH_SIZE = Histogram("moderation_batch_size", "Records published together with one commit", buckets=_BATCH)
+END_TO_END = Histogram(
+    "moderation_end_to_end_latency_seconds", "From the record's timestamp to its published verdict", buckets=_END_TO_END
+)
+PUBLISHED = Counter("moderation_published_messages", "Records published, by topic and outcome", ["topic", "outcome"])
+RETRIES = Counter("moderation_retries", "Tries again after a transient error", ["reason"])
+DEAD_LETTERS = Counter("moderation_dlq_messages", "Records sent to the dead-letter topic", ["reason"])
+LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
+INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["partition"])
+COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["partition"])
+COMMITS = Counter("moderation_commits", "Commits of offsets, by outcome", ["outcome"])
+REBALANCES = Counter("moderation_rebalances", "Partitions assigned to or revoked from this member", ["event"])
+ASSIGNED = Gauge("moderation_assigned_partitions", "Partitions that this member owns")
+BACKPRESSURE = Counter("moderation_backpressure_seconds", "Time with intake paused because too much is in flight")
+STUCK = Counter("moderation_consumer_stuck", "Times a lane was given up because a broker call did not return")
+
+# judging
+VERDICTS = Counter("moderation_verdicts", "Verdicts, by decision", ["decision"])
+VIOLATIONS = Counter("moderation_policy_violations", "Violations of enforced policies", ["policy", "attribution"])
+IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
+
+# the engine
+ENGINE_TOKENS = Counter("moderation_engine_tokens", "Tokens read by the model", ["kind"])
+ENGINE_BATCH = Histogram("moderation_engine_batch_posts", "Views scored together in one call of the engine", buckets=_BATCH)
+ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
+MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
+MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])
+BUILD_INFO = Gauge("moderation_build_info", "The service's version", ["version"])
