@@ -1,0 +1,60 @@
+"""From policy outcomes and what could not be seen to one decision. Strength: block > review > abstain > allow."""
+
+from collections.abc import Iterable, Sequence
+
+from moderation_service.contracts.verdict import (
+    AbstainReason,
+    Content,
+    Decision,
+    Flag,
+    ImageStatus,
+    Outcome,
+    PolicyVerdict,
+    Thresholds,
+)
+
+_UNSEEN: dict[ImageStatus, AbstainReason] = {
+    "unavailable": "image_unavailable",
+    "refused": "image_unavailable",
+    "too_large": "image_unavailable",
+    "undecodable": "image_undecodable",
+    "unsupported": "image_undecodable",
+    "skipped": "image_skipped",
+}
+
+
+def outcome(score: float, thresholds: Thresholds) -> Outcome:
+    """One policy's outcome by its calibrated score."""
+    if score >= thresholds.block:
+        return "block"
+    return "review" if score >= thresholds.review else "allow"
+
+
+def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float) -> AbstainReason | None:
+    """Why an `allow` would be a guess, the weightiest reason first; None when all was seen and answered."""
+    for image in content.images:
+        if image.status in _UNSEEN:
+            return _UNSEEN[image.status]
+    if content.truncated:
+        return "truncated"
+    return "label_mass_low" if any(policy.label_mass < min_label_mass for policy in policies) else None
+
+
+def decide(policies: Sequence[PolicyVerdict], reason: AbstainReason | None) -> Decision:
+    """The strongest outcome of the enforced policies; what would have been `allow` is `abstain` with a reason."""
+    outcomes = {policy.outcome for policy in policies}
+    if "block" in outcomes:
+        return "block"
+    if "review" in outcomes:
+        return "review"
+    return "abstain" if reason else "allow"
+
+
+def flags(content: Content) -> tuple[Flag, ...]:
+    """What a reviewer should know of the input, whatever the decision."""
+    found: list[Flag] = []
+    if any(image.status != "judged" for image in content.images):
+        found.append("image_missing")
+    if content.truncated:
+        found.append("truncated")
+    return tuple(found)
