@@ -49,7 +49,8 @@ class Batcher:
             return
         metrics.ENGINE_BATCH.observe(len(batch))
         try:
-            answers = await self._engine.score([request for request, _ in batch])
+            scored = await self._engine.score([request for request, _ in batch])
+            answers = list(zip(batch, scored, strict=True))
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             metrics.ENGINE_ERRORS.labels(_reason(error)).inc()
             if len(batch) > 1 and not isinstance(error, Fatal):
@@ -61,7 +62,7 @@ class Batcher:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in answers:
             if not future.done():
                 future.set_result(answer)
             metrics.ENGINE_TOKENS.labels("prompt").inc(answer.tokens)

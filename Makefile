@@ -1,0 +1,41 @@
+# Each target does all its own set-up on a bare machine (Debian, macOS; Python 3.11+).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: demo test lint demo-model kafka lock clean
+
+demo: .venv/ready
+	$(BIN)/moderation demo
+
+test: .venv/ready
+	scripts/system-packages.sh test
+	$(MAKE) lint
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo-model: .venv/ready
+	scripts/system-packages.sh demo-model
+	$(BIN)/python -m moderation_service.demo.training
+
+kafka: .venv/ready
+	scripts/system-packages.sh test
+	$(BIN)/python -m moderation_service.bench.broker
+
+lock:
+	uv pip compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
+	  pyproject.toml -o requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml scripts/venv.sh
+	scripts/venv.sh $(PYTHON)
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-report.html

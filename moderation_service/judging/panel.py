@@ -1,0 +1,130 @@
+"""One set of policies (the enforced, or the shadow) on one post: scores, views, outcomes."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.verdict import PolicyVerdict
+from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.judging.attribution import attribute
+from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.decision import outcome
+from moderation_service.policies.model import Policy
+from moderation_service.settings import JudgingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What of a post could be had: its words, and its pictures as pixels."""
+
+    text: str
+    pictures: tuple[Pixels, ...]
+
+    @property
+    def both(self) -> bool:
+        """Whether there are two modalities to tell apart."""
+        return bool(self.text and self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """The whole post's answers: the asked policies (indices into the questionnaire) and their labels."""
+
+    asked: tuple[int, ...]
+    scored: Scored
+
+
+class Panel:
+    """Asks the engine for one set of policies. `policies` and `questionnaire` are in the same order."""
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        questionnaire: Questionnaire,
+        batcher: Batcher,
+        calibration: Calibration,
+        settings: JudgingSettings,
+    ) -> None:
+        self._policies = policies
+        self._questionnaire = questionnaire
+        self._batcher = batcher
+        self._calibration = calibration
+        self._settings = settings
+
+    async def joint(self, evidence: Evidence, surface: str | None) -> Joint:
+        """Score the post whole by every policy in whose scope it is."""
+        asked = tuple(
+            index
+            for index, policy in enumerate(self._policies)
+            if policy.applies_to(has_text=bool(evidence.text), has_images=bool(evidence.pictures), surface=surface)
+        )
+        if not asked:
+            return Joint((), Scored((), 0, truncated=False))
+        request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
+        return Joint(asked, await self._batcher.score(request))
+
+    async def verdicts(
+        self, evidence: Evidence, joint: Joint, *, sampled: bool
+    ) -> tuple[tuple[PolicyVerdict, ...], int]:
+        """Each asked policy's part of the verdict, with its attribution where the views ran; tokens read for views."""
+        wanted = self._wants_views(joint, sampled=sampled) if evidence.both else ()
+        texts: dict[int, LabelScore] = {}
+        images: dict[int, LabelScore] = {}
+        tokens = 0
+        if wanted:
+            text_view, image_view = await asyncio.gather(
+                self._batcher.score(ScoreRequest(evidence.text, (), self._questionnaire, wanted)),
+                self._batcher.score(ScoreRequest("", evidence.pictures, self._questionnaire, wanted)),
+            )
+            texts = dict(zip(wanted, text_view.labels, strict=True))
+            images = dict(zip(wanted, image_view.labels, strict=True))
+            tokens = text_view.tokens + image_view.tokens
+        elif not evidence.both:
+            # A post of one modality is its own view.
+            whole = dict(zip(joint.asked, joint.scored.labels, strict=True))
+            texts, images = (whole, {}) if evidence.text else ({}, whole)
+        parts = tuple(
+            self._part(self._policies[index], label, texts.get(index), images.get(index))
+            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+        )
+        return parts, tokens
+
+    def _wants_views(self, joint: Joint, *, sampled: bool) -> tuple[int, ...]:
+        if self._settings.views == "never":
+            return ()
+        if self._settings.views == "always" or sampled:
+            return joint.asked
+        return tuple(
+            index
+            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+            if self._near_or_over(self._policies[index], label)
+        )
+
+    def _near_or_over(self, policy: Policy, label: LabelScore) -> bool:
+        review = self._calibration.thresholds(policy.id, policy.thresholds).review
+        return self._calibration.apply(policy.id, label.score) >= review - self._settings.views_margin
+
+    def _part(
+        self, policy: Policy, label: LabelScore, text: LabelScore | None, image: LabelScore | None
+    ) -> PolicyVerdict:
+        def calibrated(view: LabelScore | None) -> float | None:
+            return None if view is None else self._calibration.apply(policy.id, view.score)
+
+        thresholds = self._calibration.thresholds(policy.id, policy.thresholds)
+        score = self._calibration.apply(policy.id, label.score)
+        measured = text is not None or image is not None
+        return PolicyVerdict(
+            policy_id=policy.id,
+            version=policy.version,
+            digest=policy.digest,
+            outcome=outcome(score, thresholds),
+            violated=score >= thresholds.review,
+            severity=policy.severity,
+            score=score,
+            raw_score=label.score,
+            label_mass=label.mass,
+            thresholds=thresholds,
+            attribution=attribute(score, calibrated(text), calibrated(image), thresholds.review) if measured else None,
+        )

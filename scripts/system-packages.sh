@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs what a target wants from the system, with apt where this is root on Debian; elsewhere says what is missing.
+set -euo pipefail
+case ${1:?test or demo-model} in
+  test) programs=(java mvn); packages=(openjdk-17-jre-headless maven) ;;
+  demo-model) programs=(); packages=(fonts-noto-color-emoji) ;;
+  *) echo "unknown set '$1'" >&2; exit 2 ;;
+esac
+
+missing=()
+for program in ${programs[@]+"${programs[@]}"}; do command -v "$program" >/dev/null || missing+=("$program"); done
+if [ "$1" = demo-model ] && [ ! -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
+  missing+=(NotoColorEmoji.ttf)
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+else
+  echo "missing: ${missing[*]} (Debian: apt-get install ${packages[*]}); what needs them is skipped" >&2
+fi

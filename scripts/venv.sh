@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Makes .venv from the hashed lock. uv is taken from PATH, else installed into an environment of its own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${1:-python3}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  echo "Python 3.11 or newer is needed; '$python' is $("$python" -V 2>&1). Name another with PYTHON=..." >&2
+  exit 2
+}
+if command -v uv >/dev/null; then
+  uv=uv
+else
+  uv=.cache/uv/bin/uv
+  if [ ! -x "$uv" ]; then
+    "$python" -m venv .cache/uv || {
+      echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2
+      exit 2
+    }
+    .cache/uv/bin/pip install --quiet --disable-pip-version-check uv
+  fi
+fi
+[ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
+"$uv" pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
+"$uv" pip install --quiet --no-deps --python .venv/bin/python --editable .
+touch .venv/ready
