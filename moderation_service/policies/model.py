@@ -1,0 +1,176 @@
+"""One policy: what is asked, what it means, what follows from a score, and the posts that try it.
+
+A field's description says what would be right: it is shown in the JSON Schema and in every refusal.
+"""
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.contracts.question import Language, Question
+from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.policies.categories import DsaCategory, OpenAICategory
+from moderation_service.policies.digest import digest_of
+
+Modality = Literal["text", "image"]
+Mode = Literal["enforce", "shadow"]
+Expectation = Literal["allow", "review", "block", "violation"]
+
+_SECOND_SENTENCE = re.compile(r"[!?。！？].|\.\s+[A-Z]|\n", re.DOTALL)
+
+
+def _one_question(text: str) -> str:
+    if text and text[-1] not in "?？":
+        msg = "is no question; should end with a question mark"
+        raise ValueError(msg)
+    if _SECOND_SENTENCE.search(text):
+        msg = "has more than one sentence; should be one question, the rest belongs in definition"
+        raise ValueError(msg)
+    return text
+
+
+QuestionText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_question)]
+
+
+class Part(BaseModel):
+    """A part of a policy."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Bilingual(Part):
+    """The same words in English and in Chinese."""
+
+    en: str = Field(min_length=1, max_length=4000, description="the English words")
+    zh: str = Field(min_length=1, max_length=4000, description="the Chinese words")
+
+    def in_language(self, language: Language) -> str:
+        """The words in one language."""
+        return self.en if language == "en" else self.zh
+
+
+class BilingualQuestion(Bilingual):
+    """One question of one sentence in both languages."""
+
+    en: QuestionText = Field(description="one English question, at most 200 characters")
+    zh: QuestionText = Field(description="one Chinese question, at most 200 characters")
+
+
+class Scope(Part):
+    """The posts a policy applies to."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)] = Field(
+        default=("text", "image"), description="a list of text and image; the post must have at least one of them"
+    )
+    surfaces: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        default=(), description="a list of surfaces such as feed or market; empty means all"
+    )
+
+
+class Thresholds(Part):
+    """The scores from which a post goes to review, and from which it is blocked."""
+
+    review: float = Field(gt=0, le=1, allow_inf_nan=False, description="a score over 0 and at most 1, not over block")
+    block: float = Field(gt=0, le=1, allow_inf_nan=False, description="a score over 0 and at most 1, not under review")
+
+    @field_validator("block")
+    @classmethod
+    def _not_under_review(cls, block: float, info: ValidationInfo) -> float:
+        review = info.data.get("review")
+        if review is not None and block < review:
+            msg = f"{block:g} is under review ({review:g}); should be at least {review:g}"
+            raise ValueError(msg)
+        return block
+
+
+class Case(Part):
+    """A post with the result the policy's owner expects."""
+
+    name: str = Field(min_length=1, max_length=120, description="a short name, once in the policy")
+    text: str = Field(default="", max_length=4000, description="the post's words")
+    language: str | None = Field(
+        default=None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", description="a language tag such as en or zh-CN"
+    )
+    surface: str | None = Field(default=None, min_length=1, max_length=64, description="the surface, such as feed")
+    images: tuple[Annotated[str, Field(pattern=r"^[^\\%?#:]+$", max_length=255)], ...] = Field(
+        default=(), description="a list of paths of pictures, from the policy's folder, as pictures/knife.png"
+    )
+    expect: Expectation = Field(description="allow, review, block, or violation (review or block)")
+    attribution: AttributionClass | None = Field(
+        default=None, description="where the violation is: one of the six attribution classes, or left out"
+    )
+
+    @field_validator("attribution")
+    @classmethod
+    def _fits_expect(cls, attribution: AttributionClass | None, info: ValidationInfo) -> AttributionClass | None:
+        expect = info.data.get("expect")
+        harmless = ("none", "context_mitigated")
+        if attribution and expect and (expect == "allow") != (attribution in harmless):
+            right = " or ".join(harmless) if expect == "allow" else "image_only, text_only, either or combined"
+            msg = f"{attribution} cannot go with expect: {expect}; should be {right}"
+            raise ValueError(msg)
+        return attribution
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if not self.text and not self.images:
+            msg = "has neither text nor images; should have one of them"
+            raise ValueError(msg)
+        return self
+
+
+class Policy(Part):
+    """A written policy as the owner's file holds it."""
+
+    id: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{1,63}$",
+        description="2 to 64 small letters, digits and underscores, a letter first, the same as the file's name",
+    )
+    version: int = Field(ge=1, description="a whole number from 1, one more with each change of what is judged")
+    title: Bilingual = Field(description="a name for people, as en and zh")
+    question: BilingualQuestion = Field(description="the question whose answer yes means a violation, as en and zh")
+    definition: Bilingual = Field(
+        description="what violates, what does not, and examples, for reviewers and large models, as en and zh"
+    )
+    scope: Scope = Field(default=Scope(), description="the posts the policy applies to, as modalities and surfaces")
+    severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
+    thresholds: Thresholds = Field(description="two scores, as review and block")
+    mode: Mode = Field(default="enforce", description="enforce, or shadow (judged and listed, decides nothing)")
+    dsa_category: DsaCategory | None = Field(
+        default=None, description="the category of the EU DSA Transparency Database, or null"
+    )
+    openai_category: OpenAICategory | None = Field(
+        default=None, description="the category of OpenAI's moderation answers that this policy fills, or null"
+    )
+    cases: tuple[Case, ...] = Field(default=(), description="a list of posts with the result they should have")
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what is judged and decided, and so of all but titles and cases."""
+        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope"})
+        judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
+        return digest_of(judged)
+
+    def applies_to(self, has_text: bool, has_images: bool, surface: str | None) -> bool:  # noqa: FBT001 - named by callers
+        """Whether the post has a modality of the scope, and comes from a surface of it if any are listed."""
+        has = {"text": has_text, "image": has_images}
+        if not any(has[modality] for modality in self.scope.modalities):
+            return False
+        return not self.scope.surfaces or surface in self.scope.surfaces
+
+    def questions(self, language: Language) -> Question:
+        """What an engine is asked for this policy."""
+        return Question(self.id, self.question.in_language(language), self.definition.in_language(language))
+
+    def post(self, case: Case) -> Post:
+        """The case as a post; its pictures are `file:` addresses relative to the policy's folder."""
+        return Post(
+            post_id=f"{self.id}/{case.name}",
+            language=case.language,
+            surface=case.surface,
+            text=case.text,
+            images=tuple(ImageRef(url=f"file:{path}") for path in case.images),
+        )

@@ -1,0 +1,89 @@
+"""A policy pack: all policies of a folder, in one order, under one digest."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.errors import Misconfigured
+from moderation_service.policies.digest import digest_of
+from moderation_service.policies.faults import Fault, Refused
+from moderation_service.policies.file import read_policy
+from moderation_service.policies.model import Mode, Policy
+
+
+@dataclass(frozen=True)
+class PolicyPack:
+    """Policies sorted by id; the questions of a questionnaire stand in the order of `enforced` or `shadow`."""
+
+    policies: tuple[Policy, ...]
+    _questionnaires: dict[tuple[Language, Mode], Questionnaire] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Whoever builds a pack, its order is the same."""
+        object.__setattr__(self, "policies", tuple(sorted(self.policies, key=lambda policy: policy.id)))
+
+    @cached_property
+    def enforced(self) -> tuple[Policy, ...]:
+        """The policies that decide."""
+        return self._of("enforce")
+
+    @cached_property
+    def shadow(self) -> tuple[Policy, ...]:
+        """The policies that are judged and decide nothing."""
+        return self._of("shadow")
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest over the policies' digests."""
+        return digest_of([policy.digest for policy in self.policies])
+
+    def questionnaire(self, language: Language, mode: Mode) -> Questionnaire:
+        """The questions of the policies of one mode; the same object each time, so that an engine can key on it."""
+        known = self._questionnaires.get((language, mode))
+        if known is None:
+            known = Questionnaire(language, tuple(policy.questions(language) for policy in self._of(mode)))
+            self._questionnaires[language, mode] = known
+        return known
+
+    def _of(self, mode: Mode) -> tuple[Policy, ...]:
+        return tuple(policy for policy in self.policies if policy.mode == mode)
+
+
+def load_pack(path: Path) -> PolicyPack:
+    """Read the policies of a folder, or the one policy of a file.
+
+    Raises Misconfigured with a line a fault: `file:line: field: what is wrong; what would be right`.
+    """
+    faults: list[Fault] = []
+    policies: list[Policy] = []
+    for file in _files(path, faults):
+        try:
+            policies.append(read_policy(file))
+        except Refused as refused:
+            faults += refused.faults
+    if faults:
+        raise Misconfigured("\n".join(map(str, faults)))
+    return PolicyPack(tuple(policies))
+
+
+def _files(path: Path, faults: list[Fault]) -> list[Path]:
+    """The policy files in order of name; what is in the way of having any goes to `faults`."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        faults.append(Fault(path, None, "policies.path", "is no folder", "should be a folder of policy files (*.yaml)"))
+        return []
+    seen = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    faults.extend(
+        Fault(file, 1, "file", f"ends in {file.suffix}", f"should be named {file.stem}.yaml")
+        for file in seen
+        if file.suffix.lower() in {".yaml", ".yml"} and file.suffix != ".yaml"
+    )
+    files = [file for file in seen if file.suffix == ".yaml"]
+    if not files and not faults:
+        right = "should have a file ID.yaml for each policy"
+        faults.append(Fault(path, None, "policies.path", "has no policy file", right))
+    return files
