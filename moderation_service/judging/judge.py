@@ -31,6 +31,7 @@ from moderation_service.judging.judged import Judged
 from moderation_service.judging.panel import Evidence, Panel
 from moderation_service.media.loader import ImageLoader, LoadedImage
 from moderation_service.policies.language import language_of
+from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import JudgingSettings, PolicySettings
 from moderation_service.telemetry import metrics
@@ -143,7 +144,7 @@ class Judge:
         return Judged(verdict, joint_tokens + tokens + shadow_tokens)
 
     def _make_panels(self, language: Language) -> tuple[Panel, Panel]:
-        def panel(mode: str) -> Panel:
+        def panel(mode: Mode) -> Panel:
             policies = self._pack.enforced if mode == "enforce" else self._pack.shadow
             questionnaire = self._pack.questionnaire(language, mode)
             return Panel(policies, questionnaire, self._batcher, self._calibration, self._settings)
@@ -153,7 +154,7 @@ class Judge:
     def _explain(self, policies: tuple[PolicyVerdict, ...], language: Language) -> str | None:
         if self._settings.explain == "never":
             return None
-        titles = {policy.id: policy.title.text(language) for policy in self._pack.enforced}
+        titles = {policy.id: policy.title.in_language(language) for policy in self._pack.enforced}
         return explain(policies, titles, language)
 
 

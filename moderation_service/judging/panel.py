@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.contracts.verdict import PolicyVerdict
+from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
 from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.batcher import Batcher
@@ -48,6 +48,9 @@ class Panel:
         settings: JudgingSettings,
     ) -> None:
         self._policies = policies
+        self._thresholds = tuple(
+            calibration.thresholds(policy.id, Thresholds(**policy.thresholds.model_dump())) for policy in policies
+        )
         self._questionnaire = questionnaire
         self._batcher = batcher
         self._calibration = calibration
@@ -86,7 +89,7 @@ class Panel:
             whole = dict(zip(joint.asked, joint.scored.labels, strict=True))
             texts, images = (whole, {}) if evidence.text else ({}, whole)
         parts = tuple(
-            self._part(self._policies[index], label, texts.get(index), images.get(index))
+            self._part(index, label, texts.get(index), images.get(index))
             for index, label in zip(joint.asked, joint.scored.labels, strict=True)
         )
         return parts, tokens
@@ -99,20 +102,19 @@ class Panel:
         return tuple(
             index
             for index, label in zip(joint.asked, joint.scored.labels, strict=True)
-            if self._near_or_over(self._policies[index], label)
+            if self._near_or_over(index, label)
         )
 
-    def _near_or_over(self, policy: Policy, label: LabelScore) -> bool:
-        review = self._calibration.thresholds(policy.id, policy.thresholds).review
-        return self._calibration.apply(policy.id, label.score) >= review - self._settings.views_margin
+    def _near_or_over(self, index: int, label: LabelScore) -> bool:
+        score = self._calibration.apply(self._policies[index].id, label.score)
+        return score >= self._thresholds[index].review - self._settings.views_margin
 
-    def _part(
-        self, policy: Policy, label: LabelScore, text: LabelScore | None, image: LabelScore | None
-    ) -> PolicyVerdict:
+    def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
+        policy, thresholds = self._policies[index], self._thresholds[index]
+
         def calibrated(view: LabelScore | None) -> float | None:
             return None if view is None else self._calibration.apply(policy.id, view.score)
 
-        thresholds = self._calibration.thresholds(policy.id, policy.thresholds)
         score = self._calibration.apply(policy.id, label.score)
         measured = text is not None or image is not None
         return PolicyVerdict(
