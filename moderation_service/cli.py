@@ -1,0 +1,209 @@
+"""Commands: parse, call app, print. Data goes to standard output, progress and logs to standard error."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from moderation_service import __version__
+from moderation_service import app as service
+from moderation_service.contracts.schemas import CONTRACTS, json_schema
+from moderation_service.errors import Fatal, Misconfigured, ModerationError
+from moderation_service.policies.pack import load_pack
+from moderation_service.policies.schema import policy_schema
+from moderation_service.settings import Settings, load_settings
+from moderation_service.telemetry import logs
+
+PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
+
+cli = App(
+    name="moderation",
+    version=__version__,
+    help="Judge posts from Kafka against written policies with a vision-language model.",
+    help_format="markdown",
+    result_action="return_value",
+)
+topics = App(name="topics", help="The topics as they should be.")
+policies = App(name="policies", help="The owner's policy files.")
+cli.command(topics)
+cli.command(policies)
+
+SettingsFile = Annotated[Path | None, Parameter(name="--settings", help="A TOML file that lies under the environment.")]
+Servers = Annotated[str | None, Parameter(help="Brokers to use: goes before settings and environment.")]
+
+
+@cli.command
+def run(*, settings: SettingsFile = None) -> int:
+    """Consume, judge, publish, until SIGTERM (drains, then exits 0).
+
+    Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation run`
+    """
+    return _wait(service.run(_load(settings)))
+
+
+@cli.command
+def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.html")) -> int:
+    """Publish sample posts, judge them with the bundled model, print the verdicts, write a report.
+
+    Without an address the broker is an embedded one (at least once); with one, a real Kafka (exactly once).
+
+    Example: `moderation demo`
+    """
+    logs.configure_quiet()
+    return _wait(service.demo(bootstrap_servers, report))
+
+
+@cli.command
+def judge(
+    path: Path, /, *, out: Annotated[Path | None, Parameter(alias="-o")] = None, settings: SettingsFile = None
+) -> int:
+    """Judge a JSONL or CSV file of posts, or a folder of pictures with texts, without Kafka.
+
+    With `-o` the verdicts go to that file, and the same command later goes on where it stopped.
+
+    Example: `moderation judge photos/ -o verdicts.jsonl`
+    """
+    return PROBLEMS if _wait(service.judge_path(_load(settings), path, out)) else 0
+
+
+@cli.command
+def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
+    """Put the posts of a JSONL or CSV file, or of a folder, on the input topic.
+
+    Example: `moderation publish posts.jsonl`
+    """
+    return PROBLEMS if _wait(service.publish_path(_load(settings, bootstrap_servers), file)) else 0
+
+
+@cli.command
+def verdicts(*, follow: bool = False, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
+    """Print the verdicts on the output topic as JSON lines, from the first to the latest.
+
+    Example: `moderation verdicts --follow | jq .decision`
+    """
+    return _wait(service.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
+
+
+@cli.command
+def schema(contract: str, /) -> int:
+    """Print the JSON Schema of a contract: post, verdict, review or dead-letter.
+
+    Example: `moderation schema post`
+    """
+    if contract not in CONTRACTS:
+        msg = f"schema {contract}: no such contract; one of {', '.join(CONTRACTS)}"
+        raise Misconfigured(msg)
+    sys.stdout.write(json_schema(contract))
+    return 0
+
+
+@topics.command
+def create(
+    *,
+    partitions: int = 6,
+    replication: int = -1,
+    bootstrap_servers: Servers = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Create the topics that are missing; `replication -1` is the brokers' default.
+
+    Example: `moderation topics create --partitions 12 --replication 3`
+    """
+    made = _wait(service.create_topics(_load(settings, bootstrap_servers), partitions, replication))
+    print(*(f"created {name}" for name in made), sep="\n", end="\n" if made else "")
+    return 0
+
+
+@topics.command(name="check")
+def check_topics(*, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
+    """Say how the topics differ from what they should be; exits 1 if they do.
+
+    Example: `moderation topics check`
+    """
+    differences = _wait(service.check_topics(_load(settings, bootstrap_servers)))
+    print(*(differences or ["the topics are as they should be"]), sep="\n")
+    return PROBLEMS if differences else 0
+
+
+@policies.command(name="check")
+def check_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+    """Validate the policy files; each fault is a line with file, line, field and what would be right.
+
+    Example: `moderation policies check policies/`
+    """
+    pack = load_pack(path or _load(settings).policies.path)
+    print(f"{len(pack.policies)} policies, {sum(len(policy.cases) for policy in pack.policies)} cases: {pack.digest}")
+    return 0
+
+
+@policies.command
+def show(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+    """Print the policies with their digests, one JSON line each.
+
+    Example: `moderation policies show | jq -r .digest`
+    """
+    for policy in load_pack(path or _load(settings).policies.path).policies:
+        shown = {**policy.model_dump(mode="json", exclude={"cases"}), "digest": policy.digest}
+        print(json.dumps(shown, ensure_ascii=False))
+    return 0
+
+
+@policies.command(name="test")
+def test_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+    """Run the policies' own cases through the engine; exits 1 if a result differs from the expected.
+
+    Example: `moderation policies test policies/`
+    """
+    loaded = _load(settings)
+    results = _wait(service.run_cases(loaded, path or loaded.policies.path))
+    failed = [result for result in results if not result.as_expected]
+    table = Table("policy", "case", "expected", "decided", "score", "attribution", title="cases that differ")
+    for result in failed:
+        table.add_row(*result.row())
+    Console().print(table if failed else "", f"{len(results) - len(failed)} of {len(results)} cases as expected")
+    return PROBLEMS if failed else 0
+
+
+@policies.command(name="schema")
+def schema_of_policies() -> int:
+    """Print the JSON Schema of a policy file.
+
+    Example: `moderation policies schema > policies/policy.schema.json`
+    """
+    sys.stdout.write(policy_schema())
+    return 0
+
+
+def _load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:
+    settings = load_settings(toml, **({"kafka": {"bootstrap_servers": bootstrap_servers}} if bootstrap_servers else {}))
+    logs.configure(settings.logging)
+    return settings
+
+
+def _wait(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever the work returns
+    result = asyncio.run(work)
+    return 0 if result is None else result
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
+    try:
+        code = cli(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        code = _say(f"{error} (see moderation --help)", USAGE)
+    except ModerationError as error:
+        code = _say(str(error), error.exit_code if isinstance(error, Fatal) else Fatal.exit_code)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"moderation: {message}", file=sys.stderr)
+    return code
