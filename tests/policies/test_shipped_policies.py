@@ -5,7 +5,7 @@ import re
 import pytest
 
 from moderation_service.policies.model import Case, Policy
-from moderation_service.policies.pack import load_pack
+from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.settings import shipped_policies
 
 IDS = (
@@ -22,12 +22,19 @@ COMBINED = ("dehumanisation", "financial_scam", "health_misinformation", "minor_
 LEAST_CASES = 6
 DEFINITION = range(150, 401)  # English words, Chinese characters
 
-PACK = load_pack(shipped_policies())
+each_policy = pytest.mark.parametrize("policy_id", IDS)
 
-each_policy = pytest.mark.parametrize("policy", PACK.policies, ids=lambda policy: policy.id)
-each_combined = pytest.mark.parametrize(
-    "policy", [policy for policy in PACK.policies if policy.id in COMBINED], ids=lambda policy: policy.id
-)
+
+@pytest.fixture(scope="module")
+def pack() -> PolicyPack:
+    """The pack as it is shipped."""
+    return load_pack(shipped_policies())
+
+
+@pytest.fixture
+def policy(pack: PolicyPack, policy_id: str) -> Policy:
+    """The policy of one id."""
+    return next(policy for policy in pack.policies if policy.id == policy_id)
 
 
 def of(policy: Policy, attribution: str) -> list[Case]:
@@ -35,15 +42,15 @@ def of(policy: Policy, attribution: str) -> list[Case]:
     return [case for case in policy.cases if case.attribution == attribution]
 
 
-def test_there_are_eight_and_all_decide() -> None:
+def test_there_are_eight_and_all_decide(pack: PolicyPack) -> None:
     """A new platform has them all on, and turns to shadow what it wants to try first."""
-    assert tuple(policy.id for policy in PACK.enforced) == IDS
-    assert PACK.shadow == ()
+    assert tuple(policy.id for policy in pack.enforced) == IDS
+    assert pack.shadow == ()
 
 
-def test_the_questions_are_the_words_the_bundled_model_learned() -> None:
+def test_the_questions_are_the_words_the_bundled_model_learned(pack: PolicyPack) -> None:
     """Another word would ask it something it never read."""
-    assert {policy.id: (policy.question.en, policy.question.zh) for policy in PACK.policies} == {
+    assert {policy.id: (policy.question.en, policy.question.zh) for policy in pack.policies} == {
         "dehumanisation": ("Does it liken people to animals?", "是否把人比作动物？"),
         "doxxing": ("Does it expose private details?", "是否曝光他人隐私？"),
         "financial_scam": ("Is it a money scam?", "是否为金钱诈骗？"),
@@ -56,9 +63,9 @@ def test_the_questions_are_the_words_the_bundled_model_learned() -> None:
 
 
 @each_policy
-def test_each_points_editors_to_the_schema(policy: Policy) -> None:
+def test_each_points_editors_to_the_schema(policy_id: str) -> None:
     """The first line is what an editor's YAML server looks for."""
-    first = (shipped_policies() / f"{policy.id}.yaml").read_text(encoding="utf-8").split("\n")[0]
+    first = (shipped_policies() / f"{policy_id}.yaml").read_text(encoding="utf-8").split("\n")[0]
     assert first == "# yaml-language-server: $schema=policy.schema.json"
 
 
@@ -93,7 +100,7 @@ def test_each_maps_to_a_dsa_category(policy: Policy) -> None:
     assert policy.dsa_category
 
 
-@each_combined
+@pytest.mark.parametrize("policy_id", COMBINED)
 def test_the_combined_policies_need_picture_and_words(policy: Policy) -> None:
     """Each violation has twins: the same picture with other words, the same words with another picture."""
     violations, twins = of(policy, "combined"), of(policy, "none")
@@ -102,14 +109,14 @@ def test_the_combined_policies_need_picture_and_words(policy: Policy) -> None:
     assert {case.text for case in violations} & {case.text for case in twins if case.images}
 
 
-def test_violence_is_found_in_either_modality_and_in_both() -> None:
+@pytest.mark.parametrize("policy_id", ["violence"])
+def test_violence_is_found_in_either_modality_and_in_both(policy: Policy) -> None:
     """The policy that shows every class of a violation."""
-    (violence,) = (policy for policy in PACK.policies if policy.id == "violence")
     for attribution in ("image_only", "text_only", "either", "combined"):
-        assert of(violence, attribution), attribution
+        assert of(policy, attribution), attribution
 
 
-def test_a_museum_and_the_news_excuse_the_display_of_a_weapon() -> None:
+@pytest.mark.parametrize("policy_id", ["weapon_display"])
+def test_a_museum_and_the_news_excuse_the_display_of_a_weapon(policy: Policy) -> None:
     """Mitigated cases are allowed although the picture alone would not be."""
-    (display,) = (policy for policy in PACK.policies if policy.id == "weapon_display")
-    assert [case.expect for case in of(display, "context_mitigated")] == ["allow", "allow", "allow"]
+    assert [case.expect for case in of(policy, "context_mitigated")] == ["allow", "allow", "allow"]
