@@ -37,7 +37,6 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings) -> None:
     """The service: metrics and probes first, then the model, then the stream, until SIGTERM or SIGINT."""
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
-    metrics.BUILD_INFO.labels(__version__).set(1)
     health = Health()
     pack = load_pack(settings.policies.path)
     with _stop_on_signals() as stop:

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
 from moderation_service.errors import Poison
@@ -28,7 +29,7 @@ class ImageRef(Contract):
 
 
 class Post(Contract):
-    """Only `post_id` and one of `text` and `images` are required."""
+    """Only `post_id` and one of `text` and `images` are required; null is the same as absent."""
 
     schema_version: Literal["1"] = "1"
     post_id: Identifier
@@ -37,9 +38,13 @@ class Post(Contract):
     author_id: Identifier | None = None
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")] | None = None
     surface: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    text: str = ""
-    images: Annotated[tuple[ImageRef, ...], Field(max_length=MAX_IMAGES)] = ()
-    metadata: Metadata = Field(default_factory=dict)
+    text: Annotated[str, BeforeValidator(lambda text: "" if text is None else text)] = ""
+    images: Annotated[
+        tuple[ImageRef, ...],
+        Field(max_length=MAX_IMAGES, strict=False),
+        BeforeValidator(lambda images: () if images is None else images),
+    ] = ()
+    metadata: Annotated[Metadata, BeforeValidator(lambda free: {} if free is None else free)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -57,6 +62,10 @@ def read_post(value: bytes) -> Post:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
         if faults[0]["type"] == "json_invalid":
             raise Poison("not_json", f"the value is not JSON: {faults[0]['msg']}") from None
-        named = [f"{'.'.join(str(part) for part in fault['loc']) or 'post'}: {fault['msg']}" for fault in faults]
+        named = [f"{'.'.join(map(str, fault['loc'])) or 'post'}: {_said(fault)}" for fault in faults]
         more = f" (and {len(named) - _FAULTS_SHOWN} more)" if len(named) > _FAULTS_SHOWN else ""
         raise Poison("wrong_schema", "; ".join(named[:_FAULTS_SHOWN]) + more) from None
+
+
+def _said(fault: ErrorDetails) -> str:
+    return fault["msg"].removeprefix("Value error, ")

@@ -7,8 +7,10 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from moderation_service import __version__
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import OpsSettings
+from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 
@@ -18,6 +20,7 @@ async def ops_server(settings: OpsSettings, health: Health) -> AsyncIterator[int
 
     Raises Misconfigured when the port is taken.
     """
+    metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/startupz", _probe(lambda: [] if health.started else ["model not warm"]))

@@ -1,0 +1,72 @@
+"""What `demo` shows: a table on the terminal, and one self-contained HTML page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader
+from rich.table import Table
+
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import PolicyVerdict, Verdict
+
+_STYLES = {"block": "bold red", "review": "yellow", "abstain": "magenta", "allow": "green"}
+_BARS = (("both together", "joint"), ("words alone", "text_only"), ("picture alone", "image_only"))
+_WORDS_SHOWN = 44
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A post beside its verdict, and its strongest policy."""
+
+    post: Post
+    verdict: Verdict
+
+    @property
+    def strongest(self) -> PolicyVerdict | None:
+        """The violated policy with the highest score, if any."""
+        violated = [policy for policy in self.verdict.policies if policy.violated]
+        return max(violated, key=lambda policy: (policy.outcome == "block", policy.score), default=None)
+
+    @property
+    def bars(self) -> list[tuple[str, float]]:
+        """The strongest policy's measured views: name and score."""
+        strongest = self.strongest
+        if strongest is None or strongest.attribution is None:
+            return []
+        scores = ((name, getattr(strongest.attribution, view)) for name, view in _BARS)
+        return [(name, score) for name, score in scores if score is not None]
+
+    @property
+    def pictures(self) -> list[str]:
+        """The post's pictures as addresses that need no network."""
+        return [f"data:{image.media_type};base64,{image.data}" for image in self.post.images if image.data]
+
+
+def table(shown: Sequence[Shown], titles: Mapping[str, str]) -> Table:
+    """One row a post."""
+    made = Table("words", "pictures", "decision", "policy", "where", "both", "words", "picture", title="Verdicts")
+    for one in shown:
+        strongest, bars = one.strongest, dict(one.bars)
+        where = strongest.attribution.class_ if strongest and strongest.attribution else ""
+        decision = one.verdict.decision
+        made.add_row(
+            _cut(one.post.text) or "[dim]none[/dim]",
+            str(len(one.post.images)),
+            f"[{_STYLES[decision]}]{decision}[/]",
+            titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
+            f"[bold]{where}[/]" if where == "combined" else where,
+            *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
+        )
+    return made
+
+
+def page(shown: Sequence[Shown], titles: Mapping[str, str], how: str) -> str:
+    """The report as one HTML page without outside requests; `how` says what judged and how it was delivered."""
+    environment = Environment(loader=PackageLoader("moderation_service.demo", "templates"), autoescape=True)
+    counts = {name: sum(one.verdict.decision == name for one in shown) for name in _STYLES}
+    return environment.get_template("report.html").render(shown=shown, titles=titles, how=how, counts=counts)
+
+
+def _cut(words: str) -> str:
+    words = words.replace("[", "\\[")
+    return words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"

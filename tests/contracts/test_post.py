@@ -1,0 +1,70 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation_service.contracts.post import MAX_IMAGES, Post, read_post
+from moderation_service.errors import Poison
+
+
+def read(**fields: object) -> Post:
+    return read_post(json.dumps({"post_id": "p-1", "text": "hello", **fields}).encode())
+
+
+def test_only_an_id_and_one_of_text_and_images_are_required() -> None:
+    assert read_post(b'{"post_id": "p", "text": "x"}').images == ()
+    assert read_post(b'{"post_id": "p", "images": [{"url": "https://a/b.png"}]}').text == ""
+
+
+def test_null_is_the_same_as_absent() -> None:
+    post = read(images=None, author_id=None, language=None, metadata=None)
+    assert (post.images, post.metadata) == ((), {})
+    assert read(text=None, images=[{"url": "https://a/b.png", "data": None}]).text == ""
+
+
+def test_unknown_fields_are_ignored_and_known_ones_handed_on() -> None:
+    post = read(surface="feed", author_id="u-9", metadata={"free": ["form", 1]}, later_field=1)
+    assert (post.surface, post.author_id, post.metadata) == ("feed", "u-9", {"free": ["form", 1]})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "says"),
+    [
+        (b"{", "not_json", "not JSON"),
+        (b"\xff\xfe", "not_json", "not JSON"),
+        (b"[" * 100_000, "not_json", "recursion"),
+        (b'{"post_id": "p", "text": "\\ud800"}', "not_json", "not JSON"),
+        (b"[]", "wrong_schema", "object"),
+        (b'{"post_id": "p"}', "wrong_schema", "one of text and images is required"),
+        (b'{"text": "x"}', "wrong_schema", "post_id: Field required"),
+        (b'{"post_id": "", "text": "x"}', "wrong_schema", "post_id"),
+        (b'{"post_id": 17, "text": "x"}', "wrong_schema", "post_id: Input should be a valid string"),
+        (b'{"post_id": "p", "text": "x", "revision": "2"}', "wrong_schema", "revision"),
+        (b'{"post_id": "p", "text": "x", "revision": 1e400}', "wrong_schema", "revision"),
+        (b'{"post_id": "p", "text": "x", "created_at": "yesterday"}', "wrong_schema", "created_at"),
+        (b'{"post_id": "p", "text": "x", "schema_version": "2"}', "wrong_schema", "schema_version"),
+        (b'{"post_id": "p", "images": [{}]}', "wrong_schema", "images.0: exactly one of url, data and object"),
+        (b'{"post_id": "p", "images": [{"url": "a", "data": "b"}]}', "wrong_schema", "exactly one of"),
+        (b'{"post_id": "p", "images": [' + b",".join([b'{"url":"a"}'] * (MAX_IMAGES + 1)) + b"]}", "wrong_schema", "images"),
+    ],
+)
+def test_a_value_that_is_no_post_is_poison_that_names_the_field(value: bytes, reason: str, says: str) -> None:
+    with pytest.raises(Poison) as caught:
+        read_post(value)
+    assert caught.value.reason == reason
+    assert says in str(caught.value)
+
+
+def test_the_refusal_never_quotes_the_post() -> None:
+    with pytest.raises(Poison) as caught:
+        read_post(json.dumps({"post_id": "p", "text": ["canary-in-the-text"], "language": "canary!"}).encode())
+    assert "canary" not in str(caught.value)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_post_or_poison(value: bytes) -> None:
+    try:
+        read_post(value)
+    except Poison as error:
+        assert error.reason in {"not_json", "wrong_schema"}

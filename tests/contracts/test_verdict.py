@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from moderation_service.contracts.verdict import Verdict, verdict_id
+from tests.contracts.examples import CONTENT, MODEL, verdict
+
+
+def test_a_verdict_reads_back_as_it_was_written() -> None:
+    written = verdict()
+    assert Verdict.model_validate_json(written.to_json()) == written
+
+
+def test_the_attribution_class_is_called_class_on_the_wire() -> None:
+    assert b'"attribution":{"class":"combined","joint":' in verdict().to_json()
+
+
+def test_a_verdict_can_not_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        verdict().decision = "allow"  # type: ignore[misc]
+
+
+def name(**changes: Any) -> str:
+    arguments: dict[str, Any] = {
+        "post_id": "p-17",
+        "revision": 2,
+        "content": CONTENT,
+        "surface": "feed",
+        "policy_set_digest": "sha256:" + "0" * 64,
+        "model": MODEL,
+    }
+    return verdict_id(**{**arguments, **changes})
+
+
+def test_the_same_judgement_has_the_same_name() -> None:
+    assert name() == name()
+    assert name() == "bd58ac7b379adf8565985ea97ab22e7f"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"post_id": "p-18"},
+        {"revision": 3},
+        {"surface": None},
+        {"policy_set_digest": "sha256:" + "1" * 64},
+        *({"model": MODEL.model_copy(update={field: "other"})} for field in ("name", "revision", "dtype", "quantization")),
+        {"model": MODEL.model_copy(update={"prompt_digest": "sha256:" + "2" * 64})},
+        {"model": MODEL.model_copy(update={"calibration_id": "sha256:" + "3" * 64})},
+        {"content": CONTENT.model_copy(update={"text_sha256": "ff"})},
+        {"content": CONTENT.model_copy(update={"images": ()})},
+        {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"status": "unavailable"}),)})},
+        {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"sha256": "ee"}),)})},
+    ],
+)
+def test_whatever_decides_a_verdict_changes_its_name(changes: dict[str, Any]) -> None:
+    assert name(**changes) != name()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": MODEL.model_copy(update={"engine": "openai"})},
+        {"content": CONTENT.model_copy(update={"language": "zh", "truncated": True})},
+        {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"width": 1}),)})},
+    ],
+)
+def test_what_does_not_decide_it_leaves_its_name(changes: dict[str, Any]) -> None:
+    assert name(**changes) == name()

@@ -1,0 +1,75 @@
+import base64
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.judge import Judge
+from moderation_service.media.loader import ImageLoader
+from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.settings import JudgingSettings, MediaSettings, PolicySettings, shipped_policies
+from tests.judging.engines import RuleEngine
+
+
+def picture(colour: str = "red") -> ImageRef:
+    """A small picture carried in the post."""
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(out, "PNG")
+    return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/png")
+
+
+@pytest.fixture(scope="session")
+def pack() -> PolicyPack:
+    return load_pack(shipped_policies())
+
+
+@pytest.fixture
+def engine() -> RuleEngine:
+    return RuleEngine()
+
+
+MakeJudge = Callable[..., Awaitable[Judge]]
+
+
+@pytest.fixture
+async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[MakeJudge]:
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            policy_pack: PolicyPack = pack,
+            media: MediaSettings | None = None,
+            calibration: Calibration | None = None,
+            **settings: Any,
+        ) -> Judge:
+            loader = await stack.enter_async_context(ImageLoader(media or MediaSettings()))
+            batcher = await stack.enter_async_context(Batcher(engine))
+            return Judge(
+                settings=JudgingSettings(**{"views_sample": 0.0, **settings}),
+                policy_settings=PolicySettings(),
+                pack=policy_pack,
+                calibration=calibration or Calibration.load(None),
+                loader=loader,
+                engine=engine,
+                batcher=batcher,
+            )
+
+        yield make
+
+
+Ask = Callable[..., Awaitable[Verdict]]
+
+
+@pytest.fixture
+def ask() -> Ask:
+    async def judge_post(judge: Judge, text: str = "", *images: ImageRef, **fields: Any) -> Verdict:
+        post = Post(post_id="p-1", text=text, images=images, **fields)
+        return (await judge.judge(post, trace_id="a" * 32)).verdict
+
+    return judge_post

@@ -1,0 +1,55 @@
+"""A deterministic engine for tests of what stands round one: it answers by rules a reader can follow."""
+
+from collections.abc import Callable, Sequence
+
+from moderation_service.engine.base import EngineInfo, LabelScore, Scored, ScoreRequest
+
+INFO = EngineInfo(
+    name="rules", revision="1", dtype="float32", quantization=None, engine="local", layout="post_first", prompt_digest="p"
+)
+
+Rule = Callable[[str, ScoreRequest], float]
+
+
+def combined(policy_id: str, request: ScoreRequest) -> float:
+    """weapon_sale: only `sell` with a picture. violence: `kill` alone. weapon_display: a picture, but in a museum."""
+    text, image = request.text, bool(request.images)
+    match policy_id:
+        case "weapon_sale":
+            return 0.95 if "sell" in text and image else 0.1
+        case "violence":
+            return 0.7 if "kill" in text else 0.05
+        case "weapon_display":
+            return 0.8 if image and "museum" not in text else 0.02
+        case _:
+            return 0.01
+
+
+class RuleEngine:
+    """Keeps the requests it was asked, so that a test can count them."""
+
+    info = INFO
+
+    def __init__(self, rule: Rule = combined, mass: float = 1.0) -> None:
+        self.rule = rule
+        self.mass = mass
+        self.calls: list[list[ScoreRequest]] = []
+
+    @property
+    def requests(self) -> list[ScoreRequest]:
+        return [request for call in self.calls for request in call]
+
+    async def start(self) -> None:
+        pass
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        self.calls.append(list(requests))
+        return [self._answer(request) for request in requests]
+
+    async def close(self) -> None:
+        pass
+
+    def _answer(self, request: ScoreRequest) -> Scored:
+        asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
+        labels = tuple(LabelScore(self.rule(policy_id, request), self.mass) for policy_id in asked)
+        return Scored(labels, tokens=10, truncated=len(request.text) > 1000)

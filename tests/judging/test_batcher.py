@@ -1,0 +1,100 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.errors import Fatal, Transient
+from moderation_service.judging.batcher import MAX_VIEWS, Batcher
+from tests.judging.engines import RuleEngine
+
+SHEET = Questionnaire("en", (Question("violence", "Violence?", ""),))
+
+
+def request(text: str) -> ScoreRequest:
+    return ScoreRequest(text, (), SHEET, (0,))
+
+
+class GatedEngine(RuleEngine):
+    """Holds its first call until the gate opens; breaks on the words `bad` and `fatal`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.entered = asyncio.Event()
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        self.entered.set()
+        await self.gate.wait()
+        if any(request.text == "bad" for request in requests):
+            raise Transient("out_of_memory", "too much")
+        if any(request.text == "fatal" for request in requests):
+            raise Fatal("the device is gone")
+        return await super().score(requests)
+
+
+async def test_what_waits_while_one_call_runs_makes_the_next() -> None:
+    engine = GatedEngine()
+    async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
+        first = group.create_task(batcher.score(request("one")))
+        await engine.entered.wait()
+        rest = [group.create_task(batcher.score(request("kill" if n % 2 else "calm"))) for n in range(5)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        assert (await first).labels[0].score == 0.05
+        assert [(await task).labels[0].score for task in rest] == [0.05, 0.7, 0.05, 0.7, 0.05]
+    assert [len(call) for call in engine.calls] == [1, 5]
+
+
+async def test_a_call_is_bounded() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with Batcher(engine) as batcher:
+        await asyncio.gather(*(batcher.score(request("x")) for _ in range(2 * MAX_VIEWS + 1)))
+    assert max(len(call) for call in engine.calls) == MAX_VIEWS
+
+
+async def test_a_view_that_breaks_the_engine_takes_no_other_with_it() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with Batcher(engine) as batcher:
+        answers = await asyncio.gather(*(batcher.score(request(t)) for t in ("a", "bad", "b")), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Scored, Transient, Scored]
+
+
+async def test_a_fatal_error_reaches_all_who_wait() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with Batcher(engine) as batcher:
+        answers = await asyncio.gather(*(batcher.score(request(t)) for t in ("a", "fatal")), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Fatal, Fatal]
+        assert (await batcher.score(request("goes on"))).tokens == 10
+
+
+async def test_who_gave_up_waiting_is_not_asked_for() -> None:
+    engine = GatedEngine()
+    async with Batcher(engine) as batcher:
+        first = asyncio.create_task(batcher.score(request("one")))
+        await engine.entered.wait()
+        gone = asyncio.create_task(batcher.score(request("gone")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        engine.gate.set()
+        await first
+        await batcher.score(request("last"))
+    assert [r.text for r in engine.requests] == ["one", "last"]
+
+
+async def test_an_engine_that_answers_too_few_fails_the_call_and_not_the_batcher() -> None:
+    class Short(RuleEngine):
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+            return (await super().score(requests))[1:]
+
+    async with Batcher(Short()) as batcher:
+        with pytest.raises(ValueError, match="shorter"):
+            await batcher.score(request("x"))
+        with pytest.raises(ValueError, match="shorter"):
+            await batcher.score(request("y"))

@@ -1,0 +1,61 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation_service.contracts.verdict import Thresholds
+from moderation_service.errors import Misconfigured
+from moderation_service.judging.calibration import Calibration, Platt
+
+OWN = Thresholds(review=0.5, block=0.9)
+
+
+def written(folder: Path, **policies: object) -> Path:
+    path = folder / "calibration.json"
+    path.write_text(json.dumps({"schema_version": "1", "policies": policies}))
+    return path
+
+
+def test_without_a_file_scores_and_thresholds_stay() -> None:
+    calibration = Calibration.load(None)
+    assert calibration.calibration_id is None
+    assert calibration.apply("weapon_sale", 0.25) == 0.25
+    assert calibration.thresholds("weapon_sale", OWN) == OWN
+
+
+def test_a_policys_entry_maps_its_scores_and_may_bring_thresholds(tmp_path: Path) -> None:
+    entry = {"slope": 2.0, "intercept": -1.0, "thresholds": {"review": 0.3, "block": 0.8}}
+    calibration = Calibration.load(written(tmp_path, weapon_sale=entry))
+    assert calibration.apply("weapon_sale", 0.5) == pytest.approx(1 / (1 + math.e))
+    assert calibration.thresholds("weapon_sale", OWN).review == 0.3
+    assert calibration.apply("doxxing", 0.5) == 0.5
+
+
+def test_the_id_is_the_files_digest(tmp_path: Path) -> None:
+    first = Calibration.load(written(tmp_path, a={"slope": 1, "intercept": 0}))
+    again = Calibration.load(written(tmp_path, a={"slope": 1, "intercept": 0}))
+    other = Calibration.load(written(tmp_path, a={"slope": 1, "intercept": 0.5}))
+    assert first.calibration_id == again.calibration_id != other.calibration_id
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_platt_keeps_the_order_and_stays_a_probability(low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    platt = Platt(slope=3.0, intercept=-2.0)
+    assert 0 <= platt.apply(low) <= platt.apply(high) <= 1
+
+
+@pytest.mark.parametrize(
+    "policies", [{"a": {"slope": -1, "intercept": 0}}, {"a": {"slope": 1}}, {"a": {"slope": 1, "intercept": 0, "x": 1}}]
+)
+def test_a_wrong_file_is_refused_with_its_field(tmp_path: Path, policies: dict[str, object]) -> None:
+    with pytest.raises(Misconfigured, match=r"calibration.json: policies\.a\."):
+        Calibration.load(written(tmp_path, **policies))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="No such file"):
+        Calibration.load(tmp_path / "none.json")

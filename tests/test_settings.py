@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from moderation_service.errors import Misconfigured
+from moderation_service.settings import PREFIX, load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def test_the_environment_sets_a_field_of_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_KAFKA__GROUP", "night")
+    monkeypatch.setenv("MODERATION_MEDIA__ALLOWED_HOSTS", '["cdn.example"]')
+    settings = load_settings()
+    assert (settings.kafka.group, settings.media.allowed_hosts) == ("night", {"cdn.example"})
+
+
+def test_arguments_go_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    toml = tmp_path / "settings.toml"
+    toml.write_text('[kafka]\ngroup = "file"\ninput_topic = "file"\noutput_topic = "file"\n')
+    monkeypatch.setenv("MODERATION_KAFKA__GROUP", "environment")
+    monkeypatch.setenv("MODERATION_KAFKA__INPUT_TOPIC", "environment")
+    kafka = load_settings(toml, kafka={"group": "argument"}).kafka
+    assert (kafka.group, kafka.input_topic, kafka.output_topic) == ("argument", "environment", "file")
+
+
+def test_a_secret_is_read_from_its_mounted_file_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD_FILE", str(secret))
+    settings = load_settings()
+    assert settings.kafka.sasl_password is not None
+    assert settings.kafka.sasl_password.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("KAFKA__GROPU", "x", "MODERATION_KAFKA__GROPU (settings kafka.gropu): unknown setting; known are"),
+        ("KAFAK__GROUP", "x", "MODERATION_KAFAK__GROUP: unknown section 'kafak'; one of kafka, engine"),
+        ("ENGINE__LAYOUT", "sideways", "MODERATION_ENGINE__LAYOUT (settings engine.layout): Input should be 'post_first'"),
+        ("KAFKA__MAX_MESSAGE_BYTES", "12", "greater than or equal to 65536"),
+        ("MEDIA__ALLOWED_HOSTS", "[oops", "media"),
+        ("KAFKA", "oops", "kafka"),
+        ("KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "needs sasl_username and sasl_password"),
+        ("KAFKA__SASL_PASSWORD_FILE", "/nowhere/at/all", "cannot read /nowhere/at/all (No such file or directory)"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(Misconfigured) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_set_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("x")
+    monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD", "y")
+    monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "p"))
+    with pytest.raises(Misconfigured, match="both set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("[kafka", "settings"), ("[kafka]\ngroup = 2\n", "KAFKA__GROUP"), ("[x]\na = 1\n", "unknown")]
+)
+def test_a_wrong_settings_file_is_refused(tmp_path: Path, content: str, says: str) -> None:
+    toml = tmp_path / "settings.toml"
+    toml.write_text(content)
+    with pytest.raises(Misconfigured, match=says):
+        load_settings(toml)
+
+
+def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="no such file"):
+        load_settings(tmp_path / "none.toml")
