@@ -23,9 +23,9 @@ SKIN = "🏻🏼🏽🏾🏿"
 """A pictogram followed by `*` below stands for itself and its five skin tones."""
 
 _TRAINED: dict[PictureClass, str] = {
-    "weapon": "🔫 🔪 ⚔ 🏹 💣 🪓 🔱 🧨 🪃 🤺",
-    "medical": "💊 💉 🩹 🩺 🏥 🚑 🌡 🧪 🧬 😷 🩻 🦷 🩼 🔬",
-    "money": "💰 💵 💴 💷 💸 💳 🤑 📈 🏦 🏧 💲 💹",
+    "weapon": "🔫 🔪 ⚔ 🏹 💣 🪓 🔱 🪃 🤺 🥷",
+    "medical": "💊 💉 🩹 🩺 🏥 🚑 🌡 🧪 🧬 😷 🩻 🦷 🩼 🔬 🤕",
+    "money": "💰 💵 💴 💷 💸 💳 🤑 📈 🏦 🏧 💲 🪙",
     "child": "👶* 👦* 🧒* 🍼 🚼 👼*",
     "animal": (
         "🐁 🐒 🐖 🐕 🐍 🐷 🐵 🐶 🐗 🐸 🐔 🐓 🐑 🐐 🐮 🐭 🐹 🦝 🦨 🦊 🐻 🐼 🐨 🐯 🦁 🐎 🐿 🦇 🐜 🪳 🪲 🕷 🐛"
@@ -34,14 +34,14 @@ _TRAINED: dict[PictureClass, str] = {
     "gore": "🩸 💀 ⚰ 🪦 🧟 🧟‍♂️ 🦴 🫀 🧠 ⚱ 🧛* 🫁",
     "neutral": (
         "🍎 🍕 🍔 🍰 🍩 🍓 🍉 🍇 🥑 🥕 🌽 🍞 🧀 🍜 🍣 ☕ 🍵 🌸 🌻 🌹 🌵 🌲 🍁 🌈 ☀ 🌙 ⭐ ⛄ 🚗 🚌 🚲 🚂 🚀 ⛵"
-        " 🏠 🏰 ⛺ 🌋 ⚽ 🏀 🎾 🎸 🎹 🎨 🎈 🎁 📚 📷 💻 📱 ⌚ 👕 👟 👒 🎒 🔑 🪑 🛋 🛁 🧦 🎻 🏆 🧩 🪁 ☂ 🕯 🗺 🧭"
+        " 🏠 🏰 ⛺ 🌋 ⚽ 🏀 🎾 🎸 🎹 🎨 🎈 🎁 📚 📷 💻 📱 ⌚ 👕 👟 👒 🎒 🔑 🪑 🛋 🛁 🧦 🎻 🏆 🧩 🪁 ☂ 🕯 🗺 🧭 😀 😎 🥳"
     ),
 }
 
 _UNSEEN: dict[PictureClass, str] = {
-    "weapon": "🗡 🥷",
-    "medical": "🧫 🤒",
-    "money": "💶 🪙",
+    "weapon": "🗡 🧨",
+    "medical": "⚗ 🤒",
+    "money": "💶 💹",
     "child": "👧*",
     "animal": "🐀 🐺 🐄 🦍 🐆",
     "gore": "☠ 🧟‍♀️",
