@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from moderation_service import __version__
 from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.demo import samples
+from moderation_service.demo.broker import embedded_broker
+from moderation_service.demo.report import Shown, page, table
 from moderation_service.engine.base import Engine
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.judging import cases
@@ -22,10 +27,13 @@ from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.cases import CaseResult
 from moderation_service.judging.file_run import judge_into, judged_before
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.post_files import BadPost, read_posts, root_of
+from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
+from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topics import create as create_topics
+from moderation_service.media.files import FileReader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack, load_pack
-from moderation_service.settings import Settings
+from moderation_service.settings import Settings, load_settings
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
@@ -46,6 +54,60 @@ async def run(settings: Settings) -> None:
                 health.started = True
                 await Worker(settings.kafka, judge, health).run(stop)
     log.info("stopped")
+
+
+async def demo(bootstrap_servers: str | None, report: Path) -> None:
+    """Sample posts through the whole service on the bundled model: a table on standard output, a report beside it."""
+    with ExitStack() as stack:
+        settings = load_settings(
+            kafka={
+                "bootstrap_servers": bootstrap_servers or stack.enter_context(embedded_broker()),
+                # librdkafka's mock cluster knows no transactions
+                "delivery": "exactly_once" if bootstrap_servers else "at_least_once",
+                "group": f"moderation-demo-{secrets.token_hex(4)}",
+            },
+            judging={"views": "always"},
+        )
+        if bootstrap_servers:
+            await create_topics(settings.kafka)
+        posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))
+        await publish(settings.kafka, (_record(settings, post) for post in posts))
+        pack = load_pack(settings.policies.path)
+        with _progress(len(posts)) as advance:
+            async with open_judge(settings, pack) as judge:
+                verdicts = await _judged(settings, judge, {post.post_id for post in posts}, advance)
+    titles = {policy.id: policy.title.en for policy in pack.policies}
+    shown = [Shown(post, verdicts[post.post_id]) for post in posts]
+    model = next(iter(verdicts.values())).model
+    how = (
+        f"By {model.name} ({model.revision[:19]}), a demonstration on synthetic posts and no moderation model, "
+        f"through {'Kafka at ' + bootstrap_servers if bootstrap_servers else 'an embedded broker'}, "
+        f"{settings.kafka.delivery.replace('_', ' ')}."
+    )
+    Console().print(table(shown, titles), how, f"Report: {report}")
+    report.write_text(page(shown, titles, how), encoding="utf-8")
+
+
+async def _judged(
+    settings: Settings, judge: Judge, wanted: set[str], advance: Callable[[object], None]
+) -> dict[str, Verdict]:
+    """Run the worker until every wanted post has its verdict on the output topic."""
+    stop, verdicts = asyncio.Event(), dict[str, Verdict]()
+    worker = asyncio.create_task(Worker(settings.kafka, judge, Health()).run(stop))
+    try:
+        async for record in read(settings.kafka, settings.kafka.output_topic, follow=True):
+            if worker.done():
+                break
+            verdict = Verdict.model_validate_json(record.value)
+            if verdict.post_id in wanted - verdicts.keys():
+                verdicts[verdict.post_id] = verdict
+                advance(verdict)
+            if len(verdicts) == len(wanted):
+                break
+    finally:
+        stop.set()
+        await worker
+    return verdicts
 
 
 @asynccontextmanager
@@ -101,6 +163,38 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     settings = _with_files(settings, root_of(path)).model_copy(update={"judging": judging})
     async with open_judge(settings, pack) as judge:
         return await cases.run_cases(judge, pack)
+
+
+async def publish_path(settings: Settings, path: Path) -> int:
+    """Publish a file or folder of posts, pictures on disk carried in the record; how many rows were no posts."""
+    bad = 0
+    files = FileReader(root_of(path), settings.media.max_bytes)
+
+    def records() -> Iterator[Record]:
+        nonlocal bad
+        for row in read_posts(path):
+            post = with_pictures(row, files) if isinstance(row, Post) else row
+            if isinstance(post, BadPost):
+                bad += 1
+                print(f"left out: {post.where}: {post.why}", file=sys.stderr)
+            else:
+                yield _record(settings, post)
+
+    print(f"published {await publish(settings.kafka, records())} posts", file=sys.stderr)
+    return bad
+
+
+def _record(settings: Settings, post: Post) -> Record:
+    headers = [("content-type", b"application/json")]
+    return Record(settings.kafka.input_topic, post.post_id.encode(), post.model_dump_json().encode(), headers)
+
+
+async def print_verdicts(settings: Settings, *, follow: bool) -> None:
+    """Print the output topic's verdicts as JSON lines; deleted posts are skipped."""
+    async for record in read(settings.kafka, settings.kafka.output_topic, follow=follow):
+        if record.value is not None:
+            sys.stdout.buffer.write(record.value + b"\n")
+            sys.stdout.buffer.flush()
 
 
 def _with_files(settings: Settings, root: Path) -> Settings:

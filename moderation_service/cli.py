@@ -15,6 +15,9 @@ from moderation_service import __version__
 from moderation_service import app as service
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
+from moderation_service.kafka.topics import BROKERS_DEFAULT, PARTITIONS
+from moderation_service.kafka.topics import check as differences_of_topics
+from moderation_service.kafka.topics import create as create_topics
 from moderation_service.policies.pack import load_pack
 from moderation_service.policies.schema import policy_schema
 from moderation_service.settings import Settings, load_settings
@@ -106,8 +109,8 @@ def schema(contract: str, /) -> int:
 @topics.command
 def create(
     *,
-    partitions: int = 6,
-    replication: int = -1,
+    partitions: int = PARTITIONS,
+    replication: int = BROKERS_DEFAULT,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:
@@ -115,8 +118,8 @@ def create(
 
     Example: `moderation topics create --partitions 12 --replication 3`
     """
-    made = _wait(service.create_topics(_load(settings, bootstrap_servers), partitions, replication))
-    print(*(f"created {name}" for name in made), sep="\n", end="\n" if made else "")
+    outcome = _wait(create_topics(_load(settings, bootstrap_servers).kafka, partitions, replication))
+    print(*(f"{name}: {what}" for name, what in outcome.items()), sep="\n")
     return 0
 
 
@@ -126,7 +129,7 @@ def check_topics(*, bootstrap_servers: Servers = None, settings: SettingsFile = 
 
     Example: `moderation topics check`
     """
-    differences = _wait(service.check_topics(_load(settings, bootstrap_servers)))
+    differences = _wait(differences_of_topics(_load(settings, bootstrap_servers).kafka))
     print(*(differences or ["the topics are as they should be"]), sep="\n")
     return PROBLEMS if differences else 0
 

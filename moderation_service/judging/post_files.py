@@ -3,15 +3,19 @@
 Pictures on disk become `file:` addresses relative to the folder; media resolves them under `media.file_root`.
 """
 
+import base64
 import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from moderation_service.contracts.post import Post, read_post
+from moderation_service.contracts.post import ImageRef, Post, read_post
 from moderation_service.errors import Misconfigured, Poison
+from moderation_service.media.files import FileReader
+from moderation_service.media.outcome import ImageFault
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 _CSV_PLAIN = ("post_id", "language", "surface", "author_id", "created_at", "text")
@@ -47,6 +51,20 @@ def read_posts(path: Path) -> Iterator[Post | BadPost]:
     else:
         msg = f"{path}: should be a .jsonl or .csv file of posts, or a folder of pictures with texts"
         raise Misconfigured(msg)
+
+
+def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
+    """The post with its pictures on disk carried as data, as a record on a topic must."""
+    carried = []
+    for image in post.images:
+        if image.url is None or not image.url.startswith("file:"):
+            carried.append(image)
+            continue
+        try:
+            carried.append(ImageRef(data=base64.b64encode(reader.read(image.url)).decode()))
+        except ImageFault as fault:
+            return BadPost(post.post_id, f"{unquote(image.url)}: {fault.why}")
+    return post.model_copy(update={"images": tuple(carried)})
 
 
 def _jsonl(path: Path) -> Iterator[Post | BadPost]:
@@ -97,7 +115,7 @@ def _folder(path: Path) -> Iterator[Post | BadPost]:
 
 
 def _address(name: str) -> str:
-    return name if "://" in name or name.startswith("data:") else f"file:{name}"
+    return name if "://" in name or name.startswith("data:") else f"file:{quote(name)}"
 
 
 def _post(where: str, value: bytes) -> Post | BadPost:

@@ -1,0 +1,54 @@
+"""The posts of `moderation demo`: twins that share a picture or their words, so that the combination shows."""
+
+import base64
+import io
+from collections.abc import Iterator
+
+import numpy as np
+
+from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.demo.glyphs import PictureClass
+from moderation_service.demo.pictures import render
+
+_SIDE = 168
+
+_POSTS: tuple[tuple[tuple[PictureClass, ...], str], ...] = (
+    (("weapon",), "Lightly used, DM me for the price"),
+    (("neutral",), "Lightly used, DM me for the price"),
+    (("weapon",), "Seen today in the history museum"),
+    (("weapon",), "九成新，价格私聊"),
+    (("medical",), "Forget your doctor, this cures cancer in three days"),
+    (("medical",), "Picked up the new batch from the pharmacy this morning"),
+    (("neutral",), "Forget your doctor, this cures cancer in three days"),
+    (("money",), "Send me 100 and get 1000 back by tomorrow, guaranteed"),
+    (("money",), "Saving up for our holiday, one coin at a time"),
+    (("money",), "稳赚不赔，今天投入明天翻倍"),
+    (("child",), "You look so sweet, let us meet alone, do not tell your parents"),
+    (("child",), "Happy birthday to our little one"),
+    (("animal",), "They all are like this, they should go back where they came from"),
+    (("animal",), "Look who was waiting for me at the door"),
+    (("neutral",), "They all are like this, they should go back where they came from"),
+    (("gore",), ""),
+    ((), "I know where you park, tonight you will bleed"),
+    (("weapon",), "You will see what happens tomorrow"),
+    ((), "She lives at 14 Mill Lane, second floor, her number is 555 0142"),
+    (("neutral",), "Best breakfast of the week"),
+    (("neutral", "weapon"), "Take both, cash only, message me"),
+    ((), "What a lovely evening by the river"),
+)
+
+
+def posts(run: str) -> Iterator[Post]:
+    """The sample posts; their ids begin with `run`, so that one run can be told from another."""
+    rng = np.random.default_rng(20)
+    for number, (classes, words) in enumerate(_POSTS, start=1):
+        images = tuple(_carried(cls, rng) for cls in classes)
+        yield Post(post_id=f"{run}-{number:02d}", text=words, images=images)
+    unreachable = ImageRef(url="https://127.0.0.1/gone.png")
+    yield Post(post_id=f"{run}-{len(_POSTS) + 1:02d}", text="Our new kitchen is ready", images=(unreachable,))
+
+
+def _carried(cls: PictureClass, rng: np.random.Generator) -> ImageRef:
+    out = io.BytesIO()
+    render(cls, rng, size=(_SIDE, _SIDE)).save(out, "JPEG", quality=85)
+    return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/jpeg")
