@@ -1,0 +1,1 @@
+"""Pixels and prompts in, label scores out."""

@@ -15,6 +15,7 @@ from moderation_service.contracts.question import Questionnaire
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB."""
 
+
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """One view of one post, and which questions of the questionnaire to answer (indices)."""

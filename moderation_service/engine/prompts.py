@@ -121,9 +121,13 @@ class Prompts:
         if self.prompt == "brief":
             pack = "\n".join(f"{q.policy_id}: {q.question}" for q in questionnaire.questions)
         else:
-            pack = wording.instruction + wording.policies + "\n".join(
-                wording.policy.format(policy_id=q.policy_id, definition=f"{q.definition}\n{q.question}")
-                for q in questionnaire.questions
+            pack = (
+                wording.instruction
+                + wording.policies
+                + "\n".join(
+                    wording.policy.format(policy_id=q.policy_id, definition=f"{q.definition}\n{q.question}")
+                    for q in questionnaire.questions
+                )
             )
         return self.frame.system + pack + self.frame.user_after_system
 
@@ -141,8 +145,11 @@ class Prompts:
         if self.prompt == "brief":
             return tuple(f"\n{q.question}{close}" for q in questionnaire.questions)
         return tuple(
-            "\n" + wording.policy.format(policy_id=q.policy_id, definition=q.definition)
-            + q.question + wording.answer + close
+            "\n"
+            + wording.policy.format(policy_id=q.policy_id, definition=q.definition)
+            + q.question
+            + wording.answer
+            + close
             for q in questionnaire.questions
         )
 

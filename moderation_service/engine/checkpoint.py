@@ -1,0 +1,170 @@
+"""Load a checkpoint of the GLM-4V family, or say in one line why it can't be had."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.settings import EngineSettings
+
+DIGESTED = ("*.safetensors", "*.json", "*.jinja")
+"""What of a checkpoint's folder can change a score: weights, configurations, tokenizer, chat template."""
+
+FAMILY = re.compile(r"glm\d+v(_moe)?")
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model that is loaded and ready, with what turns words and pictures into its inputs."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    image_processor: Any
+    name: str
+    revision: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def config(self) -> Any:  # noqa: ANN401 - a config class of its own for every member of the family
+        """The model's configuration."""
+        return self.model.config
+
+
+def load_checkpoint(settings: EngineSettings) -> Checkpoint:
+    """Load what `engine.model` names, a folder or a name on the hub; a folder never asks the network.
+
+    Raises Misconfigured for settings that can't be right, Fatal for a checkpoint that can't be used.
+    """
+    if settings.quantization is not None:
+        msg = f"engine.quantization: {settings.quantization} is left to a later version; leave it unset"
+        raise Misconfigured(msg)
+    device = _device(settings.device)
+    folder = _folder(settings.model)
+    source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder is not None}
+    if folder is None and settings.revision:
+        source["revision"] = settings.revision
+    # A progress bar would break the lines of a JSON log.
+    transformers_logging.disable_progress_bar()
+
+    config = _attempt(settings.model, lambda: AutoConfig.from_pretrained(settings.model, **source))
+    _check_family(settings.model, config)
+    processor = _attempt(settings.model, lambda: AutoProcessor.from_pretrained(settings.model, **source))
+    dtype = _dtype(settings.dtype, device)
+    # sdpa: eager attention takes a boolean mask for numbers to add, and is silently wrong.
+    model, report = _attempt(
+        settings.model,
+        lambda: AutoModelForImageTextToText.from_pretrained(
+            settings.model,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            output_loading_info=True,
+            **source,
+        ),
+    )
+    # transformers fills what is missing with random numbers, and goes on.
+    lacking = sorted({str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind]})
+    if lacking:
+        msg = f"engine.model {settings.model}: the weights lack {len(lacking)} tensors, for example {lacking[0]}"
+        raise Fatal(msg)
+    return Checkpoint(
+        model=_attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device)),
+        tokenizer=processor.tokenizer,
+        image_processor=processor.image_processor,
+        name=(folder or Path(settings.model)).name,
+        revision=_revision(settings, folder, config),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def digest_folder(folder: Path) -> str:
+    """`sha256:…` over the names and contents of all files that can change a score."""
+    whole = hashlib.sha256()
+    for path in sorted({path for pattern in DIGESTED for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            whole.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _revision(settings: EngineSettings, folder: Path | None, config: PreTrainedConfig) -> str:
+    if folder is not None:
+        return settings.revision or digest_folder(folder)
+    # The commit says more than the branch that it was asked for by.
+    return getattr(config, "_commit_hash", None) or settings.revision or "unknown"
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that `model` is, or None for a name on the hub."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not any(path.glob("*.safetensors")):
+            pickled = any(path.glob("*.bin")) or any(path.glob("*.pt*"))
+            found = "only pickle files, which can run code" if pickled else "none"
+            msg = f"engine.model {model}: needs weights as safetensors, and holds {found}"
+            raise Fatal(msg)
+        return path.resolve()
+    if path.exists() or model.startswith((".", "~", os.sep)) or model.count(os.sep) > 1 or "\\" in model:
+        msg = f"engine.model {model}: no such folder; it should hold a checkpoint of the GLM-4V family"
+        raise Fatal(msg)
+    return None
+
+
+def _check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's configuration
+    text = getattr(config, "text_config", None)
+    rope = getattr(text, "rope_parameters", None) or {}
+    if (
+        FAMILY.fullmatch(config.model_type)
+        and getattr(config, "image_token_id", None) is not None
+        and getattr(config, "vision_config", None) is not None
+        and "mrope_section" in rope
+    ):
+        return
+    msg = (
+        f"engine.model {name}: {config.model_type} is no model of the GLM-4V family"
+        " (it needs an image_token_id, a vision_config and an mrope_section)"
+    )
+    raise Fatal(msg)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        # torch built without CUDA answers with an AssertionError.
+        msg = f"engine.device {name}: this machine has no such device; auto, cpu and cuda are likely ones"
+        raise Misconfigured(msg) from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype asked for; bfloat16 on a GPU and float32 elsewhere by default, never float16: the family overflows."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return DTYPES[name]
+
+
+def _attempt(name: str, load: Callable[[], Loaded]) -> Loaded:
+    """Do one step of the loading, and make of what it raises a Fatal of one line."""
+    try:
+        return load()
+    except Exception as error:
+        # Whatever a library raises over a broken checkpoint, the process can't go on without the model.
+        reason = next(iter(str(error).strip().splitlines()), "")
+        msg = f"engine.model {name}: {type(error).__name__}: {reason}"
+        raise Fatal(msg) from error

@@ -1,0 +1,87 @@
+"""A post as a model of the family reads it: picture tokens, then words, cut to what fits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from moderation_service.engine.base import Pixels
+from moderation_service.engine.prompts import Prompts
+from moderation_service.engine.vocabulary import Vocabulary
+
+MAX_ASPECT = 150
+"""The family's image processors refuse pictures longer than 200 times their width."""
+
+CHARACTERS_A_TOKEN = 64
+"""More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture's patches [t·h·w, channels · temporal · patch²] (float32, CPU) and its grid [1, 3] of t, h, w."""
+
+    patches: torch.Tensor
+    grid: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PostInputs:
+    """The tokens of a post's pictures and words, in this order; `truncated` where some had to be left out."""
+
+    ids: list[int]
+    pictures: tuple[Picture, ...]
+    truncated: bool
+
+
+class PostReader:
+    """Turns pixels and text into tokens and patches."""
+
+    def __init__(self, image_processor: Any, vocabulary: Vocabulary, prompts: Prompts) -> None:  # noqa: ANN401
+        """`image_processor` is the checkpoint's own, which transformers leaves untyped."""
+        self._processor = image_processor
+        self._vocabulary = vocabulary
+        self._words = prompts.words
+        # What the prompt puts behind the post's words has to stay when they are cut.
+        self._closing = vocabulary.untrusted(prompts.words("X").split("X")[1])
+
+    def read(self, text: str, images: Sequence[Pixels], room: int) -> PostInputs:
+        """Pictures first, then words, `room` tokens at most.
+
+        What is too long loses the end of its words; pictures that don't fit by themselves are left out from
+        the first such picture on.
+        """
+        ids: list[int] = []
+        pictures: list[Picture] = []
+        for pixels in images:
+            picture = self._look(pixels)
+            tokens = self._vocabulary.picture(int(picture.grid.prod()) // self._processor.merge_size**2)
+            if len(ids) + len(tokens) > room:
+                break
+            ids += tokens
+            pictures.append(picture)
+        words, cut = self._read_words(text, room - len(ids))
+        return PostInputs([*ids, *words], tuple(pictures), truncated=cut or len(pictures) < len(images))
+
+    def _read_words(self, text: str, room: int) -> tuple[list[int], bool]:
+        head = text[: room * CHARACTERS_A_TOKEN]
+        ids = self._vocabulary.untrusted(self._words(head))
+        if len(head) == len(text) and len(ids) <= room:
+            return ids, False
+        # The head's own closing goes with what is cut, and is put behind what is kept.
+        kept = max(0, min(room, len(ids)) - len(self._closing))
+        return [*ids[:kept], *self._closing][:room], True
+
+    def _look(self, pixels: Pixels) -> Picture:
+        """Cut one picture into patches with the checkpoint's own processor."""
+        # Channels are named: a picture three pixels high would be taken for one that has them first.
+        done = self._processor(images=[_widen(pixels)], input_data_format="channels_last", return_tensors="pt")
+        return Picture(done["pixel_values"], done["image_grid_thw"])
+
+
+def _widen(pixels: Pixels) -> Pixels:
+    """Repeat the edge of a picture too narrow for the processor. A copy: torch warns of arrays it may not write."""
+    height, width = pixels.shape[:2]
+    least = -(-max(height, width) // MAX_ASPECT)
+    return np.pad(pixels, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)), mode="edge")

@@ -1,0 +1,117 @@
+"""The local engine: a model in this process, on a thread of its own."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.engine.base import EngineInfo, Scored, ScoreRequest
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.scorer import Scorer
+from moderation_service.errors import Fatal, ModerationError, Transient
+from moderation_service.settings import EngineSettings
+
+WARM_UP = ScoreRequest(
+    text="Good morning",
+    images=(np.full((64, 64, 3), 127, np.uint8),),
+    questionnaire=Questionnaire("en", (Question("warm_up", "Is the post a greeting?", "The post greets."),)),
+    asked=(0,),
+)
+
+Result = TypeVar("Result")
+
+
+class LocalEngine:
+    """Scores with torch and transformers. All that touches the model or its tokenizer runs on one thread, in turn."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Takes nothing yet: see `start`."""
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._scorer: Scorer | None = None
+        self._info: EngineInfo | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the verdicts record. Raises Fatal before `start`."""
+        if self._info is None:
+            msg = "the engine has not been started"
+            raise Fatal(msg)
+        return self._info
+
+    async def start(self) -> None:
+        """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
+        self._scorer, self._info = await self._on_thread(self._load)
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Answer each request; calls queue for the thread.
+
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
+        """
+        scorer = self._scorer
+        if scorer is None:
+            msg = "the engine is not running"
+            raise Fatal(msg)
+        asked = tuple(requests)
+        return await self._on_thread(lambda: _score(scorer, asked))
+
+    async def close(self) -> None:
+        """Let the calls that wait finish, take no more, and free the model."""
+        self._scorer = None
+        await asyncio.to_thread(self._thread.shutdown)
+        _free_memory()
+
+    async def _on_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _load(self) -> tuple[Scorer, EngineInfo]:
+        settings = self._settings
+        checkpoint = load_checkpoint(settings)
+        scorer = Scorer(
+            checkpoint,
+            settings.layout,
+            settings.prompt,
+            max_context_tokens=settings.max_context_tokens,
+            max_batch_tokens=settings.max_batch_tokens,
+        )
+        try:
+            _score(scorer, (WARM_UP,))
+        except Transient as error:
+            msg = f"engine.model {settings.model}: the first forward fails: {error}"
+            raise Fatal(msg) from error
+        scorer.forget()
+        return scorer, EngineInfo(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            dtype=str(checkpoint.dtype).removeprefix("torch."),
+            quantization=settings.quantization,
+            engine="local",
+            layout=settings.layout,
+            prompt_digest=scorer.prompts.digest,
+        )
+
+
+def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    """Score, and give what fails its fate."""
+    try:
+        return scorer.score(requests)
+    except ModerationError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        failure = Transient("out_of_memory", f"no memory for a call of {len(requests)} requests")
+    except Exception as error:
+        # The class alone: a library's message may quote what it was given.
+        reason = "engine_error"
+        raise Transient(reason, f"the model failed with {type(error).__name__}") from error
+    # Out of the handler: the exception's frames would go on holding the very tensors there is no memory for.
+    _free_memory()
+    raise failure
+
+
+def _free_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,37 @@
+"""What every layout is held to: one full forward of its own for each policy, nothing shared, nothing packed."""
+
+import torch
+
+from moderation_service.engine.base import LabelScore, ScoreRequest
+from moderation_service.engine.scorer import Scorer
+
+
+@torch.inference_mode()
+def reference_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelScore, ...]:
+    """Answer `asked` by the model's own forward, which finds positions and masks by itself.
+
+    Uses the scorer's tokens, and of its computing nothing.
+    """
+    checkpoint, vocabulary = scorer.checkpoint, scorer.vocabulary
+    opening = scorer.opening(request.questionnaire)
+    post = scorer.reader.read(request.text, request.images, opening.room)
+    pictures = {}
+    if post.pictures:
+        pictures = {
+            "pixel_values": torch.cat([picture.patches for picture in post.pictures]).to(checkpoint.device),
+            "image_grid_thw": torch.cat([picture.grid for picture in post.pictures]).to(checkpoint.device),
+        }
+    answers = []
+    for number in request.asked:
+        ids = torch.tensor([[*opening.ids, *post.ids, *opening.tails[number]]], device=checkpoint.device)
+        logits = checkpoint.model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            use_cache=False,
+            mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
+            **pictures,
+        ).logits[0, -1]
+        chances = logits.float().softmax(-1)  # [vocabulary]
+        yes, no = (float(chances[list(labels)].sum()) for labels in (vocabulary.yes, vocabulary.no))
+        answers.append(LabelScore(yes / (yes + no), yes + no))
+    return tuple(answers)

@@ -1,0 +1,188 @@
+"""The forward: posts behind a kept opening, label scores out. Synchronous, for one thread."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.inputs import PostReader
+from moderation_service.engine.packing import Batch, Row, pack, plan
+from moderation_service.engine.prompts import LayoutName, PromptName, Prompts
+from moderation_service.engine.vocabulary import Vocabulary
+from moderation_service.errors import Misconfigured, Transient
+
+KEPT_OPENINGS = 4
+"""Enforced and shadow policies in two languages."""
+
+ANSWERS_A_PROJECTION = 256
+"""Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""
+
+
+class KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches are untyped
+    """One layer's keys and values of an opening, handed to every row and never grown.
+
+    transformers' own layer would keep each batch's tokens, and a copy of the opening for every row of all layers.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """`keys` and `values`: [1, heads, P, head size]."""
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *_: Any,  # noqa: ANN401 - as in the class above
+        **__: Any,  # noqa: ANN401
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The opening's and the row's, [B, heads, P + Q, head size] each, for this forward alone."""
+        rows = (len(key_states), -1, -1, -1)
+        keys = torch.cat([self.keys.expand(rows), key_states], dim=-2)
+        return keys, torch.cat([self.values.expand(rows), value_states], dim=-2)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What every post of a questionnaire stands behind, computed once, and the tails that follow the post."""
+
+    ids: list[int]
+    kept: Cache
+    tails: tuple[list[int], ...]
+    room: int
+
+
+class Scorer:
+    """Label scores of a checkpoint, in either layout: what differs between them is in the words alone."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        layout: LayoutName,
+        prompt: PromptName,
+        *,
+        max_context_tokens: int,
+        max_batch_tokens: int,
+    ) -> None:
+        """Raises Fatal for a tokenizer or chat template that can't be used."""
+        self.checkpoint = checkpoint
+        self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id)
+        self.prompts = Prompts(self.vocabulary.frame, layout, prompt)
+        self.reader = PostReader(checkpoint.image_processor, self.vocabulary, self.prompts)
+        self._limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
+        self._max_batch_tokens = max_batch_tokens
+        self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
+
+    @torch.inference_mode()
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Answer each request, in its place.
+
+        Raises Misconfigured for policies too long for the context, Transient for scores that are no numbers.
+        """
+        done: dict[int, Scored] = {}
+        for questionnaire in dict.fromkeys(request.questionnaire for request in requests):
+            own = [number for number, request in enumerate(requests) if request.questionnaire == questionnaire]
+            answered = self._score_alike(self.opening(questionnaire), [requests[number] for number in own])
+            done.update(zip(own, answered, strict=True))
+        return [done[number] for number in range(len(requests))]
+
+    def opening(self, questionnaire: Questionnaire) -> Opening:
+        """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest."""
+        opening = self._openings.pop(questionnaire, None) or self._compute_opening(questionnaire)
+        self._openings[questionnaire] = opening
+        while len(self._openings) > KEPT_OPENINGS:
+            self._openings.popitem(last=False)
+        return opening
+
+    def forget(self) -> None:
+        """Drop all kept openings."""
+        self._openings.clear()
+
+    def _compute_opening(self, questionnaire: Questionnaire) -> Opening:
+        ids = self.vocabulary.trusted(self.prompts.opening(questionnaire))
+        tails = tuple(map(self.vocabulary.trusted, self.prompts.tails(questionnaire)))
+        longest = max(map(len, tails), default=0)
+        # By the longest tail of all, so that what is cut does not depend on what is asked.
+        room = self._limit - len(ids) - longest
+        if room <= 0:
+            msg = (
+                f"engine.max_context_tokens: the policies alone take {len(ids) + longest} of the {self._limit} tokens"
+                " the model may read; use shorter or fewer policies, or a larger context"
+            )
+            raise Misconfigured(msg)
+        device = self.checkpoint.device
+        cache = DynamicCache(config=self.checkpoint.config)
+        positions = torch.arange(len(ids), device=device).expand(3, 1, -1)  # only words: the three are the same
+        self._forward(input_ids=torch.tensor([ids], device=device), position_ids=positions, past_key_values=cache)
+        layers = [KeptLayer(layer.keys, layer.values) for layer in cache.layers]
+        return Opening(ids, Cache(layers=list(layers)), tails, room)
+
+    def _score_alike(self, opening: Opening, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        rows = [
+            Row(
+                self.reader.read(request.text, request.images, opening.room),
+                tuple(opening.tails[number] for number in request.asked),
+            )
+            for request in requests
+        ]
+        answers: dict[int, tuple[LabelScore, ...]] = dict.fromkeys(range(len(rows)), ())
+        asked = [number for number, row in enumerate(rows) if row.tails]
+        for part in plan([rows[number].length for number in asked], self._max_batch_tokens):
+            chosen = [asked[place] for place in part]
+            labels = iter(self._score_rows(opening, [rows[number] for number in chosen]))
+            for number in chosen:
+                answers[number] = tuple(next(labels) for _ in rows[number].tails)
+        return [
+            Scored(answers[number], len(opening.ids) + row.length if row.tails else 0, row.post.truncated)
+            for number, row in enumerate(rows)
+        ]
+
+    def _score_rows(self, opening: Opening, rows: Sequence[Row]) -> list[LabelScore]:
+        """One forward: the answers of all rows, one row behind the other."""
+        body = self.checkpoint.model.model
+        image_token = self.checkpoint.config.image_token_id
+        packed = pack(rows, len(opening.ids), image_token, self.vocabulary.pad, body.get_rope_index)
+        batch: Batch = packed.to(self.checkpoint.device)
+        hidden = self._forward(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            past_key_values=opening.kept,
+            pixel_values=batch.patches,
+            image_grid_thw=batch.grids,
+        )[batch.answer_rows, batch.answer_columns]  # [A, hidden size]
+        return [score for part in torch.split(hidden, ANSWERS_A_PROJECTION) for score in self._label_scores(part)]
+
+    def _forward(self, **inputs: Any) -> torch.Tensor:  # noqa: ANN401 - the model's own arguments
+        """The last hidden states [B, Q, hidden size]. Only the body: the head would project every position."""
+        hidden: torch.Tensor = self.checkpoint.model.model(**inputs).last_hidden_state
+        return hidden
+
+    def _label_scores(self, hidden: torch.Tensor) -> list[LabelScore]:
+        """Read the answers [A, hidden size] off the head, in float32.
+
+        The labels' logits come from their own rows of the head; all other tokens only weigh in the mass.
+        """
+        head = self.checkpoint.model.lm_head
+        yes, no = list(self.vocabulary.yes), list(self.vocabulary.no)
+        logits = hidden.float() @ head.weight[yes + no].float().T  # [A, labels]
+        others = head(hidden).float()  # [A, vocabulary]
+        others[:, yes + no] = -torch.inf
+        for_yes = logits[:, : len(yes)].logsumexp(-1)
+        for_no = logits[:, len(yes) :].logsumexp(-1)
+        either = torch.logaddexp(for_yes, for_no)
+        mass = (either - torch.logaddexp(either, others.logsumexp(-1))).exp()
+        score = (for_yes - for_no).sigmoid()
+        if not bool((score.isfinite() & mass.isfinite()).all()):
+            # A score that is no number is under every threshold: it must never pass for a low one.
+            reason = "engine_error"
+            raise Transient(reason, "the model's label scores are not finite")
+        return [LabelScore(*pair) for pair in zip(score.tolist(), mass.tolist(), strict=True)]

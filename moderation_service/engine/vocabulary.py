@@ -1,0 +1,82 @@
+"""What the engine needs of a tokenizer: the chat frame, the label tokens, and words that can't be control tokens."""
+
+from typing import Any
+
+import jinja2
+
+from moderation_service.engine.prompts import NO, YES, ChatFrame, chat_frame, neutralise
+from moderation_service.errors import Fatal
+
+
+class Vocabulary:
+    """A checkpoint's tokenizer. Not thread-safe: a tokenizer keeps how it splits as state."""
+
+    def __init__(self, tokenizer: Any, image_token_id: int) -> None:  # noqa: ANN401 - tokenizers are untyped
+        """Read and check the tokenizer. Raises Fatal when it can't be used for scoring."""
+        self._tokenizer = tokenizer
+        self.control: frozenset[int] = frozenset({*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids})
+        self.pad = int(tokenizer.pad_token_id or 0)
+        self.yes = self._label_ids(YES)
+        self.no = self._label_ids(NO)
+        if set(self.yes) & set(self.no):
+            msg = "the model's tokenizer has the same token for yes and no"
+            raise Fatal(msg)
+        self._check_neutralise()
+        self.frame = self._frame()
+        picture = self.trusted(self.frame.image)
+        if picture.count(image_token_id) != 1:
+            msg = f"the model's chat template makes {self.frame.image!r} of a picture, without its one image token"
+            raise Fatal(msg)
+        at = picture.index(image_token_id)
+        self._before_picture, self._after_picture, self._image_token = picture[:at], picture[at + 1 :], image_token_id
+
+    def trusted(self, text: str) -> list[int]:
+        """The token ids of our own words: control tokens are read as such."""
+        return self._encode(text, split_special_tokens=False)
+
+    def untrusted(self, text: str) -> list[int]:
+        """The token ids of a post's words, which never hold a control token.
+
+        `neutralise` has broken the spellings it knows. Behind it, special tokens are not parsed, and what is
+        still parsed (added tokens that are not marked as special, a normaliser's doings) is left out.
+        """
+        return [token for token in self._encode(text, split_special_tokens=True) if token not in self.control]
+
+    def picture(self, tokens: int) -> list[int]:
+        """The token ids that stand for one picture of that many image tokens, with the marks round it."""
+        return [*self._before_picture, *[self._image_token] * tokens, *self._after_picture]
+
+    def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=split_special_tokens, verbose=False
+        )
+        return ids
+
+    def _label_ids(self, words: tuple[str, ...]) -> tuple[int, ...]:
+        encoded = {word: self.trusted(word) for word in words}
+        split = [word for word, ids in encoded.items() if len(ids) != 1]
+        if split:
+            msg = f"the model's tokenizer splits the answers {', '.join(split)}; each has to be one token"
+            raise Fatal(msg)
+        return tuple(dict.fromkeys(ids[0] for ids in encoded.values()))
+
+    def _check_neutralise(self) -> None:
+        # Other engines have no defence behind `neutralise`, and a verdict has to be the same from all.
+        for number in sorted(self.control):
+            token = self._tokenizer.convert_ids_to_tokens(number)
+            if self.control.intersection(self.trusted(neutralise(f"a{token}a"))):
+                msg = f"the model's tokenizer has a control token {token!r} that a post could smuggle in"
+                raise Fatal(msg)
+
+    def _frame(self) -> ChatFrame:
+        def render(messages: list[dict[str, Any]]) -> str:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+            return text
+
+        try:
+            return chat_frame(render)
+        except (ValueError, jinja2.TemplateError) as error:
+            msg = f"the model's chat template can't be rendered: {error}".splitlines()[0]
+            raise Fatal(msg) from error

@@ -1,0 +1,150 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from moderation_service.engine import checkpoint as module
+from moderation_service.engine.checkpoint import digest_folder, load_checkpoint
+from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.settings import EngineSettings
+
+
+@pytest.fixture
+def copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+
+
+def load(model: Path | str, **settings: Any) -> module.Checkpoint:
+    return load_checkpoint(EngineSettings(model=str(model), device="cpu", **settings))
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_checkpoint_is_named_after_its_folder_and_its_contents(tiny_checkpoint: Path) -> None:
+    loaded = load(tiny_checkpoint)
+    assert loaded.name == "tiny"
+    assert loaded.revision == digest_folder(tiny_checkpoint)
+    assert loaded.revision.startswith("sha256:")
+    assert load(tiny_checkpoint, revision="v7").revision == "v7"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"])
+def test_the_digest_follows_every_file_that_can_change_a_score(copy: Path, name: str) -> None:
+    before = digest_folder(copy)
+    (copy / "README.md").write_text("more about it")
+    assert digest_folder(copy) == before
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    changed = digest_folder(copy)
+    assert changed != before
+    (copy / name).rename(copy / f"other-{name}")
+    assert digest_folder(copy) not in {before, changed}
+
+
+def test_the_default_precision_on_a_cpu_is_float32_and_another_may_be_asked_for(tiny_checkpoint: Path) -> None:
+    assert load(tiny_checkpoint).model.dtype == torch.float32
+    assert load(tiny_checkpoint, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_the_default_precision_on_a_gpu_is_bfloat16() -> None:
+    assert module._dtype("auto", torch.device("cuda")) is torch.bfloat16
+
+
+def test_attention_is_the_kind_that_reads_boolean_masks(tiny_checkpoint: Path) -> None:
+    loaded = load(tiny_checkpoint)
+    assert loaded.config._attn_implementation == "sdpa"
+    assert loaded.config.text_config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("model", ["/nowhere/at/all", "./nothing", "some/deep/folder", "../up", "~/nothing"])
+def test_a_folder_that_does_not_exist_is_never_looked_for_on_the_hub(model: str) -> None:
+    with pytest.raises(Fatal, match="no such folder"):
+        load(model)
+
+
+def test_a_file_is_no_checkpoint(tiny_checkpoint: Path) -> None:
+    with pytest.raises(Fatal, match="no such folder"):
+        load(tiny_checkpoint / "config.json")
+
+
+def test_pickled_weights_are_refused(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(Fatal, match="needs weights as safetensors, and holds only pickle files"):
+        load(copy)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="needs weights as safetensors, and holds none"):
+        load(tmp_path)
+
+
+def test_a_model_of_another_family_is_refused(copy: Path) -> None:
+    (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(Fatal, match="bert is no model of the GLM-4V family"):
+        load(copy)
+
+
+def test_a_model_of_the_family_without_positions_for_pictures_is_refused(copy: Path) -> None:
+    edit(copy / "config.json", lambda config: config["text_config"]["rope_parameters"].pop("mrope_section"))
+    with pytest.raises(Fatal, match="mrope_section"):
+        load(copy)
+
+
+def test_a_model_whose_code_would_have_to_be_run_is_refused(copy: Path) -> None:
+    code = {"AutoConfig": "theirs.Config", "AutoModelForImageTextToText": "theirs.Model"}
+    edit(copy / "config.json", lambda config: config.update(model_type="theirs", auto_map=code))
+    (copy / "theirs.py").write_text("raise SystemExit")
+    with pytest.raises(Fatal):
+        load(copy)
+
+
+def test_weights_that_lack_a_tensor_are_refused_rather_than_made_up(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    lacking = sorted(weights)[3]
+    weights.pop(lacking)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Fatal, match=f"the weights lack 1 tensors, for example {lacking}"):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "processor_config.json"])
+def test_a_broken_file_is_one_clear_line(copy: Path, name: str) -> None:
+    (copy / name).write_bytes(b"{ broken")
+    with pytest.raises(Fatal, match=f"engine.model {copy}") as caught:
+        load(copy)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_device_that_is_not_there_is_a_fault_of_the_settings(tiny_checkpoint: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"engine.device abacus"):
+        load_checkpoint(EngineSettings(model=str(tiny_checkpoint), device="abacus"))
+
+
+def test_quantization_is_refused_until_it_is_built(tiny_checkpoint: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"engine.quantization: int8 is left to a later version"):
+        load(tiny_checkpoint, quantization="int8")
+
+
+def test_a_name_on_the_hub_is_asked_for_with_its_revision_and_without_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def from_pretrained(name: str, **arguments: Any) -> None:
+        asked.update(arguments, name=name)
+        message = "we have no network here\nand much more to say"
+        raise OSError(message)
+
+    monkeypatch.setattr(module.AutoConfig, "from_pretrained", from_pretrained)
+    with pytest.raises(Fatal, match=r"engine.model zai-org/GLM-4.6V-Flash: OSError: we have no network here$"):
+        load("zai-org/GLM-4.6V-Flash", revision="abc")
+    assert asked == {
+        "name": "zai-org/GLM-4.6V-Flash", "revision": "abc", "trust_remote_code": False, "local_files_only": False,
+    }  # fmt: skip

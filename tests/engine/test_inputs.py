@@ -1,0 +1,117 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine.base import Pixels, ScoreRequest
+from moderation_service.engine.reference import reference_scores
+from moderation_service.engine.scorer import Scorer
+from moderation_service.errors import Misconfigured
+from tests.engine.conftest import MakeScorer
+
+Draw = Callable[[int, int], Pixels]
+
+
+@pytest.mark.parametrize("shape", [(56, 56), (60, 90), (300, 200), (2, 30), (3, 80), (1, 1)])
+def test_a_picture_is_read_as_the_checkpoint_s_own_processor_reads_it(
+    tiny_checkpoint: Path, scorer: Scorer, picture: Draw, shape: tuple[int, int]
+) -> None:
+    pixels = picture(*shape)
+    processor = AutoProcessor.from_pretrained(tiny_checkpoint)
+    rendered = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "hello"}]}],
+        tokenize=False, add_generation_prompt=True, enable_thinking=False,
+    )  # fmt: skip
+    wanted = processor(text=rendered, images=[np.array(pixels)], input_data_format="channels_last")
+    post = scorer.reader.read("hello", (pixels,), room=500)
+    assert torch.equal(post.pictures[0].patches, wanted["pixel_values"])
+    assert post.pictures[0].grid.tolist() == torch.as_tensor(wanted["image_grid_thw"]).tolist()
+    opening, close = (scorer.vocabulary.trusted(text) for text in (scorer.vocabulary.frame.user, "/nothink"))
+    ids = list(wanted["input_ids"][0])
+    assert ids[: len(opening) + len(post.ids) + len(close)] == [*opening, *post.ids, *close]
+
+
+@pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (5, 3000)])
+def test_a_picture_too_narrow_for_the_processor_is_widened(
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire], picture: Draw, shape: tuple[int, int]
+) -> None:
+    request = ScoreRequest("hello", (picture(*shape),), questionnaires["en"], (0,))
+    scored = scorer.score([request])[0]
+    assert not scored.truncated
+    assert scored.labels[0].score == pytest.approx(reference_scores(scorer, request)[0].score, abs=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["post_first", "policies_first"])
+@pytest.mark.parametrize("prompt", ["brief", "full"])
+def test_a_long_text_is_cut_at_the_context_and_says_so(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire], layout: str, prompt: str
+) -> None:
+    scorer = make_scorer(layout, prompt, max_context_tokens=600)
+    opening = scorer.opening(questionnaires["en"])
+    text = "Meet me behind the school. " * 400
+    requests = [ScoreRequest(text + end, (), questionnaires["en"], (0, 1, 2)) for end in ("", " And now.")]
+    scored = scorer.score(requests)
+    post = scorer.reader.read(text, (), opening.room)
+    assert [one.truncated for one in scored] == [True, True]
+    assert scored[0].labels == scored[1].labels  # the head is what is kept
+    assert len(opening.ids) + len(post.ids) + max(map(len, opening.tails)) == 600
+    assert post.ids[-5:] == scorer.vocabulary.untrusted(scorer.prompts.words(text))[-5:] or prompt == "brief"
+
+
+def test_a_text_that_just_fits_is_not_cut(scorer: Scorer) -> None:
+    ids = scorer.vocabulary.untrusted("Meet me behind the school.")
+    assert not scorer.reader.read("Meet me behind the school.", (), len(ids)).truncated
+    short = scorer.reader.read("Meet me behind the school.", (), len(ids) - 1)
+    assert short.truncated
+    assert short.ids == ids[:-1]
+
+
+def test_a_text_beyond_any_context_is_cut_before_it_is_tokenized(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    untrusted = scorer.vocabulary.untrusted
+    monkeypatch.setattr(scorer.vocabulary, "untrusted", lambda text: lengths.append(len(text)) or untrusted(text))
+    assert scorer.reader.read("a" * 10_000_000, (), 100).truncated
+    assert max(lengths) < 10_000
+
+
+def test_the_words_stay_closed_when_they_are_cut(make_scorer: MakeScorer) -> None:
+    scorer = make_scorer("post_first", "full")
+    post = scorer.reader.read("hello " * 500, (), 60)
+    words = scorer.checkpoint.tokenizer.decode(post.ids)
+    assert len(post.ids) == 60
+    assert words.startswith("<post>\nhello")
+    assert words.endswith("\n</post>")
+
+
+def test_pictures_come_before_words_and_lose_the_last_first(scorer: Scorer, picture: Draw) -> None:
+    pictures = (picture(56, 56), picture(84, 84), picture(28, 56))
+    whole = scorer.reader.read("hello", pictures, 500)
+    sizes = [len(scorer.vocabulary.picture(int(one.grid.prod()) // 4)) for one in whole.pictures]
+    post = scorer.reader.read("hello", pictures, sizes[0] + sizes[1] - 1)
+    # The third would fit, but a post is judged from its beginning.
+    assert len(post.pictures) == 1
+    assert post.truncated
+    assert post.ids[: sizes[0]] == whole.ids[: sizes[0]]
+
+
+def test_the_context_ends_where_the_model_s_positions_do(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    positions = make_scorer().checkpoint.config.text_config.max_position_embeddings
+    short, long = (make_scorer(max_context_tokens=limit) for limit in (positions, 100 * positions))
+    assert short.opening(questionnaires["en"]).room == long.opening(questionnaires["en"]).room
+
+
+def test_policies_that_leave_no_room_for_a_post_are_refused(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    scorer = make_scorer("policies_first", "full", max_context_tokens=256)
+    pack = Questionnaire("en", questionnaires["en"].questions * 4)
+    with pytest.raises(Misconfigured, match=r"the policies alone take .* of the 256 tokens"):
+        scorer.score([ScoreRequest("hello", (), pack, (0,))])

@@ -1,0 +1,228 @@
+"""Both layouts, in batches, answer as one full forward of its own for each policy does."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine import packing
+from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.prompts import LayoutName, PromptName
+from moderation_service.engine.reference import reference_scores
+from moderation_service.engine.scorer import KEPT_OPENINGS, Scorer
+from moderation_service.settings import EngineSettings
+from tests.engine.conftest import MakeScorer
+from tests.engine.tiny import save_checkpoint
+
+TOLERANCE = 1e-4
+Draw = Callable[[int, int], Pixels]
+
+
+@pytest.fixture
+def posts(questionnaires: dict[Language, Questionnaire], picture: Draw) -> list[ScoreRequest]:
+    en, zh = questionnaires["en"], questionnaires["zh"]
+    two = (picture(60, 90), picture(56, 56))
+    long = "Meet me behind the school, I have what you look for. " * 4
+    return [
+        ScoreRequest("Lightly used, message me", two, en, (0, 1, 2)),
+        ScoreRequest("Lightly used, message me", (), en, (0, 1, 2)),  # its text alone, right after
+        ScoreRequest("", two, en, (0, 1, 2)),  # its pictures alone
+        ScoreRequest(long, (), en, (2, 0)),
+        ScoreRequest("九成新，私聊报价", (picture(30, 200), picture(90, 40), picture(40, 40)), zh, (0, 1)),
+        ScoreRequest("no", (), en, (1,)),
+        ScoreRequest("", (), zh, (1,)),
+        ScoreRequest(long + "九成新", (picture(400, 300),), en, (0, 1, 2)),
+    ]
+
+
+def difference(got: Sequence[LabelScore], wanted: Sequence[LabelScore]) -> float:
+    return max(
+        max(abs(one.score - other.score), abs(one.mass - other.mass)) for one, other in zip(got, wanted, strict=True)
+    )
+
+
+def furthest(scorer: Scorer, requests: Sequence[ScoreRequest], got: Sequence[Scored]) -> float:
+    return max(
+        difference(scored.labels, reference_scores(scorer, request))
+        for request, scored in zip(requests, got, strict=True)
+    )
+
+
+@pytest.mark.parametrize("prompt", ["brief", "full"])
+@pytest.mark.parametrize("layout", ["post_first", "policies_first"])
+class TestEitherLayout:
+    def test_a_mixed_batch_answers_as_one_forward_a_policy(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        assert furthest(scorer, posts, scorer.score(posts)) < TOLERANCE
+
+    def test_a_text_right_after_pictures_answers_as_if_it_came_first(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        pictured, text = posts[0], posts[1]
+        fresh = scorer.score([text])
+        scorer.score([pictured])
+        assert difference(scorer.score([text])[0].labels, fresh[0].labels) == 0
+        assert furthest(scorer, [text], fresh) < TOLERANCE
+
+    def test_a_post_answers_alike_alone_in_small_batches_and_in_one(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        together = make_scorer(layout, prompt).score(posts)
+        small = make_scorer(layout, prompt, max_batch_tokens=300).score(posts)
+        alone = [make_scorer(layout, prompt).score([post])[0] for post in posts]
+        for one, other, third in zip(together, small, alone, strict=True):
+            assert difference(one.labels, other.labels) < TOLERANCE
+            assert difference(one.labels, third.labels) < TOLERANCE
+            assert (one.tokens, one.truncated) == (other.tokens, other.truncated) == (third.tokens, third.truncated)
+
+    def test_what_else_is_asked_moves_no_answer(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        post = posts[0]
+        whole = scorer.score([post])[0].labels
+        some = ScoreRequest(post.text, post.images, post.questionnaire, (2, 0))
+        assert difference(scorer.score([some])[0].labels, [whole[2], whole[0]]) < TOLERANCE
+
+    def test_answers_differ_between_posts_and_policies(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        """Were they all alike, the tests above would prove nothing."""
+        answers = [scored.labels for scored in make_scorer(layout, prompt).score(posts[:3])]
+        for one, other in pairwise(answers):
+            assert difference(one, other) > 100 * TOLERANCE
+        for labels in answers:
+            assert all(abs(one.score - other.score) > 10 * TOLERANCE for one, other in pairwise(labels))
+
+    def test_positions_counted_along_the_row_would_be_caught(
+        self,
+        make_scorer: MakeScorer,
+        posts: list[ScoreRequest],
+        monkeypatch: pytest.MonkeyPatch,
+        layout: LayoutName,
+        prompt: PromptName,
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        wanted = reference_scores(scorer, posts[0])
+
+        def along(ids: torch.Tensor, **_: object) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.arange(ids.shape[1]).expand(3, 1, -1), torch.zeros(1, 1)
+
+        monkeypatch.setattr(scorer.checkpoint.model.model, "get_rope_index", along)
+        assert difference(scorer.score(posts[:1])[0].labels, wanted) > 10 * TOLERANCE
+
+    def test_questions_placed_behind_each_other_would_be_caught(
+        self,
+        make_scorer: MakeScorer,
+        posts: list[ScoreRequest],
+        monkeypatch: pytest.MonkeyPatch,
+        layout: LayoutName,
+        prompt: PromptName,
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        wanted = reference_scores(scorer, posts[1])
+        forward = scorer._forward
+
+        def behind_each_other(position_ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+            first, length = position_ids[0, 0, 0], position_ids.shape[2]
+            return forward(position_ids=(first + torch.arange(length)).expand(3, 1, -1), **inputs)
+
+        monkeypatch.setattr(scorer, "_forward", behind_each_other)
+        assert difference(scorer.score(posts[1:2])[0].labels, wanted) > 10 * TOLERANCE
+
+    def test_questions_that_see_each_other_would_be_caught(
+        self,
+        make_scorer: MakeScorer,
+        posts: list[ScoreRequest],
+        monkeypatch: pytest.MonkeyPatch,
+        layout: LayoutName,
+        prompt: PromptName,
+    ) -> None:
+        scorer = make_scorer(layout, prompt)
+        block_mask = packing.block_mask
+        monkeypatch.setattr(packing, "block_mask", lambda segments, start: block_mask(segments * 0, start))
+        assert furthest(scorer, posts[:1], scorer.score(posts[:1])) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("layout", ["post_first", "policies_first"])
+@pytest.mark.parametrize("member", ["glm46v", "glm4v_moe"])
+def test_the_other_members_of_the_family_answer_as_one_forward_a_policy(
+    tmp_path: Path, posts: list[ScoreRequest], member: str, layout: LayoutName
+) -> None:
+    model = save_checkpoint(tmp_path, member=member)
+    checkpoint = load_checkpoint(EngineSettings(model=str(model), device="cpu", dtype="float32"))
+    scorer = Scorer(checkpoint, layout, "brief", max_context_tokens=1024, max_batch_tokens=4096)
+    assert furthest(scorer, posts, scorer.score(posts)) < TOLERANCE
+
+
+def test_a_pack_s_opening_is_computed_once_and_stays_as_it_was(
+    make_scorer: MakeScorer, posts: list[ScoreRequest], questionnaires: dict[Language, Questionnaire]
+) -> None:
+    scorer = make_scorer("policies_first")
+    opening = scorer.opening(questionnaires["en"])
+    before = [layer.keys.clone() for layer in opening.kept.layers]
+    scorer.score(posts)
+    assert scorer.opening(questionnaires["en"]) is opening
+    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(opening.kept.layers, before, strict=True))
+
+
+def test_the_opening_not_used_for_longest_makes_room_for_a_new_one(
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    first = questionnaires["en"]
+    others = [Questionnaire("en", first.questions[:1] * count) for count in range(1, KEPT_OPENINGS + 1)]
+    kept = scorer.opening(first)
+    for other in others[:-1]:
+        scorer.opening(other)
+    assert scorer.opening(first) is kept
+    scorer.opening(others[-1])
+    assert scorer.opening(first) is kept
+    assert len(scorer._openings) == KEPT_OPENINGS
+    assert others[0] not in scorer._openings
+
+
+def test_a_shadow_pack_beside_the_enforced_one_moves_no_score(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    scorer = make_scorer("policies_first")
+    enforced = ScoreRequest("Lightly used", (), questionnaires["en"], (0, 1, 2))
+    shadow = ScoreRequest("Lightly used", (), questionnaires["zh"], (0, 1))
+    alone = scorer.score([enforced])[0]
+    assert difference(scorer.score([shadow, enforced])[1].labels, alone.labels) == 0
+
+
+def test_label_variants_are_summed_and_their_mass_kept(scorer: Scorer) -> None:
+    hidden = torch.randn(3, 64, generator=torch.Generator().manual_seed(1))
+    chances = scorer.checkpoint.model.lm_head(hidden).softmax(-1)
+    yes = chances[:, list(scorer.vocabulary.yes)].sum(-1)
+    no = chances[:, list(scorer.vocabulary.no)].sum(-1)
+    with torch.inference_mode():
+        answers = scorer._label_scores(hidden)
+    assert len(scorer.vocabulary.yes) == len(scorer.vocabulary.no) == 3
+    assert [answer.mass for answer in answers] == pytest.approx((yes + no).tolist(), abs=1e-6)
+    assert [answer.score for answer in answers] == pytest.approx((yes / (yes + no)).tolist(), abs=1e-6)
+
+
+def test_a_request_that_asks_nothing_is_answered_with_nothing(
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    nothing = ScoreRequest("hello", (), questionnaires["en"], ())
+    something = ScoreRequest("hello", (), questionnaires["en"], (1,))
+    assert scorer.score([]) == []
+    assert scorer.score([nothing]) == [Scored((), 0, truncated=False)]
+    assert [len(scored.labels) for scored in scorer.score([nothing, something, nothing])] == [0, 1, 0]
+
+
+def test_tokens_are_counted_once_each(scorer: Scorer, questionnaires: dict[Language, Questionnaire]) -> None:
+    opening = scorer.opening(questionnaires["en"])
+    words = scorer.vocabulary.untrusted("hello")
+    scored = scorer.score([ScoreRequest("hello", (), questionnaires["en"], (0, 2))])[0]
+    assert scored.tokens == len(opening.ids) + len(words) + len(opening.tails[0]) + len(opening.tails[2])

@@ -1,0 +1,174 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine.base import Engine, Pixels, ScoreRequest
+from moderation_service.engine.local import LocalEngine
+from moderation_service.engine.scorer import Scorer
+from moderation_service.errors import Fatal, Transient
+from moderation_service.settings import EngineSettings
+from tests.engine.tiny import make_tokenizer, save_checkpoint
+
+Draw = Callable[[int, int], Pixels]
+
+
+@pytest.fixture
+async def engine(tiny_checkpoint: Path) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def request_(questionnaires: dict[Language, Questionnaire], picture: Draw) -> ScoreRequest:
+    return ScoreRequest("Lightly used", (picture(40, 60),), questionnaires["en"], (0, 1))
+
+
+def scorer_of(engine: LocalEngine) -> Scorer:
+    assert engine._scorer is not None
+    return engine._scorer
+
+
+async def test_it_says_what_a_verdict_records(engine: Engine, tiny_checkpoint: Path) -> None:
+    info = engine.info
+    assert (info.name, info.dtype, info.quantization, info.engine) == ("tiny", "float32", None, "local")
+    assert info.layout == "post_first"
+    assert info.revision.startswith("sha256:")
+    assert info.prompt_digest.startswith("sha256:")
+    other = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu", layout="policies_first", revision="1"))
+    await other.start()
+    assert (other.info.layout, other.info.revision) == ("policies_first", "1")
+    assert other.info.prompt_digest != info.prompt_digest
+    await other.close()
+
+
+async def test_calls_made_at_once_are_each_answered_as_if_alone(
+    engine: LocalEngine, request_: ScoreRequest, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    text = ScoreRequest("Meet me behind the school", (), questionnaires["zh"], (1,))
+    alone = [await engine.score([request_]), await engine.score([text, request_])]
+    assert await asyncio.gather(engine.score([request_]), engine.score([text, request_])) == alone
+
+
+async def test_the_loop_goes_on_while_the_model_works(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    threads = []
+    score = scorer.score
+
+    def held(requests: Any) -> Any:
+        threads.append(threading.current_thread())
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+        return score(requests)
+
+    monkeypatch.setattr(scorer, "score", held)
+    scoring = asyncio.create_task(engine.score([request_]))
+    await begun.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not scoring.done()
+    go_on.set()
+    assert len((await scoring)[0].labels) == 2
+    await engine.score([request_])
+    assert threads[0] is threads[1]
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_loading_leaves_the_loop_free_and_no_opening_behind(tiny_checkpoint: Path) -> None:
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    assert not starting.done()
+    await starting
+    assert not scorer_of(engine)._openings
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", "no memory for a call of 1 requests"),
+        (MemoryError(), "out_of_memory", "no memory for a call of 1 requests"),
+        (RuntimeError("secret words"), "engine_error", "the model failed with RuntimeError"),
+        (ValueError("secret words"), "engine_error", "the model failed with ValueError"),
+    ],
+)
+async def test_what_fails_inside_the_model_may_go_through_later(
+    engine: LocalEngine,
+    request_: ScoreRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+    message: str,
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer_of(engine).checkpoint.model.model, "forward", fail)
+        with pytest.raises(Transient) as caught:
+            await engine.score([request_])
+    assert (caught.value.reason, str(caught.value)) == (reason, message)
+    assert len(await engine.score([request_])) == 1
+
+
+async def test_scores_that_are_no_numbers_never_pass_for_low_ones(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    forward = scorer._forward
+    monkeypatch.setattr(scorer, "_forward", lambda **inputs: forward(**inputs) * torch.nan)
+    with pytest.raises(Transient, match="not finite"):
+        await engine.score([request_])
+
+
+async def test_an_engine_that_is_not_running_says_so(tiny_checkpoint: Path, request_: ScoreRequest) -> None:
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    with pytest.raises(Fatal, match="not been started"):
+        _ = engine.info
+    with pytest.raises(Fatal, match="not running"):
+        await engine.score([request_])
+    await engine.start()
+    await engine.close()
+    await engine.close()
+    with pytest.raises(Fatal, match="not running"):
+        await engine.score([request_])
+
+
+async def test_closing_lets_the_calls_that_wait_finish(engine: LocalEngine, request_: ScoreRequest) -> None:
+    calls = [asyncio.create_task(engine.score([request_])) for _ in range(3)]
+    await asyncio.sleep(0)
+    await engine.close()
+    assert [len(await call) for call in calls] == [1, 1, 1]
+
+
+async def test_a_model_that_can_t_answer_once_does_not_start(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        message = "split_with_sizes"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Scorer, "_compute_opening", lambda self, _: fail(self))
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    with pytest.raises(Fatal, match="the first forward fails: the model failed with RuntimeError"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_a_tokenizer_that_can_be_smuggled_into_does_not_start(tmp_path: Path) -> None:
+    engine = LocalEngine(EngineSettings(model=str(save_checkpoint(tmp_path, make_tokenizer("SECRET"))), device="cpu"))
+    with pytest.raises(Fatal, match="a control token 'SECRET'"):
+        await engine.start()
+    await engine.close()

@@ -1,0 +1,85 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation_service.engine import vocabulary
+from moderation_service.engine.prompts import neutralise
+from moderation_service.engine.vocabulary import Vocabulary
+from moderation_service.errors import Fatal
+from tests.engine.tiny import CORPUS, PARSED, SPECIAL, TEMPLATE, make_tokenizer
+
+TOKENIZER = make_tokenizer()
+IMAGE = TOKENIZER.convert_tokens_to_ids("<|image|>")
+VOCABULARY = Vocabulary(TOKENIZER, IMAGE)
+CONTROL = (*SPECIAL, *PARSED)
+
+pieces = st.one_of(
+    st.sampled_from(CONTROL),
+    st.sampled_from(CONTROL).map(str.upper),
+    st.sampled_from(["<", "|", ">", "/", "[", "]", "<|", "|>", "</", "no", "think", "nothink", "gMASK", " ", "\n"]),
+    st.text(max_size=5),
+)
+
+
+@given(st.lists(pieces, max_size=12).map("".join))
+def test_no_words_of_a_post_become_a_control_token(text: str) -> None:
+    assert not VOCABULARY.control.intersection(VOCABULARY.untrusted(neutralise(text)))
+
+
+@given(st.lists(pieces, max_size=12).map("".join))
+def test_neutralising_alone_leaves_no_control_token(text: str) -> None:
+    assert not VOCABULARY.control.intersection(VOCABULARY.trusted(neutralise(text)))
+
+
+@given(st.lists(pieces, max_size=12).map("".join))
+def test_words_that_were_not_neutralised_still_become_no_control_token(text: str) -> None:
+    assert not VOCABULARY.control.intersection(VOCABULARY.untrusted(text))
+
+
+@pytest.mark.parametrize("token", CONTROL)
+def test_every_control_token_is_known_and_our_own_words_may_use_it(token: str) -> None:
+    assert TOKENIZER.convert_tokens_to_ids(token) in VOCABULARY.control
+    assert VOCABULARY.trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="<|>[]/"), max_size=40))
+def test_ordinary_words_are_read_as_they_are(text: str) -> None:
+    assert neutralise(text) == text
+    assert VOCABULARY.untrusted(text) == VOCABULARY.trusted(text)
+
+
+def test_a_picture_stands_between_its_marks() -> None:
+    before, after = (TOKENIZER.convert_tokens_to_ids(f"<|{mark}_of_image|>") for mark in ("begin", "end"))
+    assert VOCABULARY.picture(3) == [before, IMAGE, IMAGE, IMAGE, after]
+
+
+@pytest.mark.parametrize("token", ["SECRET", "{{user}}", "\u2581role"])
+def test_a_control_token_that_neutralising_lets_through_is_refused(token: str) -> None:
+    with pytest.raises(Fatal, match=r"a control token .* that a post could smuggle in"):
+        Vocabulary(make_tokenizer(token), IMAGE)
+
+
+def test_answers_of_several_tokens_are_refused() -> None:
+    corpus = [line for line in CORPUS if line.strip() != "Yes"]
+    with pytest.raises(Fatal, match="splits the answers Yes; each has to be one token"):
+        Vocabulary(make_tokenizer(corpus=corpus), IMAGE)
+
+
+def test_one_token_for_yes_and_no_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "NO", ("no", "yes"))
+    with pytest.raises(Fatal, match="the same token for yes and no"):
+        Vocabulary(TOKENIZER, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ messages[0].content[0].text }}", "does not hand on the words"),
+        ("{{ messages[0].content.nothing.nowhere }}", "can't be rendered"),
+        (TEMPLATE.replace("<|image|>", "picture"), "without its one image token"),
+        (None, "can't be rendered"),
+    ],
+)
+def test_a_chat_template_that_can_t_be_used_is_refused(template: str | None, complaint: str) -> None:
+    with pytest.raises(Fatal, match=complaint):
+        Vocabulary(make_tokenizer(template=template), IMAGE)
