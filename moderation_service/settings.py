@@ -107,7 +107,7 @@ class PolicySettings(Section):
 class MediaSettings(Section):
     """What may be fetched, and how large a picture may be."""
 
-    allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset({"data", "https"})
+    allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset({"data", "https", "object"})
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allowed_hosts: frozenset[str] = frozenset()
     allowed_networks: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
@@ -122,6 +122,7 @@ class MediaSettings(Section):
     fetch_attempts: PositiveInt = 3
     max_redirects: Annotated[int, Field(ge=0)] = 3
     connections_per_host: PositiveInt = 8
+    concurrent_images: PositiveInt = 64  # of all posts together; bounds the bytes held
     decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
 
 

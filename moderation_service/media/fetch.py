@@ -1,0 +1,166 @@
+"""Pictures from the web, through the one client that may open a connection to a host named in a post."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from moderation_service import __version__
+from moderation_service.media.gate import AddressRefused, Gate
+from moderation_service.media.outcome import ImageFault, TransientFault
+from moderation_service.settings import MediaSettings
+
+Lookup = Callable[[str, int], list[tuple[Any, ...]]]
+"""Blocking, as `socket.getaddrinfo(host, port)`."""
+
+_CHUNK = 64 * 1024
+_CONNECTIONS = 128
+_LOOKUP_THREADS = 8
+_OK = 200
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({408, 429})
+_SERVER_ERROR = 500
+
+
+class WebFetcher:
+    """One session for the whole process; an async context manager."""
+
+    def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
+        self._settings = settings
+        self._gate = Gate(settings)
+        self._lookup = lookup or _lookup
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session; connects to nothing."""
+        settings = self._settings
+        patience = settings.fetch_timeout_s / settings.fetch_attempts
+        connector = aiohttp.TCPConnector(
+            resolver=_GuardedResolver(self._gate, self._lookup),
+            socket_factory=self._gate.socket,
+            use_dns_cache=False,  # each dial is of addresses that were checked for it
+            limit=_CONNECTIONS,
+            limit_per_host=settings.connections_per_host,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            # The caller holds the deadline; a host that only stalls leaves time for another try.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={
+                "Accept": "image/avif,image/webp,image/png,image/jpeg,image/gif",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"moderation-service/{__version__}",
+            },
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(self, address: str) -> bytes:
+        """The bytes behind a URL, one try. Raises ImageFault; TransientFault where another try may help."""
+        for _ in range(self._settings.max_redirects + 1):
+            url = self._gate.url(address)
+            try:
+                body = await self._get(url)
+            except (AddressRefused, aiohttp.InvalidURL):
+                raise ImageFault(status="refused", why="address not allowed") from None
+            except aiohttp.ClientSSLError:
+                raise ImageFault(status="unavailable", why="no trusted TLS") from None
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if isinstance(getattr(error, "os_error", None), AddressRefused):
+                    raise ImageFault(status="refused", why="address not allowed") from None
+                raise TransientFault(why=type(error).__name__) from None
+            if isinstance(body, bytes):
+                return body
+            address = body
+        raise ImageFault(status="unavailable", why="too many redirects")
+
+    async def _get(self, url: URL) -> bytes | str:
+        """The body, or the address that the host points to instead."""
+        if self._session is None:
+            msg = "the fetcher is used outside its context"
+            raise RuntimeError(msg)
+        # By hand, so that each hop passes the gate.
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status in _REDIRECTS:
+                return _target(url, response)
+            if response.status in _TRANSIENT or response.status >= _SERVER_ERROR:
+                raise TransientFault(why=f"status {response.status}")
+            if response.status != _OK:
+                raise ImageFault(status="unavailable", why=f"status {response.status}")
+            encodings = response.headers.getall("Content-Encoding", ())
+            if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
+                raise ImageFault(status="refused", why="compressed though identity was asked")
+            return await self._body(response)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self._settings.max_bytes
+        if (response.content_length or 0) > limit:
+            raise ImageFault(status="too_large", why="announced bytes")
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            body += chunk
+            if len(body) > limit:
+                raise ImageFault(status="too_large", why="bytes")
+        return bytes(body)
+
+
+class _GuardedResolver(AbstractResolver):
+    """DNS on threads of its own, so that slow names hold up nothing else; drops answers that may not be dialled."""
+
+    def __init__(self, gate: Gate, lookup: Lookup) -> None:
+        self._gate = gate
+        self._lookup = lookup
+        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="media-dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a name. Raises ImageFault `refused` when none may be dialled."""
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, port)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise TransientFault(why="DNS gave no answer") from None
+            raise ImageFault(status="unavailable", why="no such host") from None
+        except UnicodeError:
+            raise ImageFault(status="refused", why="host name not allowed") from None
+        allowed = [
+            ResolveResult(hostname=host, host=address[0], port=port, family=kind, proto=protocol, flags=0)
+            for kind, _, protocol, _, address in found
+            if family in (socket.AF_UNSPEC, kind) and self._gate.allows(str(address[0]))
+        ]
+        if not allowed:
+            raise ImageFault(status="refused", why="address not allowed")
+        return allowed
+
+    async def close(self) -> None:
+        """Wait for no lookup: the C library can't be interrupted."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _lookup(host: str, port: int) -> list[tuple[Any, ...]]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
+
+
+def _target(url: URL, response: aiohttp.ClientResponse) -> str:
+    location = response.headers.get("Location", "")
+    if not location:
+        raise ImageFault(status="unavailable", why="redirect to nowhere")
+    if "\\" in location:
+        raise ImageFault(status="refused", why="redirect that parsers read differently")
+    try:
+        return str(url.join(URL(location)))
+    except ValueError:
+        raise ImageFault(status="refused", why="redirect to what is no URL") from None

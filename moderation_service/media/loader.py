@@ -1,0 +1,146 @@
+"""The pictures of one post: where each is had from, within which bounds, and what became of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from time import perf_counter
+from typing import Self, TypeVar
+
+import stamina
+
+from moderation_service.contracts.post import ImageRef
+from moderation_service.media.decode import decode
+from moderation_service.media.fetch import Lookup, WebFetcher
+from moderation_service.media.files import FileReader
+from moderation_service.media.inline import from_base64, from_data_url
+from moderation_service.media.objects import ObjectReader
+from moderation_service.media.outcome import ImageFault, ImageStatus, Loaded, LoadedImage, TransientFault
+from moderation_service.settings import MediaSettings
+
+__all__ = ["ImageLoader", "ImageStatus", "Loaded", "LoadedImage"]
+
+_T = TypeVar("_T")
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 1.0
+
+
+class ImageLoader:
+    """One for the whole process; an async context manager. Entering it raises Misconfigured, and connects to nothing.
+
+    `lookup` stands in for DNS in tests.
+    """
+
+    def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
+        self._settings = settings
+        self._lookup = lookup
+        self._resources = AsyncExitStack()
+        self._at_once = asyncio.Semaphore(settings.concurrent_images)
+        self._threads: ThreadPoolExecutor | None = None
+        self._web: WebFetcher | None = None
+        self._objects: ObjectReader | None = None
+        self._files: FileReader | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open what the allowed schemes need."""
+        settings = self._settings
+        if "file" in settings.allowed_schemes:
+            self._files = FileReader(settings.file_root, settings.max_bytes)
+        if "object" in settings.allowed_schemes:
+            self._objects = ObjectReader(settings)
+        self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="media")
+        self._resources.push_async_callback(asyncio.to_thread, self._threads.shutdown, cancel_futures=True)
+        if settings.allowed_schemes & {"http", "https"}:
+            self._web = await self._resources.enter_async_context(WebFetcher(settings, lookup=self._lookup))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection, and wait for the picture each thread is at."""
+        await self._resources.aclose()
+
+    async def load(self, references: Sequence[ImageRef]) -> Loaded:
+        """Load the first `max_images` side by side. What is wrong with a picture is in its status, never raised."""
+        taken = references[: self._settings.max_images]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._load(reference)) for reference in taken]
+        done = [task.result() for task in tasks]
+        skipped = [LoadedImage("skipped")] * (len(references) - len(taken))
+        return Loaded(
+            images=(*(image for image, _, _ in done), *skipped),
+            fetch_ms=max((fetch for _, fetch, _ in done), default=0.0),
+            decode_ms=max((took for _, _, took in done), default=0.0),
+        )
+
+    async def _load(self, reference: ImageRef) -> tuple[LoadedImage, float, float]:
+        """One picture, and how many milliseconds it took to have and to decode it."""
+        async with self._at_once:
+            started = perf_counter()
+            try:
+                if unpack := self._inline(reference):
+                    return await self._on_thread(self._unpack, unpack), 0.0, _ms_since(started)
+                data = await self._fetched(reference)
+            except ImageFault as fault:
+                return LoadedImage(fault.status), _ms_since(started), 0.0
+            fetched = _ms_since(started)
+            image = await self._on_thread(decode, data, self._settings)
+            return image, fetched, _ms_since(started) - fetched
+
+    def _inline(self, reference: ImageRef) -> Callable[[], bytes] | None:
+        limit = self._settings.max_bytes
+        url = reference.url or ""
+        if reference.data is None and url[:5].lower() != "data:":
+            return None
+        if "data" not in self._settings.allowed_schemes:
+            raise ImageFault(status="refused", why="scheme not allowed")
+        if (text := reference.data) is not None:
+            return lambda: from_base64(text, limit)
+        return lambda: from_data_url(url, limit)
+
+    def _unpack(self, unpack: Callable[[], bytes]) -> LoadedImage:
+        try:
+            return decode(unpack(), self._settings)
+        except ImageFault as fault:
+            return LoadedImage(fault.status)
+
+    async def _fetched(self, reference: ImageRef) -> bytes:
+        url = reference.url or ""
+        if reference.object is not None:
+            if self._objects is None:
+                raise ImageFault(status="refused", why="scheme not allowed")
+            return await self._tried(self._objects.read, reference.object)
+        if url[:5].lower() == "file:":
+            if self._files is None:
+                raise ImageFault(status="refused", why="scheme not allowed")
+            return await self._on_thread(self._files.read, url)
+        if self._web is None:
+            raise ImageFault(status="refused", why="scheme not allowed")
+        return await self._tried(self._web.fetch, url)
+
+    async def _tried(self, read: Callable[[str], Awaitable[bytes]], address: str) -> bytes:
+        """`read` up to `fetch_attempts` times, all within `fetch_timeout_s`."""
+        deadline = self._settings.fetch_timeout_s
+        try:
+            async with asyncio.timeout(deadline):
+                async for attempt in stamina.retry_context(
+                    on=TransientFault,
+                    attempts=self._settings.fetch_attempts,
+                    timeout=deadline,
+                    wait_initial=_FIRST_WAIT_S,
+                    wait_max=_LONGEST_WAIT_S,
+                    wait_jitter=_FIRST_WAIT_S,
+                ):
+                    with attempt:
+                        return await read(address)
+        except TimeoutError:
+            pass
+        raise ImageFault(status="unavailable", why="deadline")
+
+    async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        if self._threads is None:
+            msg = "the loader is used outside its context"
+            raise RuntimeError(msg)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _ms_since(started: float) -> float:
+    return (perf_counter() - started) * 1000

@@ -1,0 +1,55 @@
+"""What becomes of one reference to a picture."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""One picture or frame: height × width × 3, RGB, C-contiguous. The same type as the engine's."""
+
+ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """One picture, or why there is none.
+
+    `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
+    `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them.
+    """
+
+    status: ImageStatus
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: tuple[Pixels, ...] = ()
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The pictures of one post, in its order.
+
+    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest picture.
+    """
+
+    images: tuple[LoadedImage, ...]
+    fetch_ms: float
+    decode_ms: float
+
+
+class ImageFault(Exception):  # noqa: N818 - a fault of the picture, not of the program
+    """This picture can't be had. Never leaves the room; `why` names no address and no content."""
+
+    def __init__(self, *, status: ImageStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class TransientFault(ImageFault):
+    """The same try may go through in a moment."""
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(status="unavailable", why=why)
