@@ -1,0 +1,210 @@
+"""A real Apache Kafka without Docker: its jars from Maven, one broker in KRaft combined mode.
+
+For tests and benchmarks; `python -m moderation_service.bench.broker` runs one until Ctrl-C.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from moderation_service.errors import Misconfigured
+
+KAFKA_VERSION = "4.1.0"
+DEFAULT_PORT = 9092
+READY_TIMEOUT_S = 60.0
+_POM = Path(__file__).with_name("broker.pom.xml")
+_HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+_LOG4J = """<Configuration status="WARN"><Appenders><Console name="out"><PatternLayout pattern="%d %p %c %m%n"/></Console>
+</Appenders><Loggers><Root level="WARN"><AppenderRef ref="out"/></Root>
+<Logger name="kafka.server.KafkaRaftServer" level="INFO"/></Loggers></Configuration>
+"""
+_READY = "Kafka Server started"
+
+
+def missing_tools() -> str | None:
+    """Why a broker can't be started here, or None."""
+    absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if absent == ["mvn"] and _libs_folder().is_dir():
+        return None
+    return f"{' and '.join(absent)} not found (Java 17 and Maven run the local Kafka)" if absent else None
+
+
+def kafka_libs(folder: Path | None = None) -> Path:
+    """The folder with Kafka's jars, fetched through Maven the first time.
+
+    Raises Misconfigured where Maven is missing or fails.
+    """
+    libs = folder or _libs_folder()
+    if libs.is_dir():
+        return libs
+    if reason := missing_tools():
+        raise Misconfigured(reason)
+    libs.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
+        fresh = Path(scratch) / "libs"
+        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
+        done = subprocess.run(["mvn", "-q", "-B", "-f", _POM, *goal], capture_output=True, text=True, check=False)  # noqa: S607
+        if done.returncode:
+            msg = f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-500:]}"
+            raise Misconfigured(msg)
+        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+            fresh.rename(libs)
+    return libs
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker:
+    """One broker with its own data folder; it can be stopped, killed, paused, and started again on the same port."""
+
+    def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
+        """Nothing runs yet. `properties` go over the defaults of server.properties."""
+        self.folder = folder
+        self.port = port or free_port()
+        self._controller_port = free_port()
+        self._properties = dict(properties or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """What clients connect to."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The Java process. Raises RuntimeError when none runs."""
+        if self._process is None:
+            msg = "the broker is not running"
+            raise RuntimeError(msg)
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start and wait until clients are served. Raises Misconfigured with the end of its log when it does not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config, log = self.folder / "server.properties", self.folder / "broker.log"
+        (self.folder / "log4j2.xml").write_text(_LOG4J)
+        config.write_text("".join(f"{name}={value}\n" for name, value in self._all_properties().items()))
+        if not (self.folder / "data" / "meta.properties").exists():
+            identity = self._java("kafka.tools.StorageTool", "random-uuid").strip()
+            self._java("kafka.tools.StorageTool", "format", "-t", identity, "-c", str(config))
+        with log.open("wb") as out:
+            command = [*self._command(*_HEAP), "kafka.Kafka", str(config)]
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        self._wait_until_ready(log)
+        return self
+
+    def stop(self) -> None:
+        """End it cleanly, by force after 15 s."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(how)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _wait_until_ready(self, log: Path) -> None:
+        assert self._process is not None  # noqa: S101
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while _READY not in log.read_text(errors="replace"):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                msg = f"Kafka did not start; the end of {log}: {log.read_text(errors='replace')[-1000:]}"
+                raise Misconfigured(msg)
+            time.sleep(0.05)
+
+    def _command(self, *options: str) -> list[str]:
+        log4j = f"-Dlog4j.configurationFile={self.folder / 'log4j2.xml'}"
+        return ["java", *options, log4j, "-cp", f"{kafka_libs()}/*"]
+
+    def _java(self, *arguments: str) -> str:
+        command = [*self._command("-XX:TieredStopAtLevel=1"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            msg = f"Kafka's storage tool failed: {(done.stdout + done.stderr).strip()[-500:]}"
+            raise Misconfigured(msg)
+        return done.stdout
+
+    def _all_properties(self) -> dict[str, str]:
+        listener = f"PLAINTEXT://127.0.0.1:{self.port}"
+        controller = f"127.0.0.1:{self._controller_port}"
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{controller}",
+            "listeners": f"{listener},CONTROLLER://{controller}",
+            "advertised.listeners": listener,
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            "num.network.threads": "2",
+            "num.io.threads": "2",
+            "offsets.topic.num.partitions": "5",
+            "transaction.state.log.num.partitions": "5",
+            "log.cleaner.dedupe.buffer.size": "16777216",
+            **self._properties,
+        }
+
+
+@contextlib.contextmanager
+def local_kafka(folder: Path | None = None, port: int | None = None) -> Iterator[str]:
+    """Run a broker for the block and give its address; its data go with it unless a `folder` is given."""
+    with contextlib.ExitStack() as stack:
+        home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
+        broker = Broker(home, port)
+        stack.callback(broker.stop)
+        yield broker.start().address
+
+
+def _libs_folder() -> Path:
+    return Path.home() / ".cache" / "moderation-service" / f"kafka-{KAFKA_VERSION}"
+
+
+def _main() -> None:
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PORT
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.suppress(KeyboardInterrupt), local_kafka(port=port) as address:
+        print(f"Apache Kafka {KAFKA_VERSION} at {address}; Ctrl-C ends it", flush=True)  # noqa: T201
+        signal.pause()
+
+
+if __name__ == "__main__":
+    _main()

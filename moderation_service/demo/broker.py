@@ -1,0 +1,23 @@
+"""The embedded broker of a first run: librdkafka's mock cluster, in this process.
+
+It speaks Kafka's protocol to one consumer and knows no transactions: with it, `delivery` is `at_least_once`.
+It creates topics by itself, and trims a partition past a few MiB: keep posts small here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Producer
+
+_ANSWER_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def embedded_broker() -> Iterator[str]:
+    """Give the broker's address; it is gone with the block."""
+    cluster = Producer({"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1, "log_level": 0})
+    try:
+        (broker,) = cluster.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers.values()
+        yield f"{broker.host}:{broker.port}"
+    finally:
+        del cluster

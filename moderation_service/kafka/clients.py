@@ -1,0 +1,119 @@
+"""Every aiokafka object is built here, from the settings: security, sizes, timeouts. None is started here."""
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from moderation_service.errors import Misconfigured
+from moderation_service.kafka.sizes import batch_limit, record_limit
+from moderation_service.settings import KafkaSettings
+
+CLIENT_ID = "moderation-service"
+_FETCH_WAIT_MS = 200  # a resumed partition waits for the fetch under way, at most this long
+_HEARTBEAT_MS = 1000
+_METADATA_AGE_MS = 30_000  # new partitions of a topic are seen this soon
+_MAX_POLL_INTERVAL_MS = 120_000
+
+
+def consumer(settings: KafkaSettings, *topics: str, group: str | None = None, reset: str | None = None) -> AIOKafkaConsumer:
+    """Build a reader of committed records; with a `group` its member. Offsets are never committed by themselves.
+
+    `reset` goes before `auto_offset_reset`. Raises Misconfigured for files that can't be read.
+    """
+    session = _ms(settings.session_timeout_s)
+    return AIOKafkaConsumer(
+        *topics,
+        **_connection(settings),
+        group_id=group,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset=reset or settings.auto_offset_reset,
+        check_crcs=True,
+        max_partition_fetch_bytes=record_limit(settings),
+        fetch_max_bytes=max(record_limit(settings), settings.max_in_flight_bytes),
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        session_timeout_ms=session,
+        heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),
+        rebalance_timeout_ms=_ms(settings.rebalance_timeout_s),
+        max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+        metadata_max_age_ms=_METADATA_AGE_MS,
+    )
+
+
+def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
+    """Build an idempotent producer, transactional with an id; every write waits for all in-sync replicas.
+
+    Raises Misconfigured for files that can't be read.
+    """
+    transaction: dict[str, Any] = {}
+    if transactional_id is not None:
+        transaction = {
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": _ms(settings.transaction_timeout_s),
+        }
+    return AIOKafkaProducer(
+        **_connection(settings),
+        **transaction,
+        enable_idempotence=True,
+        acks="all",
+        compression_type="lz4",
+        max_request_size=record_limit(settings),
+        max_batch_size=batch_limit(settings),
+        metadata_max_age_ms=_METADATA_AGE_MS,
+    )
+
+
+def admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    """Build a client for topics. Raises Misconfigured for files that can't be read."""
+    return AIOKafkaAdminClient(**_connection(settings))
+
+
+def connection_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Address and security, as every aiokafka object takes them. Raises Misconfigured for files that can't be read."""
+    return _connection(settings)
+
+
+def _connection(settings: KafkaSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": CLIENT_ID,
+        "request_timeout_ms": _ms(settings.request_timeout_s),
+        "security_protocol": settings.security_protocol,
+    }
+    if "SSL" in settings.security_protocol:
+        arguments["ssl_context"] = _ssl_context(settings)
+    if settings.security_protocol.startswith("SASL") and settings.sasl_password:
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        arguments["sasl_plain_username"] = settings.sasl_username
+        arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+    return arguments
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():
+            msg = f"kafka.{name} {path}: no such file; it should name a PEM file"
+            raise Misconfigured(msg)
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    except (OSError, ssl.SSLError) as error:
+        msg = f"kafka.ssl_cafile {settings.ssl_cafile}: {error.strerror or error}; it should hold PEM certificates"
+        raise Misconfigured(msg) from error
+    if settings.ssl_certfile is not None:
+        password = settings.ssl_password.get_secret_value() if settings.ssl_password else ""
+        try:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+        except (OSError, ssl.SSLError) as error:
+            msg = (
+                f"kafka.ssl_certfile {settings.ssl_certfile}: {error.strerror or error}; it and ssl_keyfile should be "
+                "a PEM certificate and its key, opened by ssl_password"
+            )
+            raise Misconfigured(msg) from error
+    return context
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

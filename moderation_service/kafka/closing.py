@@ -1,0 +1,68 @@
+"""aiokafka's `stop()` can hang while a broker is away, and what it started then goes on trying: end both in bounded time."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+_log = structlog.get_logger(__name__)
+_SETTLE_S = 0.2
+
+
+async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> bool:
+    """Stop a client within about `timeout_s`, by force if need be. Returns whether it stopped by itself."""
+    stopping = asyncio.create_task(client.stop())
+    try:
+        done, _ = await asyncio.wait({stopping}, timeout=timeout_s)
+    except asyncio.CancelledError:
+        stopping.cancel()
+        _cut(client)
+        raise
+    if not done:
+        stopping.cancel()
+        await _cut_and_wait(client, stopping)
+        return False
+    if error := stopping.exception():
+        _log.info("a Kafka client failed while closing", error=repr(error))
+        await _cut_and_wait(client, stopping)
+        return False
+    return True
+
+
+async def _cut_and_wait(client: Any, stopping: asyncio.Task[None]) -> None:
+    ended = [*_cut(client), stopping]
+    await asyncio.wait(ended, timeout=_SETTLE_S)
+    # a task that swallowed the first cancellation to wait for another one
+    again = [task for task in ended if not task.done()]
+    for task in again:
+        task.cancel()
+    if again:
+        await asyncio.wait(again, timeout=_SETTLE_S)
+    for task in ended:
+        if task.done() and not task.cancelled():
+            task.exception()  # seen, or asyncio complains that nobody looked
+
+
+def _cut(client: Any) -> list[asyncio.Task[Any]]:
+    """Close the connections and cancel the tasks that a client's parts began; gives the tasks."""
+    parts = _parts(client)
+    for part in parts:
+        for connection in list(getattr(part, "_conns", {}).values()):
+            connection.close()
+    own = [task for task in asyncio.all_tasks() if any(_owner(task) is part for part in parts)]
+    for task in own:
+        task.cancel()
+    return own
+
+
+def _parts(client: Any) -> list[Any]:
+    """The objects of aiokafka whose coroutines run as tasks of their own."""
+    names = ("client", "_client", "_sender", "_message_accumulator", "_coordinator", "_fetcher")
+    return [part for name in names if (part := getattr(client, name, None)) is not None]
+
+
+def _owner(task: asyncio.Task[Any]) -> Any:
+    """The object whose coroutine a task runs."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return frame.f_locals.get("self") if frame is not None else None

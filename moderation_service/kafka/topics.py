@@ -1,0 +1,139 @@
+"""The topics as the service wants them, made or compared with what is there."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+
+from moderation_service.errors import Fatal
+from moderation_service.kafka.clients import admin
+from moderation_service.kafka.reach import reach
+from moderation_service.kafka.sizes import record_limit
+from moderation_service.settings import KafkaSettings
+
+PARTITIONS = 6
+BROKERS_DEFAULT = -1  # the broker's own replication factor
+_ANSWER_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: partitions, replicas (-1: the broker's default) and configuration by Kafka's names."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: int = BROKERS_DEFAULT) -> list[Topic]:
+    """The five topics. None is compacted: a verdict stays on record until its retention ends."""
+    keep = {
+        settings.input_topic: timedelta(days=7),
+        settings.output_topic: timedelta(days=200),
+        settings.dead_letter_topic: timedelta(days=30),
+        settings.review_topic: timedelta(days=200),
+        settings.audit_topic: timedelta(days=200),
+    }
+    size = str(record_limit(settings))
+    return [
+        Topic(
+            name,
+            partitions,
+            replication,
+            {
+                "cleanup.policy": "delete",
+                "retention.ms": str(int(retention.total_seconds() * 1000)),
+                "max.message.bytes": size,
+            },
+        )
+        for name, retention in keep.items()
+    ]
+
+
+async def create(
+    settings: KafkaSettings, partitions: int = PARTITIONS, replication: int = BROKERS_DEFAULT
+) -> dict[str, str]:
+    """Make the topics that are missing; what happened to each: `created` or `exists`. None is changed.
+
+    Raises Fatal where the broker is away or refuses one.
+    """
+    topics = wanted(settings, partitions, replication)
+    new = [NewTopic(topic.name, topic.partitions, topic.replication, {}, dict(topic.config)) for topic in topics]
+    outcome: dict[str, str] = {}
+    async with _connected(settings) as client:
+        answer = await client.create_topics(new, timeout_ms=_ANSWER_MS)
+        for name, code, *message in answer.topic_errors:
+            error = for_code(code)
+            if error not in {NoError, TopicAlreadyExistsError}:
+                msg = f"topic {name} was not created: {message[0] if message and message[0] else error.__name__}"
+                raise Fatal(msg)
+            outcome[name] = "created" if error is NoError else "exists"
+    return outcome
+
+
+async def check(settings: KafkaSettings, partitions: int | None = None, replication: int | None = None) -> list[str]:
+    """What differs from what is wanted, a line each; none when all is well.
+
+    The numbers of partitions and replicas are compared where they are given. Raises Fatal where the broker is away.
+    """
+    topics = wanted(settings, partitions or PARTITIONS, replication or BROKERS_DEFAULT)
+    async with _connected(settings) as client:
+        found = {topic["topic"]: topic for topic in await client.describe_topics([topic.name for topic in topics])}
+        present = [topic for topic in topics if not found.get(topic.name, {"error_code": 3})["error_code"]]
+        configs = await _configs(client, [topic.name for topic in present])
+    differences = [f"{topic.name}: missing" for topic in topics if topic not in present]
+    for topic in present:
+        there = found[topic.name]["partitions"]
+        if partitions and len(there) != partitions:
+            differences.append(f"{topic.name}: {len(there)} partitions, wanted {partitions}")
+        replicas = min(len(partition["replicas"]) for partition in there)
+        if replication and replicas != replication:
+            differences.append(f"{topic.name}: {replicas} replicas, wanted {replication}")
+        differences += _config_differences(topic, configs[topic.name])
+    return differences
+
+
+def _config_differences(topic: Topic, config: Mapping[str, str]) -> Iterable[str]:
+    """Larger records and a longer retention than wanted are fine; a short one loses posts, a small size holds lanes."""
+    limit, wanted_limit = int(config["max.message.bytes"]), int(topic.config["max.message.bytes"])
+    if limit < wanted_limit:
+        yield f"{topic.name}: max.message.bytes {limit}, wanted at least {wanted_limit}"
+    kept, wanted_kept = int(config["retention.ms"]), int(topic.config["retention.ms"])
+    if 0 <= kept < wanted_kept:
+        yield f"{topic.name}: retention.ms {kept}, wanted at least {wanted_kept}"
+    if config["cleanup.policy"] != topic.config["cleanup.policy"]:
+        yield f"{topic.name}: cleanup.policy {config['cleanup.policy']}, wanted {topic.config['cleanup.policy']}"
+
+
+async def _configs(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    answers = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    configs: dict[str, dict[str, str]] = {}
+    for answer in answers:
+        for code, message, _, name, entries in answer.resources:
+            if for_code(code) is not NoError:
+                msg = f"topic {name}: its configuration can't be read ({message})"
+                raise Fatal(msg)
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs
+
+
+@asynccontextmanager
+async def _connected(settings: KafkaSettings) -> AsyncIterator[Any]:
+    await reach(settings)
+    client = admin(settings)
+    try:
+        await client.start()
+        yield client
+    except (KafkaError, TimeoutError) as error:
+        msg = f"kafka.bootstrap_servers {settings.bootstrap_servers}: {error or type(error).__name__}"
+        raise Fatal(msg) from error
+    finally:
+        await client.close()

@@ -1,0 +1,52 @@
+"""A record that can never be judged -> its dead letter, in ever smaller forms so that one of them always passes."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from aiokafka import ConsumerRecord
+
+from moderation_service import __version__
+from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
+from moderation_service.errors import Poison
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.finished import Finished, Output
+
+
+def dead_letter(record: ConsumerRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1) -> Finished:
+    """Turn a record and its refusal into what goes to the dead-letter topic.
+
+    First the whole record: its key, bytes and headers, with the reason headers. Where that is too large: by reference,
+    then without its own key and headers, then without the beginning of its bytes.
+    """
+    cause = poison.__cause__ or poison
+    letter = DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+        consumer_group=settings.group,
+        stage=poison.stage,
+        reason=poison.reason,
+        attempts=attempts,
+        exception_class_name=type(cause).__name__,
+        exception_message=str(poison),
+        failed_at=datetime.now(UTC),
+        service_version=__version__,
+    )
+    own, referring = letter.headers(), letter.model_copy(update={"by_reference": True}).headers()
+    theirs = list(record.headers)
+    topic = settings.dead_letter_topic
+    value = record.value or b""  # a null value would delete the key
+
+    def finished(output: Output) -> Finished:
+        return Finished(output, "dead_letter", poison.reason)
+
+    def reference() -> Finished:
+        referred = DeadLetterReference.of(record.topic, record.partition, record.offset, value)
+        headless = referred.model_copy(update={"head": b""})
+        least = finished(Output(topic, None, headless.to_json(), referring))
+        bare = replace(finished(Output(topic, None, referred.to_json(), referring)), smaller=lambda: least)
+        whole = Output(topic, record.key, referred.to_json(), [*theirs, *referring])
+        return replace(finished(whole), smaller=lambda: bare)
+
+    return replace(finished(Output(topic, record.key, value, [*theirs, *own])), smaller=reference)

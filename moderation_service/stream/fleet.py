@@ -1,0 +1,256 @@
+"""All lanes of one worker: what they may take in, what becomes of it, and how they begin and end."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from moderation_service.errors import Fatal
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.budget import Bound, Budget
+from moderation_service.stream.finished import Finished
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.ledger import Release
+from moderation_service.stream.processing import Arrived, Processing
+from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
+from moderation_service.telemetry import metrics
+
+_LAST_RELEASE_S = 0.8
+_LONGEST_DELAY_S = 30.0
+_log = structlog.get_logger(__name__)
+
+
+class Fleet:
+    """The lanes, and the tasks that judge their records. `failure` is set where the process can't go on."""
+
+    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, processing: Processing) -> None:
+        """No lane is open yet."""
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self.failure: Fatal | None = None
+        self._settings = settings
+        self._consumer = consumer
+        self._processing = processing
+        self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
+        self._running: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._judging: dict[TopicPartition, set[asyncio.Task[None]]] = {}
+        self._losses: Counter[TopicPartition] = Counter()
+        self._settled_one = asyncio.Event()
+        self._intake = False
+        self._ended = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether some lane takes nothing in because too much is in flight."""
+        return any(lane.waiting for lane in self.lanes.values())
+
+    @property
+    def held(self) -> bool:
+        """Whether some lane can't publish."""
+        return any(lane.held for lane in self.lanes.values())
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin a lane for each; their records are dropped until it is open, and fetched again then."""
+        if self._ended:
+            return
+        self._intake = True
+        for partition in partitions:
+            self._consumer.pause(partition)
+            self._begin(partition)
+
+    async def end(self, budget_s: float) -> None:
+        """Close for good: what the group still assigns is not opened."""
+        self._ended = True
+        await self.close(budget_s)
+
+    async def close(self, budget_s: float) -> None:
+        """Take nothing more, give what is in flight up to `budget_s` seconds, release what is finished, end all lanes."""
+        self._intake = False
+        for lane in self.lanes.values():
+            lane.waiting.clear()
+        try:
+            async with asyncio.timeout(budget_s):
+                while any(lane.ledger.posts for lane in self.lanes.values()):
+                    self._settled_one.clear()
+                    await self._settled_one.wait()
+        except TimeoutError:
+            left = sum(lane.ledger.posts for lane in self.lanes.values())
+            _log.info("posts are left to their next owner", posts=left)
+        for partition in list(self.lanes):
+            self._abandon(partition)
+        for partition, lane in self.lanes.items():
+            if lane.is_open:
+                lane.end_after_release()
+            else:
+                self._running[partition].cancel()
+        running = set(self._running.values())
+        if running:
+            _, late = await asyncio.wait(running, timeout=_LAST_RELEASE_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        self.lanes.clear()
+        self._running.clear()
+        self._gauge()
+
+    def arrive(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Take records from the consumer. Raises Fatal where a partition begins again below what was read."""
+        for partition, records in batches.items():
+            lane = self.lanes.get(partition)
+            if lane is None or not lane.is_open or not self._intake:
+                continue  # the lane seeks once it is open, and they come again
+            for record in records:
+                if record.offset < lane.position:
+                    msg = (
+                        f"{partition.topic}[{partition.partition}] is at {record.offset}, below {lane.position} which was "
+                        f"read already: was the topic made anew? Delete the offsets of group {self._settings.group}"
+                    )
+                    raise Fatal(msg)
+                lane.waiting.append(Arrived.of(record))
+                lane.position = record.offset + 1
+        self._admit()
+
+    def rewind(self) -> None:
+        """Fetch again what was not taken in."""
+        for lane in self.lanes.values():
+            if lane.is_open:
+                self._seek(lane)
+
+    def _begin(self, partition: TopicPartition, delay_s: float = 0.0) -> None:
+        lane = Lane(partition, self._settings, self._publisher(partition), self._start_offset, self._settled)
+        self.lanes[partition] = lane
+        self._judging[partition] = set()
+        self._running[partition] = asyncio.create_task(self._run(lane, delay_s))
+
+    def _publisher(self, partition: TopicPartition) -> Publisher:
+        if self._settings.delivery == "exactly_once":
+            return ExactlyOnce(self._settings, partition)
+        return AtLeastOnce(self._settings, partition, self._consumer)
+
+    async def _start_offset(self, partition: TopicPartition) -> tuple[int, bool]:
+        committed = await self._consumer.committed(partition)
+        if committed is not None:
+            return committed, True
+        edge = self._consumer.beginning_offsets
+        if self._settings.auto_offset_reset == "latest":
+            edge = self._consumer.end_offsets
+        return (await edge([partition]))[partition], False
+
+    async def _run(self, lane: Lane, delay_s: float) -> None:
+        partition = lane.partition
+        try:
+            await lane.run(self._opened, delay_s)
+        except Lost:
+            # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
+            _log.info("lane lost", partition=partition.partition)
+            self._abandon(partition)
+            if self._intake and self.lanes.get(partition) is lane:
+                self._losses[partition] += 1
+                longest = min(_LONGEST_DELAY_S, 2.0 ** (self._losses[partition] - 1))
+                if self._is_assigned(partition):
+                    self._consumer.pause(partition)
+                self._begin(partition, longest * random.uniform(0.5, 1))  # noqa: S311 - two owners must not march in step
+            else:
+                self.lanes.pop(partition, None)
+            self._settled_one.set()
+        except Exception as error:
+            _log.exception("a lane failed", partition=partition.partition)
+            self._fail(Fatal(f"the lane of partition {partition.partition} failed: {type(error).__name__}"))
+
+    def _opened(self, lane: Lane) -> None:
+        _log.info("lane open", partition=lane.partition.partition, offset=lane.position)
+        self._seek(lane)
+        if self._is_assigned(lane.partition):
+            self._consumer.resume(lane.partition)
+
+    def _seek(self, lane: Lane) -> None:
+        if self._is_assigned(lane.partition):
+            self._consumer.seek(lane.partition, lane.position)
+
+    def _is_assigned(self, partition: TopicPartition) -> bool:
+        return partition in self._consumer.assignment()
+
+    def _admit(self) -> None:
+        """Start what the budget lets in, a record a lane in turn; pause the lanes with a queue, resume the others."""
+        if not self._intake:
+            return
+        lanes = [lane for lane in self.lanes.values() if lane.is_open]
+        random.shuffle(lanes)
+        posts = [lane.ledger.posts for lane in lanes]
+        sizes = [lane.ledger.size for lane in lanes]
+        hungry = [index for index, lane in enumerate(lanes) if lane.waiting]
+        while hungry:
+            still = []
+            for index in hungry:
+                lane = lanes[index]
+                size = lane.waiting[0].size
+                if self._budget.admits(posts, sizes, index, size):
+                    posts[index] += 1
+                    sizes[index] += size
+                    self._start(lane, lane.waiting.popleft())
+                    if lane.waiting:
+                        still.append(index)
+            hungry = still
+        for lane in lanes:
+            if self._is_assigned(lane.partition):
+                (self._consumer.pause if lane.waiting else self._consumer.resume)(lane.partition)
+        self._gauge()
+
+    def _start(self, lane: Lane, arrived: Arrived) -> None:
+        metrics.RECEIVED.inc()
+        lane.ledger.take(arrived.record.offset, arrived.size)
+        task = asyncio.create_task(self._judge(lane, arrived))
+        judging = self._judging[lane.partition]
+        judging.add(task)
+        task.add_done_callback(judging.discard)
+
+    async def _judge(self, lane: Lane, arrived: Arrived) -> None:
+        try:
+            finished = await self._processing.finish(arrived)
+            lane.finish(arrived.record.offset, finished)
+        except Fatal as error:
+            self._fail(error)
+        except Exception as error:
+            _log.exception("a record could not be finished", partition=lane.partition.partition)
+            self._fail(Fatal(f"a record could not be finished: {type(error).__name__}"))
+
+    def _fail(self, error: Fatal) -> None:
+        self.failure = self.failure or error
+        self._settled_one.set()
+
+    def _abandon(self, partition: TopicPartition) -> None:
+        for task in self._judging.get(partition, ()):
+            task.cancel()
+
+    def _settled(self, lane: Lane, release: Release[Finished]) -> None:
+        self._losses.pop(lane.partition, None)
+        for finished in release.results:
+            _tell(finished)
+        self._settled_one.set()
+        self._admit()
+
+    def _gauge(self) -> None:
+        metrics.IN_PROCESS.set(sum(lane.ledger.posts for lane in self.lanes.values()))
+        metrics.IN_PROCESS_BYTES.set(sum(lane.ledger.size for lane in self.lanes.values()))
+
+
+def _tell(finished: Finished) -> None:
+    """The one log line of a record, and its counts; now that it is published."""
+    metrics.PROCESSED.labels(finished.outcome).inc()
+    metrics.PUBLISHED.labels(finished.output.topic, finished.outcome).inc()
+    if finished.reason is not None:
+        metrics.DEAD_LETTERS.labels(finished.reason).inc()
+    end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
+    metrics.END_TO_END.observe(end_to_end)
+    _log.info(
+        "post",
+        **finished.facts,
+        outcome=finished.outcome,
+        reason=finished.reason,
+        in_process_ms=round((time.monotonic() - finished.arrived) * 1000, 2),
+        end_to_end_ms=round(end_to_end * 1000, 1),
+    )

@@ -1,0 +1,153 @@
+"""One partition: its ledger, its producer, and the order of its releases.
+
+A lane opens by starting its producer, which fences whoever held the partition, and only then reads the committed offset.
+Finished posts leave in offset order, a batch at a time. After a failure whose outcome is unknown it opens anew in the
+same way, and the committed offset says whether the batch went through: what was judged is never judged again.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiokafka import TopicPartition
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.finished import Finished
+from moderation_service.stream.ledger import Ledger, Release
+from moderation_service.stream.processing import Arrived
+from moderation_service.stream.publisher import Lost, Publisher, TooLarge
+from moderation_service.telemetry import metrics
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Lane:
+    """Taken records wait here, are in flight, are finished, and leave published; in offset order."""
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        settings: KafkaSettings,
+        publisher: Publisher,
+        start_offset: Callable[[TopicPartition], Awaitable[tuple[int, bool]]],
+        settled: Callable[["Lane", Release[Finished]], None],
+    ) -> None:
+        """`start_offset` gives where to begin and whether that is a committed offset; `settled` hears of releases."""
+        self.partition = partition
+        self.waiting: deque[Arrived] = deque()
+        self.ledger: Ledger[Finished] = Ledger()
+        self.position = -1  # the next offset to take from the consumer
+        self.committed = -1
+        self.is_open = False
+        self.held = False
+        self._settings = settings
+        self._publisher = publisher
+        self._start_offset = start_offset
+        self._settled = settled
+        self._wake = asyncio.Event()
+        self._last_one = False
+        self._log = _log.bind(partition=partition.partition)
+
+    def finish(self, offset: int, finished: Finished) -> None:
+        """A record in flight became something to publish."""
+        self.ledger.finish(offset, finished, finished.output.size)
+        self._wake.set()
+
+    def end_after_release(self) -> None:
+        """Publish what is finished, then end."""
+        self._last_one = True
+        self._wake.set()
+
+    async def run(self, opened: Callable[["Lane"], None], delay_s: float = 0.0) -> None:
+        """Open, call `opened`, and publish until told to end. Raises Lost when somebody else took the partition."""
+        try:
+            await asyncio.sleep(delay_s)
+            self.position = self.committed = await self._open()
+            self.is_open = True
+            opened(self)
+            while True:
+                while release := self.ledger.release(self._settings.max_batch_posts, self._settings.max_message_bytes):
+                    await self._deliver(release)
+                if self._last_one:
+                    return
+                await self._wake.wait()
+                self._wake.clear()
+        finally:
+            self.is_open = False
+            await self._publisher.close()
+
+    async def _open(self) -> int:
+        """Start the producer, then read the committed offset; for as long as it takes."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._publisher.start()
+                async with asyncio.timeout(self._settings.request_timeout_s):
+                    offset, is_committed = await self._start_offset(self.partition)
+                if not is_committed and not self.is_open:  # pin it, or `latest` would skip what comes before the first commit
+                    await self._publisher.publish([], offset)
+            except Lost:
+                raise
+            except Exception as error:  # noqa: BLE001 - aiokafka also raises assertions and index errors
+                self._hold("a lane does not open", error)
+            else:
+                self.held = False
+                return offset
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads lanes, hides nothing
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _deliver(self, release: Release[Finished]) -> None:
+        """Publish one release with its offset, for as long as it takes. Raises Lost."""
+        singly, pause, begun = False, _FIRST_PAUSE_S, time.monotonic()
+        while True:
+            try:
+                outputs = [finished.output for finished in release.results]
+                await self._publisher.publish(outputs, release.next_offset, singly=singly)
+            except Lost:
+                metrics.COMMITS.labels("fenced").inc()
+                raise
+            except TooLarge as refusal:
+                metrics.COMMITS.labels("failed").inc()
+                release, singly = _with_smaller(release, refusal.index), True
+            except Exception as error:  # noqa: BLE001 - whatever it was, the outcome is unknown and the offset tells it
+                metrics.COMMITS.labels("failed").inc()
+                self._hold("a release has an unknown outcome", error)
+            else:
+                break
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            committed = await self._open()
+            if committed == release.next_offset:
+                self._log.info("the release had gone through", next_offset=release.next_offset)
+                break
+            if committed > self.committed:  # not by us: the partition was somebody else's meanwhile
+                raise Lost
+            self._log.info("publishing again", posts=len(release.offsets), seconds=round(time.monotonic() - begun, 2))
+        self.held = False
+        self.committed = max(self.committed, release.next_offset)
+        self.ledger.settle(release)
+        metrics.COMMITS.labels("done").inc()
+        metrics.BATCH_SIZE.observe(len(release.offsets))
+        self._settled(self, release)
+
+    def _hold(self, what: str, error: Exception) -> None:
+        if isinstance(error, TimeoutError):
+            metrics.STUCK.inc()
+        self.held = True
+        self._log.warning(what, error=f"{type(error).__name__}: {error}"[:300])
+
+
+def _with_smaller(release: Release[Finished], index: int | None) -> Release[Finished]:
+    """The release with a smaller form of the output that the broker refused; the same where it is not known which."""
+    if index is None:
+        return release
+    results = list(release.results)
+    smaller = results[index].smaller
+    if smaller is not None:
+        results[index] = smaller()
+    return Release(release.offsets, results)

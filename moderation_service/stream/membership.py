@@ -1,0 +1,46 @@
+"""What the group tells us: which partitions are ours, and that they are no longer."""
+
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.fleet import Fleet
+from moderation_service.telemetry import metrics
+from moderation_service.telemetry.health import Health
+
+_log = structlog.get_logger(__name__)
+_SHARE = 0.1  # of the rebalance timeout: the whole group waits while one member finishes
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Rebalances are eager: every one of them takes all partitions away and gives some back.
+
+    aiokafka swallows what is raised here, and stops heartbeats while partitions are assigned: so lanes open in the
+    background, and nothing here can fail.
+    """
+
+    def __init__(self, settings: KafkaSettings, fleet: Fleet, health: Health) -> None:
+        """Not a member yet."""
+        self._budget_s = min(settings.drain_timeout_s, settings.rebalance_timeout_s * _SHARE)
+        self._fleet = fleet
+        self._health = health
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish what is nearly done, leave the rest to the next owner."""
+        if numbers := sorted(partition.partition for partition in revoked):
+            metrics.REBALANCES.labels("revoked").inc()
+            _log.info("partitions revoked", partitions=numbers)
+        await self._fleet.close(self._budget_s)
+        metrics.ASSIGNED.set(0)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Open a lane for each."""
+        partitions = sorted(assigned)
+        metrics.REBALANCES.labels("assigned").inc()
+        metrics.ASSIGNED.set(len(partitions))
+        _log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
+        self._fleet.open(partitions)
+        self._health.joined = True

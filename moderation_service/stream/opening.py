@@ -1,0 +1,29 @@
+"""A record's bytes -> a post, or the news that a post was deleted."""
+
+import asyncio
+
+from aiokafka import ConsumerRecord
+
+from moderation_service.contracts.envelope import Headers, check_content_type
+from moderation_service.contracts.post import Post, read_post
+from moderation_service.errors import Poison
+
+OFF_LOOP_BYTES = 256 * 1024
+
+
+def headers_of(record: ConsumerRecord) -> Headers:
+    """A record's headers; Kafka's null values become empty ones."""
+    return [(name, value or b"") for name, value in record.headers]
+
+
+async def open_record(record: ConsumerRecord) -> Post | None:
+    """Read the post; None where the record deletes its key. Raises Poison with the reason."""
+    if record.value is None:
+        if record.key is None:
+            msg = "a null value deletes the post of its key, and this record has no key"
+            raise Poison("no_key", msg)
+        return None
+    check_content_type(headers_of(record))
+    if len(record.value) > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(read_post, record.value)
+    return read_post(record.value)

@@ -1,0 +1,173 @@
+"""One record through the line: open, judge, and what to publish of it. It never fails on a post: see the fates in errors."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+import stamina
+import structlog
+from aiokafka import ConsumerRecord
+
+from moderation_service.contracts.envelope import Trace, verdict_headers
+from moderation_service.contracts.post import Post
+from moderation_service.errors import Fatal, ModerationError, Poison, Transient
+from moderation_service.judging.judged import Judged
+from moderation_service.kafka.sizes import record_limit
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.dead_letters import dead_letter
+from moderation_service.stream.finished import Finished, Output
+from moderation_service.stream.opening import headers_of, open_record
+from moderation_service.telemetry import metrics
+
+BUG_TRIES = 3
+INTERNAL_ERROR = "internal_error"
+_HELD_AFTER_TRIES = 3
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Judge(Protocol):
+    """What turns a post into a verdict."""
+
+    async def judge(self, post: Post, *, trace_id: str, queue_ms: float) -> Judged:
+        """Judge one post. Raises Poison (never readable), Transient (try again) or Fatal (stop the process)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record as it came from the consumer, and when (seconds of the monotonic clock)."""
+
+    record: ConsumerRecord
+    at: float
+    size: int  # bytes of key, value and headers
+
+    @classmethod
+    def of(cls, record: ConsumerRecord) -> Self:
+        """It arrived just now."""
+        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+        return cls(record, time.monotonic(), len(record.key or b"") + len(record.value or b"") + headers)
+
+
+@dataclass(slots=True)
+class Processing:
+    """The line, and whether the engine holds it up."""
+
+    settings: KafkaSettings
+    judge: Judge
+    _failing: set[int] = field(default_factory=set)
+
+    @property
+    def held(self) -> bool:
+        """Whether some post was tried several times and no post has passed since."""
+        return bool(self._failing)
+
+    async def finish(self, arrived: Arrived) -> Finished:
+        """Judge one record, for as long as that takes. Raises Fatal, and nothing else."""
+        record = arrived.record
+        trace = Trace.of(headers_of(record))
+        try:
+            finished = await self._judge(arrived, trace)
+        except Poison as poison:
+            tries = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
+            finished = dead_letter(record, poison, self.settings, attempts=tries)
+        finally:
+            self._failing.discard(id(arrived))
+        facts = {**finished.facts, "trace.id": trace.trace_id, "partition": record.partition, "offset": record.offset}
+        finished = replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
+        return _carrying(finished).within(record_limit(self.settings))
+
+    async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
+        record, settings = arrived.record, self.settings
+        with metrics.STAGE_SECONDS.labels("open").time():
+            post = await open_record(record)
+
+        def too_large() -> Finished:
+            poison = Poison("verdict_too_large", "the verdict is larger than its topic takes", stage="publish")
+            return dead_letter(record, poison, settings)
+
+        if post is None:
+            return Finished(Output(settings.output_topic, record.key, None, []), "deleted", smaller=too_large)
+        judged = await self._judge_until_done(post, arrived, trace)
+        self._failing.clear()
+        verdict = judged.verdict
+        output = Output(
+            settings.output_topic, post.post_id.encode(), verdict.to_json(), verdict_headers(verdict, trace)
+        )
+        facts = {
+            "post_id": post.post_id,
+            "decision": verdict.decision,
+            "tokens": judged.tokens,
+            **{f"{step}_ms": round(took, 2) for step, took in verdict.timings_ms.model_dump().items()},
+        }
+        return Finished(output, "verdict", smaller=too_large, facts=facts)
+
+    async def _judge_until_done(self, post: Post, arrived: Arrived, trace: Trace) -> Judged:
+        """Try until the engine answers. Raises Poison for what it can't judge, also after BUG_TRIES of a bug."""
+        bugs, reason = 0, ""
+
+        def try_again(error: Exception) -> bool:
+            nonlocal bugs, reason
+            if isinstance(error, Transient):
+                reason = error.reason
+                return True
+            if not isinstance(error, Exception) or isinstance(error, ModerationError):
+                return False
+            bugs, reason = bugs + 1, INTERNAL_ERROR
+            _log.exception("a post could not be judged", exc_info=error, tries=bugs, trace_id=trace.trace_id)
+            return bugs < BUG_TRIES
+
+        try:
+            async for attempt in stamina.retry_context(
+                on=try_again,
+                attempts=None,
+                timeout=None,
+                wait_initial=_FIRST_WAIT_S,
+                wait_max=_LONGEST_WAIT_S,
+                wait_jitter=_FIRST_WAIT_S,
+            ):
+                if attempt.num > 1:
+                    metrics.RETRIES.labels(reason).inc()
+                if attempt.num > _HELD_AFTER_TRIES and not bugs:
+                    self._failing.add(id(arrived))
+                with attempt:
+                    queue_ms = (time.monotonic() - arrived.at) * 1000
+                    return await _uncancelled(self.judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms))
+        except ModerationError:
+            raise
+        except Exception as error:
+            # its own words may quote the post: they are in no dead letter
+            msg = "unexpected error while judging; the log has its trace"
+            raise Poison(INTERNAL_ERROR, msg, stage="judge") from error
+        msg = "the retries ended without a result"
+        raise Fatal(msg)
+
+
+async def _uncancelled(judging: Awaitable[Judged]) -> Judged:
+    """Await it; a cancellation that nobody asked of this task is a bug inside, and must not end the task."""
+    try:
+        return await judging
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        msg = "judging was cancelled from within"
+        raise RuntimeError(msg) from None
+
+
+def _carrying(finished: Finished) -> Finished:
+    """The same, whose smaller forms keep its facts."""
+    smaller = finished.smaller
+    if smaller is None:
+        return finished
+
+    def keeping() -> Finished:
+        kept = replace(
+            smaller(), facts=finished.facts, arrived=finished.arrived, timestamp_ms=finished.timestamp_ms
+        )
+        return _carrying(kept)
+
+    return replace(finished, smaller=keeping)

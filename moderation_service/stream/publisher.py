@@ -1,0 +1,150 @@
+"""How a lane's outputs and its offset reach Kafka: both in one transaction, or first the outputs and then the offset."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
+
+from moderation_service.kafka import clients
+from moderation_service.kafka.closing import close
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.finished import Output
+
+CLOSE_S = 0.8
+
+
+class Lost(Exception):  # noqa: N818 - a fate, not a fault
+    """The partition belongs to somebody else now."""
+
+
+class TooLarge(Exception):  # noqa: N818 - a fate, not a fault
+    """The broker refuses an output's size; `index` says which, where it is known."""
+
+    def __init__(self, index: int | None) -> None:
+        super().__init__()
+        self.index = index
+
+
+class Publisher(Protocol):
+    """One lane's way out. Any other exception than Lost and TooLarge means that the outcome is unknown."""
+
+    async def start(self) -> None:
+        """Begin, or begin anew: what an earlier producer of this lane left open is aborted."""
+
+    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        """Write the outputs and commit the offset; `singly` waits for each output, to learn which is refused."""
+
+    async def close(self) -> None:
+        """End in bounded time."""
+
+
+class _Base:
+    def __init__(self, settings: KafkaSettings, partition: TopicPartition) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        await self.close()
+        producer = clients.producer(self._settings, self._transactional_id)
+        self._producer = producer
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await producer.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await close(producer, CLOSE_S)
+
+    @property
+    def _transactional_id(self) -> str | None:
+        return None
+
+    @property
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            msg = "the lane's producer is not started"
+            raise RuntimeError(msg)
+        return self._producer
+
+
+class ExactlyOnce(_Base):
+    """Outputs and offset in one transaction. Starting fences whoever held the partition before."""
+
+    @property
+    def _transactional_id(self) -> str:
+        return f"{self._settings.group}.{self._partition.topic}.{self._partition.partition}"
+
+    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        producer = self._started
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await producer.begin_transaction()
+                sent = await _send(producer, outputs, singly=singly)
+                offsets = producer.send_offsets_to_transaction({self._partition: next_offset}, self._settings.group)
+                await _all(*sent, offsets)
+                await producer.commit_transaction()
+        except ProducerFenced as error:
+            raise Lost from error
+
+
+class AtLeastOnce(_Base):
+    """Every output acknowledged, then the offset committed by the group's member."""
+
+    def __init__(self, settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
+        super().__init__(settings, partition)
+        self._consumer = consumer
+
+    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await _all(*await _send(self._started, outputs, singly=singly))
+                await self._consumer.commit({self._partition: next_offset})
+        except (CommitFailedError, IllegalStateError) as error:
+            raise Lost from error
+
+
+async def _send(
+    producer: AIOKafkaProducer, outputs: Sequence[Output], *, singly: bool
+) -> "list[asyncio.Future[object]]":
+    sent = []
+    for index, output in enumerate(outputs):
+        try:
+            future = await producer.send(output.topic, output.value, output.key, headers=output.headers)
+            future.add_done_callback(_look_at)
+            if singly:
+                await future
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise TooLarge(index) from error
+        sent.append(future)
+    return sent
+
+
+def _look_at(future: "asyncio.Future[object]") -> None:
+    """See its exception, or asyncio complains where another one was raised first."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def _all(*awaitables: object) -> None:
+    """Wait for all of them, then raise what matters most."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)  # type: ignore[call-overload]
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for kind in (ProducerFenced, MessageSizeTooLargeError, RecordListTooLargeError, BaseException):
+        for failure in failures:
+            if isinstance(failure, kind):
+                if kind in {MessageSizeTooLargeError, RecordListTooLargeError}:
+                    raise TooLarge(None) from failure
+                raise failure

@@ -1,0 +1,90 @@
+"""Once a second: gauges of the partitions that are ours, and what holds the lanes."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.fleet import Fleet
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.processing import Processing
+from moderation_service.telemetry import metrics
+from moderation_service.telemetry.health import Health
+
+_EVERY_S = 1.0
+_POSITION_S = 0.05
+_SILENT_AFTER_S = 10.0
+
+
+class Report:
+    """Writes metrics and `health.holds`."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        consumer: AIOKafkaConsumer,
+        fleet: Fleet,
+        processing: Processing,
+        health: Health,
+    ) -> None:
+        """Nothing is reported yet."""
+        self._settings = settings
+        self._consumer = consumer
+        self._fleet = fleet
+        self._processing = processing
+        self._health = health
+        self._shown: set[TopicPartition] = set()
+        self._next = 0.0
+
+    async def maybe(self) -> None:
+        """Report if a second has passed."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY_S
+        self._hold("engine", self._processing.held)
+        self._hold("kafka", self._fleet.held or self._silent())
+        lanes = {partition: lane for partition, lane in self._fleet.lanes.items() if lane.is_open}
+        for partition in self._shown - set(lanes):
+            number = str(partition.partition)
+            with suppress(KeyError):
+                metrics.LAG.remove(partition.topic, number)
+            for gauge in (metrics.INCOMPLETE, metrics.COMMITTED):
+                with suppress(KeyError):
+                    gauge.remove(number)
+        self._shown = set(lanes)
+        for partition, lane in lanes.items():
+            number = str(partition.partition)
+            metrics.INCOMPLETE.labels(number).set(lane.ledger.posts)
+            metrics.COMMITTED.labels(number).set(lane.committed)
+            lag = await self._lag(lane)
+            if lag is not None:
+                metrics.LAG.labels(partition.topic, number).set(lag)
+
+    def _hold(self, name: str, held: bool) -> None:
+        (self._health.holds.add if held else self._health.holds.discard)(name)
+
+    def _silent(self) -> bool:
+        """Whether a partition that should be fetched has not been for long: the broker is away."""
+        for partition, lane in self._fleet.lanes.items():
+            if lane.is_open and not lane.waiting and partition in self._consumer.assignment():
+                fetched = self._consumer.last_poll_timestamp(partition)
+                if fetched is not None and time.time() - fetched / 1000 > _SILENT_AFTER_S:
+                    return True
+        return False
+
+    async def _lag(self, lane: Lane) -> int | None:
+        """Records up to the partition's end; an idle lane is as far as the consumer, which has passed markers too."""
+        if lane.partition not in self._consumer.assignment():
+            return None
+        end = self._consumer.highwater(lane.partition)
+        if end is None:
+            return None
+        reached = lane.committed
+        if not lane.ledger.posts and not lane.waiting:
+            with suppress(TimeoutError, IllegalStateError):
+                async with asyncio.timeout(_POSITION_S):
+                    reached = max(reached, await self._consumer.position(lane.partition))
+        return max(0, int(end) - reached)

@@ -1,0 +1,111 @@
+"""The worker: polls one input topic, judges its records within bounds, and publishes through a lane a partition.
+
+The loop never waits for a post: it polls while everything is paused, while the engine is away, and while a broker is.
+"""
+
+import asyncio
+import time
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError
+
+from moderation_service.errors import Fatal
+from moderation_service.kafka import clients
+from moderation_service.kafka.closing import close
+from moderation_service.kafka.reach import reach
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.fleet import Fleet
+from moderation_service.stream.membership import Membership
+from moderation_service.stream.processing import Judge, Processing
+from moderation_service.stream.report import Report
+from moderation_service.telemetry import metrics
+from moderation_service.telemetry.health import Health
+
+_POLL_MS = 200
+_POLL_LIMIT_S = 1.0  # getmany waits for a rebalance to end, however long that takes
+_ERRORS_BORNE = 60
+_DECODING_ERRORS_BORNE = 5
+_ERROR_PAUSE_S = 0.5
+_CLOSE_S = 0.8
+_DRAINING_SHARE = 0.6  # of the drain timeout; the rest is for the last release and for closing
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """One process's share of the input topic."""
+
+    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health) -> None:
+        """Nothing is connected yet."""
+        self._settings = settings
+        self._health = health
+        self._processing = Processing(settings, judge)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain: at most 10 seconds in all.
+
+        Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
+        """
+        await reach(self._settings)
+        consumer = clients.consumer(self._settings, group=self._settings.group)
+        fleet = Fleet(self._settings, consumer, self._processing)
+        try:
+            await _start(consumer, self._settings)
+            consumer.subscribe([self._settings.input_topic], listener=Membership(self._settings, fleet, self._health))
+            await self._work(consumer, fleet, stop)
+        finally:
+            self._health.draining = True
+            self._health.stop_beating()
+            await fleet.end(self._settings.drain_timeout_s * _DRAINING_SHARE if fleet.failure is None else 0.0)
+            await close(consumer, _CLOSE_S)
+            _log.info("drained")
+
+    async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, stop: asyncio.Event) -> None:
+        report = Report(self._settings, consumer, fleet, self._processing, self._health)
+        errors = 0
+        while not stop.is_set():
+            if fleet.failure is not None:
+                raise fleet.failure
+            self._health.beat()
+            begun, backpressure = time.monotonic(), fleet.paused
+            try:
+                fleet.arrive(await _poll(consumer))
+                errors = 0
+            except Fatal:
+                raise
+            except Exception as error:
+                # records that were on their way with the error are gone: fetch them again
+                fleet.rewind()
+                errors += 1
+                _give_up_on(error, errors)
+                _log.warning("the consumer failed", error=f"{type(error).__name__}: {error}"[:300], times=errors)
+                await asyncio.sleep(_ERROR_PAUSE_S)
+            if backpressure:
+                metrics.BACKPRESSURE.inc(time.monotonic() - begun)
+            await report.maybe()
+
+
+async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
+    try:
+        async with asyncio.timeout(settings.request_timeout_s):
+            await consumer.start()
+    except (KafkaError, TimeoutError) as error:
+        msg = f"kafka.bootstrap_servers {settings.bootstrap_servers}: {error or type(error).__name__}"
+        raise Fatal(msg) from error
+
+
+async def _poll(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """What has arrived; nothing while the group rebalances."""
+    try:
+        async with asyncio.timeout(_POLL_LIMIT_S):  # cancelled before it takes records out, so none is lost
+            return dict(await consumer.getmany(timeout_ms=_POLL_MS))
+    except TimeoutError:
+        return {}
+
+
+def _give_up_on(error: Exception, times: int) -> None:
+    """Raise Fatal for an error that stays: soon where records can't be decoded, late where a broker may come back."""
+    mendable = isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException)
+    if times >= (_ERRORS_BORNE if mendable else _DECODING_ERRORS_BORNE):
+        msg = f"the input topic can't be read: {type(error).__name__}: {error}"
+        raise Fatal(msg) from error
