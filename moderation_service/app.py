@@ -64,7 +64,8 @@ async def demo(bootstrap_servers: str | None, report: Path) -> None:
                 "bootstrap_servers": bootstrap_servers or stack.enter_context(embedded_broker()),
                 # librdkafka's mock cluster knows no transactions
                 "delivery": "exactly_once" if bootstrap_servers else "at_least_once",
-                "group": f"moderation-demo-{secrets.token_hex(4)}",
+                "group": "moderation-demo",
+                **{f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")},
             },
             judging={"views": "always"},
         )
