@@ -93,7 +93,7 @@ async def test_a_policy_asks_only_posts_in_its_scope(make_judge: MakeJudge, ask:
 async def test_a_picture_that_can_not_be_judged_makes_an_abstention_and_no_allow(
     make_judge: MakeJudge, ask: Ask
 ) -> None:
-    verdict = await ask(await make_judge(), "hello", picture(), BROKEN)
+    verdict = await ask(await make_judge(), "hello museum", picture(), BROKEN)
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_undecodable")
     assert verdict.flags == ("image_missing",)
     assert [image.status for image in verdict.content.images] == ["judged", "undecodable"]

@@ -1,0 +1,91 @@
+"""The service as its users start it: a process with settings in its environment."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from moderation_service.settings import KafkaSettings
+
+PYTHON = sys.executable
+
+
+def kafka_settings(address: str) -> KafkaSettings:
+    """Topics and a group of one test's own."""
+    run = secrets.token_hex(4)
+    topics = {f"{kind}_topic": f"{run}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")}
+    return KafkaSettings(bootstrap_servers=address, group=f"{run}.group", **topics)  # type: ignore[arg-type]
+
+
+def environment(kafka: KafkaSettings | None = None, **more: str) -> dict[str, str]:
+    """This process's environment with the settings, and quiet threads."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("MODERATION_")}
+    found |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "MODERATION_OPS__PORT": "0", "MODERATION_OPS__HOST": "127.0.0.1"}
+    if kafka:
+        changed = kafka.model_dump(mode="json", exclude_defaults=True)
+        found |= {f"MODERATION_KAFKA__{name.upper()}": str(value) for name, value in changed.items()}
+    return {**found, **more}
+
+
+async def moderation(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end: exit code, standard output, standard error."""
+    process = await _start(arguments, env or environment())
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def worker(env: Mapping[str, str]) -> AsyncIterator["Worker"]:
+    """`moderation run`; killed at the end of the block if it still runs."""
+    process = await _start(("run",), env)
+    started = Worker(process)
+    try:
+        yield started
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        started.reading.cancel()
+
+
+class Worker:
+    """A running worker and the lines it logs."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._seen = asyncio.Condition()
+        self.reading = asyncio.create_task(self._read())
+
+    async def logged(self, words: str, times: int = 1) -> None:
+        """Wait until `words` stood in so many lines. Raises AssertionError if the process ends before."""
+        async with self._seen:
+            await self._seen.wait_for(
+                lambda: sum(words in line for line in self.lines) >= times or self.process.returncode is not None
+            )
+        assert sum(words in line for line in self.lines) >= times, "\n".join(self.lines[-20:])
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+    async def _read(self) -> None:
+        assert self.process.stderr
+        async for line in self.process.stderr:
+            async with self._seen:
+                self.lines.append(line.decode())
+                self._seen.notify_all()
+        await self.process.wait()
+        async with self._seen:
+            self._seen.notify_all()
+
+
+async def _start(arguments: tuple[str, ...], env: Mapping[str, str]) -> Process:
+    command = (PYTHON, "-m", "moderation_service", *arguments)
+    return await asyncio.create_subprocess_exec(*command, env=dict(env), stdout=PIPE, stderr=PIPE, limit=2**24)

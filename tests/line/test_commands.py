@@ -1,0 +1,201 @@
+"""Each command, as a process: what it prints, where, and how it exits."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moderation_service.contracts.schemas import CONTRACTS, json_schema
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.demo.pictures import render
+from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topics import create
+from moderation_service.settings import shipped_policies
+from tests.line.service import PYTHON, environment, kafka_settings, moderation, worker
+from tests.line.traffic import found
+
+NOWHERE = "127.0.0.1:1"
+
+
+def one_line(err: str) -> str:
+    """The last line, which is the command's; nothing above it may be a stack trace."""
+    assert "Traceback" not in err, err
+    return err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+async def test_schema_prints_a_contracts_schema(contract: str) -> None:
+    assert await moderation("schema", contract) == (0, json_schema(contract), "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("schema", "toast"), "schema toast: no such contract; one of post, verdict, review, dead-letter"),
+        (("fly",), "fly"),
+        (("run", "--wings"), "--wings"),
+        (("run", "--settings", "/no/such.toml"), "/no/such.toml: no such file"),
+        (("judge", "/no/such/posts"), "/no/such/posts: no such file or folder"),
+        (("policies", "check", "/no/such/folder"), "/no/such/folder"),
+    ],
+)
+async def test_wrong_usage_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str) -> None:
+    code, out, err = await moderation(*arguments)
+    assert (code, out) == (2, "")
+    assert one_line(err).startswith("moderation: ")
+    assert says in one_line(err)
+
+
+async def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:
+    code, _, err = await moderation("run", env=environment(MODERATION_KAFKA__GROPU="x"))
+    assert code == 2
+    assert "MODERATION_KAFKA__GROPU (settings kafka.gropu): unknown setting" in one_line(err)
+
+
+async def test_a_wrong_policy_is_refused_with_file_line_and_field_and_exit_code_2(tmp_path: Path) -> None:
+    source = (shipped_policies() / "doxxing.yaml").read_text(encoding="utf-8")
+    (tmp_path / "doxxing.yaml").write_text(source.replace("severity: ", "severity: 1"), encoding="utf-8")
+    code, _, err = await moderation("run", env=environment(MODERATION_POLICIES__PATH=str(tmp_path)))
+    assert code == 2
+    line = source[: source.index("severity: ")].count("\n") + 1
+    assert f"doxxing.yaml:{line}: severity" in one_line(err)
+
+
+async def test_an_unreachable_broker_is_one_line_and_exit_code_3() -> None:
+    code, _, err = await moderation("publish", str(Path(__file__).parent / "posts.jsonl"), "--bootstrap-servers", NOWHERE)
+    assert code == 3
+    assert NOWHERE in one_line(err)
+
+
+async def test_a_missing_model_folder_is_one_line_and_exit_code_3() -> None:
+    code, _, err = await moderation("run", env=environment(MODERATION_ENGINE__MODEL="/no/such/model"))
+    assert code == 3
+    assert "/no/such/model" in one_line(err)
+
+
+async def test_policies_check_and_show_name_the_digests() -> None:
+    code, out, _ = await moderation("policies", "check")
+    assert (code, out.split(" policies")[0]) == (0, "8")
+    code, out, _ = await moderation("policies", "show")
+    shown = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert {policy["id"] for policy in shown} == {path.stem for path in shipped_policies().glob("*.yaml")}
+    assert all(policy["digest"].startswith("sha256:") for policy in shown)
+
+
+async def test_policies_schema_is_the_committed_one() -> None:
+    committed = (shipped_policies() / "policy.schema.json").read_text(encoding="utf-8")
+    assert await moderation("policies", "schema") == (0, committed, "")
+
+
+async def test_policies_test_runs_the_cases_and_exits_1_where_one_differs(tmp_path: Path) -> None:
+    text = (shipped_policies() / "doxxing.yaml").read_text(encoding="utf-8")
+    head, _ = text.split("\ncases:")
+    case = "\ncases:\n- {name: a lie, text: What a lovely evening by the river, language: en, expect: block}\n"
+    (tmp_path / "doxxing.yaml").write_text(head + case, encoding="utf-8")
+    code, out, _ = await moderation("policies", "test", str(tmp_path))
+    assert code == 1
+    assert "0 of 1 cases as expected" in out
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Fifty pictures with texts."""
+    made, rng = tmp_path / "posts", np.random.default_rng(3)
+    made.mkdir()
+    for number in range(50):
+        render("animal" if number % 2 else "weapon", rng, size=(112, 112)).save(made / f"post {number:02d}.png")
+        (made / f"post {number:02d}.txt").write_text(f"Look at number {number}", encoding="utf-8")
+    return made
+
+
+async def test_judge_shows_progress_is_interrupted_and_goes_on_with_each_verdict_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    command = (PYTHON, "-m", "moderation_service", "judge", str(folder), "-o", str(out))
+    parent, child = pty.openpty()
+    process = await asyncio.create_subprocess_exec(*command, env=environment(), stderr=child)
+    os.close(child)
+    while not out.exists() or out.read_bytes().count(b"\n") < 5:
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert await process.wait() == 130
+    assert "/50" in _all(parent)
+
+    done = out.read_bytes()
+    assert 5 <= done.count(b"\n") < 50
+    out.write_bytes(done + b'{"schema_version":"1","verdict_id":"torn')
+    code, printed, err = await moderation("judge", str(folder), "-o", str(out))
+    assert (code, printed) == (0, "")
+    assert f"{len(done.splitlines())} of 50 posts have their verdict already" in err
+    verdicts = [Verdict.model_validate_json(line) for line in out.read_bytes().splitlines()]
+    assert sorted(verdict.post_id for verdict in verdicts) == [f"post {number:02d}" for number in range(50)]
+    assert all(image.status == "judged" for verdict in verdicts for image in verdict.content.images)
+
+
+def _all(terminal: int) -> str:
+    read = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            read += chunk
+    except OSError:  # Linux says that the other end is closed by an error
+        pass
+    os.close(terminal)
+    return read.decode(errors="replace")
+
+
+async def test_judge_names_the_rows_that_are_no_posts_and_judges_the_rest(tmp_path: Path) -> None:
+    posts = tmp_path / "posts.jsonl"
+    posts.write_text('{"post_id": "a", "text": "hello"}\n{"post_id": "b"}\nnonsense\n', encoding="utf-8")
+    code, out, err = await moderation("judge", str(posts))
+    assert code == 1
+    assert [json.loads(line)["post_id"] for line in out.splitlines()] == ["a"]
+    assert f"left out: {posts}:2: one of text and images is required" in err.replace("post: ", "")
+    assert f"left out: {posts}:3: the value is not JSON" in err
+
+
+async def test_posts_are_published_judged_and_their_verdicts_printed(kafka: str, tmp_path: Path) -> None:
+    settings = kafka_settings(kafka)
+    env = environment(settings)
+    code, out, _ = await moderation("topics", "create", "--partitions", "2", "--replication", "1", env=env)
+    assert (code, out.count("created")) == (0, 5)
+    assert await moderation("topics", "check", env=env) == (0, "the topics are as they should be\n", "")
+
+    posts = tmp_path / "posts.csv"
+    posts.write_text("post_id,text,images\na,hello,\nb,two pictures,one.png|one.png\nc,gone,none.png\n", encoding="utf-8")
+    render("animal", np.random.default_rng(1)).save(tmp_path / "one.png")
+    code, _, err = await moderation("publish", str(posts), env=env)
+    assert code == 1
+    assert "left out: c: none.png" in err
+    assert "published 2 posts" in err
+    async with worker(env) as running:
+        await running.logged('"event": "post"', times=2)
+        assert await running.stop() == 0
+    code, out, _ = await moderation("verdicts", env=env)
+    verdicts = {verdict["post_id"]: verdict for verdict in map(json.loads, out.splitlines())}
+    assert (code, verdicts.keys()) == (0, {"a", "b"})
+    assert [image["status"] for image in verdicts["b"]["content"]["images"]] == ["judged", "judged"]
+
+
+async def test_topics_check_says_what_differs_and_exits_1(kafka: str) -> None:
+    settings = kafka_settings(kafka)
+    code, out, _ = await moderation("topics", "check", env=environment(settings))
+    assert code == 1
+    assert f"{settings.input_topic}: missing" in out
+
+
+async def test_a_post_of_the_wrong_schema_becomes_a_dead_letter_with_its_reason(kafka: str) -> None:
+    settings = kafka_settings(kafka)
+    await create(settings, partitions=1, replication=1)
+    await publish(settings, [Record(settings.input_topic, b"k", b'{"post_id": "k", "text": 5}')])
+    async with worker(environment(settings)) as running:
+        await running.logged("wrong_schema")
+        assert await running.stop() == 0
+    assert (await found(settings)).dead_letters == {b"k": 1}
+    assert not [line for line in running.lines if "Traceback" in line]

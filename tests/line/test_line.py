@@ -1,0 +1,83 @@
+"""The acceptance runs: `moderation run` as a process, on a real Kafka, with the bundled model."""
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.kafka.io import publish
+from moderation_service.kafka.topics import create
+from moderation_service.settings import KafkaSettings
+from tests.line.service import environment, kafka_settings, worker
+from tests.line.traffic import Found, found, traffic
+
+POSTS, POISON, DELETED = 480, 20, 4
+DRAIN_S = 10.0
+
+
+@pytest.fixture
+async def topics(kafka: str) -> KafkaSettings:
+    settings = kafka_settings(kafka)
+    await create(settings, partitions=4, replication=1)
+    return settings
+
+
+async def until_all_are_there(kafka: KafkaSettings, wanted: int) -> Found:
+    while True:
+        seen = await found(kafka)
+        if sum((seen.verdicts + seen.nulls + seen.dead_letters).values()) >= wanted:
+            return seen
+        await asyncio.sleep(0.5)
+
+
+def assert_each_once(seen: Found) -> None:
+    assert seen.verdicts == {f"p-{n}".encode(): 1 for n in range(POSTS)}
+    assert seen.dead_letters == {f"poison-{n}".encode(): 1 for n in range(POISON)}
+    assert seen.nulls == {f"p-{n}".encode(): 1 for n in range(DELETED)}
+
+
+@pytest.mark.timeout(240)
+async def test_every_post_has_one_verdict_every_poison_one_dead_letter_every_deletion_one_null(
+    topics: KafkaSettings,
+) -> None:
+    await publish(topics, traffic(topics.input_topic, seed=1))
+    async with worker(environment(topics)) as running:
+        seen = await until_all_are_there(topics, POSTS + POISON + DELETED)
+        assert await running.stop() == 0
+    assert_each_once(await found(topics))
+    verdicts = {verdict.post_id: verdict for verdict in map(Verdict.model_validate_json, seen.verdict_values)}
+    out_of_reach = [verdicts[f"p-{n}"] for n in range(10)]
+    assert {image.status for verdict in out_of_reach for image in verdict.content.images} == {"refused"}
+    assert all(verdict.decision != "allow" and "image_missing" in verdict.flags for verdict in out_of_reach)
+
+
+@pytest.mark.timeout(400)
+async def test_three_kills_and_two_workers_lose_nothing_and_duplicate_nothing(topics: KafkaSettings) -> None:
+    rng = random.Random(7)
+    await publish(topics, traffic(topics.input_topic, seed=2))
+    env = environment(topics, MODERATION_KAFKA__SESSION_TIMEOUT_S="6")
+    async with worker(env) as survivor:
+        for _ in range(3):
+            async with worker(env) as victim:
+                await victim.logged('"event": "post"', times=rng.randint(1, 40))
+                victim.process.kill()
+        seen = await until_all_are_there(topics, POSTS + POISON + DELETED)
+        assert await survivor.stop() == 0
+    assert_each_once(await found(topics))
+    assert len(set(seen.verdict_values)) == POSTS
+
+
+@pytest.mark.timeout(240)
+async def test_sigterm_under_load_ends_in_time_with_nothing_lost_and_nothing_twice(topics: KafkaSettings) -> None:
+    await publish(topics, traffic(topics.input_topic, seed=3))
+    async with worker(environment(topics)) as first:
+        await first.logged('"event": "post"', times=30)
+        begun = time.monotonic()
+        assert await first.stop() == 0
+        assert time.monotonic() - begun < DRAIN_S
+    async with worker(environment(topics)) as second:
+        await until_all_are_there(topics, POSTS + POISON + DELETED)
+        assert await second.stop() == 0
+    assert_each_once(await found(topics))
