@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
-_JPEG_ONCE = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xEE: b"Adobe"}
+_JPEG_ONCE = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
+_JPEG_EXIF = 0xE1, b"Exif\0\0"
 _JPEG_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _JPEG_SCAN = 0xDA
 _JPEG_END = 0xD9
@@ -21,18 +22,22 @@ _MAX_U14 = 0x3FFF
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """`data` is what the decoder gets; `frames` and `scans` are at least 1; sizes are in pixels, as stored."""
+    """`data` is what the decoder gets; `frames` and `scans` are at least 1; sizes are in pixels, as stored.
+
+    `exif` is set where it was taken out of `data`.
+    """
 
     data: bytes
     width: int
     height: int
     frames: int = 1
     scans: int = 1
+    exif: bytes = b""
 
 
 def jpeg(data: bytes) -> Container:  # noqa: C901 - one walk, a branch a marker
-    """Tables, one size, the first EXIF block and the colour markers; then the scans as they are."""
-    kept, at = bytearray(data[:2]), 2
+    """Tables, one size and the colour markers; then the scans as they are. The first EXIF block is apart."""
+    kept, exif, at = bytearray(data[:2]), b"", 2
     seen: set[int] = set()
     size: tuple[int, int] | None = None
     while True:
@@ -52,7 +57,8 @@ def jpeg(data: bytes) -> Container:  # noqa: C901 - one walk, a branch a marker
                 msg = "a scan before a size"
                 raise ValueError(msg)
             # Entropy-coded data never holds this pair, so each one is a scan.
-            return Container(bytes(kept + b"\xff\xda" + data[at:]), *size, scans=1 + data.count(b"\xff\xda", at))
+            scans = 1 + data.count(b"\xff\xda", at)
+            return Container(bytes(kept + b"\xff\xda" + data[at:]), *size, scans=scans, exif=exif)
         if marker in _JPEG_SIZES:
             if size is not None:
                 msg = "two sizes"
@@ -64,6 +70,8 @@ def jpeg(data: bytes) -> Container:  # noqa: C901 - one walk, a branch a marker
         elif marker in _JPEG_ONCE and marker not in seen and segment[4:].startswith(_JPEG_ONCE[marker]):
             seen.add(marker)
             kept += segment
+        elif not exif and marker == _JPEG_EXIF[0] and segment[4:].startswith(_JPEG_EXIF[1]):
+            exif = segment[4:]
         at += length
 
 

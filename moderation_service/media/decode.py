@@ -60,8 +60,8 @@ def decode(data: bytes, settings: MediaSettings) -> LoadedImage:
     width: int | None = None
     height: int | None = None
     try:
-        image, frames = _open(data, kind, settings)
-        orientation = _orientation(image)
+        image, frames, exif = _open(data, kind, settings)
+        orientation = _orientation(exif)
         width, height = image.size if orientation < _SIDEWAYS else (image.height, image.width)
         pixels = tuple(_frames(image, frames, orientation, settings))
     except _TooLarge as fault:
@@ -79,10 +79,12 @@ class _TooLarge(Exception):  # noqa: N818 - an outcome
         self.width, self.height = width, height
 
 
-def _open(data: bytes, kind: str, settings: MediaSettings) -> tuple[ImageFile, int]:
-    """The header, with its size and its work checked; and how many frames there are."""
+def _open(data: bytes, kind: str, settings: MediaSettings) -> tuple[ImageFile, int, bytes]:
+    """The header, with its size and its work checked; how many frames there are; and the EXIF block."""
+    exif = b""
     if read := _CONTAINERS.get(kind):
         container = read(data)
+        exif = container.exif
         _check(container, settings)
         image = _DECODERS[kind](BytesIO(container.data))
         if kind == "image/webp":
@@ -96,7 +98,7 @@ def _open(data: bytes, kind: str, settings: MediaSettings) -> tuple[ImageFile, i
         image = _DECODERS[kind](BytesIO(data))
         frames = int(getattr(image, "n_frames", 1))
     _check(Container(b"", *image.size, frames=frames), settings)
-    return image, frames
+    return image, frames, exif or image.info.get("exif", b"")
 
 
 def _check(container: Container, settings: MediaSettings) -> None:
@@ -111,12 +113,12 @@ def _check(container: Container, settings: MediaSettings) -> None:
         raise _TooLarge(container.width, container.height)
 
 
-def _orientation(image: ImageFile) -> int:
-    """1 to 8; broken EXIF data is no EXIF data. Of a PNG only what stands before its pixels counts."""
-    if isinstance(image, PngImageFile) and "exif" not in image.info:
-        return 1
+def _orientation(data: bytes) -> int:
+    """1 to 8; broken EXIF data is no EXIF data."""
+    exif = Image.Exif()
     try:
-        value = image.getexif().get(Base.Orientation, 1)
+        exif.load(data)
+        value = exif.get(Base.Orientation, 1)
     except Exception:  # noqa: BLE001 - as in `decode`
         return 1
     return value if value in _TRANSPOSED else 1
@@ -129,12 +131,10 @@ def _frames(image: ImageFile, frames: int, orientation: int, settings: MediaSett
         at = index * (frames - 1) // (wanted - 1) if wanted > 1 else 0
         if frames > 1:
             image.seek(at)
-            if image.width * image.height > settings.max_pixels:
-                raise _TooLarge(*image.size)
         # Shrinking works in place, and would take the next frame's canvas away.
         small = _shrink(image.copy() if frames > 1 else image, settings.max_side)
-        if turn := _TRANSPOSED.get(orientation):
-            small = small.transpose(turn)
+        if orientation in _TRANSPOSED:
+            small = small.transpose(_TRANSPOSED[orientation])
         yield np.array(small, dtype=np.uint8, order="C")
 
 

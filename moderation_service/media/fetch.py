@@ -73,12 +73,11 @@ class WebFetcher:
             url = self._gate.url(address)
             try:
                 body = await self._get(url)
-            except (AddressRefused, aiohttp.InvalidURL):
-                raise ImageFault(status="refused", why="address not allowed") from None
             except aiohttp.ClientSSLError:
                 raise ImageFault(status="unavailable", why="no trusted TLS") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if isinstance(getattr(error, "os_error", None), AddressRefused):
+                refused = isinstance(getattr(error, "os_error", None), AddressRefused)
+                if refused or isinstance(error, aiohttp.InvalidURL):
                     raise ImageFault(status="refused", why="address not allowed") from None
                 raise TransientFault(why=type(error).__name__) from None
             if isinstance(body, bytes):

@@ -8,6 +8,8 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
+from moderation_service.media.fetch import WebFetcher
+from moderation_service.media.gate import Gate
 from moderation_service.media.loader import ImageLoader, LoadedImage
 from moderation_service.settings import MediaSettings
 
@@ -333,6 +335,25 @@ async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
     (image,) = await load(reaching(port), f"http://rebind.example:{port}/", lookup=lookup)
     assert (image.status, asked) == ("refused", 1)
     assert {event[1][0] for event in sockets if event[0] == "socket.connect"} == {("127.0.0.1", port)}
+
+
+async def test_an_address_that_slips_past_the_lookup_gets_no_socket(
+    reaching: Reaching, sockets: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdicts = [False, True]
+    monkeypatch.setattr(Gate, "allows", lambda *_: verdicts.pop())
+    (image,) = await load(reaching(80), "http://evil.example/", lookup=lambda *_: [answer(80, "127.0.0.2")])
+    assert (image.status, verdicts, sockets) == ("refused", [], [])
+
+
+async def test_web_pictures_are_refused_where_the_web_is_not_allowed() -> None:
+    (image,) = await load(MediaSettings(allowed_schemes=frozenset({"data"})), "https://8.8.8.8/")
+    assert image.status == "refused"
+
+
+async def test_the_fetcher_is_used_inside_its_context_only() -> None:
+    with pytest.raises(RuntimeError, match="context"):
+        await WebFetcher(MediaSettings()).fetch("https://8.8.8.8/")
 
 
 async def test_the_real_lookup_of_localhost_is_refused(sockets: list[tuple[str, Any]]) -> None:
