@@ -6,7 +6,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -39,6 +39,8 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 
+_PRINTED_WIDTH = 132  # where standard output is no terminal that has one
+
 log = structlog.get_logger(__name__)
 
 
@@ -58,14 +60,15 @@ async def run(settings: Settings) -> None:
 
 async def demo(bootstrap_servers: str | None, report: Path) -> None:
     """Sample posts through the whole service on the bundled model: a table on standard output, a report beside it."""
-    with ExitStack() as stack:
+    topics = {f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")}
+    with nullcontext(bootstrap_servers) if bootstrap_servers else embedded_broker(topics.values()) as address:
         settings = load_settings(
             kafka={
-                "bootstrap_servers": bootstrap_servers or stack.enter_context(embedded_broker()),
+                "bootstrap_servers": address,
                 # librdkafka's mock cluster knows no transactions
                 "delivery": "exactly_once" if bootstrap_servers else "at_least_once",
                 "group": "moderation-demo",
-                **{f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")},
+                **topics,
             },
             judging={"views": "always"},
         )
@@ -85,7 +88,8 @@ async def demo(bootstrap_servers: str | None, report: Path) -> None:
         f"through {'Kafka at ' + bootstrap_servers if bootstrap_servers else 'an embedded broker'}, "
         f"{settings.kafka.delivery.replace('_', ' ')}."
     )
-    Console().print(table(shown, titles), how, f"Report: {report}")
+    width = None if sys.stdout.isatty() else _PRINTED_WIDTH
+    Console(width=width).print(table(shown, titles), how, f"Report: {report}", sep="\n")
     report.write_text(page(shown, titles, how), encoding="utf-8")
 
 

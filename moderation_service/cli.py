@@ -20,7 +20,7 @@ from moderation_service.kafka.topics import check as differences_of_topics
 from moderation_service.kafka.topics import create as create_topics
 from moderation_service.policies.pack import load_pack
 from moderation_service.policies.schema import policy_schema
-from moderation_service.settings import Settings, load_settings
+from moderation_service.settings import LoggingSettings, Settings, load_settings
 from moderation_service.telemetry import logs
 
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
@@ -58,7 +58,7 @@ def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.
 
     Example: `moderation demo`
     """
-    logs.configure_quiet()
+    logs.configure(LoggingSettings(level="WARNING"))
     return _wait(service.demo(bootstrap_servers, report))
 
 

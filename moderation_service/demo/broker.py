@@ -4,7 +4,7 @@ It speaks Kafka's protocol to one consumer and knows no transactions: with it, `
 It creates topics by itself, and trims a partition past a few MiB: keep posts small here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from confluent_kafka import Producer
@@ -13,11 +13,13 @@ _ANSWER_TIMEOUT_S = 10.0
 
 
 @contextmanager
-def embedded_broker() -> Iterator[str]:
-    """Give the broker's address; it is gone with the block."""
+def embedded_broker(topics: Iterable[str] = ()) -> Iterator[str]:
+    """Give the broker's address, with `topics` made there; it is gone with the block."""
     cluster = Producer({"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1, "log_level": 0})
     try:
         (broker,) = cluster.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers.values()
+        for topic in topics:
+            cluster.list_topics(topic, timeout=_ANSWER_TIMEOUT_S)  # to ask for a topic is to make it
         yield f"{broker.host}:{broker.port}"
     finally:
         del cluster

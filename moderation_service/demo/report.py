@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 
 _STYLES = {"block": "bold red", "review": "yellow", "abstain": "magenta", "allow": "green"}
 _BARS = (("both together", "joint"), ("words alone", "text_only"), ("picture alone", "image_only"))
-_WORDS_SHOWN = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,23 @@ class Shown:
 
 def table(shown: Sequence[Shown], titles: Mapping[str, str]) -> Table:
     """One row a post."""
-    made = Table("words", "pictures", "decision", "policy", "where", "both", "words", "picture", title="Verdicts")
+    made = Table(title="Verdicts", box=SIMPLE_HEAD, expand=True)
+    made.add_column("post's words", ratio=3, no_wrap=True)
+    for name in ("pictures", "decision"):
+        made.add_column(name, no_wrap=True)
+    made.add_column("policy", ratio=2, no_wrap=True)
+    for name in ("where", "both", "words", "picture"):
+        made.add_column(name, no_wrap=True)
     for one in shown:
         strongest, bars = one.strongest, dict(one.bars)
         where = strongest.attribution.class_ if strongest and strongest.attribution else ""
         decision = one.verdict.decision
         made.add_row(
-            _cut(one.post.text) or "[dim]none[/dim]",
+            Text(one.post.text) if one.post.text else Text("none", style="dim"),
             str(len(one.post.images)),
-            f"[{_STYLES[decision]}]{decision}[/]",
+            Text(decision, style=_STYLES[decision]),
             titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
-            f"[bold]{where}[/]" if where == "combined" else where,
+            Text(where, style="bold" if where == "combined" else ""),
             *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
         )
     return made
@@ -66,7 +73,3 @@ def page(shown: Sequence[Shown], titles: Mapping[str, str], how: str) -> str:
     counts = {name: sum(one.verdict.decision == name for one in shown) for name in _STYLES}
     return environment.get_template("report.html").render(shown=shown, titles=titles, how=how, counts=counts)
 
-
-def _cut(words: str) -> str:
-    words = words.replace("[", "\\[")
-    return words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"
