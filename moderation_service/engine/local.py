@@ -12,7 +12,7 @@ from moderation_service.contracts.question import Question, Questionnaire
 from moderation_service.engine.base import EngineInfo, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.scorer import Scorer
-from moderation_service.errors import Fatal, ModerationError, Transient
+from moderation_service.errors import Fatal, ModerationError, Poison, Transient
 from moderation_service.settings import EngineSettings
 
 WARM_UP = ScoreRequest(
@@ -50,14 +50,15 @@ class LocalEngine:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request; calls queue for the thread.
 
-        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison
+        of the same reasons for a request that fails alone and again, while the engine answers another.
         """
         scorer = self._scorer
         if scorer is None:
             msg = "the engine is not running"
             raise Fatal(msg)
         asked = tuple(requests)
-        return await self._on_thread(lambda: _score(scorer, asked))
+        return await self._on_thread(lambda: _answer(scorer, asked))
 
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
@@ -93,6 +94,24 @@ class LocalEngine:
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
         )
+
+
+def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    """Score; where one request alone fails twice, tell whether it or the engine is at fault.
+
+    Without this a post that breaks the model would be tried, and hold its partition, for ever.
+    """
+    try:
+        return _score(scorer, requests)
+    except Transient:
+        if len(requests) > 1:
+            raise
+    try:
+        return _score(scorer, requests)
+    except Transient as error:
+        _score(scorer, (WARM_UP,))
+        msg = f"the engine fails on this post and answers another: {error}"
+        raise Poison(error.reason, msg, stage="score") from error
 
 
 def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:

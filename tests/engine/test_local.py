@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine.base import Engine, Pixels, ScoreRequest
+from moderation_service.engine.base import Engine, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import LocalEngine
 from moderation_service.engine.scorer import Scorer
-from moderation_service.errors import Fatal, Transient
+from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import make_tokenizer, save_checkpoint
 
@@ -120,6 +121,41 @@ async def test_what_fails_inside_the_model_may_go_through_later(
         with pytest.raises(Transient) as caught:
             await engine.score([request_])
     assert (caught.value.reason, str(caught.value)) == (reason, message)
+    assert len(await engine.score([request_])) == 1
+
+
+async def test_a_request_that_fails_twice_while_the_engine_answers_another_is_poison(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    score = scorer.score
+
+    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+        if request_ in requests:
+            raise RuntimeError("secret words")
+        return score(requests)
+
+    monkeypatch.setattr(scorer, "score", fail_on_it)
+    with pytest.raises(Poison, match="fails on this post and answers another") as caught:
+        await engine.score([request_])
+    assert (caught.value.reason, caught.value.stage) == ("engine_error", "score")
+    with pytest.raises(Transient):
+        await engine.score([request_, replace(request_, text="another")])
+
+
+async def test_a_request_that_fails_once_is_answered(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    outcomes = iter([torch.OutOfMemoryError("full")])
+    score = scorer.score
+
+    def fail_once(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+        for error in outcomes:
+            raise error
+        return score(requests)
+
+    monkeypatch.setattr(scorer, "score", fail_once)
     assert len(await engine.score([request_])) == 1
 
 
