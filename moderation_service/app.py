@@ -48,7 +48,7 @@ async def run(settings: Settings) -> None:
     """The service: metrics and probes first, then the model, then the stream, until SIGTERM or SIGINT."""
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
     health = Health()
-    pack = load_pack(settings.policies.path)
+    pack = load_pack(settings.policies.path, pictures=False)
     with _stop_on_signals() as stop:
         async with ops_server(settings.ops, health) as port:
             log.info("ops port open", port=port)
@@ -76,7 +76,7 @@ async def demo(bootstrap_servers: str | None, report: Path) -> None:
             await create_topics(settings.kafka)
         posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))
         await publish(settings.kafka, (_record(settings, post) for post in posts))
-        pack = load_pack(settings.policies.path)
+        pack = load_pack(settings.policies.path, pictures=False)
         with _progress(len(posts)) as advance:
             async with open_judge(settings, pack) as judge:
                 verdicts = await _judged(settings, judge, {post.post_id for post in posts}, advance)
@@ -156,7 +156,7 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
         print(f"{len(posts) - len(left)} of {len(posts)} posts have their verdict already", file=sys.stderr)
     if left:
         with _progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
-            async with open_judge(_with_files(settings, root_of(path)), load_pack(settings.policies.path)) as judge:
+            async with open_judge(_with_files(settings, root_of(path)), load_pack(settings.policies.path, pictures=False)) as judge:
                 await judge_into(judge, left, file, advance)
     return len(bad)
 

@@ -52,16 +52,17 @@ class PolicyPack:
         return tuple(policy for policy in self.policies if policy.mode == mode)
 
 
-def load_pack(path: Path) -> PolicyPack:
+def load_pack(path: Path, *, pictures: bool = True) -> PolicyPack:
     """Read the policies of a folder, or the one policy of a file.
 
+    A service that judges and runs no case does without the cases' `pictures`: a ConfigMap carries only text.
     Raises Misconfigured with a line a fault: `file:line: field: what is wrong; what would be right`.
     """
     faults: list[Fault] = []
     policies: list[Policy] = []
     for file in _files(path, faults):
         try:
-            policies.append(read_policy(file))
+            policies.append(read_policy(file, pictures=pictures))
         except Refused as refused:
             faults += refused.faults
     if faults:

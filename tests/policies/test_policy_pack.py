@@ -211,3 +211,9 @@ def test_a_packs_digest_is_over_its_policies(policy: Policy) -> None:
     assert PolicyPack((knife, policy)).digest == digest
     assert PolicyPack((policy,)).digest != digest
     assert PolicyPack((policy, other(policy, "knife_sale", severity=1))).digest != digest
+
+
+def test_a_service_that_runs_no_case_does_without_their_pictures(folder: Path) -> None:
+    whole = load_pack(folder).digest
+    (folder / "pictures" / "knife.png").unlink()
+    assert load_pack(folder, pictures=False).digest == whole
