@@ -18,7 +18,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo import samples
 from moderation_service.demo.broker import embedded_broker
-from moderation_service.demo.report import Shown, page, table
+from moderation_service.demo.report import Report, Shown
 from moderation_service.engine.base import Engine
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.judging import cases
@@ -39,8 +39,6 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 
-_PRINTED_WIDTH = 132  # where standard output is no terminal that has one
-
 log = structlog.get_logger(__name__)
 
 
@@ -58,9 +56,11 @@ async def run(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def demo(bootstrap_servers: str | None, report: Path) -> None:
-    """Sample posts through the whole service on the bundled model: a table on standard output, a report beside it."""
-    topics = {f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")}
+async def demo(bootstrap_servers: str | None) -> Report:
+    """Sample posts through the whole service, on an embedded broker where no address is given."""
+    topics = {
+        f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")
+    }
     with nullcontext(bootstrap_servers) if bootstrap_servers else embedded_broker(topics.values()) as address:
         settings = load_settings(
             kafka={
@@ -80,17 +80,14 @@ async def demo(bootstrap_servers: str | None, report: Path) -> None:
         with _progress(len(posts)) as advance:
             async with open_judge(settings, pack) as judge:
                 verdicts = await _judged(settings, judge, {post.post_id for post in posts}, advance)
-    titles = {policy.id: policy.title.en for policy in pack.policies}
-    shown = [Shown(post, verdicts[post.post_id]) for post in posts]
     model = next(iter(verdicts.values())).model
     how = (
         f"By {model.name} ({model.revision[:19]}), a demonstration on synthetic posts and no moderation model, "
         f"through {'Kafka at ' + bootstrap_servers if bootstrap_servers else 'an embedded broker'}, "
         f"{settings.kafka.delivery.replace('_', ' ')}."
     )
-    width = None if sys.stdout.isatty() else _PRINTED_WIDTH
-    Console(width=width).print(table(shown, titles), how, f"Report: {report}", sep="\n")
-    report.write_text(page(shown, titles, how), encoding="utf-8")
+    titles = {policy.id: policy.title.en for policy in pack.policies}
+    return Report([Shown(post, verdicts[post.post_id]) for post in posts], titles, how)
 
 
 async def _judged(
@@ -156,7 +153,9 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
         print(f"{len(posts) - len(left)} of {len(posts)} posts have their verdict already", file=sys.stderr)
     if left:
         with _progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
-            async with open_judge(_with_files(settings, root_of(path)), load_pack(settings.policies.path, pictures=False)) as judge:
+            async with open_judge(
+                _with_files(settings, root_of(path)), load_pack(settings.policies.path, pictures=False)
+            ) as judge:
                 await judge_into(judge, left, file, advance)
     return len(bad)
 

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -24,6 +23,7 @@ from moderation_service.settings import LoggingSettings, Settings, load_settings
 from moderation_service.telemetry import logs
 
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
+PRINTED_WIDTH = 132  # of tables, where standard output is no terminal that has one
 
 cli = App(
     name="moderation",
@@ -47,7 +47,8 @@ def run(*, settings: SettingsFile = None) -> int:
 
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation run`
     """
-    return _wait(service.run(_load(settings)))
+    asyncio.run(service.run(_load(settings)))
+    return 0
 
 
 @cli.command
@@ -59,7 +60,11 @@ def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.
     Example: `moderation demo`
     """
     logs.configure(LoggingSettings(level="WARNING"))
-    return _wait(service.demo(bootstrap_servers, report))
+    made = asyncio.run(service.demo(bootstrap_servers))
+    report.write_text(made.page(), encoding="utf-8")
+    console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
+    console.print(made.table(), made.how, f"Report: {report}", sep="\n")
+    return 0
 
 
 @cli.command
@@ -72,7 +77,7 @@ def judge(
 
     Example: `moderation judge photos/ -o verdicts.jsonl`
     """
-    return PROBLEMS if _wait(service.judge_path(_load(settings), path, out)) else 0
+    return PROBLEMS if asyncio.run(service.judge_path(_load(settings), path, out)) else 0
 
 
 @cli.command
@@ -81,7 +86,7 @@ def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: Setti
 
     Example: `moderation publish posts.jsonl`
     """
-    return PROBLEMS if _wait(service.publish_path(_load(settings, bootstrap_servers), file)) else 0
+    return PROBLEMS if asyncio.run(service.publish_path(_load(settings, bootstrap_servers), file)) else 0
 
 
 @cli.command
@@ -90,7 +95,8 @@ def verdicts(*, follow: bool = False, bootstrap_servers: Servers = None, setting
 
     Example: `moderation verdicts --follow | jq .decision`
     """
-    return _wait(service.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
+    asyncio.run(service.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
+    return 0
 
 
 @cli.command
@@ -118,7 +124,7 @@ def create(
 
     Example: `moderation topics create --partitions 12 --replication 3`
     """
-    outcome = _wait(create_topics(_load(settings, bootstrap_servers).kafka, partitions, replication))
+    outcome = asyncio.run(create_topics(_load(settings, bootstrap_servers).kafka, partitions, replication))
     print(*(f"{name}: {what}" for name, what in outcome.items()), sep="\n")
     return 0
 
@@ -129,7 +135,7 @@ def check_topics(*, bootstrap_servers: Servers = None, settings: SettingsFile = 
 
     Example: `moderation topics check`
     """
-    differences = _wait(differences_of_topics(_load(settings, bootstrap_servers).kafka))
+    differences = asyncio.run(differences_of_topics(_load(settings, bootstrap_servers).kafka))
     print(*(differences or ["the topics are as they should be"]), sep="\n")
     return PROBLEMS if differences else 0
 
@@ -158,18 +164,19 @@ def show(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
 
 
 @policies.command(name="test")
-def test_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+def try_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
     """Run the policies' own cases through the engine; exits 1 if a result differs from the expected.
 
     Example: `moderation policies test policies/`
     """
     loaded = _load(settings)
-    results = _wait(service.run_cases(loaded, path or loaded.policies.path))
+    results = asyncio.run(service.run_cases(loaded, path or loaded.policies.path))
     failed = [result for result in results if not result.as_expected]
     table = Table("policy", "case", "expected", "decided", "score", "attribution", title="cases that differ")
     for result in failed:
         table.add_row(*result.row())
-    Console().print(table if failed else "", f"{len(results) - len(failed)} of {len(results)} cases as expected")
+    console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
+    console.print(*([table] if failed else []), f"{len(results) - len(failed)} of {len(results)} cases as expected")
     return PROBLEMS if failed else 0
 
 
@@ -187,11 +194,6 @@ def _load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:
     settings = load_settings(toml, **({"kafka": {"bootstrap_servers": bootstrap_servers}} if bootstrap_servers else {}))
     logs.configure(settings.logging)
     return settings
-
-
-def _wait(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever the work returns
-    result = asyncio.run(work)
-    return 0 if result is None else result
 
 
 def main() -> None:

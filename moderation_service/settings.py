@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -107,7 +116,9 @@ class PolicySettings(Section):
 class MediaSettings(Section):
     """What may be fetched, and how large a picture may be."""
 
-    allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset({"data", "https", "object"})
+    allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset(
+        {"data", "https", "object"}
+    )
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allowed_hosts: frozenset[str] = frozenset()
     allowed_networks: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
@@ -183,7 +194,11 @@ class Settings(BaseSettings):
     """The whole tree."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     kafka: KafkaSettings = KafkaSettings()

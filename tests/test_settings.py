@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,6 @@ from moderation_service.settings import PREFIX, load_settings
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
 
@@ -32,7 +31,9 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
     assert (kafka.group, kafka.input_topic, kafka.output_topic) == ("argument", "environment", "file")
 
 
-def test_a_secret_is_read_from_its_mounted_file_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_is_read_from_its_mounted_file_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")
     monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD_FILE", str(secret))
@@ -47,7 +48,11 @@ def test_a_secret_is_read_from_its_mounted_file_and_never_shown(monkeypatch: pyt
     [
         ("KAFKA__GROPU", "x", "MODERATION_KAFKA__GROPU (settings kafka.gropu): unknown setting; known are"),
         ("KAFAK__GROUP", "x", "MODERATION_KAFAK__GROUP: unknown section 'kafak'; one of kafka, engine"),
-        ("ENGINE__LAYOUT", "sideways", "MODERATION_ENGINE__LAYOUT (settings engine.layout): Input should be 'post_first'"),
+        (
+            "ENGINE__LAYOUT",
+            "sideways",
+            "MODERATION_ENGINE__LAYOUT (settings engine.layout): Input should be 'post_first'",
+        ),
         ("KAFKA__MAX_MESSAGE_BYTES", "12", "greater than or equal to 65536"),
         ("MEDIA__ALLOWED_HOSTS", "[oops", "media"),
         ("KAFKA", "oops", "kafka"),

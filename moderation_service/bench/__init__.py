@@ -1,0 +1,1 @@
+"""Ratios measured in one run, and the local broker that benches and tests use."""

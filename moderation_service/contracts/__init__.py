@@ -1,0 +1,1 @@
+"""Post, verdict, review, dead letter: bytes and headers to models and back. Pure."""

@@ -44,7 +44,9 @@ class Post(Contract):
         Field(max_length=MAX_IMAGES, strict=False),
         BeforeValidator(lambda images: () if images is None else images),
     ] = ()
-    metadata: Annotated[Metadata, BeforeValidator(lambda free: {} if free is None else free)] = Field(default_factory=dict)
+    metadata: Annotated[Metadata, BeforeValidator(lambda free: {} if free is None else free)] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:

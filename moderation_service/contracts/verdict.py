@@ -134,7 +134,7 @@ class Verdict(Contract):
         return self.model_dump_json(by_alias=True).encode()
 
 
-def verdict_id(  # noqa: PLR0913 - its inputs are the contract, spelled out
+def verdict_id(
     *,
     post_id: str,
     revision: int,

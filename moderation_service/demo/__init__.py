@@ -1,0 +1,1 @@
+"""The synthetic posts, the small model trained on them, and its recipe."""

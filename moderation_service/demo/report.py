@@ -43,33 +43,40 @@ class Shown:
         return [f"data:{image.media_type};base64,{image.data}" for image in self.post.images if image.data]
 
 
-def table(shown: Sequence[Shown], titles: Mapping[str, str]) -> Table:
-    """One row a post."""
-    made = Table(title="Verdicts", box=SIMPLE_HEAD, expand=True)
-    made.add_column("post's words", ratio=3, no_wrap=True)
-    for name in ("pictures", "decision"):
-        made.add_column(name, no_wrap=True)
-    made.add_column("policy", ratio=2, no_wrap=True)
-    for name in ("where", "both", "words", "picture"):
-        made.add_column(name, no_wrap=True)
-    for one in shown:
-        strongest, bars = one.strongest, dict(one.bars)
-        where = strongest.attribution.class_ if strongest and strongest.attribution else ""
-        decision = one.verdict.decision
-        made.add_row(
-            Text(one.post.text) if one.post.text else Text("none", style="dim"),
-            str(len(one.post.images)),
-            Text(decision, style=_STYLES[decision]),
-            titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
-            Text(where, style="bold" if where == "combined" else ""),
-            *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
-        )
-    return made
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All posts of one run; `titles` by policy id, `how` says what judged them and how they were delivered."""
 
+    shown: Sequence[Shown]
+    titles: Mapping[str, str]
+    how: str
 
-def page(shown: Sequence[Shown], titles: Mapping[str, str], how: str) -> str:
-    """The report as one HTML page without outside requests; `how` says what judged and how it was delivered."""
-    environment = Environment(loader=PackageLoader("moderation_service.demo", "templates"), autoescape=True)
-    counts = {name: sum(one.verdict.decision == name for one in shown) for name in _STYLES}
-    return environment.get_template("report.html").render(shown=shown, titles=titles, how=how, counts=counts)
+    def table(self) -> Table:
+        """One row a post."""
+        made = Table(title="Verdicts", box=SIMPLE_HEAD, expand=True)
+        made.add_column("post's words", ratio=3, no_wrap=True)
+        for name in ("pictures", "decision"):
+            made.add_column(name, no_wrap=True)
+        made.add_column("policy", ratio=2, no_wrap=True)
+        for name in ("where", "both", "words", "picture"):
+            made.add_column(name, no_wrap=True)
+        for one in self.shown:
+            strongest, bars = one.strongest, dict(one.bars)
+            where = strongest.attribution.class_ if strongest and strongest.attribution else ""
+            decision = one.verdict.decision
+            made.add_row(
+                Text(one.post.text) if one.post.text else Text("none", style="dim"),
+                str(len(one.post.images)),
+                Text(decision, style=_STYLES[decision]),
+                self.titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
+                Text(where, style="bold" if where == "combined" else ""),
+                *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
+            )
+        return made
 
+    def page(self) -> str:
+        """One HTML page without outside requests."""
+        environment = Environment(loader=PackageLoader("moderation_service.demo", "templates"), autoescape=True)
+        counts = {name: sum(one.verdict.decision == name for one in self.shown) for name in _STYLES}
+        template = environment.get_template("report.html")
+        return template.render(shown=self.shown, titles=self.titles, how=self.how, counts=counts)

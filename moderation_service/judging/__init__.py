@@ -1,0 +1,1 @@
+"""One post to one verdict."""

@@ -22,10 +22,12 @@ class Batcher:
         self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        """Begin to take views."""
         self._runner = asyncio.create_task(self._run(), name="batcher")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Ask no more of the engine."""
         if self._runner:
             self._runner.cancel()
             with suppress(asyncio.CancelledError):

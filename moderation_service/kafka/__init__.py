@@ -1,0 +1,1 @@
+"""Clients from settings, topics, and reading and writing whole topics."""

@@ -1,0 +1,1 @@
+"""The worker: lanes, ledger, publisher, dead letters."""

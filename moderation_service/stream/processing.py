@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
@@ -117,7 +118,11 @@ class Processing:
             if not isinstance(error, Exception) or isinstance(error, ModerationError):
                 return False
             bugs, reason = bugs + 1, INTERNAL_ERROR
-            _log.exception("a post could not be judged", exc_info=error, tries=bugs, trace_id=trace.trace_id)
+            # the error's own words may quote the post: its type and its stack are enough
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _log.error(
+                "a post could not be judged", error=type(error).__name__, stack=stack, tries=bugs, trace_id=trace.trace_id
+            )
             return bugs < BUG_TRIES
 
         try:
@@ -139,7 +144,6 @@ class Processing:
         except ModerationError:
             raise
         except Exception as error:
-            # its own words may quote the post: they are in no dead letter
             msg = "unexpected error while judging; the log has its trace"
             raise Poison(INTERNAL_ERROR, msg, stage="judge") from error
         msg = "the retries ended without a result"

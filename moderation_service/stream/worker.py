@@ -6,6 +6,7 @@ The loop never waits for a post: it polls while everything is paused, while the 
 import asyncio
 import time
 
+import stamina
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError
@@ -46,6 +47,7 @@ class Worker:
 
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
+        stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
         await reach(self._settings)
         consumer = clients.consumer(self._settings, group=self._settings.group)
         fleet = Fleet(self._settings, consumer, self._processing)

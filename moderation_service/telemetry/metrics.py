@@ -11,7 +11,9 @@ RECEIVED = Counter("moderation_received_messages", "Records taken from the input
 PROCESSED = Counter("moderation_processed_messages", "Records finished, by what became of them", ["outcome"])
 IN_PROCESS = Gauge("moderation_messages_in_process", "Records taken and not yet published")
 IN_PROCESS_BYTES = Gauge("moderation_bytes_in_process", "Bytes of the records taken and not yet published")
-STAGE_SECONDS = Histogram("moderation_process_duration_seconds", "Time in a step of the line", ["stage"], buckets=_LATENCY)
+STAGE_SECONDS = Histogram(
+    "moderation_process_duration_seconds", "Time in a step of the line", ["stage"], buckets=_LATENCY
+)
 BATCH_SIZE = Histogram("moderation_batch_size", "Records published together with one commit", buckets=_BATCH)
 END_TO_END = Histogram(
     "moderation_end_to_end_latency_seconds", "From the record's timestamp to its published verdict", buckets=_END_TO_END
@@ -35,7 +37,9 @@ IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outc
 
 # the engine
 ENGINE_TOKENS = Counter("moderation_engine_tokens", "Tokens read by the model", ["kind"])
-ENGINE_BATCH = Histogram("moderation_engine_batch_posts", "Views scored together in one call of the engine", buckets=_BATCH)
+ENGINE_BATCH = Histogram(
+    "moderation_engine_batch_posts", "Views scored together in one call of the engine", buckets=_BATCH
+)
 ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
 MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
 MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])

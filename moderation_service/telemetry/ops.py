@@ -1,6 +1,6 @@
 """The operations port: `/metrics` and the three probes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -45,9 +45,9 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
 
 
-def _probe(faults: Callable[[], list[str]]) -> Callable[[web.Request], "web.Response"]:
-    async def answer(_: web.Request) -> web.Response:  # noqa: RUF029 - aiohttp wants a coroutine
+def _probe(faults: Callable[[], list[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
         found = faults()
         return web.json_response({"ok": not found, "reasons": found}, status=503 if found else 200)
 
-    return answer  # type: ignore[return-value]
+    return answer

@@ -39,7 +39,9 @@ def test_a_verdict_travels_as_a_binary_mode_cloudevent() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [b"application/json", b"application/json; charset=utf-8", b"application/vnd.post+json"])
+@pytest.mark.parametrize(
+    "value", [b"application/json", b"application/json; charset=utf-8", b"application/vnd.post+json"]
+)
 def test_json_content_types_are_read(value: bytes) -> None:
     check_content_type([("content-type", value)])
 

@@ -13,7 +13,9 @@ FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_committed_schema_is_the_models(contract: str) -> None:
     committed = (FOLDER / f"{contract}.schema.json").read_text(encoding="utf-8")
-    assert committed == json_schema(contract), f"run: moderation schema {contract} > docs/schemas/{contract}.schema.json"
+    assert committed == json_schema(contract), (
+        f"run: moderation schema {contract} > docs/schemas/{contract}.schema.json"
+    )
     jsonschema.Draft202012Validator.check_schema(json.loads(committed))
 
 

@@ -45,12 +45,19 @@ def test_the_same_judgement_has_the_same_name() -> None:
         {"revision": 3},
         {"surface": None},
         {"policy_set_digest": "sha256:" + "1" * 64},
-        *({"model": MODEL.model_copy(update={field: "other"})} for field in ("name", "revision", "dtype", "quantization")),
+        *(
+            {"model": MODEL.model_copy(update={field: "other"})}
+            for field in ("name", "revision", "dtype", "quantization")
+        ),
         {"model": MODEL.model_copy(update={"prompt_digest": "sha256:" + "2" * 64})},
         {"model": MODEL.model_copy(update={"calibration_id": "sha256:" + "3" * 64})},
         {"content": CONTENT.model_copy(update={"text_sha256": "ff"})},
         {"content": CONTENT.model_copy(update={"images": ()})},
-        {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"status": "unavailable"}),)})},
+        {
+            "content": CONTENT.model_copy(
+                update={"images": (CONTENT.images[0].model_copy(update={"status": "unavailable"}),)}
+            )
+        },
         {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"sha256": "ee"}),)})},
     ],
 )

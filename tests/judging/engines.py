@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 from moderation_service.engine.base import EngineInfo, LabelScore, Scored, ScoreRequest
 
 INFO = EngineInfo(
-    name="rules", revision="1", dtype="float32", quantization=None, engine="local", layout="post_first", prompt_digest="p"
+    name="rules",
+    revision="1",
+    dtype="float32",
+    quantization=None,
+    engine="local",
+    layout="post_first",
+    prompt_digest="p",
 )
 
 Rule = Callable[[str, ScoreRequest], float]

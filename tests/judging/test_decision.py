@@ -27,7 +27,9 @@ def test_a_score_at_or_over_a_threshold_has_its_outcome(score: float, result: st
 
 def test_block_goes_before_review_before_abstain_before_allow() -> None:
     strength = ["allow", "abstain", "review", "block"]
-    for first, second, reason in product(["allow", "review", "block"], ["allow", "review", "block"], [None, "truncated"]):
+    for first, second, reason in product(
+        ["allow", "review", "block"], ["allow", "review", "block"], [None, "truncated"]
+    ):
         expected = max([first, second, "abstain" if reason else "allow"], key=strength.index)
         assert decide([part(first), part(second)], reason) == expected  # type: ignore[arg-type]
 

@@ -24,7 +24,12 @@ def kafka_settings(address: str) -> KafkaSettings:
 def environment(kafka: KafkaSettings | None = None, **more: str) -> dict[str, str]:
     """This process's environment with the settings, and quiet threads."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("MODERATION_")}
-    found |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "MODERATION_OPS__PORT": "0", "MODERATION_OPS__HOST": "127.0.0.1"}
+    found |= {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "2",
+        "MODERATION_OPS__PORT": "0",
+        "MODERATION_OPS__HOST": "127.0.0.1",
+    }
     if kafka:
         changed = kafka.model_dump(mode="json", exclude_defaults=True)
         found |= {f"MODERATION_KAFKA__{name.upper()}": str(value) for name, value in changed.items()}

@@ -67,7 +67,9 @@ async def test_a_wrong_policy_is_refused_with_file_line_and_field_and_exit_code_
 
 
 async def test_an_unreachable_broker_is_one_line_and_exit_code_3() -> None:
-    code, _, err = await moderation("publish", str(Path(__file__).parent / "posts.jsonl"), "--bootstrap-servers", NOWHERE)
+    code, _, err = await moderation(
+        "publish", str(Path(__file__).parent / "posts.jsonl"), "--bootstrap-servers", NOWHERE
+    )
     assert code == 3
     assert NOWHERE in one_line(err)
 
@@ -122,7 +124,7 @@ async def test_judge_shows_progress_is_interrupted_and_goes_on_with_each_verdict
     parent, child = pty.openpty()
     process = await asyncio.create_subprocess_exec(*command, env=environment(), stderr=child)
     os.close(child)
-    while not out.exists() or out.read_bytes().count(b"\n") < 5:
+    while not out.exists() or out.read_bytes().count(b"\n") < 5:  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
@@ -168,7 +170,9 @@ async def test_posts_are_published_judged_and_their_verdicts_printed(kafka: str,
     assert await moderation("topics", "check", env=env) == (0, "the topics are as they should be\n", "")
 
     posts = tmp_path / "posts.csv"
-    posts.write_text("post_id,text,images\na,hello,\nb,two pictures,one.png|one.png\nc,gone,none.png\n", encoding="utf-8")
+    posts.write_text(
+        "post_id,text,images\na,hello,\nb,two pictures,one.png|one.png\nc,gone,none.png\n", encoding="utf-8"
+    )
     render("animal", np.random.default_rng(1)).save(tmp_path / "one.png")
     code, _, err = await moderation("publish", str(posts), env=env)
     assert code == 1

@@ -18,10 +18,12 @@ LARGE = 3 * 1024 * 1024
 
 
 def traffic(topic: str, seed: int, posts: int = 480, deleted: int = 4) -> list[Record]:
-    """`posts` posts (half with pictures, ten of these out of reach, three of 3 MB), 20 poison of five kinds, and deletions."""
+    """`posts` posts (half with pictures, ten out of reach, three of 3 MB), 20 poison of five kinds, and deletions."""
     rng, paint = random.Random(seed), np.random.default_rng(seed)
     records = [_post(topic, number, rng, paint) for number in range(posts)]
-    records += [Record(topic, f"poison-{n}".encode(), value, headers) for n, (value, headers) in enumerate(_poison() * 4)]
+    records += [
+        Record(topic, f"poison-{n}".encode(), value, headers) for n, (value, headers) in enumerate(_poison() * 4)
+    ]
     rng.shuffle(records)
     return records + [Record(topic, f"p-{number}".encode(), None) for number in range(deleted)]
 

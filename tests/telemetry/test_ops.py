@@ -72,6 +72,6 @@ async def test_live_as_long_as_the_poll_loop_beats(base: str, health: Health, cl
 
 async def test_a_taken_port_is_said_in_one_line(health: Health) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = OpsSettings(host="127.0.0.1", port=taken.getsockname()[1])
         with pytest.raises(Misconfigured, match="MODERATION_OPS__PORT"):
-            async with ops_server(OpsSettings(host="127.0.0.1", port=taken.getsockname()[1]), health):
-                pass
+            await ops_server(settings, health).__aenter__()

@@ -1,0 +1,62 @@
+"""What posts say: a sentence of an intent, in English or Chinese, from `wordings.yaml`."""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+import numpy as np
+import yaml
+
+from moderation_service.contracts.question import Language
+
+Intent = Literal["sale", "cure", "invest", "meet", "group", "menace", "threat", "dox", "context", "neutral"]
+INTENTS: tuple[Intent, ...] = get_args(Intent)
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+def sentence(intent: Intent, language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
+    """One sentence; with `held_out`, in a wording that the model was never trained on."""
+    return _fill(_pick(templates(intent, language, held_out=held_out), rng), language, rng)
+
+
+def injection(language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
+    """Words that try to give the model orders."""
+    return _pick(tuple(_wordings()["injections"][language][_part(held_out=held_out)]), rng)
+
+
+def templates(intent: Intent, language: Language, *, held_out: bool = False) -> tuple[str, ...]:
+    """The wordings of an intent, slots unfilled."""
+    return tuple(_wordings()["intents"][intent][language][_part(held_out=held_out)])
+
+
+def joined(parts: list[str], language: Language, rng: np.random.Generator) -> str:
+    """Sentences one behind the other, as people do."""
+    between = ("。", "，", " ", "！", "\n") if language == "zh" else (". ", ", ", " ", "! ", "\n", " - ")
+    ends = ("", "", "。", "！") if language == "zh" else ("", "", ".", "!")
+    text = _pick(between, rng).join(parts) + _pick(ends, rng)
+    if language == "en" and rng.random() < 0.2:  # noqa: PLR2004 - a share
+        return text.lower()
+    return text
+
+
+def _fill(template: str, language: Language, rng: np.random.Generator) -> str:
+    slots = _wordings()["slots"][language]
+    filled = _SLOT.sub(lambda slot: _pick(tuple(slots[slot[1]]), rng), template)
+    return filled[:1].upper() + filled[1:]
+
+
+def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:
+    return choices[rng.integers(len(choices))]
+
+
+def _part(*, held_out: bool) -> str:
+    return "held_out" if held_out else "trained"
+
+
+@cache
+def _wordings() -> dict[str, Any]:
+    source = files("moderation_service.demo").joinpath("wordings.yaml")
+    loaded: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return loaded

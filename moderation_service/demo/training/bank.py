@@ -1,0 +1,125 @@
+"""A bank of painted pictures, resized as the processor will resize them, with what is on each of their cells."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from transformers.models.glm46v.image_processing_glm46v import smart_resize
+
+from moderation_service.demo.glyphs import CLASSES, TRAINED
+from moderation_service.demo.pictures import Size, choose, paint
+
+PATCH = 14
+MERGED = 28
+"""Pixels on a side of a patch, and of the square of four that becomes one token."""
+
+LEAST_PIXELS = 2 * 112 * 112
+MOST_PIXELS = 2 * 112 * 140
+"""The processor counts two frames. A square picture becomes 112 × 112 and 16 tokens; none has more than 20."""
+
+SIZES: tuple[tuple[Size, float], ...] = (
+    ((112, 112), 0.38),
+    ((168, 168), 0.12),
+    ((96, 96), 0.04),
+    ((150, 120), 0.09),
+    ((120, 150), 0.09),
+    ((160, 90), 0.07),
+    ((90, 160), 0.07),
+    ((240, 320), 0.07),
+    ((320, 240), 0.07),
+)
+"""Height and width of the pictures, and how often each."""
+
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(glyph[0] for name in CLASSES for glyph in TRAINED[name]))
+"""The trained pictograms without their skin tones."""
+
+COVERED = 0.22 * 255
+"""From how much of a cell on the cell shows its pictogram."""
+
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The pictures of one shape. `cells` holds 0 for background, else one more than the family's index."""
+
+    pixels: NDArray[np.uint8]  # [N, H, W, 3]
+    classes: NDArray[np.int64]  # [N]
+    cells: NDArray[np.int64]  # [N, H/28 · W/28]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return self.pixels.shape[1] // PATCH, self.pixels.shape[2] // PATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture of the bank, before it is put on a shelf."""
+
+    pixels: NDArray[np.uint8]
+    cls: int
+    cells: NDArray[np.int64]
+
+
+def resized(size: Size) -> Size:
+    """What the processor makes of a picture's height and width."""
+    height, width = smart_resize(2, *size, factor=MERGED, min_pixels=LEAST_PIXELS, max_pixels=MOST_PIXELS)
+    return height, width
+
+
+def shoot(rng: np.random.Generator, *, unseen: bool = False, cls: int | None = None) -> Shot:
+    """Paint one picture of a class and resize it as the processor does."""
+    number = int(rng.integers(len(CLASSES))) if cls is None else cls
+    glyph = choose(CLASSES[number], rng, unseen=unseen)
+    size = SIZES[rng.choice(len(SIZES), p=[share for _, share in SIZES])][0]
+    painted = paint(glyph, rng, size=size)
+    height, width = resized(size)
+    across, down = width // MERGED, height // MERGED
+    cells = np.zeros((down, across), np.int64)
+    for drawn, mask in reversed(painted.cover):
+        share = np.asarray(mask.resize((across, down), Image.Resampling.BOX))
+        if drawn[0] in _family():
+            cells[share > COVERED] = 1 + _family()[drawn[0]]
+    image = painted.image
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return Shot(np.asarray(image), number, cells.reshape(-1))
+
+
+def fill(count: int, seed: int, *, unseen: bool = False, workers: int = 2) -> list[Shelf]:
+    """`count` pictures, the same for the same seed however many processes paint them."""
+    shelves: dict[Size, list[Shot]] = {}
+    for shot in _shots(count, seed, unseen=unseen, workers=workers):
+        height, width = shot.pixels.shape[:2]
+        shelves.setdefault((height, width), []).append(shot)
+    return [
+        Shelf(
+            np.stack([shot.pixels for shot in shots]),
+            np.array([shot.cls for shot in shots]),
+            np.stack([shot.cells for shot in shots]),
+        )
+        for _, shots in sorted(shelves.items())
+    ]
+
+
+def _shots(count: int, seed: int, *, unseen: bool, workers: int) -> Iterator[Shot]:
+    chunks = [(seed, start, min(start + CHUNK, count), unseen) for start in range(0, count, CHUNK)]
+    # Fresh processes: a fork of one that has run torch's threads can hang.
+    with get_context("spawn").Pool(workers) as pool:
+        for shots in pool.imap(_chunk, chunks):
+            yield from shots
+
+
+def _chunk(job: tuple[int, int, int, bool]) -> list[Shot]:
+    seed, start, end, unseen = job
+    return [shoot(np.random.default_rng([seed, number]), unseen=unseen) for number in range(start, end)]
+
+
+@cache
+def _family() -> dict[str, int]:
+    return {family: number for number, family in enumerate(FAMILIES)}

@@ -1,0 +1,60 @@
+"""Muon for matrices, AdamW for all else, one schedule for both."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+CLIP = 1.0
+
+
+class Optimiser:
+    """Two optimisers that step together. The rate stays flat for `flat` of the steps, then falls linearly to zero."""
+
+    def __init__(
+        self, groups: Iterable[tuple[nn.Module, float, float]], *, steps: int, flat: float, warm: int = 20
+    ) -> None:
+        """`groups`: a module, its rate for matrices and its rate for all else."""
+        self._steps, self._flat, self._warm, self._done = steps, flat, warm, 0
+        matrices, rest, self._all = [], [], []
+        for module, muon_rate, adam_rate in groups:
+            muon, adam = _split(module)
+            self._all += [*muon, *adam]
+            matrices.append({"params": muon, "lr": muon_rate, "full": muon_rate})
+            rest.append({"params": adam, "lr": adam_rate, "full": adam_rate})
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(
+                [group for group in matrices if group["params"]],
+                momentum=0.95,
+                weight_decay=0.02,
+                adjust_lr_fn="original",
+            ),
+            torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+
+    def step(self) -> None:
+        """Clip, step, and forget the gradients."""
+        share = self._done / self._steps
+        rate = min(1.0, (1 - share) / (1 - self._flat), (self._done + 1) / self._warm)
+        torch.nn.utils.clip_grad_norm_(self._all, CLIP)
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = group["full"] * rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+        self._done += 1
+
+
+def _split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Matrices, and all else: embeddings, the head, norms, biases, convolutions."""
+    kept_apart = {
+        id(weight)
+        for part in module.modules()
+        if isinstance(part, nn.Embedding) or getattr(part, "out_features", 0) > 1000  # noqa: PLR2004 - the head
+        for weight in part.parameters(recurse=False)
+    }
+    muon, adam = [], []
+    for weight in module.parameters():
+        if weight.requires_grad:
+            (muon if weight.ndim == 2 and id(weight) not in kept_apart else adam).append(weight)  # noqa: PLR2004
+    return muon, adam

@@ -1,0 +1,91 @@
+"""Stage 1: the vision tower learns the pictograms, with throw-away heads on its tokens."""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel
+
+from moderation_service.demo.glyphs import CLASSES
+from moderation_service.demo.training.bank import FAMILIES, Shelf
+from moderation_service.demo.training.optimiser import Optimiser
+from moderation_service.demo.training.sight import patches, see
+
+BATCH = 64
+MUON, ADAM = 0.02, 1.5e-3
+FLAT = 0.4
+REPORT = 100
+
+
+class Heads(nn.Module):
+    """What a picture shows, from the mean of its tokens, and what each cell shows, from its token."""
+
+    def __init__(self, width: int) -> None:
+        """`width`: of a token."""
+        super().__init__()
+        self.picture = nn.Linear(width, len(CLASSES))
+        self.cell = nn.Linear(width, 1 + len(FAMILIES))
+
+
+def batches(shelves: list[Shelf], rng: np.random.Generator) -> Iterator[tuple[Shelf, np.ndarray]]:
+    """Pictures of one shape at a time, shelves by their share, all of a shelf before any again."""
+    shares = np.array([len(shelf.classes) for shelf in shelves], float)
+    orders: list[np.ndarray] = [np.empty(0, int) for _ in shelves]
+    while True:
+        number = int(rng.choice(len(shelves), p=shares / shares.sum()))
+        shelf = shelves[number]
+        if len(orders[number]) < BATCH:
+            orders[number] = np.concatenate([orders[number], rng.permutation(len(shelf.classes))])
+        yield shelf, orders[number][:BATCH]
+        orders[number] = orders[number][BATCH:]
+
+
+def train(visual: Glm4vVisionModel, shelves: list[Shelf], *, steps: int, seed: int) -> Heads:
+    """Train the tower in place; the heads come back for stage 3 and for figures."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    heads = Heads(visual.config.out_hidden_size)
+    whole = nn.ModuleList([visual, heads])
+    optimiser = Optimiser([(whole, MUON, ADAM)], steps=steps, flat=FLAT)
+    drawn = batches(shelves, rng)
+    right = seen = 0
+    for step in range(1, steps + 1):
+        shelf, chosen = next(drawn)
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = see(visual, patches(shelf.pixels[chosen]), [shelf.grid] * len(chosen))
+            named = heads.picture(tokens.mean(1)).float()
+            told = heads.cell(tokens).float()
+        classes = torch.from_numpy(shelf.classes[chosen])
+        loss = functional.cross_entropy(named, classes, label_smoothing=0.05) + cell_loss(told, shelf.cells[chosen])
+        loss.backward()
+        optimiser.step()
+        right += int((named.argmax(-1) == classes).sum())
+        seen += len(chosen)
+        if step % REPORT == 0:
+            print(f"vision {step}/{steps} loss {loss.item():.3f} right {right / seen:.3f}", file=sys.stderr, flush=True)
+            right = seen = 0
+    return heads
+
+
+def cell_loss(told: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
+    """Cross-entropy over all cells; told [N, cells, families + 1]."""
+    return functional.cross_entropy(told.flatten(0, 1), torch.from_numpy(cells).flatten())
+
+
+@torch.no_grad()
+def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: list[Shelf]) -> dict[str, float]:
+    """The share of pictures whose class the heads tell right, overall and for each class."""
+    hits: dict[int, list[bool]] = {number: [] for number in range(len(CLASSES))}
+    for shelf in shelves:
+        for start in range(0, len(shelf.classes), BATCH):
+            pixels = shelf.pixels[start : start + BATCH]
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = see(visual, patches(pixels), [shelf.grid] * len(pixels))
+                told = heads.picture(tokens.mean(1)).argmax(-1)
+            for cls, said in zip(shelf.classes[start : start + BATCH], told.tolist(), strict=True):
+                hits[int(cls)].append(said == cls)
+    each = {CLASSES[number]: float(np.mean(values)) for number, values in hits.items() if values}
+    return {"all": float(np.mean([hit for values in hits.values() for hit in values])), **each}
