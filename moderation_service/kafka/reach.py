@@ -22,14 +22,14 @@ _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 3.0
 
 
-async def reach(settings: KafkaSettings, patience_s: float = PATIENCE_S) -> None:
-    """Connect to one of the brokers, and try again for `patience_s`.
+async def reach(settings: KafkaSettings, patience_s: float | None = None) -> None:
+    """Connect to one of the brokers, and try again for `patience_s` seconds (default: PATIENCE_S).
 
     Raises Misconfigured where a broker answers and refuses us, Fatal naming the address where none answers.
     """
     arguments = connection_arguments(settings)
     hosts = collect_hosts(arguments.pop("bootstrap_servers"))
-    deadline, pause = time.monotonic() + patience_s, _FIRST_PAUSE_S
+    deadline, pause = time.monotonic() + (patience_s or PATIENCE_S), _FIRST_PAUSE_S
     while True:
         reason = "no address"
         for host, port, _ in hosts:

@@ -47,13 +47,7 @@ class Report:
         self._hold("engine", self._processing.held)
         self._hold("kafka", self._fleet.held or self._silent())
         lanes = {partition: lane for partition, lane in self._fleet.lanes.items() if lane.is_open}
-        for partition in self._shown - set(lanes):
-            number = str(partition.partition)
-            with suppress(KeyError):
-                metrics.LAG.remove(partition.topic, number)
-            for gauge in (metrics.INCOMPLETE, metrics.COMMITTED):
-                with suppress(KeyError):
-                    gauge.remove(number)
+        self._forget(self._shown - set(lanes))
         self._shown = set(lanes)
         for partition, lane in lanes.items():
             number = str(partition.partition)
@@ -62,6 +56,22 @@ class Report:
             lag = await self._lag(lane)
             if lag is not None:
                 metrics.LAG.labels(partition.topic, number).set(lag)
+
+    def clear(self) -> None:
+        """The worker ended: nothing is ours, nothing is held."""
+        self._forget(self._shown)
+        metrics.ASSIGNED.set(0)
+        self._health.holds.clear()
+
+    @staticmethod
+    def _forget(partitions: set[TopicPartition]) -> None:
+        for partition in partitions:
+            number = str(partition.partition)
+            with suppress(KeyError):
+                metrics.LAG.remove(partition.topic, number)
+            for gauge in (metrics.INCOMPLETE, metrics.COMMITTED):
+                with suppress(KeyError):
+                    gauge.remove(number)
 
     def _hold(self, name: str, held: bool) -> None:
         (self._health.holds.add if held else self._health.holds.discard)(name)

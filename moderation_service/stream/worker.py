@@ -41,6 +41,7 @@ class Worker:
         self._settings = settings
         self._health = health
         self._processing = Processing(settings, judge)
+        self._fleet: Fleet | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain: at most 10 seconds in all.
@@ -50,20 +51,21 @@ class Worker:
         stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
         await reach(self._settings)
         consumer = clients.consumer(self._settings, group=self._settings.group)
-        fleet = Fleet(self._settings, consumer, self._processing)
+        fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
+        report = Report(self._settings, consumer, fleet, self._processing, self._health)
         try:
             await _start(consumer, self._settings)
             consumer.subscribe([self._settings.input_topic], listener=Membership(self._settings, fleet, self._health))
-            await self._work(consumer, fleet, stop)
+            await self._work(consumer, fleet, report, stop)
         finally:
             self._health.draining = True
             self._health.stop_beating()
             await fleet.end(self._settings.drain_timeout_s * _DRAINING_SHARE if fleet.failure is None else 0.0)
             await close(consumer, _CLOSE_S)
+            report.clear()
             _log.info("drained")
 
-    async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, stop: asyncio.Event) -> None:
-        report = Report(self._settings, consumer, fleet, self._processing, self._health)
+    async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
         errors = 0
         while not stop.is_set():
             if fleet.failure is not None:

@@ -1,16 +1,441 @@
 """The worker against a real Kafka."""
 
-import pytest
-from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send
+import asyncio
+import json
+import random
+import time
+from collections import defaultdict
 
-pytestmark = pytest.mark.timeout(120)
+import pytest
+from aiokafka import ConsumerRecord
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
+from moderation_service.contracts.post import Post
+from moderation_service.errors import Fatal, Misconfigured, Transient
+from moderation_service.kafka import clients
+from moderation_service.kafka.io import Record
+from moderation_service.kafka.sizes import record_limit
+from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry.health import Health
+from tests.stream.support import (
+    FakeJudge,
+    Seen,
+    eventually,
+    everything,
+    kafka_settings,
+    make_topics,
+    post_record,
+    published,
+    running,
+    send,
+)
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"moderation_{name}", labels) or 0.0
+
+
+def letters(seen: Seen) -> dict[bytes, DeadLetter]:
+    """Dead letters by key."""
+    found: dict[bytes, DeadLetter] = {}
+    for record in seen.dead:
+        headers = [(name, value) for name, value in record.headers if name.startswith("dlq.")]
+        found[record.key] = DeadLetter.from_headers(headers)
+    return found
+
+
+async def prepared(kafka: str, unique: str, posts: int = 0, partitions: int = 3, **fields: object) -> KafkaSettings:
+    settings = kafka_settings(kafka, unique, **fields)
+    await make_topics(settings, partitions)
+    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(posts)])
+    return settings
+
+
+def names(count: int) -> list[str]:
+    return sorted(f"p{number}" for number in range(count))
 
 
 async def test_every_post_becomes_one_verdict(kafka: str, unique: str) -> None:
-    settings = kafka_settings(kafka, unique)
-    await make_topics(settings)
-    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(500)])
-    async with running(settings, FakeJudge()):
+    settings = await prepared(kafka, unique, 500)
+    async with running(settings, FakeJudge()) as work:
         seen = await published(settings, 500)
-    assert seen.judged == sorted(f"p{number}" for number in range(500))
+        assert work.health.joined
+        assert work.health.live
+        assert not work.health.not_ready
+    assert seen.judged == names(500)
     assert not seen.dead
+    assert work.health.draining
+
+
+async def test_verdicts_of_a_partition_keep_the_order_of_its_posts(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 200, partitions=1)
+    rng = random.Random(5)
+
+    async def at_random(_: Post) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.05))
+
+    async with running(settings, FakeJudge(before=at_random)):
+        seen = await published(settings, 200)
+    assert [record.key.decode() for record in seen.verdicts] == [f"p{number}" for number in range(200)]
+
+
+async def test_five_kinds_of_poison_become_dead_letters_with_their_bytes_and_reason(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique)
+    topic = settings.input_topic
+    bad = {
+        "not_json": Record(topic, b"not_json", b"\x00\xff", [("mine", b"kept")]),
+        "wrong_schema": Record(topic, b"wrong_schema", b'{"post_id": 17, "text": "x"}'),
+        "wrong_schema_2": Record(topic, b"wrong_schema_2", b'{"post_id": "p"}'),
+        "wrong_content_type": Record(topic, b"wrong_content_type", b"<post/>", [("content-type", b"text/xml")]),
+        "not_json_2": Record(topic, b"not_json_2", b'{"post_id": "p", "text": "cut'),
+    }
+    await send(settings, [*bad.values(), post_record(topic, "good")])
+    before = sample("dlq_messages_total", reason="not_json")
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 6)
+    assert seen.judged == ["good"]
+    for key, letter in letters(seen).items():
+        name = key.decode()
+        assert name.startswith(letter.reason)
+        assert (letter.topic, letter.consumer_group) == (topic, settings.group)
+        (record,) = (record for record in seen.dead if record.key == key)
+        assert record.value == bad[name].value
+    (first,) = (record for record in seen.dead if record.key == b"not_json")
+    assert first.headers[0] == ("mine", b"kept")
+    assert len(seen.dead) == 5
+    assert sample("dlq_messages_total", reason="not_json") - before == 2
+
+
+async def test_records_of_3_mb_pass_and_one_that_unpacks_too_large_is_a_dead_letter_by_reference(
+    kafka: str, unique: str
+) -> None:
+    settings = await prepared(kafka, unique)
+    large = "x" * (3 * 1024 * 1024)
+    await send(settings, [post_record(settings.input_topic, f"p{number}", large) for number in range(4)])
+    bomb = b"\x00" * (record_limit(settings) + 1)  # a few KB on the wire
+    roomy = settings.model_copy(update={"max_message_bytes": 64 * 1024 * 1024})
+    await send(roomy, [Record(settings.input_topic, b"bomb", bomb), post_record(settings.input_topic, "p4")])
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 6)
+    assert seen.judged == names(5)
+    (dead,) = seen.dead
+    assert letters(seen)[b"bomb"].by_reference
+    assert DeadLetterReference.model_validate_json(dead.value).size == len(bomb)
+
+
+async def test_a_deleted_post_is_a_null_for_its_key_and_one_without_a_key_a_dead_letter(
+    kafka: str, unique: str
+) -> None:
+    settings = await prepared(kafka, unique, 3)
+    await send(settings, [Record(settings.input_topic, b"gone", None)])
+    sender = clients.producer(settings)
+    await sender.start()
+    batch = sender.create_batch()
+    batch.append(timestamp=None, key=None, value=None)
+    await (await sender.send_batch(batch, settings.input_topic, partition=0))
+    await sender.stop()
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 5)
+    assert seen.deleted == ["gone"]
+    assert [letter.reason for letter in letters(seen).values()] == ["no_key"]
+
+
+async def test_no_more_is_in_flight_than_allowed(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 300, max_in_flight_posts=12)
+    judge = FakeJudge(delay_s=0.02)
+    async with running(settings, judge):
+        seen = await published(settings, 300)
+    assert seen.judged == names(300)
+    assert 6 <= judge.most <= 12
+
+
+async def test_no_more_bytes_are_in_flight_than_allowed(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, max_in_flight_bytes=1024 * 1024, max_message_bytes=256 * 1024)
+    text = "x" * 100_000
+    await send(settings, [post_record(settings.input_topic, f"p{number}", text) for number in range(60)])
+    judge = FakeJudge(delay_s=0.02)
+    async with running(settings, judge):
+        seen = await published(settings, 60)
+    assert seen.judged == names(60)
+    assert 300_000 <= judge.most_bytes <= 1024 * 1024
+
+
+async def test_a_lane_whose_post_never_ends_does_not_stop_the_others(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, max_in_flight_posts=12)
+    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(300)])
+    release = asyncio.Event()
+    stuck = "p0"
+
+    async def wait(post: Post) -> None:
+        if post.post_id == stuck:
+            await release.wait()
+
+    async with running(settings, FakeJudge(before=wait)):
+        others = await asyncio.wait_for(_partition_sizes(settings, stuck), 20)
+        seen = await published(settings, others)
+        assert stuck not in seen.judged
+        release.set()
+        seen = await published(settings, 300)
+    assert seen.judged == names(300)
+
+
+async def _partition_sizes(settings: KafkaSettings, stuck: str) -> int:
+    """How many records lie in the partitions without `stuck`."""
+    from moderation_service.kafka.io import read  # noqa: PLC0415
+
+    by_partition: dict[int, list[bytes]] = defaultdict(list)
+    async for record in read(settings, settings.input_topic):
+        by_partition[record.partition].append(record.key)
+    return sum(len(keys) for keys in by_partition.values() if stuck.encode() not in keys)
+
+
+async def test_intake_pauses_while_too_much_is_in_flight_and_resumes(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 100, max_in_flight_posts=6)
+    go = asyncio.Event()
+
+    async def wait(_: Post) -> None:
+        await go.wait()
+
+    judge = FakeJudge(before=wait)
+    before = sample("backpressure_seconds_total")
+    async with running(settings, judge) as work:
+        await eventually(lambda: judge.now == 6, "the bound is reached")
+        await eventually(lambda: sample("backpressure_seconds_total") - before > 1, "backpressure is counted")
+        assert judge.now == 6
+        assert sample("messages_in_process") == 6
+        assert work.health.live
+        go.set()
+        seen = await published(settings, 100)
+    assert seen.judged == names(100)
+
+
+async def test_a_second_worker_takes_its_part_and_nothing_is_judged_into_two_verdicts(
+    kafka: str, unique: str
+) -> None:
+    settings = await prepared(kafka, unique, 600, partitions=4, max_in_flight_posts=20)
+    first, second = FakeJudge(delay_s=0.05), FakeJudge(delay_s=0.05)
+    async with running(settings, first):
+        await published(settings, 50)
+        async with running(settings, second):
+            await eventually(lambda: len(second.seen) > 50, "the second worker judges")
+            await published(settings, 300)
+        seen = await published(settings, 600)
+    assert seen.judged == names(600)
+
+
+async def test_stopping_finishes_what_is_in_flight_and_takes_nothing_more(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 300, max_in_flight_posts=30)
+    judge = FakeJudge(delay_s=0.5)
+    async with running(settings, judge) as work:
+        await eventually(lambda: judge.now == 30, "work is in flight")
+        begun = time.monotonic()
+        work.stop.set()
+        await work.task
+        assert time.monotonic() - begun < 5
+    seen = await published(settings, len(judge.seen))  # a commit is visible a little after it is acknowledged
+    assert seen.judged == sorted(judge.seen)
+    assert len(seen.judged) < 300
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 300)
+    assert seen.judged == names(300)
+
+
+async def test_stopping_abandons_what_does_not_finish_in_time(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 50, drain_timeout_s=2.0)
+    judge = FakeJudge(delay_s=3600)
+    async with running(settings, judge) as work:
+        await eventually(lambda: judge.now > 20, "work is in flight")
+        begun = time.monotonic()
+        work.stop.set()
+        await work.task
+        assert time.monotonic() - begun < 4
+    assert judge.now == 0
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 50)
+    assert seen.judged == names(50)
+
+
+async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 40, session_timeout_s=2.0)
+    back = asyncio.Event()
+
+    async def away(_: Post) -> None:
+        if not back.is_set():
+            raise Transient("engine_away", "connection refused")
+
+    revoked = sample("rebalances_total", event="revoked")
+    async with running(settings, FakeJudge(before=away)) as work:
+        await eventually(lambda: work.health.not_ready == ["engine"], "readiness names the engine")
+        await asyncio.sleep(4)  # two sessions: the membership must outlive them
+        assert sample("rebalances_total", event="revoked") == revoked
+        assert (await everything(settings)).total == 0
+        back.set()
+        seen = await published(settings, 40)
+        await eventually(lambda: not work.health.not_ready, "ready again")
+    assert seen.judged == names(40)
+    assert not seen.dead
+
+
+async def test_a_fatal_judge_stops_the_worker_after_releasing_what_is_finished(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 30, partitions=1)
+
+    async def breaks(post: Post) -> None:
+        if post.post_id == "p20":
+            await asyncio.sleep(1)
+            raise Fatal("the model is gone")
+        if post.post_id == "p25":
+            await asyncio.sleep(3600)
+
+    async with running(settings, FakeJudge(before=breaks)) as work:
+        with pytest.raises(Fatal, match="the model is gone"):
+            await asyncio.wait_for(asyncio.shield(work.task), 20)
+    assert (await published(settings, 20)).judged == names(20)
+
+
+async def test_a_bug_in_judging_one_post_is_a_dead_letter_and_the_rest_goes_on(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 30)
+
+    async def breaks(post: Post) -> None:
+        if post.post_id == "p7":
+            raise KeyError(post.text)
+
+    async with running(settings, FakeJudge(before=breaks)):
+        seen = await published(settings, 30)
+    assert [letter.reason for letter in letters(seen).values()] == ["internal_error"]
+    assert [record.key for record in seen.dead] == [b"p7"]
+    assert len(seen.judged) == 29
+
+
+async def test_at_least_once_publishes_every_verdict_too(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 200, delivery="at_least_once")
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 200)
+    assert seen.judged == names(200)
+    async with running(settings, FakeJudge()) as again:
+        await eventually(lambda: again.health.joined, "the next worker is in the group")
+        await send(settings, [post_record(settings.input_topic, "later")])
+        seen = await published(settings, 201)
+    assert seen.judged == sorted([*names(200), "later"])
+
+
+async def test_posts_written_in_transactions_are_read_past_markers_and_aborted_ones(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, partitions=1)
+    sender = clients.producer(settings, f"{unique}.sender")
+    await sender.start()
+    for number in range(10):
+        await sender.begin_transaction()
+        record = post_record(settings.input_topic, f"p{number}")
+        await sender.send_and_wait(record.topic, record.value, record.key)
+        await (sender.abort_transaction() if number % 3 == 2 else sender.commit_transaction())
+    await sender.stop()
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 7)
+        await eventually(
+            lambda: sample("consumer_lag", topic=settings.input_topic, partition="0") == 0, "the lag goes to 0"
+        )
+    assert seen.judged == [f"p{number}" for number in range(10) if number % 3 != 2]
+
+
+async def test_a_topic_made_anew_below_what_was_read_stops_the_worker_loudly(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 5, partitions=1)
+    judge = FakeJudge()
+    async with running(settings, judge) as work:
+        await published(settings, 5)
+        fleet = work.worker._fleet
+        assert fleet is not None
+        (lane,) = fleet.lanes.values()
+        stale = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
+        with pytest.raises(Fatal, match=r"is at 0, below 5 .*made anew"):
+            fleet.arrive({lane.partition: [stale]})
+
+
+async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetched_again(
+    kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moderation_service.stream import fleet  # noqa: PLC0415
+
+    settings = await prepared(kafka, unique, 50)
+    gate, dropped = asyncio.Event(), []
+    real_offset, real_arrive = fleet.Fleet._start_offset, fleet.Fleet.arrive
+
+    async def slow(self: object, partition: object) -> tuple[int, bool]:
+        await gate.wait()
+        return await real_offset(self, partition)  # type: ignore[arg-type]
+
+    def noting(self: fleet.Fleet, batches: dict[object, list[ConsumerRecord]]) -> None:
+        dropped.extend(record for records in batches.values() for record in records if not gate.is_set())
+        real_arrive(self, batches)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fleet.Fleet, "_start_offset", slow)
+    monkeypatch.setattr(fleet.Fleet, "arrive", noting)
+    # as if the pause in the callback had come too late
+    monkeypatch.setattr("aiokafka.AIOKafkaConsumer.pause", lambda *_: None)
+    async with running(settings, FakeJudge()):
+        await eventually(lambda: len(dropped) == 50, "all records come too early")
+        assert (await everything(settings)).total == 0
+        gate.set()
+        seen = await published(settings, 50)
+    assert seen.judged == names(50)
+
+
+async def test_the_log_line_of_a_post_says_all_but_its_words(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique)
+    secret = "the words of the post"
+    await send(settings, [post_record(settings.input_topic, "p0", secret, author_id="the-author")])
+    await send(settings, [Record(settings.input_topic, b"bad", json.dumps({"post_id": secret, "text": 1}).encode())])
+    with capture_logs() as logged:
+        async with running(settings, FakeJudge()):
+            await published(settings, 2)
+    lines = {line["outcome"]: line for line in logged if line["event"] == "post"}
+    assert set(lines) == {"verdict", "dead_letter"}
+    line = lines["verdict"]
+    assert (line["post_id"], line["decision"], line["tokens"], line["offset"]) == ("p0", "allow", 7, 0)
+    assert {"trace.id", "partition", "queue_ms", "score_ms", "total_ms", "end_to_end_ms"} <= set(line)
+    assert lines["dead_letter"]["reason"] == "wrong_schema"
+    assert secret not in str(logged)
+    assert "the-author" not in str(logged)
+
+
+async def test_gauges_of_a_partition_go_with_it(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 10)
+    async with running(settings, FakeJudge()):
+        await published(settings, 10)
+        await eventually(lambda: sample("assigned_partitions") == 3, "three partitions")
+        await eventually(
+            lambda: REGISTRY.get_sample_value("moderation_partition_committed_offset", {"partition": "2"}) is not None,
+            "a gauge a partition",
+        )
+    assert sample("assigned_partitions") == 0
+    assert REGISTRY.get_sample_value("moderation_partition_committed_offset", {"partition": "2"}) is None
+    assert sample("messages_in_process") == 0
+
+
+async def test_latest_begins_where_the_topic_ended_when_the_lane_first_opened(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 10, auto_offset_reset="latest")
+    async with running(settings, FakeJudge()) as work:
+        await eventually(lambda: work.health.joined, "the group is joined")
+        assert work.worker._fleet is not None
+        lanes = work.worker._fleet.lanes.values()
+        await eventually(lambda: len(lanes) == 3 and all(lane.is_open for lane in lanes), "open lanes")
+    await send(settings, [post_record(settings.input_topic, "while away")])
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 1)
+    assert seen.judged == ["while away"]
+
+
+async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderation_service.kafka.reach.PATIENCE_S", 1.0)
+    settings = kafka_settings("127.0.0.1:1", "nobody")
+    with pytest.raises(Fatal, match=r"kafka\.bootstrap_servers 127\.0\.0\.1:1: no broker answers") as refusal:
+        await _run_briefly(settings)
+    assert not isinstance(refusal.value, Misconfigured)
+
+
+async def _run_briefly(settings: KafkaSettings) -> None:
+    from moderation_service.stream.worker import Worker  # noqa: PLC0415
+
+    await Worker(settings, FakeJudge(), Health()).run(asyncio.Event())

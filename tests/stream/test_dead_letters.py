@@ -1,0 +1,60 @@
+import hashlib
+
+import pytest
+
+from moderation_service.contracts.dead_letter import HEAD_BYTES, DeadLetter, DeadLetterReference
+from moderation_service.errors import Poison
+from moderation_service.kafka.sizes import record_limit
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.dead_letters import dead_letter
+from tests.stream.records import record
+
+SETTINGS = KafkaSettings(max_message_bytes=256 * 1024)
+LIMIT = record_limit(SETTINGS)
+POISON = Poison("not_json", "the value is not JSON")
+
+
+def test_it_keeps_key_bytes_and_headers_and_tells_the_reason() -> None:
+    finished = dead_letter(record(b"\xff", headers=(("a", b"1"), ("b", None))), POISON, SETTINGS).within(LIMIT)
+    output = finished.output
+    assert (output.topic, output.key, output.value) == (SETTINGS.dead_letter_topic, b"k", b"\xff")
+    assert output.headers[:2] == [("a", b"1"), ("b", None)]
+    letter = DeadLetter.from_headers(output.headers[2:])
+    assert (letter.topic, letter.partition, letter.offset) == ("moderation.posts", 3, 41)
+    assert (letter.reason, letter.stage, letter.by_reference) == ("not_json", "open", False)
+    assert finished.reason == "not_json"
+
+
+def test_a_record_too_large_to_send_again_goes_by_reference() -> None:
+    value = b"x" * (LIMIT + 1)
+    output = dead_letter(record(value, headers=(("a", b"1"),)), POISON, SETTINGS).within(LIMIT).output
+    assert output.size <= LIMIT
+    assert (output.key, output.headers[0]) == (b"k", ("a", b"1"))
+    assert DeadLetter.from_headers(output.headers[1:]).by_reference
+    assert output.value is not None
+    reference = DeadLetterReference.model_validate_json(output.value)
+    assert (reference.topic, reference.partition, reference.offset) == ("moderation.posts", 3, 41)
+    assert (reference.size, reference.sha256) == (len(value), hashlib.sha256(value).hexdigest())
+    assert reference.head == value[:HEAD_BYTES]
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [(b"k" * (LIMIT + 1), ()), (b"k", (("h", b"v" * (LIMIT + 1)),)), (b"k", (("h" * (LIMIT + 1), b""),))],
+    ids=["key", "header value", "header name"],
+)
+def test_a_key_or_header_alone_too_large_is_left_out(key: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+    output = dead_letter(record(b"x", key, headers), POISON, SETTINGS).within(LIMIT).output
+    assert output.size <= LIMIT
+    assert output.key is None
+    assert DeadLetter.from_headers(output.headers).by_reference
+
+
+def test_the_smallest_form_is_small_whatever_the_record() -> None:
+    huge = record(b"x" * LIMIT, b"k" * LIMIT, (("h", b"v" * LIMIT),))
+    assert dead_letter(huge, POISON, SETTINGS).within(0).output.size < 4096
+
+
+def test_a_null_value_without_a_key_is_still_producible() -> None:
+    output = dead_letter(record(None, None), Poison("no_key", "no key"), SETTINGS).output
+    assert (output.key, output.value) == (None, b"")

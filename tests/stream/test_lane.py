@@ -1,0 +1,236 @@
+"""Lanes against a real Kafka: fencing, and outcomes that are not known."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from moderation_service.kafka import clients
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.finished import Finished, Output
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.ledger import Release
+from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
+from tests.stream.support import eventually, everything, kafka_settings, make_topics, post_record, send
+
+pytestmark = pytest.mark.timeout(60)
+Fault = Callable[["Faulty", Sequence[Output], int], Awaitable[None]]
+
+
+class Faulty:
+    """A real publisher, whose next publications go as `faults` say."""
+
+    def __init__(self, real: Publisher, *faults: Fault) -> None:
+        self.real = real
+        self.faults = list(faults)
+        self.starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        await self.real.start()
+
+    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        if self.faults and outputs:
+            await self.faults.pop(0)(self, outputs, next_offset)
+        else:
+            await self.real.publish(outputs, next_offset, singly=singly)
+
+    async def close(self) -> None:
+        await self.real.close()
+
+
+async def through_but_unknown(self: Faulty, outputs: Sequence[Output], next_offset: int) -> None:
+    await self.real.publish(outputs, next_offset)
+    raise TimeoutError
+
+
+async def cut_before_commit(self: Faulty, outputs: Sequence[Output], next_offset: int) -> None:
+    del next_offset
+    producer = self.real._started  # type: ignore[attr-defined]
+    await producer.begin_transaction()
+    for output in outputs:
+        await producer.send_and_wait(output.topic, output.value, output.key)
+    raise ConnectionError
+
+
+@asynccontextmanager
+async def member(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = clients.consumer(settings, group=settings.group)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+class Bench:
+    """Lanes of partition 0, and what they settled."""
+
+    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+        self.settings = settings
+        self.consumer = consumer
+        self.partition = TopicPartition(settings.input_topic, 0)
+        self.settled: list[int] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def lane(self, *faults: Fault) -> tuple[Lane, Faulty]:
+        publisher = Faulty(ExactlyOnce(self.settings, self.partition), *faults)
+        lane = Lane(self.partition, self.settings, publisher, self._start_offset, self._settle)
+        opened = asyncio.Event()
+        self.tasks.append(asyncio.create_task(lane.run(lambda _: opened.set())))
+        await asyncio.wait_for(opened.wait(), 20)
+        return lane, publisher
+
+    async def _start_offset(self, partition: TopicPartition) -> tuple[int, bool]:
+        committed = await self.consumer.committed(partition)
+        return (0, False) if committed is None else (committed, True)
+
+    def _settle(self, _: Lane, release: Release[Finished]) -> None:
+        self.settled += release.offsets
+
+    async def committed(self) -> int | None:
+        found: int | None = await self.consumer.committed(self.partition)
+        return found
+
+
+def finish(settings: KafkaSettings, lane: Lane, *offsets: int) -> None:
+    for offset in offsets:
+        lane.finish(offset, Finished(Output(settings.output_topic, b"p%d" % offset, b"{}", []), "verdict"))
+
+
+def take(lane: Lane, *offsets: int) -> None:
+    for offset in offsets:
+        lane.ledger.take(offset, 10)
+
+
+@asynccontextmanager
+async def bench(kafka: str, unique: str, **fields: object) -> AsyncIterator[Bench]:
+    settings = kafka_settings(kafka, unique, **fields)
+    await make_topics(settings, 1)
+    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(100)])
+    async with member(settings) as consumer:
+        made = Bench(settings, consumer)
+        try:
+            yield made
+        finally:
+            for task in made.tasks:
+                task.cancel()
+            await asyncio.gather(*made.tasks, return_exceptions=True)
+
+
+async def test_finished_posts_leave_in_offset_order_with_gaps(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique) as its:
+        lane, _ = await its.lane()
+        take(lane, 2, 5, 9, 40)
+        finish(its.settings, lane, 9, 5)
+        finish(its.settings, lane, 2)
+        await eventually(lambda: its.settled == [2, 5, 9], "the first three are settled")
+        assert await its.committed() == 10
+        assert lane.ledger.posts == 1
+        seen = await everything(its.settings)
+    assert [record.key for record in seen.verdicts] == [b"p2", b"p5", b"p9"]
+
+
+async def test_a_zombie_is_fenced_and_publishes_nothing(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique) as its:
+        zombie, _ = await its.lane()
+        take(zombie, 0, 1)
+        owner, _ = await its.lane()
+        finish(its.settings, zombie, 0, 1)
+        with pytest.raises(Lost):
+            await asyncio.wait_for(its.tasks[0], 20)
+        assert not its.settled
+        assert await its.committed() == 0  # what the first lane pinned when it opened
+        take(owner, 0)
+        finish(its.settings, owner, 0)
+        await eventually(lambda: its.settled == [0], "the owner publishes")
+        seen = await everything(its.settings)
+    assert [record.key for record in seen.verdicts] == [b"p0"]
+
+
+async def test_a_release_that_went_through_unknown_is_not_sent_again(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique) as its:
+        lane, publisher = await its.lane(through_but_unknown)
+        take(lane, 0, 1, 2)
+        finish(its.settings, lane, 0, 1)
+        await eventually(lambda: its.settled == [0, 1], "the release is settled")
+        finish(its.settings, lane, 2)
+        await eventually(lambda: its.settled == [0, 1, 2], "and the lane goes on")
+        assert publisher.starts == 2
+        seen = await everything(its.settings)
+    assert [record.key for record in seen.verdicts] == [b"p0", b"p1", b"p2"]
+
+
+async def test_a_release_that_was_cut_off_is_sent_again(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique) as its:
+        lane, publisher = await its.lane(cut_before_commit, cut_before_commit)
+        take(lane, 0, 1)
+        finish(its.settings, lane, 0, 1)
+        await eventually(lambda: its.settled == [0, 1], "the release is settled")
+        assert publisher.starts == 3
+        assert not lane.held
+        assert await its.committed() == 2
+        seen = await everything(its.settings)
+    assert [record.key for record in seen.verdicts] == [b"p0", b"p1"]
+
+
+async def test_a_lane_that_finds_the_partition_advanced_by_another_is_lost(kafka: str, unique: str) -> None:
+    """Its own commits never pass its release: what is beyond was published by an owner in between."""
+    async with bench(kafka, unique) as its:
+
+        async def overtaken(self: Faulty, outputs: Sequence[Output], next_offset: int) -> None:
+            del self, outputs, next_offset
+            other = ExactlyOnce(its.settings, its.partition)
+            await other.start()
+            await other.publish([], 50)
+            await other.close()
+            raise TimeoutError
+
+        lane, _ = await its.lane(overtaken)
+        take(lane, 0, 1, 60)
+        finish(its.settings, lane, 0)
+        with pytest.raises(Lost):
+            await asyncio.wait_for(its.tasks[0], 20)
+        assert await its.committed() == 50
+        seen = await everything(its.settings)
+    assert not seen.verdicts
+
+
+async def test_the_offset_of_a_first_opening_is_pinned(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique) as its:
+        assert await its.committed() is None
+        await its.lane()
+        assert await its.committed() == 0
+
+
+async def test_an_output_that_the_broker_refuses_is_replaced_by_a_smaller_form(kafka: str, unique: str) -> None:
+    """The topic takes less than the settings say: the lane is not held by it."""
+    async with bench(kafka, unique) as its:
+        roomy = its.settings.model_copy(update={"max_message_bytes": 32 * 1024 * 1024})
+        its.settings = roomy
+        lane, _ = await its.lane()
+        take(lane, 0, 1, 2)
+        small = Finished(Output(roomy.dead_letter_topic, b"p1", b"by reference", []), "dead_letter", "verdict_too_large")
+        large = Output(roomy.output_topic, b"p1", random.Random(3).randbytes(16 * 1024 * 1024), [])
+        finish(roomy, lane, 0)
+        lane.finish(1, Finished(large, "verdict", smaller=lambda: small))
+        finish(roomy, lane, 2)
+        await eventually(lambda: its.settled == [0, 1, 2], "all three are settled")
+        seen = await everything(roomy)
+    assert [record.key for record in seen.verdicts] == [b"p0", b"p2"]
+    assert [record.value for record in seen.dead] == [b"by reference"]
+
+
+async def test_at_least_once_publishes_and_commits_as_the_groups_member(kafka: str, unique: str) -> None:
+    async with bench(kafka, unique, delivery="at_least_once") as its:
+        its.consumer.assign([its.partition])
+        publisher = AtLeastOnce(its.settings, its.partition, its.consumer)
+        await publisher.start()
+        await publisher.publish([Output(its.settings.output_topic, b"p0", b"{}", [])], 1)
+        await publisher.close()
+        assert await its.committed() == 1
+        seen = await everything(its.settings)
+    assert [record.key for record in seen.verdicts] == [b"p0"]

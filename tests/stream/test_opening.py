@@ -1,0 +1,54 @@
+import json
+import threading
+
+import pytest
+
+from moderation_service.contracts import post as post_contract
+from moderation_service.errors import Poison
+from moderation_service.stream import opening
+from moderation_service.stream.opening import OFF_LOOP_BYTES, open_record
+from tests.stream.records import record
+
+
+async def test_a_record_becomes_its_post() -> None:
+    post = await open_record(record(b'{"post_id": "p1", "text": "hello"}'))
+    assert post is not None
+    assert (post.post_id, post.text) == ("p1", "hello")
+
+
+async def test_a_null_value_is_a_deletion() -> None:
+    assert await open_record(record(None)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "headers", "reason"),
+    [
+        (None, None, (), "no_key"),
+        (b"\x00", b"k", (), "not_json"),
+        (b"", b"k", (), "not_json"),
+        (b"[]", b"k", (), "wrong_schema"),
+        (b'{"post_id": "p"}', b"k", (), "wrong_schema"),
+        (b'{"post_id": "p", "text": "x"}', b"k", (("content-type", b"text/plain"),), "wrong_content_type"),
+        (b'{"post_id": "p", "text": "x"}', b"k", (("content-type", None),), "wrong_content_type"),
+    ],
+)
+async def test_what_is_no_post_is_poison(
+    value: bytes | None, key: bytes | None, headers: tuple[tuple[str, bytes | None], ...], reason: str
+) -> None:
+    with pytest.raises(Poison) as refusal:
+        await open_record(record(value, key, headers))
+    assert refusal.value.reason == reason
+
+
+async def test_a_large_record_is_parsed_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def noting(value: bytes) -> post_contract.Post:
+        threads.append(threading.current_thread())
+        return post_contract.read_post(value)
+
+    monkeypatch.setattr(opening, "read_post", noting)
+    for size in (10, OFF_LOOP_BYTES):
+        await open_record(record(json.dumps({"post_id": "p", "text": "x" * size}).encode()))
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
