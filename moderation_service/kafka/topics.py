@@ -64,7 +64,9 @@ async def create(
     Raises Fatal where the broker is away or refuses one.
     """
     topics = wanted(settings, partitions, replication)
-    new = [NewTopic(topic.name, topic.partitions, topic.replication, {}, dict(topic.config)) for topic in topics]
+    # aiokafka takes the brokers' default (-1) only beside an empty assignment, and a number only beside none
+    assigned: dict[int, list[int]] | None = {} if replication == BROKERS_DEFAULT else None
+    new = [NewTopic(topic.name, topic.partitions, topic.replication, assigned, dict(topic.config)) for topic in topics]
     outcome: dict[str, str] = {}
     async with _connected(settings) as client:
         answer = await client.create_topics(new, timeout_ms=_ANSWER_MS)
