@@ -26,7 +26,9 @@ class Painted:
     cover: tuple[tuple[str, Image.Image], ...]
 
 
-def render(cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False, size: Size = (112, 112)) -> Image.Image:
+def render(
+    cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False, size: Size = (112, 112)
+) -> Image.Image:
     """A picture of the class; with `unseen`, of a pictogram the model was never trained on."""
     return paint(choose(cls, rng, unseen=unseen), rng, size=size).image
 

@@ -15,6 +15,7 @@ from moderation_service.demo.glyphs import CLASSES, PictureClass
 from moderation_service.demo.pictures import Size, render
 from moderation_service.demo.texts import INTENTS, Intent, injection, joined, sentence
 from moderation_service.demo.truths import Truth, truths
+from moderation_service.policies.language import language_of
 
 SIZES: tuple[Size, ...] = ((112, 112), (168, 168), (96, 96), (150, 120), (120, 150), (160, 90), (90, 160), (240, 320))
 
@@ -69,9 +70,7 @@ def posts(count: int, seed: int, *, held_out: bool = False, unseen: bool = False
 
 def draw(sketched: Draft, rng: np.random.Generator, *, unseen: bool = False) -> LabelledPost:
     """Paint a draft's pictures, each in a size of its own."""
-    images = tuple(
-        render(cls, rng, unseen=unseen, size=SIZES[rng.integers(len(SIZES))]) for cls in sketched.pictures
-    )
+    images = tuple(render(cls, rng, unseen=unseen, size=SIZES[rng.integers(len(SIZES))]) for cls in sketched.pictures)
     return LabelledPost(sketched, images)
 
 
@@ -80,12 +79,14 @@ def draft(rng: np.random.Generator, *, held_out: bool = False, language: Languag
     cls, intent = _subject(rng)
     pictures: list[PictureClass] = [] if cls is None else [cls]
     # A second and third picture, mostly harmless; a post whose pictures went missing keeps none.
-    for _ in range(int(rng.choice(3, p=(0.78, 0.16, 0.06))) if pictures else 0):
-        pictures.append("neutral" if rng.random() < 0.6 else _any_class(rng))  # noqa: PLR2004 - a share
-    chosen: Language = language or ("zh" if rng.random() < 0.5 else "en")  # noqa: PLR2004 - a share
+    more = int(rng.choice(3, p=(0.78, 0.16, 0.06))) if pictures else 0
+    pictures += ["neutral" if rng.random() < 0.6 else _any_class(rng) for _ in range(more)]
+    chosen: Language = language or ("zh" if rng.random() < 0.5 else "en")
     intents, text = _words(intent, chosen, rng, held_out=held_out)
     order = rng.permutation(len(pictures))
-    return Draft(tuple(pictures[number] for number in order), intents, text, chosen)
+    # Words of both languages are judged in that of most of their letters, as the service does.
+    judged = language_of("auto", None, text) if text and language is None else chosen
+    return Draft(tuple(pictures[number] for number in order), intents, text, judged)
 
 
 def matched(rng: np.random.Generator, *, held_out: bool = False) -> tuple[Draft, bool]:
@@ -96,9 +97,9 @@ def matched(rng: np.random.Generator, *, held_out: bool = False) -> tuple[Draft,
     """
     pairs = SEEDS[:5]
     first = int(rng.integers(len(pairs)))
-    same = bool(rng.random() < 0.5)  # noqa: PLR2004 - a share
+    same = bool(rng.random() < 0.5)
     second = first if same else (first + int(rng.integers(1, len(pairs)))) % len(pairs)
-    language: Language = "zh" if rng.random() < 0.5 else "en"  # noqa: PLR2004 - a share
+    language: Language = "zh" if rng.random() < 0.5 else "en"
     intent = pairs[second][1]
     return Draft((pairs[first][0],), (intent,), sentence(intent, language, rng, held_out=held_out), language), same
 
@@ -106,8 +107,8 @@ def matched(rng: np.random.Generator, *, held_out: bool = False) -> tuple[Draft,
 def _subject(rng: np.random.Generator) -> tuple[PictureClass | None, Intent | None]:
     """A picture's class and the words' intent; None is a part that the post does not have."""
     if rng.random() >= ROUND_A_PAIR:
-        cls = None if rng.random() < 0.08 else _any_class(rng)  # noqa: PLR2004 - a share
-        intent = None if cls and rng.random() < 0.08 else _any_intent(rng)  # noqa: PLR2004 - a share
+        cls = None if rng.random() < 0.08 else _any_class(rng)
+        intent = None if cls and rng.random() < 0.08 else _any_intent(rng)
         return cls, intent
     shares = np.array([share for *_, share in SEEDS])
     paired_cls, paired_intent, _ = SEEDS[rng.choice(len(SEEDS), p=shares / shares.sum())]
@@ -126,14 +127,14 @@ def _words(
     if intent is None:
         return (), ""
     intents = [intent]
-    if rng.random() < 0.3:  # noqa: PLR2004 - a share
-        intents.append("neutral" if rng.random() < 0.75 else _any_intent(rng))  # noqa: PLR2004 - a share
-        if rng.random() < 0.5:  # noqa: PLR2004 - a share
+    if rng.random() < 0.3:
+        intents.append("neutral" if rng.random() < 0.75 else _any_intent(rng))
+        if rng.random() < 0.5:
             intents.reverse()
     parts = [sentence(each, language, rng, held_out=held_out) for each in intents]
-    if rng.random() < 0.06:  # noqa: PLR2004 - a share
+    if rng.random() < 0.06:
         parts.append(injection(language, rng, held_out=held_out))
-    if "neutral" in intents and rng.random() < 0.06:  # noqa: PLR2004 - a share
+    if "neutral" in intents and rng.random() < 0.06:
         other: Language = "en" if language == "zh" else "zh"
         parts.insert(0, sentence("neutral", other, rng, held_out=held_out)[:12])
     return tuple(intents), joined(parts, language, rng)

@@ -36,7 +36,7 @@ def joined(parts: list[str], language: Language, rng: np.random.Generator) -> st
     between = ("。", "，", " ", "！", "\n") if language == "zh" else (". ", ", ", " ", "! ", "\n", " - ")
     ends = ("", "", "。", "！") if language == "zh" else ("", "", ".", "!")
     text = _pick(between, rng).join(parts) + _pick(ends, rng)
-    if language == "en" and rng.random() < 0.2:  # noqa: PLR2004 - a share
+    if language == "en" and rng.random() < 0.2:
         return text.lower()
     return text
 

@@ -1,6 +1,7 @@
 """What is right for a synthetic post: which policies it violates, and where the violation lies."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from moderation_service.contracts.verdict import AttributionClass
@@ -8,8 +9,8 @@ from moderation_service.demo.glyphs import PictureClass
 from moderation_service.demo.texts import Intent
 from moderation_service.judging.attribution import attribute
 
-Shown = Set[PictureClass]
-Said = Set[Intent]
+Shown = AbstractSet[PictureClass]
+Said = AbstractSet[Intent]
 
 PAIRS: dict[str, tuple[PictureClass, Intent]] = {
     "weapon_sale": ("weapon", "sale"),

@@ -1,6 +1,7 @@
 """Muon for matrices, AdamW for all else, one schedule for both."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,9 @@ class Optimiser:
     ) -> None:
         """`groups`: a module, its rate for matrices and its rate for all else."""
         self._steps, self._flat, self._warm, self._done = steps, flat, warm, 0
-        matrices, rest, self._all = [], [], []
+        matrices: list[dict[str, Any]] = []
+        rest: list[dict[str, Any]] = []
+        self._all: list[nn.Parameter] = []
         for module, muon_rate, adam_rate in groups:
             muon, adam = _split(module)
             self._all += [*muon, *adam]
@@ -50,11 +53,12 @@ def _split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     kept_apart = {
         id(weight)
         for part in module.modules()
-        if isinstance(part, nn.Embedding) or getattr(part, "out_features", 0) > 1000  # noqa: PLR2004 - the head
+        if isinstance(part, nn.Embedding) or getattr(part, "out_features", 0) > 1000
         for weight in part.parameters(recurse=False)
     }
-    muon, adam = [], []
+    muon: list[nn.Parameter] = []
+    adam: list[nn.Parameter] = []
     for weight in module.parameters():
         if weight.requires_grad:
-            (muon if weight.ndim == 2 and id(weight) not in kept_apart else adam).append(weight)  # noqa: PLR2004
+            (muon if weight.ndim == 2 and id(weight) not in kept_apart else adam).append(weight)
     return muon, adam

@@ -3,6 +3,8 @@
 It uses the stock modules and gives the stock result; a test holds the two against each other.
 """
 
+from typing import TYPE_CHECKING, Any, cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel, apply_rotary_pos_emb_vision
 
 from moderation_service.demo.training.bank import PATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Grid = tuple[int, int]
 
@@ -59,7 +64,7 @@ def see(visual: Glm4vVisionModel, seen: torch.Tensor, grids: list[Grid]) -> torc
     mask = None
     if len(kinds) > 1:
         mask = (torch.arange(length) < lengths[which, None])[:, None, None]  # [N, 1, 1, patches]
-    for block in visual.blocks:
+    for block in cast("Iterable[Any]", visual.blocks):
         hidden = hidden + _attend(block.attn, block.norm1(hidden), turns, mask)
         hidden = hidden + block.mlp(block.norm2(hidden))
     hidden = visual.post_layernorm(hidden)
@@ -71,7 +76,7 @@ def see(visual: Glm4vVisionModel, seen: torch.Tensor, grids: list[Grid]) -> torc
 
 
 def _attend(
-    attention: torch.nn.Module,
+    attention: Any,  # noqa: ANN401 - the stock module, untyped
     hidden: torch.Tensor,
     turns: tuple[torch.Tensor, torch.Tensor],
     mask: torch.Tensor | None,

@@ -1,7 +1,7 @@
 """Stage 1: the vision tower learns the pictograms, with throw-away heads on its tokens."""
 
-import sys
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ MUON, ADAM = 0.02, 1.5e-3
 FLAT = 0.4
 REPORT = 100
 
+LOG = logging.getLogger(__name__)
+
 
 class Heads(nn.Module):
     """What a picture shows, from the mean of its tokens, and what each cell shows, from its token."""
@@ -30,7 +32,7 @@ class Heads(nn.Module):
         self.cell = nn.Linear(width, 1 + len(FAMILIES))
 
 
-def batches(shelves: list[Shelf], rng: np.random.Generator) -> Iterator[tuple[Shelf, np.ndarray]]:
+def batches(shelves: Sequence[Shelf], rng: np.random.Generator) -> Iterator[tuple[Shelf, np.ndarray]]:
     """Pictures of one shape at a time, shelves by their share, all of a shelf before any again."""
     shares = np.array([len(shelf.classes) for shelf in shelves], float)
     orders: list[np.ndarray] = [np.empty(0, int) for _ in shelves]
@@ -43,11 +45,9 @@ def batches(shelves: list[Shelf], rng: np.random.Generator) -> Iterator[tuple[Sh
         orders[number] = orders[number][BATCH:]
 
 
-def train(visual: Glm4vVisionModel, shelves: list[Shelf], *, steps: int, seed: int) -> Heads:
-    """Train the tower in place; the heads come back for stage 3 and for figures."""
+def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], *, steps: int, seed: int) -> None:
+    """Train the tower and the heads in place."""
     rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    heads = Heads(visual.config.out_hidden_size)
     whole = nn.ModuleList([visual, heads])
     optimiser = Optimiser([(whole, MUON, ADAM)], steps=steps, flat=FLAT)
     drawn = batches(shelves, rng)
@@ -60,14 +60,13 @@ def train(visual: Glm4vVisionModel, shelves: list[Shelf], *, steps: int, seed: i
             told = heads.cell(tokens).float()
         classes = torch.from_numpy(shelf.classes[chosen])
         loss = functional.cross_entropy(named, classes, label_smoothing=0.05) + cell_loss(told, shelf.cells[chosen])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         right += int((named.argmax(-1) == classes).sum())
         seen += len(chosen)
         if step % REPORT == 0:
-            print(f"vision {step}/{steps} loss {loss.item():.3f} right {right / seen:.3f}", file=sys.stderr, flush=True)
+            LOG.info("vision %d of %d: loss %.3f, right %.3f", step, steps, loss.item(), right / seen)
             right = seen = 0
-    return heads
 
 
 def cell_loss(told: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
@@ -76,7 +75,7 @@ def cell_loss(told: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: list[Shelf]) -> dict[str, float]:
+def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf]) -> dict[str, float]:
     """The share of pictures whose class the heads tell right, overall and for each class."""
     hits: dict[int, list[bool]] = {number: [] for number in range(len(CLASSES))}
     for shelf in shelves:
@@ -87,5 +86,5 @@ def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: list[Shelf]) -> di
                 told = heads.picture(tokens.mean(1)).argmax(-1)
             for cls, said in zip(shelf.classes[start : start + BATCH], told.tolist(), strict=True):
                 hits[int(cls)].append(said == cls)
-    each = {CLASSES[number]: float(np.mean(values)) for number, values in hits.items() if values}
+    each: dict[str, float] = {CLASSES[number]: float(np.mean(values)) for number, values in hits.items() if values}
     return {"all": float(np.mean([hit for values in hits.values() for hit in values])), **each}

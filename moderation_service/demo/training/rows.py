@@ -1,0 +1,177 @@
+"""Training batches: drafts become rows of pictures, words and questions, in the prompts that the engine uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import Glm4vForConditionalGeneration
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.demo.glyphs import CLASSES
+from moderation_service.demo.posts import Draft, draft
+from moderation_service.demo.training.bank import Shelf
+from moderation_service.demo.training.sight import patches
+from moderation_service.demo.training.tokenizer import NOTHING, PICTURE_QUESTION, TEXT_QUESTION
+from moderation_service.engine.inputs import Picture, PostInputs
+from moderation_service.engine.packing import Batch, Row, pack
+from moderation_service.engine.prompts import LayoutName, Prompts
+from moderation_service.engine.vocabulary import Vocabulary
+
+ASKED = 4
+DROPPED, DROP_POSTS = 0.12, 0.4
+"""This share of the tokens of this share of the posts is left out."""
+
+WHOLE_PACK = 0.8
+"""So often does the opening of policies_first hold all policies; else some of them."""
+
+ANSWERS: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "否")}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The pictures of a batch: patches padded to the largest grid, the grids, and what each cell shows."""
+
+    patches: torch.Tensor  # [N, patches, 3 · 14²]
+    grids: list[tuple[int, int]]
+    cells: torch.Tensor  # [N, tokens], -100 where a smaller picture has none
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One training batch."""
+
+    opening: list[int]
+    rows: Batch
+    pictures: Seen | None
+    answers: torch.Tensor  # [A] token ids
+
+
+class Teacher:
+    """Makes lessons from a generator of random numbers."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        packs: dict[Language, Questionnaire],
+        shelves: Sequence[Shelf],
+        model: Glm4vForConditionalGeneration,
+    ) -> None:
+        """The model is needed for its image token and its positions."""
+        self._vocabulary = vocabulary
+        self._packs = packs
+        self._shelves = shelves
+        self._rope_index = model.model.get_rope_index
+        self._image_token = int(model.config.image_token_id)
+        self._by_class = [
+            [(number, int(at)) for number, shelf in enumerate(shelves) for at in np.flatnonzero(shelf.classes == cls)]
+            for cls in range(len(CLASSES))
+        ]
+
+    def lesson(self, rng: np.random.Generator, layout: LayoutName, count: int) -> Lesson:
+        """`count` posts that share an opening. Behind policies first, they also share a language."""
+        prompts = Prompts(self._vocabulary.frame, layout, "brief")
+        language: Language = "zh" if rng.random() < 0.5 else "en"
+        shown = _shuffled(self._packs[language], rng, WHOLE_PACK)
+        opening = self._vocabulary.trusted(prompts.opening(shown))
+        rows, taken, answers = [], [], []
+        for _ in range(count):
+            post = draft(rng, language=language if layout == "policies_first" else None)
+            own = shown if layout == "policies_first" else self._packs[post.language]
+            chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.pictures)]
+            tails, right = self._questions(post, own, prompts, rng)
+            rows.append(Row(self._inputs(post, chosen, prompts, rng), tails))
+            taken += chosen
+            answers += right
+        return Lesson(
+            opening,
+            pack(rows, len(opening), self._image_token, self._vocabulary.pad, self._rope_index),
+            self._seen(taken) if taken else None,
+            torch.tensor(answers),
+        )
+
+    def _questions(
+        self, post: Draft, own: Questionnaire, prompts: Prompts, rng: np.random.Generator
+    ) -> tuple[tuple[list[int], ...], list[int]]:
+        """Up to four policies, those first that the post touches, and one question about what it holds."""
+        truths = post.truths
+        ranks = [
+            rng.random() - (truths[q.policy_id].attribution != "none") - _touched(q.policy_id, post)
+            for q in own.questions
+        ]
+        asked = np.argsort(ranks)[:ASKED]
+        tails = prompts.tails(own)
+        yes, no = ANSWERS[own.language]
+        texts = [tails[number] for number in asked]
+        right = [yes if truths[own.questions[number].policy_id].violated else no for number in asked]
+        aside, held = (PICTURE_QUESTION, post.pictures) if rng.random() < 0.5 else (TEXT_QUESTION, post.intents)
+        told = _main(held)
+        if told is not None:
+            texts.append(aside + prompts.frame.close)
+            right.append(told)
+        words = self._vocabulary.trusted
+        return tuple(words(text) for text in texts), [words(answer)[0] for answer in right]
+
+    def _inputs(
+        self, post: Draft, chosen: Sequence[tuple[int, int]], prompts: Prompts, rng: np.random.Generator
+    ) -> PostInputs:
+        ids: list[int] = []
+        pictures = []
+        for shelf, _ in chosen:
+            down, across = self._shelves[shelf].grid
+            ids += self._vocabulary.picture(down * across // 4)
+            # The patches travel apart; the packing needs only the grid.
+            pictures.append(Picture(torch.empty(0, 1), torch.tensor([[1, down, across]])))
+        words = self._vocabulary.untrusted(prompts.words(post.text))
+        if rng.random() < DROP_POSTS:
+            kept = rng.random(len(words)) >= DROPPED
+            words = [word for word, keep in zip(words, kept, strict=True) if keep]
+        return PostInputs([*ids, *words], tuple(pictures), truncated=False)
+
+    def _choose(self, cls: int, rng: np.random.Generator) -> tuple[int, int]:
+        return self._by_class[cls][rng.integers(len(self._by_class[cls]))]
+
+    def _seen(self, taken: Sequence[tuple[int, int]]) -> Seen:
+        grids = [self._shelves[shelf].grid for shelf, _ in taken]
+        longest = max(down * across for down, across in grids)
+        views, cells = [], []
+        for shelf, at in taken:
+            seen = patches(self._shelves[shelf].pixels[at : at + 1])[0]
+            views.append(functional.pad(seen, (0, 0, 0, longest - len(seen))))
+            cell = torch.from_numpy(self._shelves[shelf].cells[at])
+            cells.append(functional.pad(cell, (0, longest // 4 - len(cell)), value=-100))
+        return Seen(torch.stack(views), grids, torch.stack(cells))
+
+
+def _shuffled(pack_: Questionnaire, rng: np.random.Generator, whole: float) -> Questionnaire:
+    """The questions in another order, and now and then only some of them."""
+    count = len(pack_.questions)
+    kept = count if rng.random() < whole else int(rng.integers(2, count + 1))
+    order = rng.permutation(count)[:kept]
+    return Questionnaire(pack_.language, tuple(pack_.questions[number] for number in order))
+
+
+def _main(held: Sequence[str]) -> str | None:
+    """The one thing that is not neutral among these, or None if there are several."""
+    told = set(held) - {"neutral"} or set(held) or {NOTHING}
+    return told.pop() if len(told) == 1 else None
+
+
+def _touched(policy_id: str, post: Draft) -> bool:
+    """Whether the pictures or the words alone make the question worth asking."""
+    classes, intents = NEAR[policy_id]
+    return bool(classes & set(post.pictures)) or bool(intents & set(post.intents))
+
+
+NEAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "weapon_sale": (frozenset({"weapon"}), frozenset({"sale"})),
+    "health_misinformation": (frozenset({"medical"}), frozenset({"cure"})),
+    "financial_scam": (frozenset({"money"}), frozenset({"invest"})),
+    "minor_contact": (frozenset({"child"}), frozenset({"meet"})),
+    "dehumanisation": (frozenset({"animal"}), frozenset({"group"})),
+    "violence": (frozenset({"gore", "weapon"}), frozenset({"threat", "menace"})),
+    "doxxing": (frozenset(), frozenset({"dox"})),
+    "weapon_display": (frozenset({"weapon"}), frozenset({"context"})),
+}
+"""For each policy, the pictures and intents that its question turns on."""
