@@ -71,9 +71,21 @@ def free_port() -> int:
 class Broker:
     """One broker with its own data folder; it can be stopped, killed, paused, and started again on the same port."""
 
-    def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
-        """Nothing runs yet. `properties` go over the defaults of server.properties."""
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        extra: Mapping[str, int] | None = None,
+    ) -> None:
+        """Nothing runs yet. `properties` go over the defaults of server.properties.
+
+        `extra` are listeners by name that tell clients another port than the one they listen on (`extra_ports`),
+        where a proxy stands in front.
+        """
         self.folder = folder
+        self._advertised = dict(extra or {})
+        self.extra_ports = {name: free_port() for name in self._advertised}
         self.port = port or free_port()
         self._controller_port = free_port()
         self._properties = dict(properties or {})
@@ -158,16 +170,16 @@ class Broker:
         return done.stdout
 
     def _all_properties(self) -> dict[str, str]:
-        listener = f"PLAINTEXT://127.0.0.1:{self.port}"
+        listeners = {"PLAINTEXT": self.port, **self.extra_ports}
         controller = f"127.0.0.1:{self._controller_port}"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"{listener},CONTROLLER://{controller}",
-            "advertised.listeners": listener,
+            "listeners": f"{_addresses(listeners)},CONTROLLER://{controller}",
+            "advertised.listeners": _addresses(listeners | self._advertised),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in [*listeners, "CONTROLLER"]),
             "log.dirs": str(self.folder / "data"),
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",
@@ -192,6 +204,10 @@ def local_kafka(folder: Path | None = None, port: int | None = None) -> Iterator
         broker = Broker(home, port)
         stack.callback(broker.stop)
         yield broker.start().address
+
+
+def _addresses(listeners: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
 
 
 def _libs_folder() -> Path:

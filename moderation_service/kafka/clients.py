@@ -15,6 +15,7 @@ _FETCH_WAIT_MS = 200  # a resumed partition waits for the fetch under way, at mo
 _HEARTBEAT_MS = 1000
 _METADATA_AGE_MS = 30_000  # new partitions of a topic are seen this soon
 _MAX_POLL_INTERVAL_MS = 120_000
+_PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the markers of the last one are written
 
 
 def consumer(settings: KafkaSettings, *topics: str, group: str | None = None, reset: str | None = None) -> AIOKafkaConsumer:
@@ -62,6 +63,7 @@ def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AI
         max_request_size=record_limit(settings),
         max_batch_size=batch_limit(settings),
         metadata_max_age_ms=_METADATA_AGE_MS,
+        retry_backoff_ms=_PRODUCER_BACKOFF_MS,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from moderation_service.contracts.envelope import Headers
@@ -11,6 +11,7 @@ from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import consumer, producer
 from moderation_service.kafka.closing import close
 from moderation_service.kafka.reach import reach
+from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import KafkaSettings
 
 _CLOSE_S = 5.0
@@ -62,15 +63,15 @@ async def read(
 
     Records of one partition come in order. Raises Fatal where the broker is away or the topic is missing.
     """
-    await reach(settings)
+    async with connected(settings) as client:
+        numbers = await partitions_of(client, topic)
+    if not numbers:
+        msg = f"topic {topic}: missing; `moderation topics create` makes it"
+        raise Fatal(msg)
+    partitions = [TopicPartition(topic, number) for number in numbers]
     reader = consumer(settings, reset="latest" if from_end else "earliest")
     try:
         await reader.start()
-        numbers = (await _partitions(reader)).get(topic)
-        if not numbers:
-            msg = f"topic {topic}: missing; `moderation topics create` makes it"
-            raise Fatal(msg)
-        partitions = [TopicPartition(topic, number) for number in numbers]
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
         begins = ends if from_end else await reader.beginning_offsets(partitions)
@@ -89,12 +90,6 @@ async def read(
         raise Fatal(msg) from error
     finally:
         await close(reader, _CLOSE_S)
-
-
-async def _partitions(reader: AIOKafkaConsumer) -> dict[str, list[int]]:
-    await reader.topics()
-    cluster = await reader._client.fetch_all_metadata()  # noqa: SLF001 - what topics() throws away
-    return {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:

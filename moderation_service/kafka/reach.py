@@ -1,6 +1,7 @@
 """Whether a broker answers and lets us in, asked before anything is started: one clear line where it does not."""
 
 import asyncio
+import os
 import ssl
 import time
 
@@ -52,17 +53,17 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
 
 def _refused(settings: KafkaSettings, address: str, error: Exception) -> None:
     """Raise Misconfigured for an answer that waiting can't change."""
-    if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError | ValueError):
-        msg = f"{address} refused kafka.sasl_username {settings.sasl_username!r} with its kafka.sasl_password"
-        raise Misconfigured(msg) from None
-    if isinstance(error, UnsupportedSaslMechanismError | IllegalSaslStateError):
-        msg = f"{address} does not take kafka.sasl_mechanism {settings.sasl_mechanism}; set the one that it offers"
-        raise Misconfigured(msg) from None
     if isinstance(error, ssl.SSLCertVerificationError):
         msg = f"{address}: its certificate is not trusted ({error.verify_message}); check kafka.ssl_cafile"
         raise Misconfigured(msg) from None
     if isinstance(error, ssl.SSLError):
         msg = f"{address} does not answer as kafka.security_protocol {settings.security_protocol} ({error.reason})"
+        raise Misconfigured(msg) from None
+    if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError | ValueError):
+        msg = f"{address} refused kafka.sasl_username {settings.sasl_username!r} with its kafka.sasl_password"
+        raise Misconfigured(msg) from None
+    if isinstance(error, UnsupportedSaslMechanismError | IllegalSaslStateError):
+        msg = f"{address} does not take kafka.sasl_mechanism {settings.sasl_mechanism}; set the one that it offers"
         raise Misconfigured(msg) from None
 
 
@@ -70,5 +71,5 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     return str(error) or type(error).__name__

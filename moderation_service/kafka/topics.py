@@ -1,5 +1,6 @@
 """The topics as the service wants them, made or compared with what is there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from moderation_service.settings import KafkaSettings
 PARTITIONS = 6
 BROKERS_DEFAULT = -1  # the broker's own replication factor
 _ANSWER_MS = 30_000
+_TRIES_TO_SEE = 10
+_SEE_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ async def create(
     assigned: dict[int, list[int]] | None = {} if replication == BROKERS_DEFAULT else None
     new = [NewTopic(topic.name, topic.partitions, topic.replication, assigned, dict(topic.config)) for topic in topics]
     outcome: dict[str, str] = {}
-    async with _connected(settings) as client:
+    async with connected(settings) as client:
         answer = await client.create_topics(new, timeout_ms=_ANSWER_MS)
         for name, code, *message in answer.topic_errors:
             error = for_code(code)
@@ -76,7 +79,19 @@ async def create(
                 msg = f"topic {name} was not created: {message[0] if message and message[0] else error.__name__}"
                 raise Fatal(msg)
             outcome[name] = "created" if error is NoError else "exists"
+        for name in outcome:
+            await partitions_of(client, name)
     return outcome
+
+
+async def partitions_of(client: AIOKafkaAdminClient, name: str) -> list[int]:
+    """The numbers of a topic's partitions; none where it is missing, and stays so while a new one would be made known."""
+    for _ in range(_TRIES_TO_SEE):
+        (topic,) = await client.describe_topics([name])
+        if not topic["error_code"] and all(partition["leader"] >= 0 for partition in topic["partitions"]):
+            return sorted(partition["partition"] for partition in topic["partitions"])
+        await asyncio.sleep(_SEE_PAUSE_S)
+    return []
 
 
 async def check(settings: KafkaSettings, partitions: int | None = None, replication: int | None = None) -> list[str]:
@@ -85,7 +100,7 @@ async def check(settings: KafkaSettings, partitions: int | None = None, replicat
     The numbers of partitions and replicas are compared where they are given. Raises Fatal where the broker is away.
     """
     topics = wanted(settings, partitions or PARTITIONS, replication or BROKERS_DEFAULT)
-    async with _connected(settings) as client:
+    async with connected(settings) as client:
         found = {topic["topic"]: topic for topic in await client.describe_topics([topic.name for topic in topics])}
         present = [topic for topic in topics if not found.get(topic.name, {"error_code": 3})["error_code"]]
         configs = await _configs(client, [topic.name for topic in present])
@@ -128,7 +143,8 @@ async def _configs(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, d
 
 
 @asynccontextmanager
-async def _connected(settings: KafkaSettings) -> AsyncIterator[Any]:
+async def connected(settings: KafkaSettings) -> AsyncIterator[Any]:
+    """An admin client for the block. Raises Fatal where the broker is away."""
     await reach(settings)
     client = admin(settings)
     try:

@@ -14,6 +14,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
 from moderation_service.kafka.closing import close
+from moderation_service.kafka.quiet import spare_logs
 from moderation_service.kafka.reach import reach
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.fleet import Fleet
@@ -49,6 +50,7 @@ class Worker:
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
         stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
+        spare_logs()
         await reach(self._settings)
         consumer = clients.consumer(self._settings, group=self._settings.group)
         fleet = self._fleet = Fleet(self._settings, consumer, self._processing)

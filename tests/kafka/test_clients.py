@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from moderation_service.errors import Misconfigured
+from moderation_service.kafka import clients
+from moderation_service.kafka.sizes import batch_limit, record_limit, size_of
+from moderation_service.settings import KafkaSettings
+
+
+@pytest.mark.parametrize("name", ["ssl_cafile", "ssl_certfile", "ssl_keyfile"])
+async def test_a_missing_file_is_named_with_its_setting(name: str) -> None:
+    settings = KafkaSettings.model_validate({"security_protocol": "SSL", name: Path("/nowhere/x.pem")})
+    with pytest.raises(Misconfigured, match=rf"kafka\.{name} /nowhere/x\.pem: no such file"):
+        clients.producer(settings)
+
+
+@pytest.mark.parametrize("name", ["ssl_cafile", "ssl_certfile"])
+async def test_a_file_that_is_no_pem_is_named_with_its_setting(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pem"
+    path.write_text("not PEM")
+    settings = KafkaSettings.model_validate({"security_protocol": "SSL", name: path})
+    with pytest.raises(Misconfigured, match=rf"kafka\.{name} .*PEM"):
+        clients.consumer(settings, "topic")
+
+
+async def test_the_password_reaches_the_client_and_no_representation() -> None:
+    settings = KafkaSettings(
+        security_protocol="SASL_PLAINTEXT", sasl_username="alice", sasl_password=SecretStr("open sesame")
+    )
+    producer = clients.producer(settings)
+    assert producer.client._sasl_plain_password == "open sesame"
+    assert "open sesame" not in repr(settings)
+    await producer.stop()
+
+
+async def test_sizes_agree_so_that_what_was_read_can_be_written() -> None:
+    settings = KafkaSettings(max_message_bytes=1024 * 1024)
+    producer, consumer = clients.producer(settings), clients.consumer(settings)
+    assert producer._max_request_size == consumer._max_partition_fetch_bytes == record_limit(settings)
+    assert consumer._fetch_max_bytes >= record_limit(settings)
+    assert batch_limit(settings) <= record_limit(settings)
+    await producer.stop()
+    await consumer.stop()
+
+
+def test_the_size_of_a_record_counts_its_key_and_headers() -> None:
+    assert size_of(b"k" * 100, b"v" * 100, [("h" * 100, b"x" * 100)]) >= 400
+    assert size_of(None, None, []) < 200

@@ -1,0 +1,68 @@
+import asyncio
+
+import pytest
+
+from moderation_service.errors import Fatal
+from moderation_service.kafka import clients
+from moderation_service.kafka.io import Record, publish, read
+from tests.stream.support import kafka_settings, make_topics
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_what_is_published_is_read_to_the_present_end(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings)
+    records = [Record(settings.input_topic, b"k%d" % number, b"v", [("h", b"1")]) for number in range(2500)]
+    assert await publish(settings, records) == 2500
+    seen = [record async for record in read(settings, settings.input_topic)]
+    assert sorted(record.key for record in seen) == sorted(record.key for record in records)
+    assert seen[0].headers == (("h", b"1"),)
+
+
+async def test_an_empty_topic_ends_at_once(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings)
+    assert [record async for record in read(settings, settings.output_topic)] == []
+
+
+async def test_following_from_the_end_gives_what_comes_later(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings)
+    await publish(settings, [Record(settings.input_topic, b"early", b"v")])
+    follower = read(settings, settings.input_topic, follow=True, from_end=True)
+    first = asyncio.ensure_future(anext(follower))
+    while not first.done():
+        await publish(settings, [Record(settings.input_topic, b"late", b"v")])
+        await asyncio.wait({first}, timeout=0.2)
+    assert first.result().key == b"late"
+    await follower.aclose()
+
+
+async def test_a_topic_that_ends_in_transaction_markers_and_aborted_records_ends(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings, 1)
+    sender = clients.producer(settings, unique)
+    await sender.start()
+    for commit in (True, False):
+        await sender.begin_transaction()
+        await sender.send_and_wait(settings.input_topic, b"v", b"kept" if commit else b"aborted")
+        await (sender.commit_transaction() if commit else sender.abort_transaction())
+    await sender.stop()
+    seen = [record.key async for record in read(settings, settings.input_topic)]
+    assert seen == [b"kept"]
+
+
+async def test_a_missing_topic_is_named(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique, request_timeout_s=2.0)
+    with pytest.raises(Fatal, match=f"topic {unique}.posts: missing"):
+        await anext(read(settings, settings.input_topic))
+    with pytest.raises(Fatal, match="record 0 was not written"):
+        await publish(settings, [Record(settings.input_topic, b"k", b"v")])
+
+
+async def test_a_record_beyond_the_limit_is_refused(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique, max_message_bytes=64 * 1024)
+    await make_topics(settings)
+    with pytest.raises(Fatal, match="record 0 was not written: .*maximum request size"):
+        await publish(settings, [Record(settings.input_topic, b"k", b"v" * 200_000)])
