@@ -23,7 +23,8 @@ DEFAULT_PORT = 9092
 READY_TIMEOUT_S = 60.0
 _POM = Path(__file__).with_name("broker.pom.xml")
 _HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
-_LOG4J = """<Configuration status="WARN"><Appenders><Console name="out"><PatternLayout pattern="%d %p %c %m%n"/></Console>
+_LOG4J = """<Configuration status="WARN"><Appenders>
+<Console name="out"><PatternLayout pattern="%d %p %c %m%n"/></Console>
 </Appenders><Loggers><Root level="WARN"><AppenderRef ref="out"/></Root>
 <Logger name="kafka.server.KafkaRaftServer" level="INFO"/></Loggers></Configuration>
 """
@@ -52,7 +53,8 @@ def kafka_libs(folder: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
         fresh = Path(scratch) / "libs"
         goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
-        done = subprocess.run(["mvn", "-q", "-B", "-f", _POM, *goal], capture_output=True, text=True, check=False)  # noqa: S607
+        command = ["mvn", "-q", "-B", "-f", str(_POM), *goal]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - all of it is ours
         if done.returncode:
             msg = f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-500:]}"
             raise Misconfigured(msg)
@@ -115,7 +117,7 @@ class Broker:
             self._java("kafka.tools.StorageTool", "format", "-t", identity, "-c", str(config))
         with log.open("wb") as out:
             command = [*self._command(*_HEAP), "kafka.Kafka", str(config)]
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)  # noqa: S603 - as above
         self._wait_until_ready(log)
         return self
 
@@ -163,7 +165,7 @@ class Broker:
 
     def _java(self, *arguments: str) -> str:
         command = [*self._command("-XX:TieredStopAtLevel=1"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - as above
         if done.returncode:
             msg = f"Kafka's storage tool failed: {(done.stdout + done.stderr).strip()[-500:]}"
             raise Misconfigured(msg)
@@ -200,8 +202,10 @@ class Broker:
 def local_kafka(folder: Path | None = None, port: int | None = None) -> Iterator[str]:
     """Run a broker for the block and give its address; its data go with it unless a `folder` is given."""
     with contextlib.ExitStack() as stack:
-        home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
-        broker = Broker(home, port)
+        if folder is None:
+            scratch = tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(scratch))
+        broker = Broker(folder, port)
         stack.callback(broker.stop)
         yield broker.start().address
 

@@ -18,7 +18,9 @@ _MAX_POLL_INTERVAL_MS = 120_000
 _PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the markers of the last one are written
 
 
-def consumer(settings: KafkaSettings, *topics: str, group: str | None = None, reset: str | None = None) -> AIOKafkaConsumer:
+def consumer(
+    settings: KafkaSettings, *topics: str, group: str | None = None, reset: str | None = None
+) -> AIOKafkaConsumer:
     """Build a reader of committed records; with a `group` its member. Offsets are never committed by themselves.
 
     `reset` goes before `auto_offset_reset`. Raises Misconfigured for files that can't be read.

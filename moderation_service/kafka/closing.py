@@ -1,4 +1,4 @@
-"""aiokafka's `stop()` can hang while a broker is away, and what it started then goes on trying: end both in bounded time."""
+"""aiokafka's `stop()` can hang while a broker is away, and what it started goes on trying: end both in bounded time."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -
     return True
 
 
-async def _cut_and_wait(client: Any, stopping: asyncio.Task[None]) -> None:
+async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
     ended = [*_cut(client), stopping]
     await asyncio.wait(ended, timeout=_SETTLE_S)
     # a task that swallowed the first cancellation to wait for another one
@@ -44,7 +44,7 @@ async def _cut_and_wait(client: Any, stopping: asyncio.Task[None]) -> None:
             task.exception()  # seen, or asyncio complains that nobody looked
 
 
-def _cut(client: Any) -> list[asyncio.Task[Any]]:
+def _cut(client: object) -> list[asyncio.Task[Any]]:
     """Close the connections and cancel the tasks that a client's parts began; gives the tasks."""
     parts = _parts(client)
     for part in parts:
@@ -56,13 +56,13 @@ def _cut(client: Any) -> list[asyncio.Task[Any]]:
     return own
 
 
-def _parts(client: Any) -> list[Any]:
+def _parts(client: object) -> list[object]:
     """The objects of aiokafka whose coroutines run as tasks of their own."""
     names = ("client", "_client", "_sender", "_message_accumulator", "_coordinator", "_fetcher")
     return [part for name in names if (part := getattr(client, name, None)) is not None]
 
 
-def _owner(task: asyncio.Task[Any]) -> Any:
+def _owner(task: asyncio.Task[Any]) -> object:
     """The object whose coroutine a task runs."""
     frame = getattr(task.get_coro(), "cr_frame", None)
     return frame.f_locals.get("self") if frame is not None else None

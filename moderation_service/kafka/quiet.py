@@ -1,4 +1,4 @@
-"""aiokafka logs every try while a broker is away, many a second and client: one line a kind in ten seconds is enough."""
+"""aiokafka logs every try while a broker is away, many a second: one line a kind in ten seconds is enough."""
 
 import logging
 import time

@@ -85,7 +85,7 @@ async def create(
 
 
 async def partitions_of(client: AIOKafkaAdminClient, name: str) -> list[int]:
-    """The numbers of a topic's partitions; none where it is missing, and stays so while a new one would be made known."""
+    """The numbers of a topic's partitions; none where it is missing. A topic just made is waited for."""
     for _ in range(_TRIES_TO_SEE):
         (topic,) = await client.describe_topics([name])
         if not topic["error_code"] and all(partition["leader"] >= 0 for partition in topic["partitions"]):

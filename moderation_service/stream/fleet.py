@@ -67,7 +67,7 @@ class Fleet:
         await self.close(budget_s)
 
     async def close(self, budget_s: float) -> None:
-        """Take nothing more, give what is in flight up to `budget_s` seconds, release what is finished, end all lanes."""
+        """Take nothing more, give what is in flight `budget_s` seconds, release what is finished, end all lanes."""
         self._intake = False
         for lane in self.lanes.values():
             lane.waiting.clear()
@@ -106,8 +106,8 @@ class Fleet:
             for record in records:
                 if record.offset < lane.position:
                     msg = (
-                        f"{partition.topic}[{partition.partition}] is at {record.offset}, below {lane.position} which was "
-                        f"read already: was the topic made anew? Delete the offsets of group {self._settings.group}"
+                        f"{partition.topic}[{partition.partition}] is at {record.offset}, below {lane.position} that "
+                        f"was read: was the topic made anew? Delete the offsets of group {self._settings.group}"
                     )
                     raise Fatal(msg)
                 lane.waiting.append(Arrived.of(record))
@@ -153,11 +153,12 @@ class Fleet:
                 longest = min(_LONGEST_DELAY_S, 2.0 ** (self._losses[partition] - 1))
                 if self._is_assigned(partition):
                     self._consumer.pause(partition)
-                self._begin(partition, longest * random.uniform(0.5, 1))  # noqa: S311 - two owners must not march in step
+                # two that both hold it for theirs must not march in step
+                self._begin(partition, longest * random.uniform(0.5, 1))  # noqa: S311
             else:
                 self.lanes.pop(partition, None)
             self._settled_one.set()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug in a lane must stop the process, not the partition
             _log.exception("a lane failed", partition=partition.partition)
             self._fail(Fatal(f"the lane of partition {partition.partition} failed: {type(error).__name__}"))
 
@@ -214,7 +215,7 @@ class Fleet:
             lane.finish(arrived.record.offset, finished)
         except Fatal as error:
             self._fail(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as for lanes
             _log.exception("a record could not be finished", partition=lane.partition.partition)
             self._fail(Fatal(f"a record could not be finished: {type(error).__name__}"))
 

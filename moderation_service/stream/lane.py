@@ -1,8 +1,8 @@
 """One partition: its ledger, its producer, and the order of its releases.
 
-A lane opens by starting its producer, which fences whoever held the partition, and only then reads the committed offset.
-Finished posts leave in offset order, a batch at a time. After a failure whose outcome is unknown it opens anew in the
-same way, and the committed offset says whether the batch went through: what was judged is never judged again.
+A lane opens by starting its producer, which fences whoever held the partition, and only then reads the committed
+offset. Finished posts leave in offset order, a batch at a time. After a failure whose outcome is unknown it opens anew
+in the same way, and the committed offset says whether the batch went through: what was judged is not judged again.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import TopicPartition
@@ -17,9 +18,11 @@ from aiokafka import TopicPartition
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.ledger import Ledger, Release
-from moderation_service.stream.processing import Arrived
 from moderation_service.stream.publisher import Lost, Publisher, TooLarge
 from moderation_service.telemetry import metrics
+
+if TYPE_CHECKING:
+    from moderation_service.stream.processing import Arrived
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -89,7 +92,7 @@ class Lane:
                 await self._publisher.start()
                 async with asyncio.timeout(self._settings.request_timeout_s):
                     offset, is_committed = await self._start_offset(self.partition)
-                if not is_committed and not self.is_open:  # pin it, or `latest` would skip what comes before the first commit
+                if not is_committed and not self.is_open:  # pin it: `latest` would skip what precedes the first commit
                     await self._publisher.publish([], offset)
             except Lost:
                 raise

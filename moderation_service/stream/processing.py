@@ -1,4 +1,4 @@
-"""One record through the line: open, judge, and what to publish of it. It never fails on a post: see the fates in errors."""
+"""One record through the line: open, judge, and what to publish of it. No post makes it fail."""
 
 import asyncio
 import time
@@ -119,10 +119,8 @@ class Processing:
                 return False
             bugs, reason = bugs + 1, INTERNAL_ERROR
             # the error's own words may quote the post: its type and its stack are enough
-            stack = "".join(traceback.format_tb(error.__traceback__))
-            _log.error(
-                "a post could not be judged", error=type(error).__name__, stack=stack, tries=bugs, trace_id=trace.trace_id
-            )
+            facts = {"error": type(error).__name__, "stack": "".join(traceback.format_tb(error.__traceback__))}
+            _log.error("a post could not be judged", **facts, tries=bugs, trace_id=trace.trace_id)
             return bugs < BUG_TRIES
 
         try:
@@ -169,9 +167,7 @@ def _carrying(finished: Finished) -> Finished:
         return finished
 
     def keeping() -> Finished:
-        kept = replace(
-            smaller(), facts=finished.facts, arrived=finished.arrived, timestamp_ms=finished.timestamp_ms
-        )
+        kept = replace(smaller(), facts=finished.facts, arrived=finished.arrived, timestamp_ms=finished.timestamp_ms)
         return _carrying(kept)
 
     return replace(finished, smaller=keeping)

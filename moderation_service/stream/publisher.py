@@ -1,4 +1,4 @@
-"""How a lane's outputs and its offset reach Kafka: both in one transaction, or first the outputs and then the offset."""
+"""How a lane's outputs and its offset reach Kafka: in one transaction, or first the outputs and then the offset."""
 
 import asyncio
 from collections.abc import Sequence
@@ -88,6 +88,7 @@ class ExactlyOnce(_Base):
         return f"{self._settings.group}.{self._partition.topic}.{self._partition.partition}"
 
     async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        """One transaction. Raises Lost where the partition has a newer producer, or the broker ended this one."""
         producer = self._started
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
@@ -108,6 +109,7 @@ class AtLeastOnce(_Base):
         self._consumer = consumer
 
     async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        """Write, then commit. Raises Lost where the group has moved on."""
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await _all(*await _send(self._started, outputs, singly=singly))

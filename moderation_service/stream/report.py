@@ -44,8 +44,8 @@ class Report:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY_S
-        self._hold("engine", self._processing.held)
-        self._hold("kafka", self._fleet.held or self._silent())
+        self._hold("engine", held=self._processing.held)
+        self._hold("kafka", held=self._fleet.held or self._silent())
         lanes = {partition: lane for partition, lane in self._fleet.lanes.items() if lane.is_open}
         self._forget(self._shown - set(lanes))
         self._shown = set(lanes)
@@ -73,7 +73,7 @@ class Report:
                 with suppress(KeyError):
                     gauge.remove(number)
 
-    def _hold(self, name: str, held: bool) -> None:
+    def _hold(self, name: str, *, held: bool) -> None:
         (self._health.holds.add if held else self._health.holds.discard)(name)
 
     def _silent(self) -> bool:

@@ -5,6 +5,8 @@ The loop never waits for a post: it polls while everything is paused, while the 
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import stamina
 import structlog
@@ -51,14 +53,15 @@ class Worker:
         """
         stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
         spare_logs()
-        await reach(self._settings)
         consumer = clients.consumer(self._settings, group=self._settings.group)
         fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
         report = Report(self._settings, consumer, fleet, self._processing, self._health)
         try:
-            await _start(consumer, self._settings)
-            consumer.subscribe([self._settings.input_topic], listener=Membership(self._settings, fleet, self._health))
-            await self._work(consumer, fleet, report, stop)
+            await _unless(stop, _start(consumer, self._settings))
+            if not stop.is_set():
+                membership = Membership(self._settings, fleet, self._health)
+                consumer.subscribe([self._settings.input_topic], listener=membership)
+                await self._work(consumer, fleet, report, stop)
         finally:
             self._health.draining = True
             self._health.stop_beating()
@@ -79,7 +82,7 @@ class Worker:
                 errors = 0
             except Fatal:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the loop goes on or ends loudly
                 # records that were on their way with the error are gone: fetch them again
                 fleet.rewind()
                 errors += 1
@@ -91,7 +94,21 @@ class Worker:
             await report.maybe()
 
 
+async def _unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, None]) -> None:
+    """Await it, but not longer than until `stop` is set."""
+    starting, stopping = asyncio.create_task(beginning), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+    finally:
+        starting.cancel()
+        stopping.cancel()
+        await asyncio.wait({starting, stopping})
+
+
 async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
+    await reach(settings)
     try:
         async with asyncio.timeout(settings.request_timeout_s):
             await consumer.start()

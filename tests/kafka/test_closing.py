@@ -27,7 +27,8 @@ async def test_clients_of_a_broker_that_went_away_close_in_bounded_time_and_leav
     try:
         settings = kafka_settings(broker.address, "g")
         await make_topics(settings)
-        producer, consumer = clients.producer(settings, "id"), clients.consumer(settings, settings.input_topic, group="g")
+        producer = clients.producer(settings, "id")
+        consumer = clients.consumer(settings, settings.input_topic, group="g")
         await producer.start()
         await consumer.start()
         await producer.begin_transaction()

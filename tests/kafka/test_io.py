@@ -64,5 +64,5 @@ async def test_a_missing_topic_is_named(kafka: str, unique: str) -> None:
 async def test_a_record_beyond_the_limit_is_refused(kafka: str, unique: str) -> None:
     settings = kafka_settings(kafka, unique, max_message_bytes=64 * 1024)
     await make_topics(settings)
-    with pytest.raises(Fatal, match="record 0 was not written: .*maximum request size"):
+    with pytest.raises(Fatal, match=r"record 0 was not written: .*maximum request size"):
         await publish(settings, [Record(settings.input_topic, b"k", b"v" * 200_000)])

@@ -213,7 +213,8 @@ async def test_an_output_that_the_broker_refuses_is_replaced_by_a_smaller_form(k
         its.settings = roomy
         lane, _ = await its.lane()
         take(lane, 0, 1, 2)
-        small = Finished(Output(roomy.dead_letter_topic, b"p1", b"by reference", []), "dead_letter", "verdict_too_large")
+        reference = Output(roomy.dead_letter_topic, b"p1", b"by reference", [])
+        small = Finished(reference, "dead_letter", "verdict_too_large")
         large = Output(roomy.output_topic, b"p1", random.Random(3).randbytes(16 * 1024 * 1024), [])
         finish(roomy, lane, 0)
         lane.finish(1, Finished(large, "verdict", smaller=lambda: small))

@@ -1,8 +1,7 @@
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-import pytest
 
 from moderation_service.stream.ledger import Ledger, Release
 

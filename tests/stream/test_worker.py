@@ -213,9 +213,7 @@ async def test_intake_pauses_while_too_much_is_in_flight_and_resumes(kafka: str,
     assert seen.judged == names(100)
 
 
-async def test_a_second_worker_takes_its_part_and_nothing_is_judged_into_two_verdicts(
-    kafka: str, unique: str
-) -> None:
+async def test_a_second_worker_takes_its_part_and_nothing_is_judged_into_two_verdicts(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 600, partitions=4, max_in_flight_posts=20)
     first, second = FakeJudge(delay_s=0.05), FakeJudge(delay_s=0.05)
     async with running(settings, first):
@@ -433,6 +431,15 @@ async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch
     with pytest.raises(Fatal, match=r"kafka\.bootstrap_servers 127\.0\.0\.1:1: no broker answers") as refusal:
         await _run_briefly(settings)
     assert not isinstance(refusal.value, Misconfigured)
+
+
+async def test_stopping_while_the_broker_is_looked_for_ends_at_once() -> None:
+    async with running(kafka_settings("127.0.0.1:1", "nobody"), FakeJudge()) as work:
+        await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        work.stop.set()
+        await work.task
+        assert time.monotonic() - begun < 2
 
 
 async def _run_briefly(settings: KafkaSettings) -> None:
