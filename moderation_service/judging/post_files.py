@@ -63,7 +63,7 @@ def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
         try:
             carried.append(ImageRef(data=base64.b64encode(reader.read(image.url)).decode()))
         except ImageFault as fault:
-            return BadPost(post.post_id, f"{unquote(image.url)}: {fault}")
+            return BadPost(post.post_id, f"{unquote(image.url[len('file:') :])}: {fault}")
     return post.model_copy(update={"images": tuple(carried)})
 
 

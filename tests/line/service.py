@@ -67,13 +67,15 @@ class Worker:
         self._seen = asyncio.Condition()
         self.reading = asyncio.create_task(self._read())
 
+    def count(self, words: str) -> int:
+        """In how many lines `words` stood so far."""
+        return sum(words in line for line in self.lines)
+
     async def logged(self, words: str, times: int = 1) -> None:
         """Wait until `words` stood in so many lines. Raises AssertionError if the process ends before."""
         async with self._seen:
-            await self._seen.wait_for(
-                lambda: sum(words in line for line in self.lines) >= times or self.process.returncode is not None
-            )
-        assert sum(words in line for line in self.lines) >= times, "\n".join(self.lines[-20:])
+            await self._seen.wait_for(lambda: self.count(words) >= times or self.process.returncode is not None)
+        assert self.count(words) >= times, "\n".join(self.lines[-20:])
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""

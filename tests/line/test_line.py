@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -10,11 +11,13 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.kafka.io import publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
-from tests.line.service import environment, kafka_settings, worker
+from tests.line.service import Worker, environment, kafka_settings, worker
 from tests.line.traffic import Found, found, traffic
 
 POSTS, POISON, DELETED = 480, 20, 4
+KILLS = 3
 DRAIN_S = 10.0
+JUDGED = '"event": "post"'
 
 
 @pytest.fixture
@@ -24,8 +27,9 @@ async def topics(kafka: str) -> KafkaSettings:
     return settings
 
 
-async def until_all_are_there(kafka: KafkaSettings, wanted: int) -> Found:
+async def until_all_are_there(kafka: KafkaSettings, running: Worker, wanted: int) -> Found:
     while True:
+        assert running.process.returncode is None, "\n".join(running.lines[-20:])
         seen = await found(kafka)
         if sum((seen.verdicts + seen.nulls + seen.dead_letters).values()) >= wanted:
             return seen
@@ -44,7 +48,7 @@ async def test_every_post_has_one_verdict_every_poison_one_dead_letter_every_del
 ) -> None:
     await publish(topics, traffic(topics.input_topic, seed=1))
     async with worker(environment(topics)) as running:
-        seen = await until_all_are_there(topics, POSTS + POISON + DELETED)
+        seen = await until_all_are_there(topics, running, POSTS + POISON + DELETED)
         assert await running.stop() == 0
     assert_each_once(await found(topics))
     verdicts = {verdict.post_id: verdict for verdict in map(Verdict.model_validate_json, seen.verdict_values)}
@@ -53,18 +57,27 @@ async def test_every_post_has_one_verdict_every_poison_one_dead_letter_every_del
     assert all(verdict.decision != "allow" and "image_missing" in verdict.flags for verdict in out_of_reach)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(240)
 async def test_three_kills_and_two_workers_lose_nothing_and_duplicate_nothing(topics: KafkaSettings) -> None:
     rng = random.Random(7)
-    await publish(topics, traffic(topics.input_topic, seed=2))
+    records = traffic(topics.input_topic, seed=2)
     env = environment(topics, MODERATION_KAFKA__SESSION_TIMEOUT_S="6")
-    async with worker(env) as survivor:
-        for _ in range(3):
-            async with worker(env) as victim:
-                await victim.logged('"event": "post"', times=rng.randint(1, 40))
-                victim.process.kill()
-        seen = await until_all_are_there(topics, POSTS + POISON + DELETED)
-        assert await survivor.stop() == 0
+    async with AsyncExitStack() as stack:
+        running = [await stack.enter_async_context(worker(env)) for _ in range(2)]
+        for one in running:
+            await one.logged("lane open")
+        for part in range(KILLS + 1):
+            await publish(topics, records[part :: KILLS + 1])
+            if part == KILLS:
+                break
+            number = rng.randrange(2)
+            victim = running[number]
+            await victim.logged(JUDGED, times=victim.count(JUDGED) + rng.randint(1, 20))
+            victim.process.kill()
+            running[number] = await stack.enter_async_context(worker(env))
+            await running[number].logged("lane open")
+        seen = await until_all_are_there(topics, running[0], POSTS + POISON + DELETED)
+        assert [await one.stop() for one in running] == [0, 0]
     assert_each_once(await found(topics))
     assert len(set(seen.verdict_values)) == POSTS
 
@@ -73,11 +86,11 @@ async def test_three_kills_and_two_workers_lose_nothing_and_duplicate_nothing(to
 async def test_sigterm_under_load_ends_in_time_with_nothing_lost_and_nothing_twice(topics: KafkaSettings) -> None:
     await publish(topics, traffic(topics.input_topic, seed=3))
     async with worker(environment(topics)) as first:
-        await first.logged('"event": "post"', times=30)
+        await first.logged(JUDGED, times=30)
         begun = time.monotonic()
         assert await first.stop() == 0
         assert time.monotonic() - begun < DRAIN_S
     async with worker(environment(topics)) as second:
-        await until_all_are_there(topics, POSTS + POISON + DELETED)
+        await until_all_are_there(topics, second, POSTS + POISON + DELETED)
         assert await second.stop() == 0
     assert_each_once(await found(topics))
