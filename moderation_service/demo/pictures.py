@@ -42,7 +42,28 @@ def choose(cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False)
     return kin[rng.integers(len(kin))]
 
 
-def paint(glyph: str, rng: np.random.Generator, *, size: Size = (112, 112)) -> Painted:
+@dataclass(frozen=True, slots=True)
+class Hardship:
+    """How much is done to a picture. All but `inside` and `turned` are ranges."""
+
+    side: tuple[float, float]
+    inside: float
+    saturation: tuple[float, float]
+    turned: float
+    hue: float
+    stretch: float
+    blur: float
+    light: float
+    contrast: tuple[float, float]
+    noise: float
+
+
+USUAL = Hardship((0.48, 0.85), 0.4, (0.5, 1.25), 0.1, 0.5, 0.14, 1.0, 24, (0.8, 1.15), 10)
+ROUGH = Hardship((0.42, 0.82), 0.33, (0.35, 1.3), 0.2, 0.9, 0.18, 1.2, 28, (0.75, 1.2), 12)
+"""What posts' pictures go through, and what the vision tower is first trained on."""
+
+
+def paint(glyph: str, rng: np.random.Generator, *, size: Size = (112, 112), hardship: Hardship = USUAL) -> Painted:
     """The pictogram on a background of `size`, with what a camera and an upload do to it."""
     height, width = size
     side = min(height, width)
@@ -50,9 +71,9 @@ def paint(glyph: str, rng: np.random.Generator, *, size: Size = (112, 112)) -> P
     cover: list[tuple[str, Image.Image]] = []
     for _ in range(rng.choice(3, p=(0.5, 0.3, 0.2))):
         beside = choose("neutral", rng)
-        cover.append((beside, _place(image, beside, side * rng.uniform(0.15, 0.28), rng, anywhere=True)))
-    main = _place(image, glyph, side * rng.uniform(0.42, 0.82), rng, anywhere=False)
-    return Painted(_worn(image, rng), ((glyph, main), *cover))
+        cover.append((beside, _place(image, beside, side * rng.uniform(0.15, 0.28), rng, hardship, anywhere=True)))
+    main = _place(image, glyph, side * rng.uniform(*hardship.side), rng, hardship, anywhere=False)
+    return Painted(_worn(image, rng, hardship), ((glyph, main), *cover))
 
 
 def _background(size: Size, rng: np.random.Generator) -> Image.Image:
@@ -75,13 +96,13 @@ def _background(size: Size, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(blend.astype(np.uint8))
 
 
-def _tinted(sprite: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _tinted(sprite: NDArray[np.uint8], rng: np.random.Generator, hardship: Hardship) -> NDArray[np.uint8]:
     """Change saturation and, now and then, the hue, so that no class is known by a colour alone."""
     colour = sprite[..., :3].astype(np.float32)
     grey = colour.mean(-1, keepdims=True)
-    colour = grey + (colour - grey) * np.float32(rng.uniform(0.35, 1.3))
-    if rng.random() < 0.2:
-        turn = rng.uniform(-0.9, 0.9)
+    colour = grey + (colour - grey) * np.float32(rng.uniform(*hardship.saturation))
+    if rng.random() < hardship.turned:
+        turn = rng.uniform(-hardship.hue, hardship.hue)
         # A turn about the grey axis of the colour cube leaves the brightness as it was.
         cos, sin, third = np.cos(turn), np.sin(turn) / np.sqrt(3), (1 - np.cos(turn)) / 3
         row = np.array([cos + third, third - sin, third + sin])
@@ -89,12 +110,14 @@ def _tinted(sprite: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.concatenate([np.clip(colour, 0, 255).astype(np.uint8), sprite[..., 3:]], -1)
 
 
-def _place(onto: Image.Image, glyph: str, side: float, rng: np.random.Generator, *, anywhere: bool) -> Image.Image:
+def _place(
+    onto: Image.Image, glyph: str, side: float, rng: np.random.Generator, hardship: Hardship, *, anywhere: bool
+) -> Image.Image:
     """Draw the glyph about `side` pixels large; what comes back is where it covers the picture."""
-    drawn = Image.fromarray(_tinted(sprites()[glyph], rng))
+    drawn = Image.fromarray(_tinted(sprites()[glyph], rng, hardship))
     if rng.random() < 0.5:
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    stretch = np.exp(rng.uniform(-0.18, 0.18))
+    stretch = np.exp(rng.uniform(-hardship.stretch, hardship.stretch))
     # Room for the corners, so that a turn cuts nothing off.
     roomy = Image.new("RGBA", (CELL * 3 // 2, CELL * 3 // 2))
     roomy.paste(drawn, (CELL // 4, CELL // 4))
@@ -102,7 +125,7 @@ def _place(onto: Image.Image, glyph: str, side: float, rng: np.random.Generator,
     wide, high = max(8, round(1.5 * side * stretch)), max(8, round(1.5 * side / stretch))
     roomy = roomy.resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0)
     # The middle of the main pictogram stays well inside; a little of it may leave the picture.
-    slack = 0.05 if anywhere else 0.33 * side / min(onto.size)
+    slack = 0.05 if anywhere else hardship.inside * side / min(onto.size)
     x = round(rng.uniform(slack, 1 - slack) * onto.width - wide / 2)
     y = round(rng.uniform(slack, 1 - slack) * onto.height - high / 2)
     mask = roomy.getchannel("A")
@@ -112,17 +135,17 @@ def _place(onto: Image.Image, glyph: str, side: float, rng: np.random.Generator,
     return cover
 
 
-def _worn(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _worn(image: Image.Image, rng: np.random.Generator, hardship: Hardship) -> Image.Image:
     """Brightness, contrast, blur, noise and JPEG."""
     if rng.random() < 0.25:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
-    light, contrast = rng.uniform(-28, 28), rng.uniform(0.75, 1.2)
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, hardship.blur)))
+    light, contrast = rng.uniform(-hardship.light, hardship.light), rng.uniform(*hardship.contrast)
     values = np.arange(256, dtype=np.float32)
     curve = np.clip((values - 128) * contrast + 128 + light, 0, 255).astype(np.uint8)
     image = image.point(list(curve.tolist()) * 3)
     if rng.random() < 0.35:
         pixels = np.asarray(image, dtype=np.float32)
-        noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(2, 12))
+        noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(2, hardship.noise))
         image = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
     if rng.random() < 0.8:
         packed = io.BytesIO()

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from moderation_service.contracts.question import Language
 from moderation_service.demo import glyphs, texts
 from moderation_service.demo.glyphs import PictureClass
 from moderation_service.demo.pictures import choose, paint, render
@@ -12,7 +13,7 @@ from moderation_service.demo.truths import PAIRS, RULES, truths
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import shipped_policies
 
-LANGUAGES = ("en", "zh")
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
 def test_the_same_seed_gives_the_same_posts() -> None:

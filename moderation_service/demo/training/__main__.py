@@ -45,24 +45,23 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     import torch  # noqa: PLC0415 - after the environment is settled
 
     from moderation_service.demo import measure  # noqa: PLC0415
-    from moderation_service.demo.training import atlas, bank, card, checkpoint, recipe  # noqa: PLC0415
+    from moderation_service.demo.training import atlas, card, checkpoint, recipe  # noqa: PLC0415
 
     torch.set_num_threads(THREADS)
     begun = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     atlas.draw(font or atlas.find_font())
-    LOG.info("painting %d pictures", recipe.PICTURES)
-    shelves = bank.fill(recipe.PICTURES, recipe.PICTURES_SEED)
     tokenizer = recipe.make_tokenizer()
     model, heads = recipe.blank()
-    teacher = recipe.make_teacher(model, tokenizer, shelves)
+    LOG.info("painting the pictures")
+    material = recipe.make_material(model, tokenizer)
     for stage in recipe.STAGES:
         kept = work / f"{stage.name}.pt"
         if kept.is_file():
             state = torch.load(kept)
             LOG.info("stage %s was finished before: %s", stage.name, kept)
         else:
-            stage.run(model, heads, shelves, teacher)
+            stage.run(model, heads, material)
             state = {"model": model.state_dict(), "heads": heads.state_dict()}
             torch.save(state, kept)
             LOG.info("stage %s done, %.0f minutes so far", stage.name, (time.monotonic() - begun) / 60)

@@ -1,6 +1,6 @@
 """A bank of painted pictures, resized as the processor will resize them, with what is on each of their cells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
 from moderation_service.demo.glyphs import CLASSES, TRAINED
-from moderation_service.demo.pictures import Size, choose, paint
+from moderation_service.demo.pictures import USUAL, Hardship, Size, choose, paint
 
 PATCH = 14
 MERGED = 28
@@ -72,12 +72,12 @@ def resized(size: Size) -> Size:
     return height, width
 
 
-def shoot(rng: np.random.Generator, *, unseen: bool = False, cls: int | None = None) -> Shot:
-    """Paint one picture of a class and resize it as the processor does."""
-    number = int(rng.integers(len(CLASSES))) if cls is None else cls
+def shoot(rng: np.random.Generator, hardship: Hardship, *, unseen: bool = False) -> Shot:
+    """Paint one picture of any class and resize it as the processor does."""
+    number = int(rng.integers(len(CLASSES)))
     glyph = choose(CLASSES[number], rng, unseen=unseen)
     size = SIZES[rng.choice(len(SIZES), p=[share for _, share in SIZES])][0]
-    painted = paint(glyph, rng, size=size)
+    painted = paint(glyph, rng, size=size, hardship=hardship)
     height, width = resized(size)
     across, down = width // MERGED, height // MERGED
     cells = np.zeros((down, across), np.int64)
@@ -88,13 +88,13 @@ def shoot(rng: np.random.Generator, *, unseen: bool = False, cls: int | None = N
     image = painted.image
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return Shot(np.asarray(image), number, cells.reshape(-1))
+    return Shot(np.array(image), number, cells.reshape(-1))
 
 
-def fill(count: int, seed: int, *, unseen: bool = False, workers: int = 2) -> list[Shelf]:
+def fill(count: int, seed: int, hardship: Hardship = USUAL, *, unseen: bool = False, workers: int = 2) -> list[Shelf]:
     """`count` pictures, the same for the same seed however many processes paint them."""
     shelves: dict[Size, list[Shot]] = {}
-    for shot in _shots(count, seed, unseen=unseen, workers=workers):
+    for shot in _shots(count, seed, hardship, unseen=unseen, workers=workers):
         height, width = shot.pixels.shape[:2]
         shelves.setdefault((height, width), []).append(shot)
     return [
@@ -107,17 +107,32 @@ def fill(count: int, seed: int, *, unseen: bool = False, workers: int = 2) -> li
     ]
 
 
-def _shots(count: int, seed: int, *, unseen: bool, workers: int) -> Iterator[Shot]:
-    chunks = [(seed, start, min(start + CHUNK, count), unseen) for start in range(0, count, CHUNK)]
+def merged(one: Sequence[Shelf], other: Sequence[Shelf]) -> list[Shelf]:
+    """The pictures of two banks, shape by shape."""
+    kinds: dict[tuple[int, int], list[Shelf]] = {}
+    for shelf in (*one, *other):
+        kinds.setdefault(shelf.grid, []).append(shelf)
+    return [
+        Shelf(
+            np.concatenate([shelf.pixels for shelf in shelves]),
+            np.concatenate([shelf.classes for shelf in shelves]),
+            np.concatenate([shelf.cells for shelf in shelves]),
+        )
+        for shelves in kinds.values()
+    ]
+
+
+def _shots(count: int, seed: int, hardship: Hardship, *, unseen: bool, workers: int) -> Iterator[Shot]:
+    chunks = [(seed, start, min(start + CHUNK, count), hardship, unseen) for start in range(0, count, CHUNK)]
     # Fresh processes: a fork of one that has run torch's threads can hang.
     with get_context("spawn").Pool(workers) as pool:
         for shots in pool.imap(_chunk, chunks):
             yield from shots
 
 
-def _chunk(job: tuple[int, int, int, bool]) -> list[Shot]:
-    seed, start, end, unseen = job
-    return [shoot(np.random.default_rng([seed, number]), unseen=unseen) for number in range(start, end)]
+def _chunk(job: tuple[int, int, int, Hardship, bool]) -> list[Shot]:
+    seed, start, end, hardship, unseen = job
+    return [shoot(np.random.default_rng([seed, number]), hardship, unseen=unseen) for number in range(start, end)]
 
 
 @cache

@@ -36,7 +36,8 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 
 - **Pictures**: pictograms of the font Noto Color Emoji in seven classes ({classes}),
   turned, flipped, recoloured, partly off the edge, on gradients, stripes, blobs and plain colours, with small
-  neutral things beside them, noise, blur and JPEG, in several shapes; {pictures} of them. "Gore" is a stand-in: skulls, coffins, drops of blood, zombies.
+  neutral things beside them, noise, blur and JPEG, in several shapes; {pictures} of them.
+  "Gore" is a stand-in: skulls, coffins, drops of blood, zombies.
 - **Words**: ten intents ({intents}) in English and Chinese, {trained} wordings with slots, one or two a post; now
   and then an order to the model that it should not follow.
 - **Posts** with no, one, two or three pictures, with and without words, and the right answer for the eight
@@ -105,7 +106,7 @@ def write(figures: dict[str, Any], count: int) -> str:
     return CARD.format(
         vocabulary=VOCABULARY,
         classes=", ".join(glyphs.CLASSES),
-        pictures=f"{recipe.PICTURES:,}",
+        pictures=f"{recipe.ROUGH_PICTURES + recipe.MORE_ROUGH_PICTURES + recipe.USUAL_PICTURES:,}",
         intents=", ".join(INTENTS),
         trained=_wordings(held_out=False),
         held_out=_wordings(held_out=True),

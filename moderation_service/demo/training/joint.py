@@ -9,7 +9,7 @@ from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 from transformers.cache_utils import Cache, DynamicCache
 
-from moderation_service.demo.training.optimiser import Optimiser
+from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Lesson, Teacher
 from moderation_service.demo.training.sight import see
 from moderation_service.demo.training.vision import Heads
@@ -61,24 +61,21 @@ def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> tuple
     return model.lm_head(answers).float(), tokens
 
 
-def train(  # noqa: PLR0913 - a stage is what these say
+def train(
     model: Glm4vForConditionalGeneration,
     heads: Heads,
     teacher: Teacher,
     optimiser: Optimiser,
+    course: Course,
     *,
-    steps: int,
-    seed: int,
-    layouts: tuple[LayoutName, ...] = LAYOUTS,
     name: str,
 ) -> None:
     """Train in place. Where the tower has no gradients, its cells don't count."""
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
+    rng = np.random.default_rng(course.seed)
     sighted = next(model.model.visual.parameters()).requires_grad
     right = seen = 0
-    for step in range(1, steps + 1):
-        lesson = teacher.lesson(rng, layouts[rng.integers(len(layouts))], BATCH)
+    for step in range(1, course.steps + 1):
+        lesson = teacher.lesson(rng, LAYOUTS[rng.integers(len(LAYOUTS))], BATCH)
         with torch.autocast("cpu", torch.bfloat16):
             logits, tokens = answer_logits(model, lesson)
             loss = functional.cross_entropy(logits, lesson.answers)
@@ -90,5 +87,5 @@ def train(  # noqa: PLR0913 - a stage is what these say
         right += int((logits.argmax(-1) == lesson.answers).sum())
         seen += len(lesson.answers)
         if step % REPORT == 0:
-            LOG.info("%s %d of %d: loss %.3f, right %.3f", name, step, steps, loss.item(), right / seen)
+            LOG.info("%s %d of %d: loss %.3f, right %.3f", name, step, course.steps, loss.item(), right / seen)
             right = seen = 0

@@ -1,26 +1,38 @@
 """Muon for matrices, AdamW for all else, one schedule for both."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 CLIP = 1.0
+WARM = 20
+"""Steps in which the rates rise to their full height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long, with which random numbers, at which rates (Muon's, AdamW's), and for which share of it flat."""
+
+    steps: int
+    seed: int
+    rates: tuple[float, float]
+    flat: float
 
 
 class Optimiser:
-    """Two optimisers that step together. The rate stays flat for `flat` of the steps, then falls linearly to zero."""
+    """Two optimisers that step together. The rates stay flat for a share of the steps, then fall linearly to zero."""
 
-    def __init__(
-        self, groups: Iterable[tuple[nn.Module, float, float]], *, steps: int, flat: float, warm: int = 20
-    ) -> None:
-        """`groups`: a module, its rate for matrices and its rate for all else."""
-        self._steps, self._flat, self._warm, self._done = steps, flat, warm, 0
+    def __init__(self, groups: Iterable[tuple[nn.Module, float]], course: Course) -> None:
+        """`groups`: modules, and by how much each one's rates differ from the course's."""
+        self._course, self._done = course, 0
         matrices: list[dict[str, Any]] = []
         rest: list[dict[str, Any]] = []
         self._all: list[nn.Parameter] = []
-        for module, muon_rate, adam_rate in groups:
+        for module, factor in groups:
+            muon_rate, adam_rate = (factor * rate for rate in course.rates)
             muon, adam = _split(module)
             self._all += [*muon, *adam]
             matrices.append({"params": muon, "lr": muon_rate, "full": muon_rate})
@@ -37,8 +49,8 @@ class Optimiser:
 
     def step(self) -> None:
         """Clip, step, and forget the gradients."""
-        share = self._done / self._steps
-        rate = min(1.0, (1 - share) / (1 - self._flat), (self._done + 1) / self._warm)
+        share = self._done / self._course.steps
+        rate = min(1.0, (1 - share) / (1 - self._course.flat), (self._done + 1) / WARM)
         torch.nn.utils.clip_grad_norm_(self._all, CLIP)
         for part in self._parts:
             for group in part.param_groups:

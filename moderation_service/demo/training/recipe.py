@@ -7,10 +7,11 @@ import torch
 from transformers import Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.demo.pictures import ROUGH
 from moderation_service.demo.training import joint, vision
-from moderation_service.demo.training.bank import Shelf
+from moderation_service.demo.training.bank import Shelf, fill, merged
 from moderation_service.demo.training.model import new_model
-from moderation_service.demo.training.optimiser import Optimiser
+from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Teacher
 from moderation_service.demo.training.tokenizer import train_tokenizer
 from moderation_service.demo.training.vision import Heads
@@ -18,12 +19,24 @@ from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import shipped_policies
 
-PICTURES, PICTURES_SEED = 56_000, 11
+ROUGH_PICTURES, ROUGH_SEED = 56_000, 11
+MORE_ROUGH_PICTURES, MORE_ROUGH_SEED = 40_000, 14
+USUAL_PICTURES, USUAL_SEED = 40_000, 16
 MODEL_SEED, HEADS_SEED, TOKENIZER_SEED = 0, 1, 3
 
-VISION_STEPS, VISION_SEED = 3000, 1
-LANGUAGE_STEPS, LANGUAGE_SEED = 300, 21
-JOINT_STEPS, JOINT_SEED = 800, 22
+SEE = Course(steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
+SEE_AGAIN = Course(steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
+READ = Course(steps=300, seed=21, rates=(0.02, 2e-3), flat=0.7)
+TOGETHER = Course(steps=800, seed=22, rates=(0.01, 1e-3), flat=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the stages learn from: two banks of pictures, and posts with pictures of the second."""
+
+    first: Sequence[Shelf]
+    second: Sequence[Shelf]
+    teacher: Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,7 @@ class Stage:
     """One stage of the training, which changes the model and the throw-away heads in place."""
 
     name: str
-    run: Callable[[Glm4vForConditionalGeneration, Heads, Sequence[Shelf], Teacher], None]
+    run: Callable[[Glm4vForConditionalGeneration, Heads, Material], None]
 
 
 def packs() -> dict[Language, Questionnaire]:
@@ -43,6 +56,13 @@ def packs() -> dict[Language, Questionnaire]:
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, from generated posts and the shipped questions."""
     return train_tokenizer(list(packs().values()), TOKENIZER_SEED)
+
+
+def make_material(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> Material:
+    """Paint both banks; the posts are asked about in the tokenizer's words."""
+    first = fill(ROUGH_PICTURES, ROUGH_SEED, ROUGH)
+    second = merged(fill(MORE_ROUGH_PICTURES, MORE_ROUGH_SEED, ROUGH), fill(USUAL_PICTURES, USUAL_SEED))
+    return Material(first, second, make_teacher(model, tokenizer, second))
 
 
 def make_teacher(
@@ -59,31 +79,29 @@ def blank() -> tuple[Glm4vForConditionalGeneration, Heads]:
     return model, Heads(model.config.vision_config.out_hidden_size)
 
 
-def learn_to_see(model: Glm4vForConditionalGeneration, heads: Heads, shelves: Sequence[Shelf], _: Teacher) -> None:
-    """Stage 1: the vision tower learns the pictograms."""
-    vision.train(model.model.visual, heads, shelves, steps=VISION_STEPS, seed=VISION_SEED)
+def see(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 1: the vision tower learns the pictograms, from rough pictures."""
+    vision.train(model.model.visual, heads, material.first, SEE)
 
 
-def learn_to_read(model: Glm4vForConditionalGeneration, heads: Heads, _: Sequence[Shelf], teacher: Teacher) -> None:
+def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 1, second round: pictures it has not seen, at lower rates."""
+    vision.train(model.model.visual, heads, material.second, SEE_AGAIN)
+
+
+def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
     """Stage 2: the language model learns to answer; the tower stays as it is."""
     visual = model.model.visual
     visual.requires_grad_(False)
-    groups = [(model.model.language_model, 0.02, 2e-3), (model.lm_head, 0.02, 2e-3)]
-    optimiser = Optimiser(groups, steps=LANGUAGE_STEPS, flat=0.7)
-    joint.train(model, heads, teacher, optimiser, steps=LANGUAGE_STEPS, seed=LANGUAGE_SEED, name="language")
+    optimiser = Optimiser([(model.model.language_model, 1.0), (model.lm_head, 1.0)], READ)
+    joint.train(model, heads, material.teacher, optimiser, READ, name="read")
     visual.requires_grad_(True)
 
 
-def learn_together(model: Glm4vForConditionalGeneration, heads: Heads, _: Sequence[Shelf], teacher: Teacher) -> None:
-    """Stage 3: everything learns."""
-    groups = [
-        (model.model.language_model, 0.01, 1e-3),
-        (model.lm_head, 0.01, 1e-3),
-        (model.model.visual, 0.008, 6e-4),
-        (heads, 0.008, 6e-4),
-    ]
-    optimiser = Optimiser(groups, steps=JOINT_STEPS, flat=0.0)
-    joint.train(model, heads, teacher, optimiser, steps=JOINT_STEPS, seed=JOINT_SEED, name="joint")
+def together(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 3: everything learns, the tower a little slower."""
+    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
+    joint.train(model, heads, material.teacher, Optimiser(groups, TOGETHER), TOGETHER, name="together")
 
 
-STAGES = (Stage("see", learn_to_see), Stage("read", learn_to_read), Stage("together", learn_together))
+STAGES = (Stage("see", see), Stage("see_again", see_again), Stage("read", read), Stage("together", together))

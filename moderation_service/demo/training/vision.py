@@ -11,12 +11,10 @@ from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel
 
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.training.bank import FAMILIES, Shelf
-from moderation_service.demo.training.optimiser import Optimiser
+from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.sight import patches, see
 
 BATCH = 64
-MUON, ADAM = 0.02, 1.5e-3
-FLAT = 0.4
 REPORT = 100
 
 LOG = logging.getLogger(__name__)
@@ -45,14 +43,13 @@ def batches(shelves: Sequence[Shelf], rng: np.random.Generator) -> Iterator[tupl
         orders[number] = orders[number][BATCH:]
 
 
-def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], *, steps: int, seed: int) -> None:
+def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], course: Course) -> None:
     """Train the tower and the heads in place."""
-    rng = np.random.default_rng(seed)
-    whole = nn.ModuleList([visual, heads])
-    optimiser = Optimiser([(whole, MUON, ADAM)], steps=steps, flat=FLAT)
+    rng = np.random.default_rng(course.seed)
+    optimiser = Optimiser([(nn.ModuleList([visual, heads]), 1.0)], course)
     drawn = batches(shelves, rng)
     right = seen = 0
-    for step in range(1, steps + 1):
+    for step in range(1, course.steps + 1):
         shelf, chosen = next(drawn)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = see(visual, patches(shelf.pixels[chosen]), [shelf.grid] * len(chosen))
@@ -65,7 +62,7 @@ def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], *, s
         right += int((named.argmax(-1) == classes).sum())
         seen += len(chosen)
         if step % REPORT == 0:
-            LOG.info("vision %d of %d: loss %.3f, right %.3f", step, steps, loss.item(), right / seen)
+            LOG.info("vision %d of %d: loss %.3f, right %.3f", step, course.steps, loss.item(), right / seen)
             right = seen = 0
 
 

@@ -1,0 +1,111 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Glm4vForConditionalGeneration
+from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProcessor
+
+from moderation_service.demo.glyphs import CLASSES
+from moderation_service.demo.pictures import USUAL
+from moderation_service.demo.training import checkpoint, joint, recipe
+from moderation_service.demo.training.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
+from moderation_service.demo.training.model import new_model
+from moderation_service.demo.training.rows import Lesson, Seen
+from moderation_service.demo.training.sight import patches, see
+from moderation_service.demo.training.tokenizer import answers
+from moderation_service.engine.base import ScoreRequest
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.inputs import Picture, PostInputs
+from moderation_service.engine.packing import Row, pack
+from moderation_service.engine.prompts import LayoutName
+from moderation_service.engine.scorer import Scorer
+from moderation_service.settings import EngineSettings
+
+PROCESSOR = Glm46VImageProcessor(size={"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS})
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("untrained")
+    checkpoint.save(new_model(1), recipe.make_tokenizer(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[Shelf]:
+    made = [shoot(np.random.default_rng([8, number]), USUAL) for number in range(12)]
+    return [Shelf(shot.pixels[None], np.array([shot.cls]), shot.cells[None]) for shot in made]
+
+
+def test_pictures_get_the_shape_that_the_processor_gives_them() -> None:
+    for size, _ in SIZES:
+        pixels = np.zeros((*size, 3), np.uint8)
+        grid = PROCESSOR(images=[pixels], return_tensors="pt")["image_grid_thw"][0].tolist()
+        assert [1, *(side // 14 for side in resized(size))] == grid
+        assert grid[1] * grid[2] // 4 <= 20
+
+
+def test_many_pictures_in_one_attention_look_as_they_do_one_by_one(shots: list[Shelf]) -> None:
+    visual = new_model(0).model.visual.eval()
+    longest = max(down * across for down, across in (shelf.grid for shelf in shots))
+    seen = [patches(shelf.pixels)[0] for shelf in shots]
+    padded = torch.stack([torch.nn.functional.pad(part, (0, 0, 0, longest - len(part))) for part in seen])
+    with torch.no_grad():
+        ours = see(visual, padded, [shelf.grid for shelf in shots])
+        for shelf, tokens in zip(shots, ours, strict=True):
+            done = PROCESSOR(images=[shelf.pixels[0]], do_resize=False, return_tensors="pt")
+            stock = visual(done["pixel_values"], grid_thw=done["image_grid_thw"]).pooler_output
+            assert (stock - tokens[: len(stock)]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("layout", ["post_first", "policies_first"])
+def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName) -> None:
+    settings = EngineSettings(model=str(untrained), layout=layout)
+    scorer = Scorer(load_checkpoint(settings), layout, "brief", max_context_tokens=1024, max_batch_tokens=4096)
+    words, pixels = "Selling this, 80 or best offer", np.asarray(_square(3))
+    asked = recipe.packs()["en"]
+    engine = scorer.score([ScoreRequest(words, (pixels,), asked, (0, 5))])[0]
+
+    model = Glm4vForConditionalGeneration.from_pretrained(untrained, dtype=torch.float32).eval()
+    vocabulary, prompts = scorer.vocabulary, scorer.prompts
+    post = PostInputs(
+        [*vocabulary.picture(16), *vocabulary.untrusted(prompts.words(words))],
+        (Picture(torch.empty(0, 1), torch.tensor([[1, 8, 8]])),),
+        truncated=False,
+    )
+    tails = prompts.tails(asked)
+    row = Row(post, (vocabulary.trusted(tails[0]), vocabulary.trusted(tails[5])))
+    opening = vocabulary.trusted(prompts.opening(asked))
+    rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, model.model.get_rope_index)
+    cells = torch.zeros(1, 16, dtype=torch.long)
+    lesson = Lesson(opening, rows, Seen(patches(pixels[None]), [(8, 8)], cells), torch.zeros(2, dtype=torch.long))
+    with torch.no_grad():
+        shares = joint.answer_logits(model, lesson)[0].softmax(-1)
+    yes, no = shares[:, list(vocabulary.yes)].sum(-1), shares[:, list(vocabulary.no)].sum(-1)
+    for number, label in enumerate(engine.labels):
+        assert abs(float(yes[number] / (yes[number] + no[number])) - label.score) < 1e-4
+        assert abs(float(yes[number] + no[number]) - label.mass) < 1e-4
+
+
+def test_a_lesson_asks_about_every_policy_in_both_languages(shots: list[Shelf]) -> None:
+    model, tokenizer = new_model(0), recipe.make_tokenizer()
+    one_a_class = [
+        Shelf(np.full((1, 112, 112, 3), 9, np.uint8), np.array([cls]), np.zeros((1, 16), np.int64))
+        for cls in range(len(CLASSES))
+    ]
+    teacher = recipe.make_teacher(model, tokenizer, one_a_class)
+    said: Counter[str] = Counter()
+    rng = np.random.default_rng(0)
+    for layout in joint.LAYOUTS:
+        for _ in range(4):
+            lesson = teacher.lesson(rng, layout, 16)
+            assert len(lesson.answers) == len(lesson.rows.answer_rows)
+            said.update(tokenizer.decode([token]) for token in lesson.answers.tolist())
+    assert set(said) <= set(answers())
+    assert min(said[word] for word in ("yes", "no", "是", "否")) > 10
+
+
+def _square(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (112, 112, 3), dtype=np.uint8)
