@@ -141,7 +141,7 @@ async def open_judge(settings: Settings, pack: PolicyPack) -> AsyncIterator[Judg
 
 
 async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
-    """Judge a file or folder of posts to `out` (or standard output); how many rows were no posts."""
+    """Judge a file or folder of posts to `out` (or standard output); how many rows have no verdict."""
     done = judged_before(out) if out else set()
     found = list(read_posts(path))
     posts = [post for post in found if isinstance(post, Post)]
@@ -151,13 +151,15 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     left = [post for post in posts if (post.post_id, post.revision) not in done]
     if done:
         print(f"{len(posts) - len(left)} of {len(posts)} posts have their verdict already", file=sys.stderr)
+    unjudged: list[str] = []
     if left:
+        pack = load_pack(settings.policies.path, pictures=False)
         with _progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
-            async with open_judge(
-                _with_files(settings, root_of(path)), load_pack(settings.policies.path, pictures=False)
-            ) as judge:
-                await judge_into(judge, left, file, advance)
-    return len(bad)
+            async with open_judge(_with_files(settings, root_of(path)), pack) as judge:
+                unjudged = await judge_into(judge, left, file, advance)
+    for line in unjudged:
+        print(f"not judged: {line}", file=sys.stderr)
+    return len(bad) + len(unjudged)
 
 
 async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.errors import Misconfigured, Transient
+from moderation_service.errors import Misconfigured, Poison, Transient
 from moderation_service.judging.judge import Judge
 
 AT_ONCE = 16
@@ -46,13 +46,21 @@ def judged_before(out: Path) -> set[Key]:
 
 async def judge_into(
     judge: Judge, posts: Iterable[Post], out: IO[bytes], on_done: Callable[[Verdict], None] = lambda _: None
-) -> None:
-    """Judge `posts`, AT_ONCE at a time; each verdict is written whole and flushed as it comes."""
+) -> list[str]:
+    """Judge `posts`, AT_ONCE at a time; each verdict is written whole and flushed as it comes.
+
+    Gives a line for each post that the engine can't judge. Raises Transient where tries did not help, and Fatal.
+    """
     waiting = iter(posts)
+    unjudged: list[str] = []
 
     async def work() -> None:
         for post in waiting:
-            verdict = await _judge(judge, post)
+            try:
+                verdict = await _judge(judge, post)
+            except Poison as poison:
+                unjudged.append(f"{post.post_id}: {poison}")
+                continue
             out.write(verdict.to_json() + b"\n")
             out.flush()
             on_done(verdict)
@@ -63,6 +71,7 @@ async def judge_into(
                 group.create_task(work())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
+    return unjudged
 
 
 @stamina.retry(on=Transient, attempts=5)

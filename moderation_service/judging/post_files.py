@@ -76,7 +76,8 @@ def _jsonl(path: Path) -> Iterator[Post | BadPost]:
 
 def _csv(path: Path) -> Iterator[Post | BadPost]:
     """Columns post_id, text, images (paths or addresses, `|` between them), revision, language, surface, author_id."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # Bytes that are no UTF-8 become lone surrogates, which read_post refuses: one row is left out, not the rest.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         if "post_id" not in (reader.fieldnames or ()):
             msg = f"{path}:1: the header has no column post_id; known are {', '.join(_CSV_PLAIN)}, revision, images"
@@ -108,8 +109,8 @@ def _folder(path: Path) -> Iterator[Post | BadPost]:
                     fields["text"] = file.read_text(encoding="utf-8-sig").strip()
                 else:
                     fields["images"].append({"url": _address(file.relative_to(path).as_posix())})
-        except (OSError, UnicodeDecodeError) as error:
-            yield BadPost(str(path / stem), f"cannot be read as UTF-8: {error}")
+        except UnicodeDecodeError:
+            yield BadPost(str(path / stem), "cannot be read as UTF-8")
             continue
         yield _post(str(path / stem), json.dumps(fields).encode())
 
