@@ -2,7 +2,7 @@
 # Installs what a target wants from the system, with apt where this is root on Debian; elsewhere says what is missing.
 set -euo pipefail
 case ${1:?test or demo-model} in
-  test) programs=(java mvn); packages=(openjdk-17-jre-headless maven) ;;
+  test) programs=(java mvn); packages=(default-jre-headless maven) ;;
   demo-model) programs=(); packages=(fonts-noto-color-emoji) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
 esac
