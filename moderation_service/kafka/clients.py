@@ -8,10 +8,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.sizes import batch_limit, record_limit
-from moderation_service.settings import KafkaSettings
+from moderation_service.settings import MIB, KafkaSettings
 
 CLIENT_ID = "moderation-service"
 _FETCH_WAIT_MS = 200  # a resumed partition waits for the fetch under way, at most this long
+_FETCH_BYTES = 16 * MIB  # decoded in one go on the loop: more would stall it
 _HEARTBEAT_MS = 1000
 _METADATA_AGE_MS = 30_000  # new partitions of a topic are seen this soon
 _MAX_POLL_INTERVAL_MS = 120_000
@@ -35,7 +36,7 @@ def consumer(
         auto_offset_reset=reset or settings.auto_offset_reset,
         check_crcs=True,
         max_partition_fetch_bytes=record_limit(settings),
-        fetch_max_bytes=max(record_limit(settings), settings.max_in_flight_bytes),
+        fetch_max_bytes=max(record_limit(settings), _FETCH_BYTES),
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         session_timeout_ms=session,
         heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),

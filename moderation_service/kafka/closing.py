@@ -21,27 +21,24 @@ async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -
         raise
     if not done:
         stopping.cancel()
-        await _cut_and_wait(client, stopping)
-        return False
-    if error := stopping.exception():
+    elif error := stopping.exception():
         _log.info("a Kafka client failed while closing", error=repr(error))
-        await _cut_and_wait(client, stopping)
-        return False
-    return True
+    await _cut_and_wait(client, stopping)
+    return stopping.done() and not stopping.cancelled() and stopping.exception() is None
 
 
 async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
     ended = [*_cut(client), stopping]
-    await asyncio.wait(ended, timeout=_SETTLE_S)
+    await asyncio.wait(ended, timeout=_SETTLE_S)  # at once where all went well: only `stopping` is there, and done
     # a task that swallowed the first cancellation to wait for another one
     again = [task for task in ended if not task.done()]
     for task in again:
         task.cancel()
     if again:
         await asyncio.wait(again, timeout=_SETTLE_S)
-    for task in ended:
-        if task.done() and not task.cancelled():
-            task.exception()  # seen, or asyncio complains that nobody looked
+    for future in (*ended, _transaction(client)):
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()  # seen, or asyncio complains that nobody looked
 
 
 def _cut(client: object) -> list[asyncio.Task[Any]]:
@@ -60,6 +57,12 @@ def _parts(client: object) -> list[object]:
     """The objects of aiokafka whose coroutines run as tasks of their own."""
     names = ("client", "_client", "_sender", "_message_accumulator", "_coordinator", "_fetcher")
     return [part for name in names if (part := getattr(client, name, None)) is not None]
+
+
+def _transaction(client: object) -> "asyncio.Future[None] | None":
+    """What waits for the end of a producer's transaction: it holds the error where the producer was fenced."""
+    manager = getattr(client, "_txn_manager", None)
+    return getattr(manager, "_transaction_waiter", None)
 
 
 def _owner(task: asyncio.Task[Any]) -> object:

@@ -245,13 +245,15 @@ def _tell(finished: Finished) -> None:
     metrics.PUBLISHED.labels(finished.output.topic, finished.outcome).inc()
     if finished.reason is not None:
         metrics.DEAD_LETTERS.labels(finished.reason).inc()
-    end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
-    metrics.END_TO_END.observe(end_to_end)
+    end_to_end = None
+    if finished.timestamp_ms > 0:  # a producer may set none
+        end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
+        metrics.END_TO_END.observe(end_to_end)
     _log.info(
         "post",
         **finished.facts,
         outcome=finished.outcome,
         reason=finished.reason,
         in_process_ms=round((time.monotonic() - finished.arrived) * 1000, 2),
-        end_to_end_ms=round(end_to_end * 1000, 1),
+        end_to_end_ms=None if end_to_end is None else round(end_to_end * 1000, 1),
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import stamina
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
@@ -21,16 +21,12 @@ from moderation_service.kafka.reach import reach
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.fleet import Fleet
 from moderation_service.stream.membership import Membership
+from moderation_service.stream.polling import Polling
 from moderation_service.stream.processing import Judge, Processing
 from moderation_service.stream.report import Report
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
-_POLL_MS = 200
-_POLL_LIMIT_S = 1.0  # getmany waits for a rebalance to end, however long that takes
-_ERRORS_BORNE = 60
-_DECODING_ERRORS_BORNE = 5
-_ERROR_PAUSE_S = 0.5
 _CLOSE_S = 0.8
 _DRAINING_SHARE = 0.6  # of the drain timeout; the rest is for the last release and for closing
 _log = structlog.get_logger(__name__)
@@ -71,24 +67,17 @@ class Worker:
             _log.info("drained")
 
     async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
-        errors = 0
+        polling = Polling(self._settings, consumer)
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure
             self._health.beat()
             begun, backpressure = time.monotonic(), fleet.paused
-            try:
-                fleet.arrive(await _poll(consumer))
-                errors = 0
-            except Fatal:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the loop goes on or ends loudly
-                # records that were on their way with the error are gone: fetch them again
+            arrived = await polling.poll(list(fleet.lanes.values()))
+            if arrived is None:
                 fleet.rewind()
-                errors += 1
-                _give_up_on(error, errors)
-                _log.warning("the consumer failed", error=f"{type(error).__name__}: {error}"[:300], times=errors)
-                await asyncio.sleep(_ERROR_PAUSE_S)
+            else:
+                fleet.arrive(arrived)
             if backpressure:
                 metrics.BACKPRESSURE.inc(time.monotonic() - begun)
             await report.maybe()
@@ -114,21 +103,4 @@ async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
             await consumer.start()
     except (KafkaError, TimeoutError) as error:
         msg = f"kafka.bootstrap_servers {settings.bootstrap_servers}: {error or type(error).__name__}"
-        raise Fatal(msg) from error
-
-
-async def _poll(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
-    """What has arrived; nothing while the group rebalances."""
-    try:
-        async with asyncio.timeout(_POLL_LIMIT_S):  # cancelled before it takes records out, so none is lost
-            return dict(await consumer.getmany(timeout_ms=_POLL_MS))
-    except TimeoutError:
-        return {}
-
-
-def _give_up_on(error: Exception, times: int) -> None:
-    """Raise Fatal for an error that stays: soon where records can't be decoded, late where a broker may come back."""
-    mendable = isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException)
-    if times >= (_ERRORS_BORNE if mendable else _DECODING_ERRORS_BORNE):
-        msg = f"the input topic can't be read: {type(error).__name__}: {error}"
         raise Fatal(msg) from error

@@ -7,7 +7,8 @@ import time
 from collections import defaultdict
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.record import default_records
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -378,6 +379,39 @@ async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetch
         gate.set()
         seen = await published(settings, 50)
     assert seen.judged == names(50)
+
+
+async def test_a_header_whose_name_is_not_utf8_does_not_hold_its_partition(kafka: str, unique: str) -> None:
+    """Clients in Go and C can write one; aiokafka raises on it for ever."""
+    settings = await prepared(kafka, unique, 40, partitions=2)
+    await _send_bad_header(settings, ["a", "b", "c"])
+    await send(settings, [post_record(settings.input_topic, f"later{number}") for number in range(20)])
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 63)
+    assert seen.judged == sorted([*names(40), "a", "b", "c", *(f"later{number}" for number in range(20))])
+    assert not seen.dead
+
+
+class _NotUtf8(str):
+    __slots__ = ()
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+async def _send_bad_header(settings: KafkaSettings, post_ids: list[str]) -> None:
+    """One batch to partition 0, the second record with a header that no strict client reads."""
+    sender = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await sender.start()
+    batch = sender.create_batch()
+    pure = {"is_transactional": 0, "producer_id": -1, "producer_epoch": -1, "base_sequence": 0, "batch_size": 100_000}
+    batch._builder = default_records._DefaultRecordBatchBuilderPy(2, 0, **pure)
+    for number, post_id in enumerate(post_ids):
+        record = post_record(settings.input_topic, post_id)
+        headers = [(_NotUtf8("name"), b"1")] if number == 1 else []
+        batch.append(timestamp=int(time.time() * 1000), key=record.key, value=record.value, headers=headers)
+    await (await sender.send_batch(batch, settings.input_topic, partition=0))
+    await sender.stop()
 
 
 async def test_the_log_line_of_a_post_says_all_but_its_words(kafka: str, unique: str) -> None:
