@@ -13,22 +13,28 @@ from moderation_service.contracts.question import Language
 Intent = Literal["sale", "cure", "invest", "meet", "group", "menace", "threat", "dox", "context", "neutral"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)
 
+COMPOSED = 0.45
+"""The share of trained sentences that are put together from phrases."""
+
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def sentence(intent: Intent, language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
     """One sentence; with `held_out`, in a wording that the model was never trained on."""
-    return _fill(_pick(templates(intent, language, held_out=held_out), rng), language, rng)
+    wordings = _wordings()["intents"][intent][language]
+    part = "held_out" if held_out else ("composed" if rng.random() < COMPOSED else "trained")
+    return _fill(_pick(tuple(wordings[part]), rng), language, rng)
 
 
 def injection(language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
     """Words that try to give the model orders."""
-    return _pick(tuple(_wordings()["injections"][language][_part(held_out=held_out)]), rng)
+    return _pick(tuple(_wordings()["injections"][language]["held_out" if held_out else "trained"]), rng)
 
 
 def templates(intent: Intent, language: Language, *, held_out: bool = False) -> tuple[str, ...]:
     """The wordings of an intent, slots unfilled."""
-    return tuple(_wordings()["intents"][intent][language][_part(held_out=held_out)])
+    wordings = _wordings()["intents"][intent][language]
+    return tuple(wordings["held_out"] if held_out else [*wordings["trained"], *wordings["composed"]])
 
 
 def joined(parts: list[str], language: Language, rng: np.random.Generator) -> str:
@@ -43,16 +49,14 @@ def joined(parts: list[str], language: Language, rng: np.random.Generator) -> st
 
 def _fill(template: str, language: Language, rng: np.random.Generator) -> str:
     slots = _wordings()["slots"][language]
-    filled = _SLOT.sub(lambda slot: _pick(tuple(slots[slot[1]]), rng), template)
+    filled = template
+    while _SLOT.search(filled):  # a slot's words may hold slots
+        filled = _SLOT.sub(lambda slot: _pick(tuple(slots[slot[1]]), rng), filled)
     return filled[:1].upper() + filled[1:]
 
 
 def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:
     return choices[rng.integers(len(choices))]
-
-
-def _part(*, held_out: bool) -> str:
-    return "held_out" if held_out else "trained"
 
 
 @cache

@@ -1,9 +1,11 @@
 """Draw the sprites of all pictograms from the Noto Color Emoji font into one sheet.
 
-The font is Debian's `fonts-noto-color-emoji`; `python -m moderation_service.demo.training.atlas` writes the sheet.
+The font is Debian's `fonts-noto-color-emoji`. The sheet is package data: nothing but the training needs the font.
 """
 
-import sys
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -16,16 +18,21 @@ FONT_PATHS = (
     Path("/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf"),
     Path("/usr/share/fonts/noto-emoji/NotoColorEmoji.ttf"),
 )
+PACKAGE = "fonts-noto-color-emoji"
+
 STRIKE = 109
 """The only size of which the font holds bitmaps."""
 
 
 def find_font() -> Path:
-    """The font's file, or SystemExit saying how to get it."""
+    """The font's file, installed where this is root on Debian; else SystemExit saying what is missing."""
+    installer = shutil.which("apt-get")
+    if not any(path.is_file() for path in FONT_PATHS) and installer and os.geteuid() == 0:
+        subprocess.run([installer, "install", "--yes", "--no-install-recommends", PACKAGE], check=False)  # noqa: S603
     for path in FONT_PATHS:
         if path.is_file():
             return path
-    msg = "the Noto Color Emoji font is missing: apt-get install fonts-noto-color-emoji"
+    msg = f"the font Noto Color Emoji is missing: install Debian's {PACKAGE}, or name the file with --font"
     raise SystemExit(msg)
 
 
@@ -54,7 +61,3 @@ def draw(font_path: Path, to: Path = ATLAS) -> None:
         row, column = divmod(number, COLUMNS)
         sheet.paste(sprite(font, glyph), (column * CELL, row * CELL))
     sheet.save(to, "WEBP", quality=85, method=6)
-
-
-if __name__ == "__main__":
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else find_font())

@@ -26,8 +26,8 @@ MODEL_SEED, HEADS_SEED, TOKENIZER_SEED = 0, 1, 3
 
 SEE = Course(steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
 SEE_AGAIN = Course(steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
-READ = Course(steps=300, seed=21, rates=(0.02, 2e-3), flat=0.7)
-TOGETHER = Course(steps=800, seed=22, rates=(0.01, 1e-3), flat=0.0)
+READ = Course(steps=350, seed=21, rates=(0.02, 2e-3), flat=0.7)
+TOGETHER = Course(steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
 
 
 @dataclass(frozen=True, slots=True)

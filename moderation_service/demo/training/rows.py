@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import Draft, draft
-from moderation_service.demo.training.bank import Shelf
+from moderation_service.demo.training.bank import MERGED, Shelf
 from moderation_service.demo.training.sight import patches
 from moderation_service.demo.training.tokenizer import NOTHING, PICTURE_QUESTION, TEXT_QUESTION
 from moderation_service.engine.inputs import Picture, PostInputs
@@ -20,8 +21,11 @@ from moderation_service.engine.prompts import LayoutName, Prompts
 from moderation_service.engine.vocabulary import Vocabulary
 
 ASKED = 4
-DROPPED, DROP_POSTS = 0.12, 0.4
+DROPPED, DROP_POSTS = 0.15, 0.5
 """This share of the tokens of this share of the posts is left out."""
+
+SHIFT = 6
+"""By so many pixels at most a picture is moved each way: too few to change what its cells show."""
 
 WHOLE_PACK = 0.8
 """So often does the opening of policies_first hold all policies; else some of them."""
@@ -87,7 +91,7 @@ class Teacher:
         return Lesson(
             opening,
             pack(rows, len(opening), self._image_token, self._vocabulary.pad, self._rope_index),
-            self._seen(taken) if taken else None,
+            self._seen(taken, rng) if taken else None,
             torch.tensor(answers),
         )
 
@@ -132,14 +136,14 @@ class Teacher:
     def _choose(self, cls: int, rng: np.random.Generator) -> tuple[int, int]:
         return self._by_class[cls][rng.integers(len(self._by_class[cls]))]
 
-    def _seen(self, taken: Sequence[tuple[int, int]]) -> Seen:
+    def _seen(self, taken: Sequence[tuple[int, int]], rng: np.random.Generator) -> Seen:
         grids = [self._shelves[shelf].grid for shelf, _ in taken]
         longest = max(down * across for down, across in grids)
         views, cells = [], []
         for shelf, at in taken:
-            seen = patches(self._shelves[shelf].pixels[at : at + 1])[0]
+            pixels, cell = _varied(self._shelves[shelf], at, rng)
+            seen = patches(pixels[None])[0]
             views.append(functional.pad(seen, (0, 0, 0, longest - len(seen))))
-            cell = torch.from_numpy(self._shelves[shelf].cells[at])
             cells.append(functional.pad(cell, (0, longest // 4 - len(cell)), value=-100))
         return Seen(torch.stack(views), grids, torch.stack(cells))
 
@@ -150,6 +154,18 @@ def _shuffled(pack_: Questionnaire, rng: np.random.Generator, whole: float) -> Q
     kept = count if rng.random() < whole else int(rng.integers(2, count + 1))
     order = rng.permutation(count)[:kept]
     return Questionnaire(pack_.language, tuple(pack_.questions[number] for number in order))
+
+
+def _varied(shelf: Shelf, at: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], torch.Tensor]:
+    """A picture of the bank, mirrored or not and moved a little, with its cells: the bank lasts longer so."""
+    pixels = np.pad(shelf.pixels[at], ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    height, width = shelf.pixels.shape[1:3]
+    down, right = rng.integers(0, 2 * SHIFT + 1, 2)
+    moved = pixels[down : down + height, right : right + width]
+    cells = shelf.cells[at].reshape(height // MERGED, width // MERGED)
+    if rng.random() < 0.5:
+        moved, cells = moved[:, ::-1], cells[:, ::-1]
+    return np.ascontiguousarray(moved), torch.from_numpy(cells.reshape(-1).copy())
 
 
 def _main(held: Sequence[str]) -> str | None:
