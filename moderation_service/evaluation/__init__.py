@@ -1,0 +1,1 @@
+"""Labelled posts to figures, a report and a calibration."""

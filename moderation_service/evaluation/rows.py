@@ -1,0 +1,48 @@
+"""Rows of files, each with the line where it stands, or with why it is none."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moderation_service.errors import Misconfigured
+from moderation_service.judging.post_files import BadPost
+
+Row = tuple[str, dict[str, Any] | BadPost]
+"""`file:line`, and what stands there."""
+
+
+def json_rows(path: Path) -> Iterator[Row]:
+    """The objects of a file of JSON lines; blank lines are nothing."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path}:{number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:  # UnicodeDecodeError is one too
+                yield where, BadPost(where, f"not JSON: {error}")
+                continue
+            yield where, row if isinstance(row, dict) else BadPost(where, "should be a JSON object")
+
+
+def csv_rows(path: Path, needed: str) -> Iterator[Row]:
+    """The rows of a CSV file, by its header. Raises Misconfigured where that has no column `needed`."""
+    # Bytes that are no UTF-8 become lone surrogates, which read_post refuses: one row is left out, not the rest.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, restkey="")
+        if needed not in (reader.fieldnames or ()):
+            msg = f"{path}:1: the header has no column {needed}"
+            raise Misconfigured(msg)
+        try:
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if "" in row or None in row.values():
+                    yield where, BadPost(where, f"should have {len(reader.fieldnames or ())} cells, as the header")
+                else:
+                    yield where, row
+        except csv.Error as error:
+            where = f"{path}:{reader.line_num}"
+            yield where, BadPost(where, str(error))
