@@ -95,6 +95,14 @@ class Bench:
         found: int | None = await self.consumer.committed(self.partition)
         return found
 
+    async def until_committed(self, offset: int) -> None:
+        """A transaction's offset is seen a little after its commit is acknowledged."""
+
+        async def it_is() -> bool:
+            return await self.committed() == offset
+
+        await eventually(it_is, f"offset {offset} committed")
+
 
 def finish(settings: KafkaSettings, lane: Lane, *offsets: int) -> None:
     for offset in offsets:
@@ -128,7 +136,7 @@ async def test_finished_posts_leave_in_offset_order_with_gaps(kafka: str, unique
         finish(its.settings, lane, 9, 5)
         finish(its.settings, lane, 2)
         await eventually(lambda: its.settled == [2, 5, 9], "the first three are settled")
-        assert await its.committed() == 10
+        await its.until_committed(10)
         assert lane.ledger.posts == 1
         seen = await everything(its.settings)
     assert [record.key for record in seen.verdicts] == [b"p2", b"p5", b"p9"]
@@ -143,7 +151,7 @@ async def test_a_zombie_is_fenced_and_publishes_nothing(kafka: str, unique: str)
         with pytest.raises(Lost):
             await asyncio.wait_for(its.tasks[0], 20)
         assert not its.settled
-        assert await its.committed() == 0  # what the first lane pinned when it opened
+        await its.until_committed(0)  # what the first lane pinned when it opened
         take(owner, 0)
         finish(its.settings, owner, 0)
         await eventually(lambda: its.settled == [0], "the owner publishes")
@@ -172,7 +180,7 @@ async def test_a_release_that_was_cut_off_is_sent_again(kafka: str, unique: str)
         await eventually(lambda: its.settled == [0, 1], "the release is settled")
         assert publisher.starts == 3
         assert not lane.held
-        assert await its.committed() == 2
+        await its.until_committed(2)
         seen = await everything(its.settings)
     assert [record.key for record in seen.verdicts] == [b"p0", b"p1"]
 
@@ -194,7 +202,7 @@ async def test_a_lane_that_finds_the_partition_advanced_by_another_is_lost(kafka
         finish(its.settings, lane, 0)
         with pytest.raises(Lost):
             await asyncio.wait_for(its.tasks[0], 20)
-        assert await its.committed() == 50
+        await its.until_committed(50)
         seen = await everything(its.settings)
     assert not seen.verdicts
 
@@ -203,7 +211,7 @@ async def test_the_offset_of_a_first_opening_is_pinned(kafka: str, unique: str) 
     async with bench(kafka, unique) as its:
         assert await its.committed() is None
         await its.lane()
-        assert await its.committed() == 0
+        await its.until_committed(0)
 
 
 async def test_an_output_that_the_broker_refuses_is_replaced_by_a_smaller_form(kafka: str, unique: str) -> None:
@@ -232,6 +240,6 @@ async def test_at_least_once_publishes_and_commits_as_the_groups_member(kafka: s
         await publisher.start()
         await publisher.publish([Output(its.settings.output_topic, b"p0", b"{}", [])], 1)
         await publisher.close()
-        assert await its.committed() == 1
+        await its.until_committed(1)
         seen = await everything(its.settings)
     assert [record.key for record in seen.verdicts] == [b"p0"]
