@@ -57,20 +57,19 @@ SPELLINGS: dict[str, Callable[[str, np.random.Generator], str]] = {
 
 
 def written(image: Image.Image, text: str) -> Image.Image:
-    """The picture with words on a white band at its foot.
+    """The picture with words on a white band below it, so that nothing of it is covered.
 
     In Pillow's own font, which has Latin letters only: no font of the machine is asked for.
     """
-    out = image.copy()
-    drawing = ImageDraw.Draw(out)
     size = max(9, image.width // 14)
     font = ImageFont.load_default(size)
     lines = textwrap.wrap(text, max(8, int(image.width / (0.52 * size))))
     high = int(size * 1.25)
-    top = image.height - high * len(lines) - 4
-    drawing.rectangle((0, top, image.width, image.height), fill="white")
+    out = Image.new("RGB", (image.width, image.height + high * len(lines) + 4), "white")
+    out.paste(image)
+    drawing = ImageDraw.Draw(out)
     for number, line in enumerate(lines):
-        drawing.text((3, top + 2 + number * high), line, fill="black", font=font)
+        drawing.text((3, image.height + 2 + number * high), line, fill="black", font=font)
     return out
 
 

@@ -134,9 +134,9 @@ def test_a_disguise_changes_the_spelling(name: str, text: str) -> None:
     assert disguised != text
 
 
-def test_words_are_written_at_the_foot_of_a_picture() -> None:
+def test_words_are_written_below_a_picture_and_cover_nothing_of_it() -> None:
     blank = Image.new("RGB", (112, 112), "red")
     inked = np.asarray(written(blank, "Lightly used, DM me for the price"))
-    assert (inked[:40] == (255, 0, 0)).all()
-    assert (inked[-40:].sum(-1) < 200).sum() > 30, "dark letters"
+    assert (inked[:112] == (255, 0, 0)).all()
+    assert (inked[112:].sum(-1) < 200).sum() > 30, "dark letters"
     assert again(blank, np.random.default_rng(0)).size <= blank.size
