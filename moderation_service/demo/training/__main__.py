@@ -69,7 +69,8 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
         heads.load_state_dict(state["heads"])
     checkpoint.save(model, tokenizer, out)
     figures = measure.measure(out, count)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    # Beside the folder: what lies in it is what a verdict names as the model.
+    (out.parent / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card.write(figures, count), encoding="utf-8")
     LOG.info("%s is ready", out)
 
