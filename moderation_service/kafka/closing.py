@@ -1,6 +1,7 @@
 """aiokafka's `stop()` can hang while a broker is away, and what it started goes on trying: end both in bounded time."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -36,8 +37,8 @@ async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
         task.cancel()
     if again:
         await asyncio.wait(again, timeout=_SETTLE_S)
-    for future in (*ended, _transaction(client)):
-        if future is not None and future.done() and not future.cancelled():
+    for future in (*ended, *_told_of_the_end(client)):
+        if future.done() and not future.cancelled():
             future.exception()  # seen, or asyncio complains that nobody looked
 
 
@@ -59,10 +60,15 @@ def _parts(client: object) -> list[object]:
     return [part for name in names if (part := getattr(client, name, None)) is not None]
 
 
-def _transaction(client: object) -> "asyncio.Future[None] | None":
-    """What waits for the end of a producer's transaction: it holds the error where the producer was fenced."""
-    manager = getattr(client, "_txn_manager", None)
-    return getattr(manager, "_transaction_waiter", None)
+def _told_of_the_end(client: object) -> Iterator[asyncio.Future[None]]:
+    """The futures of a producer that hold the error where it was fenced, and that nobody waits for."""
+    waiter = getattr(getattr(client, "_txn_manager", None), "_transaction_waiter", None)
+    if waiter is not None:
+        yield waiter
+    batches = getattr(getattr(client, "_message_accumulator", None), "_batches", {})
+    for queue in batches.values():
+        for batch in queue:
+            yield batch._drain_waiter  # noqa: SLF001 - aiokafka keeps them to itself
 
 
 def _owner(task: asyncio.Task[Any]) -> object:
