@@ -1,6 +1,6 @@
 """How well the demonstration model does on fresh synthetic posts, as JSON.
 
-`python -m moderation_service.demo.measure [--posts 1500] [--model FOLDER]`
+`python -m moderation_service.demo.measure [--posts 1500] [--model FOLDER] [--layout NAME]`
 """
 
 import argparse
@@ -48,6 +48,7 @@ CLASSES: tuple[AttributionClass, ...] = (
     "context_mitigated",
     "none",
 )
+LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
 SEEDS = {"trained_wordings": 9001, "held_out_wordings": 9002, "unseen_pictograms": 9003, "xor": 9004, "orders": 9005}
 """Seeds that training never uses."""
 
@@ -159,8 +160,8 @@ def order_figures(made: Sequence[LabelledPost], reader: Reader) -> dict[str, flo
     }
 
 
-def measure(model: Path, count: int) -> dict[str, Any]:
-    """All figures of both layouts."""
+def measure(model: Path, count: int, layouts: Sequence[LayoutName] = LAYOUTS) -> dict[str, Any]:
+    """All figures of the layouts."""
     sets = {
         "trained_wordings": list(posts(count, SEEDS["trained_wordings"])),
         "held_out_wordings": list(posts(count, SEEDS["held_out_wordings"], held_out=True)),
@@ -172,7 +173,6 @@ def measure(model: Path, count: int) -> dict[str, Any]:
         sketched, same = matched(rng, held_out=True)
         crossed.append(draw(sketched, rng))
         harmful.append(same)
-    layouts: tuple[LayoutName, ...] = ("post_first", "policies_first")
     figures: dict[str, Any] = {}
     for layout in layouts:
         reader = Reader(model, layout)
@@ -232,9 +232,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--posts", type=int, default=1500, help="posts in each set")
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="folder of the checkpoint")
+    parser.add_argument("--layout", choices=LAYOUTS, help="only this layout")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    sys.stdout.write(json.dumps(measure(chosen.model, chosen.posts), indent=2) + "\n")
+    figures = measure(chosen.model, chosen.posts, (chosen.layout,) if chosen.layout else LAYOUTS)
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,21 +34,29 @@ made from nothing by `make demo-model` on two cores, in about an hour, by step c
 
 Posts made by `moderation_service.demo.posts`, nothing else:
 
-- **Pictures**: pictograms of the font Noto Color Emoji in seven classes ({classes}),
-  turned, flipped, recoloured, partly off the edge, on gradients, stripes, blobs and plain colours, with small
-  neutral things beside them, noise, blur and JPEG, in several shapes; {pictures} of them.
+- **Pictures**: pictograms of the font Noto Color Emoji in seven classes
+  ({classes}), turned, flipped, recoloured, partly
+  off the edge, on gradients, stripes, blobs and plain colours, with small neutral things beside them, noise,
+  blur and JPEG, in several shapes; {pictures} of them.
   "Gore" is a stand-in: skulls, coffins, drops of blood, zombies.
-- **Words**: ten intents ({intents}) in English and Chinese, {trained} wordings with slots, one or two a post; now
-  and then an order to the model that it should not follow.
+- **Words**: ten intents ({intents})
+  in English and Chinese, {trained} wordings with slots, one or two a post; now and then an order to the model that
+  it should not follow.
 - **Posts** with no, one, two or three pictures, with and without words, and the right answer for the eight
   shipped policies, asked in the `brief` prompt of both layouts.
 
-Kept out of training for good: {held_out} wordings, and the pictograms {unseen}.
+Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
+shows, and what each of its cells shows), {see_again} more on other pictures, {read} steps of the language
+model with the tower held still, {together} of all together.
+
+Kept out of training for good: {held_out} wordings, and the pictograms
+{unseen}.
 
 ## Figures
 
-`{command}`, on seeds that training never used, {count} posts a set, threshold 0.5. "Combined" are the questions that
-only picture and words together can make a violation.
+`{command}`, on seeds that training never used, {count} posts a set, threshold 0.5.
+"Combined" are the questions that only picture and words together can make a violation. Wordings never trained
+on are sentences of the same intents, mostly in words that other sentences taught.
 
 | layout | set | combined F1 | precision | recall | cases | attribution macro-F1 |
 |---|---|---|---|---|---|---|
@@ -113,6 +121,10 @@ def write(figures: dict[str, Any], count: int) -> str:
         unseen=" ".join(
             glyph for name in glyphs.CLASSES for glyph in glyphs.UNSEEN[name] if glyph[-1] not in glyphs.SKIN
         ),
+        see=recipe.SEE.steps,
+        see_again=recipe.SEE_AGAIN.steps,
+        read=recipe.READ.steps,
+        together=recipe.TOGETHER.steps + recipe.TOGETHER_AGAIN.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",
         rows="\n".join(rows),

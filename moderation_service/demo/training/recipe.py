@@ -28,6 +28,7 @@ SEE = Course(steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
 SEE_AGAIN = Course(steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
 READ = Course(steps=350, seed=21, rates=(0.02, 2e-3), flat=0.7)
 TOGETHER = Course(steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
+TOGETHER_AGAIN = Course(steps=400, seed=23, rates=(0.006, 6e-4), flat=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,25 @@ def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material)
 
 def together(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
     """Stage 3: everything learns, the tower a little slower."""
+    _everything(model, heads, material, TOGETHER, "together")
+
+
+def together_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 3, second round: other posts, at lower rates."""
+    _everything(model, heads, material, TOGETHER_AGAIN, "together again")
+
+
+def _everything(
+    model: Glm4vForConditionalGeneration, heads: Heads, material: Material, course: Course, name: str
+) -> None:
     groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
-    joint.train(model, heads, material.teacher, Optimiser(groups, TOGETHER), TOGETHER, name="together")
+    joint.train(model, heads, material.teacher, Optimiser(groups, course), course, name=name)
 
 
-STAGES = (Stage("see", see), Stage("see_again", see_again), Stage("read", read), Stage("together", together))
+STAGES = (
+    Stage("see", see),
+    Stage("see_again", see_again),
+    Stage("read", read),
+    Stage("together", together),
+    Stage("together_again", together_again),
+)
