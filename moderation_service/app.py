@@ -128,8 +128,7 @@ async def open_judge(settings: Settings, pack: PolicyPack) -> AsyncIterator[Judg
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with ImageLoader(settings.media) as loader, Batcher(engine) as batcher:
             yield Judge(
-                settings=settings.judging,
-                policy_settings=settings.policies,
+                settings=settings,
                 pack=pack,
                 calibration=calibration,
                 loader=loader,

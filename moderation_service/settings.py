@@ -129,6 +129,7 @@ class MediaSettings(Section):
     max_pixels: PositiveInt = 40_000_000
     max_frames: PositiveInt = 4
     max_side: PositiveInt = 1024
+    max_pixel_bytes: PositiveInt = 1024 * MIB  # of all pictures held at once
     fetch_timeout_s: PositiveFloat = 10.0
     fetch_attempts: PositiveInt = 3
     max_redirects: Annotated[int, Field(ge=0)] = 3

@@ -36,10 +36,11 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answers to `asked`, in its order; `tokens` read; whether the text had to be cut."""
+    """The answers to `asked`, in its order; `tokens` read; how many of the images were; whether the text was cut."""
 
     labels: tuple[LabelScore, ...]
     tokens: int
+    images_read: int
     truncated: bool
 
 
@@ -65,6 +66,9 @@ class Engine(Protocol):
 
     async def start(self) -> None:
         """Load and warm up. Raises Fatal when the model can't be had."""
+
+    async def prepare(self, questionnaire: Questionnaire) -> None:
+        """Compute what all posts of a questionnaire share. Raises Misconfigured where it leaves no room for a post."""
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request. Raises Transient when the same call may go through later."""

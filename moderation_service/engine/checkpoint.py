@@ -100,8 +100,8 @@ def digest_folder(folder: Path) -> str:
 
 
 def _revision(settings: EngineSettings, folder: Path | None, config: PreTrainedConfig) -> str:
-    if folder is not None:
-        return settings.revision or digest_folder(folder)
+    if folder is not None:  # what lies there can change under any name it is given
+        return digest_folder(folder)
     # The commit says more than the branch that it was asked for by.
     return getattr(config, "_commit_hash", None) or settings.revision or "unknown"
 

@@ -22,6 +22,8 @@ WARM_UP = ScoreRequest(
     asked=(0,),
 )
 
+OUT_OF_MEMORY = "out_of_memory"
+
 Result = TypeVar("Result")
 
 
@@ -47,16 +49,18 @@ class LocalEngine:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
         self._scorer, self._info = await self._on_thread(self._load)
 
+    async def prepare(self, questionnaire: Questionnaire) -> None:
+        """Compute and keep the questionnaire's opening. Raises Misconfigured where it leaves no room for a post."""
+        scorer = self._running()
+        await self._on_thread(lambda: scorer.opening(questionnaire))
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request; calls queue for the thread.
 
-        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison
-        of the same reasons for a request that fails alone and again, while the engine answers another.
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison,
+        `engine_error`, for a request that fails alone and again while the engine answers another.
         """
-        scorer = self._scorer
-        if scorer is None:
-            msg = "the engine is not running"
-            raise Fatal(msg)
+        scorer = self._running()
         asked = tuple(requests)
         return await self._on_thread(lambda: _answer(scorer, asked))
 
@@ -65,6 +69,12 @@ class LocalEngine:
         self._scorer = None
         await asyncio.to_thread(self._thread.shutdown)
         _free_memory()
+
+    def _running(self) -> Scorer:
+        if self._scorer is None:
+            msg = "the engine is not running"
+            raise Fatal(msg)
+        return self._scorer
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -99,16 +109,19 @@ class LocalEngine:
 def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
     """Score; where one request alone fails twice, tell whether it or the engine is at fault.
 
-    Without this a post that breaks the model would be tried, and hold its partition, for ever.
+    Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
+    never the post's fault: another process may have taken it, and a smaller request that passes proves nothing.
     """
     try:
         return _score(scorer, requests)
-    except Transient:
-        if len(requests) > 1:
+    except Transient as error:
+        if len(requests) > 1 or error.reason == OUT_OF_MEMORY:
             raise
     try:
         return _score(scorer, requests)
     except Transient as error:
+        if error.reason == OUT_OF_MEMORY:
+            raise
         _score(scorer, (WARM_UP,))
         msg = f"the engine fails on this post and answers another: {error}"
         raise Poison(error.reason, msg, stage="score") from error
@@ -121,7 +134,7 @@ def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
     except ModerationError:
         raise
     except (torch.OutOfMemoryError, MemoryError):
-        failure = Transient("out_of_memory", f"no memory for a call of {len(requests)} requests")
+        failure = Transient(OUT_OF_MEMORY, f"no memory for a call of {len(requests)} requests")
     except Exception as error:
         # The class alone: a library's message may quote what it was given.
         reason = "engine_error"

@@ -11,10 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.question import Language, Question, Questionnaire
 from moderation_service.errors import Fatal
 
 LayoutName = Literal["post_first", "policies_first"]
@@ -23,6 +23,7 @@ PromptName = Literal["brief", "full"]
 YES = ("yes", "Yes", "是")
 NO = ("no", "No", "否")
 
+_SAMPLE = "words <|user|> [gMASK] /nothink"
 _CONTROL = re.compile(r"<(?=[|/A-Za-z])|\[(?=[A-Za-z]*MASK\])|(?<=\|)(?=>)|(?<=/)(?=(?:no)?think)", re.IGNORECASE)
 
 
@@ -155,6 +156,8 @@ class Prompts:
 
     @property
     def digest(self) -> str:
-        """Digest of all that shapes a prompt but the policies and the post."""
-        shape = [asdict(self), {k: asdict(v) for k, v in WORDINGS.items()}, YES, NO, _CONTROL.pattern]
-        return "sha256:" + hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+        """Digest of all that shapes a prompt but the policies and the post: a sample of each piece, as it is read."""
+        samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in WORDINGS]
+        pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
+        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, _CONTROL.pattern]
+        return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()

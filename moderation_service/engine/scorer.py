@@ -141,7 +141,12 @@ class Scorer:
             for number in chosen:
                 answers[number] = tuple(next(labels) for _ in rows[number].tails)
         return [
-            Scored(answers[number], len(opening.ids) + row.length if row.tails else 0, row.post.truncated)
+            Scored(
+                answers[number],
+                tokens=len(opening.ids) + row.length if row.tails else 0,
+                images_read=len(row.post.pictures),
+                truncated=row.post.truncated,
+            )
             for number, row in enumerate(rows)
         ]
 

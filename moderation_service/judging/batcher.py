@@ -8,7 +8,7 @@ from moderation_service.engine.base import Engine, Scored, ScoreRequest
 from moderation_service.errors import Fatal, ModerationError
 from moderation_service.telemetry import metrics
 
-MAX_VIEWS = 128
+MAX_VIEWS = 32  # their patches lie in memory together, some 26 MB for a picture of 1024 × 1024
 
 _Waiting = tuple[ScoreRequest, "asyncio.Future[Scored]"]
 

@@ -2,12 +2,18 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
+from typing import TypeVar
+
+import structlog
 
 from moderation_service import __version__
 from moderation_service.contracts.post import Post
@@ -22,19 +28,23 @@ from moderation_service.contracts.verdict import (
     Verdict,
     verdict_id,
 )
-from moderation_service.engine.base import Engine
+from moderation_service.engine.base import Engine, Scored
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import cannot_tell, decide, flags
+from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explanation import explain
 from moderation_service.judging.judged import Judged
-from moderation_service.judging.panel import Evidence, Panel
-from moderation_service.media.loader import ImageLoader, LoadedImage
+from moderation_service.judging.panel import NOT_ASKED, Panel
+from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
-from moderation_service.settings import JudgingSettings, PolicySettings
+from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 
 class Judge:
@@ -43,8 +53,7 @@ class Judge:
     def __init__(  # noqa: PLR0913 - the judge's parts, handed in by the composition root
         self,
         *,
-        settings: JudgingSettings,
-        policy_settings: PolicySettings,
+        settings: Settings,
         pack: PolicyPack,
         calibration: Calibration,
         loader: ImageLoader,
@@ -52,55 +61,55 @@ class Judge:
         batcher: Batcher,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._settings = settings
-        self._language = policy_settings.language
+        self._settings = settings.judging
+        self._language = settings.policies.language
+        self._media = settings.media
+        self._engine_settings = settings.engine
         self._pack = pack
         self._calibration = calibration
-        self._loader = loader
+        self._room = EvidenceRoom(settings.media, loader)
         self._batcher = batcher
         self._clock = clock
-        info = engine.info
-        self._model = Model(
-            name=info.name,
-            revision=info.revision,
-            dtype=info.dtype,
-            quantization=info.quantization,
-            engine=info.engine,
-            layout=info.layout,
-            prompt_digest=info.prompt_digest,
-            calibration_id=calibration.calibration_id,
-        )
+        self._model = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
         self._panels = cache(self._make_panels)
 
     async def judge(self, post: Post, *, trace_id: str, queue_ms: float = 0.0) -> Judged:
-        """Judge a post. Raises Transient where trying again may help; a bad picture never raises."""
+        """Load a post's evidence and judge it, once. Raises as `judge_on`."""
+        async with self.evidence(post) as evidence:
+            return await self.judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+
+    def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
+        """What of the post could be had, held while it is judged, also again and again. A bad picture never raises."""
+        return self._room.of(post)
+
+    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float = 0.0) -> Judged:
+        """Judge a post on its evidence.
+
+        Raises Transient where trying again may help, Poison where this post breaks the engine.
+        """
         begun = self._clock()
-        loaded = await self._loader.load(post.images)
-        pictures = tuple(frame for image in loaded.images for frame in image.frames)
-        evidence = Evidence(post.text if post.text.strip() else "", pictures)
         language = language_of(self._language, post.language, post.text)
         enforced, shadow = self._panels(language)
-
-        score_begun = self._clock()
         enforced_joint, shadow_joint = await asyncio.gather(
-            enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
+            enforced.joint(evidence, post.surface), _apart(shadow.joint(evidence, post.surface), NOT_ASKED)
         )
-        content = _content(post, language, loaded.images, truncated=enforced_joint.scored.truncated)
+        content = _content(post, language, evidence, enforced_joint.scored)
+        model = self._model.model_copy(update={"prompt_digest": self._prompt_digest(language)})
         named = verdict_id(
             post_id=post.post_id,
             revision=post.revision,
             content=content,
             surface=post.surface,
             policy_set_digest=self._pack.digest,
-            model=self._model,
+            model=model,
         )
 
         views_begun = self._clock()
         sampled = int(named[:8], 16) < self._settings.views_sample * 2**32
         (policies, tokens), (shadow_policies, shadow_tokens) = await asyncio.gather(
             enforced.verdicts(evidence, enforced_joint, sampled=sampled),
-            shadow.verdicts(evidence, shadow_joint, sampled=sampled),
+            _apart(shadow.verdicts(evidence, shadow_joint, sampled=sampled), ((), 0)),
         )
 
         explain_begun = self._clock()
@@ -108,6 +117,7 @@ class Judge:
         decision = decide(policies, reason)
         explanation = self._explain(policies, language)
         sealed = self._clock()
+        loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
         verdict = Verdict(
             verdict_id=named,
             post_id=post.post_id,
@@ -123,18 +133,18 @@ class Judge:
             shadow=shadow_policies,
             explanation=explanation,
             content=content,
-            model=self._model,
+            model=model,
             policy_set_digest=self._pack.digest,
             service=self._service,
             trace_id=trace_id,
             timings_ms=Timings(
                 queue=_ms(queue_ms),
-                fetch=_ms(loaded.fetch_ms),
-                decode=_ms(loaded.decode_ms),
-                score=_ms((views_begun - score_begun) * 1000),
+                fetch=_ms(evidence.loaded.fetch_ms),
+                decode=_ms(evidence.loaded.decode_ms),
+                score=_ms((views_begun - begun) * 1000),
                 views=_ms((explain_begun - views_begun) * 1000),
                 explain=_ms((sealed - explain_begun) * 1000),
-                total=_ms(queue_ms + (sealed - begun) * 1000),
+                total=_ms(queue_ms + loading_ms + (sealed - begun) * 1000),
             ),
             judged_at=datetime.now(UTC),
             statement_of_reasons=None,
@@ -142,6 +152,13 @@ class Judge:
         _count(verdict)
         joint_tokens = enforced_joint.scored.tokens + shadow_joint.scored.tokens
         return Judged(verdict, joint_tokens + tokens + shadow_tokens)
+
+    def _prompt_digest(self, language: Language) -> str:
+        """The engine's prompt digest with what else shapes what is read: the language, and the bounds of the input."""
+        media, engine = self._media, self._engine_settings
+        bounds = [engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
+        shape = json.dumps([self._model.prompt_digest, language, bounds])
+        return "sha256:" + hashlib.sha256(shape.encode()).hexdigest()
 
     def _make_panels(self, language: Language) -> tuple[Panel, Panel]:
         def panel(mode: Mode) -> Panel:
@@ -158,22 +175,37 @@ class Judge:
         return explain(policies, titles, language)
 
 
-def _content(post: Post, language: Language, images: tuple[LoadedImage, ...], *, truncated: bool) -> Content:
-    return Content(
-        text_sha256=hashlib.sha256(post.text.encode()).hexdigest() if post.text else None,
-        language=language,
-        truncated=truncated,
-        images=tuple(
+async def _apart(work: Awaitable[T], otherwise: T) -> T:
+    """What shadow policies say; nothing of theirs may touch the enforced, and so neither may their failures."""
+    try:
+        return await work
+    except Exception as error:
+        log.exception("shadow policies were not judged", error=type(error).__name__)
+        return otherwise
+
+
+def _content(post: Post, language: Language, evidence: Evidence, scored: Scored) -> Content:
+    read = scored.images_read
+    images = []
+    for image in evidence.loaded.images:
+        frames = min(len(image.frames), read)
+        read -= frames
+        unread = image.status == "judged" and frames == 0
+        images.append(
             ImageContent(
                 sha256=image.sha256,
                 width=image.width,
                 height=image.height,
-                frames=len(image.frames),
+                frames=frames,
                 media_type=image.media_type,
-                status=image.status,
+                status="skipped" if unread else image.status,
             )
-            for image in images
-        ),
+        )
+    return Content(
+        text_sha256=hashlib.sha256(post.text.encode()).hexdigest() if post.text else None,
+        language=language,
+        truncated=scored.truncated,
+        images=tuple(images),
     )
 
 

@@ -6,26 +6,14 @@ from dataclasses import dataclass
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import outcome
+from moderation_service.judging.evidence import Evidence
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What of a post could be had: its words, and its pictures as pixels."""
-
-    text: str
-    pictures: tuple[Pixels, ...]
-
-    @property
-    def both(self) -> bool:
-        """Whether there are two modalities to tell apart."""
-        return bool(self.text and self.pictures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +22,9 @@ class Joint:
 
     asked: tuple[int, ...]
     scored: Scored
+
+
+NOT_ASKED = Joint((), Scored((), tokens=0, images_read=0, truncated=False))
 
 
 class Panel:
@@ -64,7 +55,7 @@ class Panel:
             if policy.applies_to(has_text=bool(evidence.text), has_images=bool(evidence.pictures), surface=surface)
         )
         if not asked:
-            return Joint((), Scored((), 0, truncated=False))
+            return Joint((), Scored((), tokens=0, images_read=len(evidence.pictures), truncated=False))
         request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
         return Joint(asked, await self._batcher.score(request))
 

@@ -14,7 +14,7 @@ from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack, load_pack
-from moderation_service.settings import JudgingSettings, MediaSettings, PolicySettings, shipped_policies
+from moderation_service.settings import JudgingSettings, MediaSettings, Settings, shipped_policies
 from tests.judging.engines import RuleEngine
 
 
@@ -48,11 +48,13 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             calibration: Calibration | None = None,
             **settings: Any,
         ) -> Judge:
-            loader = await stack.enter_async_context(ImageLoader(media or MediaSettings()))
+            chosen = Settings(
+                media=media or MediaSettings(), judging=JudgingSettings(**{"views_sample": 0.0, **settings})
+            )
+            loader = await stack.enter_async_context(ImageLoader(chosen.media))
             batcher = await stack.enter_async_context(Batcher(engine))
             return Judge(
-                settings=JudgingSettings(**{"views_sample": 0.0, **settings}),
-                policy_settings=PolicySettings(),
+                settings=chosen,
                 pack=policy_pack,
                 calibration=calibration or Calibration.load(None),
                 loader=loader,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import EngineInfo, LabelScore, Scored, ScoreRequest
 
 INFO = EngineInfo(
@@ -48,6 +49,9 @@ class RuleEngine:
     async def start(self) -> None:
         pass
 
+    async def prepare(self, questionnaire: Questionnaire) -> None:
+        pass
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         self.calls.append(list(requests))
         return [self._answer(request) for request in requests]
@@ -58,4 +62,4 @@ class RuleEngine:
     def _answer(self, request: ScoreRequest) -> Scored:
         asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
         labels = tuple(LabelScore(self.rule(policy_id, request), self.mass) for policy_id in asked)
-        return Scored(labels, tokens=10, truncated=len(request.text) > 1000)
+        return Scored(labels, tokens=10, images_read=len(request.images), truncated=len(request.text) > 1000)

@@ -1,0 +1,61 @@
+"""What of a post could be had, and a bound on how much of it is held at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from moderation_service.contracts.post import Post
+from moderation_service.engine.base import Pixels
+from moderation_service.media.loader import ImageLoader, Loaded
+from moderation_service.settings import MediaSettings
+
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A post's words, and its pictures as pixels, in order (frames of one picture behind one another)."""
+
+    text: str
+    pictures: tuple[Pixels, ...]
+    loaded: Loaded = field(default=Loaded((), 0.0, 0.0))
+
+    @property
+    def both(self) -> bool:
+        """Whether there are two modalities to tell apart."""
+        return bool(self.text and self.pictures)
+
+
+class EvidenceRoom:
+    """Loads evidence while there is room for its pixels; a post waits whole, so that none holds half of what it needs.
+
+    Room is counted in bytes by the most a post's pictures can take: `max_frames` of `max_side` squared each.
+    """
+
+    def __init__(self, settings: MediaSettings, loader: ImageLoader) -> None:
+        self._settings = settings
+        self._loader = loader
+        self._free = settings.max_pixel_bytes
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def of(self, post: Post) -> AsyncIterator[Evidence]:
+        """The post's evidence, held until the block is left. Nothing that is wrong with a picture raises."""
+        size = self._most(post)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            loaded = await self._loader.load(post.images)
+            pictures = tuple(frame for image in loaded.images for frame in image.frames)
+            yield Evidence(post.text if post.text.strip() else "", pictures, loaded)
+        finally:
+            async with self._changed:
+                self._free += size
+                self._changed.notify_all()
+
+    def _most(self, post: Post) -> int:
+        pictures = min(len(post.images), self._settings.max_images)
+        one = self._settings.max_side**2 * _CHANNELS * self._settings.max_frames
+        return min(pictures * one, self._settings.max_pixel_bytes)
