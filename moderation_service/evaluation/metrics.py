@@ -1,0 +1,110 @@
+"""Figures of scores against truths, each by scikit-learn. What can't be told from the rows is NaN."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn import config_context
+from sklearn.calibration import calibration_curve
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from moderation_service.evaluation.answers import CLASSES, UNKNOWN, Bools, Floats, Ints
+
+Figures = dict[str, float]
+
+BINS = 15
+"""Bins of equal width of the expected calibration error and the reliability diagram (Guo et al., 2017)."""
+
+SURE = 0.9
+"""The precision at which recall is given."""
+
+
+def detection(truth: Bools, flagged: Bools) -> Figures:
+    """Precision, recall, F1 of a yes, and balanced accuracy: the mean recall of yes and no."""
+    with _undefined_is_nan():
+        # One call for all four: a bootstrap makes it thousands of times.
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            truth, flagged, labels=[False, True], zero_division=np.nan
+        )
+    balanced = float(recall.mean()) if _both(truth) else np.nan
+    return {"precision": precision[1], "recall": recall[1], "f1": f1[1], "balanced_accuracy": balanced}
+
+
+def ranking(truth: Bools, score: Floats) -> Figures:
+    """PR-AUC (average precision), AUROC, and the largest recall at a precision of at least SURE."""
+    if not _both(truth):
+        return {"pr_auc": np.nan, "auroc": np.nan, "recall_at_90_precision": np.nan}
+    precision, recall, _ = precision_recall_curve(truth, score)
+    return {
+        "pr_auc": average_precision_score(truth, score),
+        "auroc": roc_auc_score(truth, score),
+        "recall_at_90_precision": float(recall[precision >= SURE].max()),
+    }
+
+
+def best_balanced_accuracy(truth: Bools, score: Floats) -> float:
+    """The best that any threshold could do on these very rows: kind to the score, as it is chosen with the answers."""
+    if not _both(truth):
+        return np.nan
+    cuts = np.quantile(score, np.linspace(0, 1, 101))
+    return max(float(balanced_accuracy_score(truth, score >= cut)) for cut in np.unique(cuts))
+
+
+def reliability(truth: Bools, score: Floats) -> tuple[Floats, Floats, Floats]:
+    """For each bin with rows: the share of violations, the mean score, and the share of all rows."""
+    held, said = calibration_curve(truth, score, n_bins=BINS, strategy="uniform", pos_label=True)
+    inner = np.linspace(0, 1, BINS + 1)[1:-1]
+    counts = np.bincount(np.searchsorted(inner, score), minlength=BINS)  # the bins of calibration_curve
+    return held, said, counts[counts > 0] / len(score)
+
+
+def calibration(truth: Bools, score: Floats) -> Figures:
+    """Brier score, and expected calibration error: the bins' distance from the diagonal, weighed by their rows."""
+    if not len(truth):
+        return {"brier": np.nan, "ece": np.nan}
+    held, said, share = reliability(truth, score)
+    brier = brier_score_loss(truth, score, pos_label=True) if _both(truth) else np.nan
+    return {"brier": brier, "ece": float((share * np.abs(held - said)).sum())}
+
+
+def attribution(meant: Ints, told: Ints) -> Figures:
+    """F1 of each class that anybody meant, and their mean; rows with an unknown class are left out."""
+    known = (meant != UNKNOWN) & (told != UNKNOWN)
+    present = np.unique(meant[known])
+    if not len(present):
+        return {"macro_f1": np.nan}
+    with _undefined_is_nan():
+        each = f1_score(meant[known], told[known], labels=present, average=None, zero_division=0)
+    return {"macro_f1": float(each.mean()), **{CLASSES[at]: float(f1) for at, f1 in zip(present, each, strict=True)}}
+
+
+def confusion(meant: Ints, told: Ints) -> list[list[int]]:
+    """Rows as meant, columns as told, in the order of CLASSES."""
+    known = (meant != UNKNOWN) & (told != UNKNOWN)
+    if not known.any():
+        return []
+    counts = confusion_matrix(meant[known], told[known], labels=range(len(CLASSES)))
+    return [[int(count) for count in row] for row in counts]
+
+
+def _both(truth: Bools) -> bool:
+    return bool(truth.any() and not truth.all())
+
+
+@contextmanager
+def _undefined_is_nan() -> Iterator[None]:
+    """A resample may lack a class; its figure is NaN, which says it."""
+    with warnings.catch_warnings(), config_context(skip_parameter_validation=True, assume_finite=True):
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        yield

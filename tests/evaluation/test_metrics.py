@@ -1,0 +1,72 @@
+import math
+
+import numpy as np
+import pytest
+
+from moderation_service.evaluation import metrics
+from moderation_service.evaluation.answers import CLASSES, UNKNOWN
+
+TRUTH = np.array([True, True, True, False, False])
+SCORE = np.array([0.9, 0.8, 0.3, 0.6, 0.1])
+
+
+def test_detection_by_hand() -> None:
+    # flagged: 0.9, 0.8, 0.6: two right of three; two of three found; one of two harmless ones let by
+    found = metrics.detection(TRUTH, SCORE >= 0.5)
+    assert found == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "balanced_accuracy": 7 / 12})
+
+
+def test_ranking_by_hand() -> None:
+    found = metrics.ranking(TRUTH, SCORE)
+    # pairs of a violation over a harmless one: 2 + 2 + 1 of 6
+    assert found["auroc"] == pytest.approx(5 / 6)
+    # precision at each violation, from the top: 1/1, 2/2, 3/4; each is a third of the recall
+    assert found["pr_auc"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert found["recall_at_90_precision"] == pytest.approx(2 / 3)
+
+
+def test_calibration_by_hand() -> None:
+    # Bins of 1/15: 0.05 and 0.06 lie in the first, 0.95 and 0.97 in the last.
+    truth, score = np.array([False, True, True, True]), np.array([0.05, 0.06, 0.95, 0.97])
+    found = metrics.calibration(truth, score)
+    assert found["brier"] == pytest.approx((0.05**2 + 0.94**2 + 0.05**2 + 0.03**2) / 4)
+    assert found["ece"] == pytest.approx(0.5 * abs(0.5 - 0.055) + 0.5 * abs(1 - 0.96))
+
+
+def test_a_score_on_the_edge_of_a_bin_is_counted_where_its_mean_is() -> None:
+    truth, score = np.array([True, False, True]), np.array([1 / 15, 2 / 15, 1.0])
+    held, said, share = metrics.reliability(truth, score)
+    assert len(held) == len(said) == len(share)
+    assert said == pytest.approx([1 / 15, 2 / 15, 1.0])
+    assert share == pytest.approx([1 / 3] * 3)
+
+
+def test_best_balanced_accuracy_is_the_best_of_all_thresholds() -> None:
+    # at 0.7 both high violations are found and nothing else: (2/3 + 1) / 2
+    assert metrics.best_balanced_accuracy(TRUTH, SCORE) == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.best_balanced_accuracy(TRUTH, np.zeros(5)) == 0.5
+
+
+def test_attribution_by_hand() -> None:
+    combined, text, none = (CLASSES.index(name) for name in ("combined", "text_only", "none"))
+    meant = np.array([combined, combined, text, none, UNKNOWN, none])
+    told = np.array([combined, none, text, none, text, UNKNOWN])
+    found = metrics.attribution(meant, told)
+    # combined: precision 1, recall 1/2; none: precision 1/2, recall 1; the two rows with an unknown don't count
+    assert found == pytest.approx(
+        {"macro_f1": (2 / 3 + 1 + 2 / 3) / 3, "combined": 2 / 3, "text_only": 1, "none": 2 / 3}
+    )
+    counts = np.array(metrics.confusion(meant, told))
+    assert counts.sum() == 4
+    assert counts[combined, none] == counts[combined, combined] == counts[text, text] == counts[none, none] == 1
+
+
+def test_what_cannot_be_told_is_nan_and_no_error() -> None:
+    one_kind = np.array([False, False])
+    assert math.isnan(metrics.detection(one_kind, one_kind)["f1"])
+    assert all(map(math.isnan, metrics.ranking(one_kind, np.array([0.1, 0.2])).values()))
+    assert math.isnan(metrics.calibration(one_kind, np.array([0.1, 0.2]))["brier"])
+    assert math.isnan(metrics.calibration(one_kind[:0], np.array([]))["ece"])
+    assert math.isnan(metrics.best_balanced_accuracy(one_kind, np.array([0.1, 0.2])))
+    assert metrics.attribution(np.array([UNKNOWN]), np.array([0])).keys() == {"macro_f1"}
+    assert metrics.confusion(np.array([UNKNOWN]), np.array([0])) == []
