@@ -3,38 +3,109 @@
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from moderation_service.contracts.verdict import Thresholds
+from moderation_service.contracts.base import Digest
+from moderation_service.contracts.verdict import Probability, Thresholds
 from moderation_service.errors import Misconfigured
 
+
+def _method(entry: object) -> str:
+    """The entry's method; one that names none is Platt's, as the first files were."""
+    return str(entry.get("method", "platt") if isinstance(entry, dict) else getattr(entry, "method", "platt"))
+
+
+_BY_METHOD = Discriminator(_method)
 _EDGE = 1e-7  # scores are kept off 0 and 1, where the logit has no end
 
 
-class Platt(BaseModel):
-    """p = sigmoid(slope × logit(score) + intercept); Platt, "Probabilistic outputs for SVMs", 1999."""
+class _Map(BaseModel):
+    """One policy's entry of a calibration file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slope: float = Field(gt=0)
-    intercept: float
     thresholds: Thresholds | None = None
+
+
+class Platt(_Map):
+    """p = sigmoid(slope × logit(score) + intercept); Platt, "Probabilistic outputs for SVMs", 1999."""
+
+    method: Literal["platt"] = "platt"
+    slope: float = Field(gt=0, allow_inf_nan=False)
+    intercept: float = Field(allow_inf_nan=False)
 
     def apply(self, score: float) -> float:
         """Calibrate one raw score in [0, 1]."""
-        bounded = min(max(score, _EDGE), 1 - _EDGE)
-        z = self.slope * math.log(bounded / (1 - bounded)) + self.intercept
+        z = self.slope * logit(score) + self.intercept
         return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
 
-class _File(BaseModel):
+class Isotonic(_Map):
+    """Straight lines between points (score, probability), neither ever falling; flat beyond the outer points.
+
+    Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", 2002.
+    """
+
+    method: Literal["isotonic"]
+    scores: tuple[Probability, ...] = Field(min_length=1)
+    probabilities: tuple[Probability, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if len(self.scores) != len(self.probabilities):
+            msg = "scores and probabilities should be as many"
+            raise ValueError(msg)
+        if any(low >= high for low, high in pairwise(self.scores)):
+            msg = "scores should rise"
+            raise ValueError(msg)
+        if any(low > high for low, high in pairwise(self.probabilities)):
+            msg = "probabilities should not fall"
+            raise ValueError(msg)
+        return self
+
+    def apply(self, score: float) -> float:
+        """Calibrate one raw score in [0, 1]."""
+        return float(np.interp(score, self.scores, self.probabilities))
+
+
+Map = Platt | Isotonic
+"""From one policy's raw scores to probabilities."""
+
+
+def logit(score: float) -> float:
+    """log(score / (1 - score)), kept finite."""
+    bounded = min(max(score, _EDGE), 1 - _EDGE)
+    return math.log(bounded / (1 - bounded))
+
+
+class FittedOn(BaseModel):
+    """What a calibration was made of: which model's scores, on which data."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: str = "1"
-    policies: dict[str, Platt]
+    model: str
+    revision: str
+    prompt_digest: str
+    data: str
+    data_digest: Digest
+    posts: int
+    target: str
+    refused: dict[str, str] = {}
+
+
+class CalibrationFile(BaseModel):
+    """The file that `moderation calibrate` writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal["1"] = "1"
+    fitted_on: FittedOn | None = None
+    policies: dict[str, Annotated[Annotated[Platt, Tag("platt")] | Annotated[Isotonic, Tag("isotonic")], _BY_METHOD]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +113,8 @@ class Calibration:
     """What to do with each policy's raw score; a policy without an entry keeps its own score and thresholds."""
 
     calibration_id: str | None
-    policies: dict[str, Platt]
+    policies: dict[str, Map]
+    fitted_on: FittedOn | None = None
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
@@ -54,7 +126,8 @@ class Calibration:
             return cls(None, {})
         try:
             raw = path.read_bytes()
-            return cls("sha256:" + hashlib.sha256(raw).hexdigest(), _File.model_validate_json(raw).policies)
+            file = CalibrationFile.model_validate_json(raw)
+            return cls("sha256:" + hashlib.sha256(raw).hexdigest(), dict(file.policies), file.fitted_on)
         except OSError as error:
             msg = f"judging.calibration {path}: {error.strerror}"
             raise Misconfigured(msg) from error
@@ -62,6 +135,14 @@ class Calibration:
             fault = error.errors()[0]
             msg = f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             raise Misconfigured(msg) from error
+
+    def differs_from(self, revision: str, prompt_digest: str) -> str | None:
+        """Why the file is of no use with this model, in one line; None where it fits, or does not say."""
+        made = self.fitted_on
+        if made is None or (made.revision, made.prompt_digest) == (revision, prompt_digest):
+            return None
+        what = f"model revision {made.revision}" if made.revision != revision else f"prompt {made.prompt_digest}"
+        return f"the calibration was fitted on {what}, not on this one; calibrate again"
 
     def apply(self, policy_id: str, score: float) -> float:
         """The calibrated score."""

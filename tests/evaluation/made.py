@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import Attribution, AttributionClass, Decision, PolicyVerdict, Thresholds
+from moderation_service.contracts.verdict import AttributionClass, Decision, PolicyVerdict, Thresholds
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.run import Judged, Run
 from moderation_service.judging.attribution import attribute
@@ -56,6 +56,3 @@ def without_views(one: Judged) -> Judged:
     """The same as if the views had not run."""
     parts = tuple(each.model_copy(update={"attribution": None}) for each in one.verdict.policies)
     return Judged(one.labelled, one.verdict.model_copy(update={"policies": parts}))
-
-
-__all__ = ["LIMITS", "Attribution", "judged", "part", "run", "without_views"]

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.calibration import Calibration, Platt
+from moderation_service.judging.calibration import Calibration, FittedOn, Platt
 
+FITTED = FittedOn(
+    model="m", revision="r1", prompt_digest="p1", data="d", data_digest=f"sha256:{'0' * 64}", posts=1, target="none"
+)
 OWN = Thresholds(review=0.5, block=0.9)
 
 
@@ -54,6 +57,43 @@ def test_platt_keeps_the_order_and_stays_a_probability(low: float, high: float) 
 def test_a_wrong_file_is_refused_with_its_field(tmp_path: Path, policies: dict[str, object]) -> None:
     with pytest.raises(Misconfigured, match=r"calibration.json: policies\.a\."):
         Calibration.load(written(tmp_path, **policies))
+
+
+def test_isotonic_points_are_joined_by_lines_and_flat_beyond(tmp_path: Path) -> None:
+    entry = {"method": "isotonic", "scores": [0.2, 0.4, 0.8], "probabilities": [0.1, 0.5, 0.5]}
+    calibration = Calibration.load(written(tmp_path, weapon_sale=entry))
+    found = [calibration.apply("weapon_sale", score) for score in (0.0, 0.2, 0.3, 0.6, 1.0)]
+    assert found == pytest.approx([0.1, 0.1, 0.3, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        ({"scores": [0.2], "probabilities": [0.2, 0.3]}, "as many"),
+        ({"scores": [0.4, 0.2], "probabilities": [0.2, 0.3]}, "scores should rise"),
+        ({"scores": [0.2, 0.2], "probabilities": [0.2, 0.3]}, "scores should rise"),
+        ({"scores": [0.2, 0.4], "probabilities": [0.3, 0.2]}, "probabilities should not fall"),
+        ({"scores": [0.2, 1.4], "probabilities": [0.2, 0.3]}, "less than or equal to 1"),
+        ({"scores": [], "probabilities": []}, "at least 1 item"),
+        ({"slope": 1.0, "intercept": 0.0}, "Field required"),
+    ],
+)
+def test_wrong_isotonic_points_are_refused(tmp_path: Path, points: dict[str, object], says: str) -> None:
+    with pytest.raises(Misconfigured, match=says):
+        Calibration.load(written(tmp_path, a={"method": "isotonic", **points}))
+
+
+def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"a: .*'beta'"):
+        Calibration.load(written(tmp_path, a={"method": "beta", "slope": 1, "intercept": 0}))
+
+
+def test_a_file_says_when_it_was_fitted_on_another_model_or_prompt(tmp_path: Path) -> None:
+    calibration = Calibration("c", {}, FITTED)
+    assert calibration.differs_from("r1", "p1") is None
+    assert "model revision r1" in str(calibration.differs_from("r2", "p1"))
+    assert "prompt p1" in str(calibration.differs_from("r1", "p2"))
+    assert Calibration.load(written(tmp_path)).differs_from("r2", "p2") is None, "older files don't say"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
