@@ -1,11 +1,13 @@
 """A post as a model of the family reads it: picture tokens, then words, cut to what fits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from moderation_service.engine.base import Pixels
 from moderation_service.engine.prompts import Prompts
@@ -16,6 +18,10 @@ MAX_ASPECT = 150
 
 CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
+
+
+SHRINKS, SHRINK_MARGIN = 4, 0.95
+"""Tries to bring a picture within its share; the margin is for the processor's rounding to whole patches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +55,39 @@ class PostReader:
     def read(self, text: str, images: Sequence[Pixels], room: int) -> PostInputs:
         """Pictures first, then words, `room` tokens at most.
 
-        What is too long loses the end of its words; pictures that don't fit by themselves are left out from
-        the first such picture on.
+        Words may take what pictures leave, and half of the room whatever the pictures are, so that neither crowds
+        out the other. Pictures share the rest evenly: one that needs more than its share is shrunk to it. Words that
+        are still too long lose their end; a picture that can't be shrunk enough, and all behind it, are left out.
         """
+        words, cut = self._read_words(text, room if not images else max(room // 2, 1))
         ids: list[int] = []
         pictures: list[Picture] = []
-        for pixels in images:
-            picture = self._look(pixels)
-            tokens = self._vocabulary.picture(int(picture.grid.prod()) // self._processor.merge_size**2)
-            if len(ids) + len(tokens) > room:
+        for number, pixels in enumerate(images):
+            share = (room - len(words) - len(ids)) // (len(images) - number)
+            picture = self._look_within(pixels, share)
+            if picture is None:
                 break
-            ids += tokens
+            ids += self._marks(picture)
             pictures.append(picture)
-        words, cut = self._read_words(text, room - len(ids))
+        if cut:  # the pictures may have left more room than half
+            words, cut = self._read_words(text, room - len(ids))
         return PostInputs([*ids, *words], tuple(pictures), truncated=cut or len(pictures) < len(images))
+
+    def _look_within(self, pixels: Pixels, share: int) -> Picture | None:
+        """A picture in at most `share` tokens; None where it can't be made so small."""
+        picture = self._look(pixels)
+        for _ in range(SHRINKS):
+            tokens = len(self._marks(picture))
+            if tokens <= share:
+                return picture
+            scale = math.sqrt(max(share, 1) / tokens) * SHRINK_MARGIN
+            height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+            picture = self._look(pixels)
+        return picture if len(self._marks(picture)) <= share else None
+
+    def _marks(self, picture: Picture) -> list[int]:
+        return self._vocabulary.picture(int(picture.grid.prod()) // self._processor.merge_size**2)
 
     def _read_words(self, text: str, room: int) -> tuple[list[int], bool]:
         head = text[: room * CHARACTERS_A_TOKEN]

@@ -89,15 +89,38 @@ def test_the_words_stay_closed_when_they_are_cut(make_scorer: MakeScorer) -> Non
     assert words.endswith("\n</post>")
 
 
-def test_pictures_come_before_words_and_lose_the_last_first(scorer: Scorer, picture: Draw) -> None:
-    pictures = (picture(56, 56), picture(84, 84), picture(28, 56))
-    whole = scorer.reader.read("hello", pictures, 500)
-    sizes = [len(scorer.vocabulary.picture(int(one.grid.prod()) // 4)) for one in whole.pictures]
-    post = scorer.reader.read("hello", pictures, sizes[0] + sizes[1] - 1)
-    # The third would fit, but a post is judged from its beginning.
-    assert len(post.pictures) == 1
+def test_pictures_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scorer, picture: Draw) -> None:
+    pictures = (picture(280, 280), picture(56, 56), picture(280, 560))
+    whole = scorer.reader.read("hello", pictures, 5000)
+    room = len(whole.ids) * 2 // 3
+    post = scorer.reader.read("hello", pictures, room)
+    before, after = ([int(one.grid.prod()) for one in read.pictures] for read in (whole, post))
+    assert not whole.truncated
+    assert not post.truncated
+    assert len(post.ids) <= room
+    assert len(after) == 3
+    assert sum(after) < sum(before)
+    assert post.ids[-1] == whole.ids[-1]
+
+
+def test_neither_words_nor_pictures_crowd_out_the_other(scorer: Scorer, picture: Draw) -> None:
+    words = "word " * 400
+    post = scorer.reader.read(words, (picture(560, 560), picture(560, 560)), 120)
+    marks = sum(int(one.grid.prod()) // 4 + 2 for one in post.pictures)
+    assert len(post.pictures) == 2
     assert post.truncated
-    assert post.ids[: sizes[0]] == whole.ids[: sizes[0]]
+    assert len(post.ids) - marks >= 40
+    assert len(post.ids) <= 120
+    alone = scorer.reader.read(words, (), 120)
+    assert len(alone.ids) == 120
+
+
+def test_pictures_that_can_not_be_made_small_enough_are_left_out(scorer: Scorer, picture: Draw) -> None:
+    pictures = tuple(picture(56, 56) for _ in range(30))
+    post = scorer.reader.read("hello", pictures, 40)
+    assert post.truncated
+    assert len(post.pictures) < 30
+    assert len(post.ids) <= 40
 
 
 def test_the_context_ends_where_the_model_s_positions_do(

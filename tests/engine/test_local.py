@@ -12,7 +12,7 @@ from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Engine, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import LocalEngine
 from moderation_service.engine.scorer import Scorer
-from moderation_service.errors import Fatal, Poison, Transient
+from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import make_tokenizer, save_checkpoint
 
@@ -43,9 +43,9 @@ async def test_it_says_what_a_verdict_records(engine: Engine, tiny_checkpoint: P
     assert info.layout == "post_first"
     assert info.revision.startswith("sha256:")
     assert info.prompt_digest.startswith("sha256:")
-    other = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu", layout="policies_first", revision="1"))
+    other = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu", layout="policies_first"))
     await other.start()
-    assert (other.info.layout, other.info.revision) == ("policies_first", "1")
+    assert (other.info.layout, other.info.revision) == ("policies_first", info.revision)
     assert other.info.prompt_digest != info.prompt_digest
     await other.close()
 
@@ -143,11 +143,41 @@ async def test_a_request_that_fails_twice_while_the_engine_answers_another_is_po
         await engine.score([request_, replace(request_, text="another")])
 
 
+async def test_a_want_of_memory_is_never_the_posts_fault(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    score = scorer.score
+
+    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+        if request_ in requests:
+            raise torch.OutOfMemoryError("taken by another process")
+        return score(requests)
+
+    monkeypatch.setattr(scorer, "score", fail_on_it)
+    with pytest.raises(Transient) as caught:
+        await engine.score([request_])
+    assert caught.value.reason == "out_of_memory"
+
+
+async def test_preparing_refuses_policies_that_leave_no_room(
+    tiny_checkpoint: Path, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    settings = EngineSettings(
+        model=str(tiny_checkpoint), device="cpu", layout="policies_first", prompt="full", max_context_tokens=256
+    )
+    engine = LocalEngine(settings)
+    await engine.start()
+    with pytest.raises(Misconfigured, match="the policies alone take"):
+        await engine.prepare(Questionnaire("en", questionnaires["en"].questions * 4))
+    await engine.close()
+
+
 async def test_a_request_that_fails_once_is_answered(
     engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = scorer_of(engine)
-    outcomes = iter([torch.OutOfMemoryError("full")])
+    outcomes = iter([RuntimeError("once")])
     score = scorer.score
 
     def fail_once(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
