@@ -81,7 +81,8 @@ class PostReader:
             if tokens <= share:
                 return picture
             scale = math.sqrt(max(share, 1) / tokens) * SHRINK_MARGIN
-            height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+            # Of the size that the processor made of it: a large picture was brought under the processor's own cap.
+            height, width = (max(1, int(side * self._processor.patch_size * scale)) for side in picture.grid[0, 1:])
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
             picture = self._look(pixels)
         return picture if len(self._marks(picture)) <= share else None
