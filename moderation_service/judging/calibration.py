@@ -51,7 +51,7 @@ class Isotonic(_Map):
     Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", 2002.
     """
 
-    method: Literal["isotonic"]
+    method: Literal["isotonic"] = "isotonic"
     scores: tuple[Probability, ...] = Field(min_length=1)
     probabilities: tuple[Probability, ...] = Field(min_length=1)
 
