@@ -134,7 +134,8 @@ class MediaSettings(Section):
     fetch_attempts: PositiveInt = 3
     max_redirects: Annotated[int, Field(ge=0)] = 3
     connections_per_host: PositiveInt = 8
-    concurrent_images: PositiveInt = 64  # of all posts together; bounds the bytes held
+    fetches_per_post: PositiveInt = 4
+    concurrent_images: PositiveInt = 64  # fetched, of all posts together; bounds the bytes held
     decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
 
 

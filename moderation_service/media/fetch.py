@@ -2,9 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from contextvars import ContextVar
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -12,19 +11,17 @@ from yarl import URL
 
 from moderation_service import __version__
 from moderation_service.media.gate import AddressRefused, Gate
+from moderation_service.media.names import Lookup, Names
 from moderation_service.media.outcome import ImageFault, TransientFault
 from moderation_service.settings import MediaSettings
 
-Lookup = Callable[[str, int], list[tuple[Any, ...]]]
-"""Blocking, as `socket.getaddrinfo(host, port)`."""
-
 _CHUNK = 64 * 1024
 _CONNECTIONS = 128
-_LOOKUP_THREADS = 8
 _OK = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 429})
 _SERVER_ERROR = 500
+_lookups: ContextVar[asyncio.Semaphore] = ContextVar("lookups")  # past aiohttp, to the resolver
 
 
 class WebFetcher:
@@ -33,7 +30,7 @@ class WebFetcher:
     def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
         self._settings = settings
         self._gate = Gate(settings)
-        self._lookup = lookup or _lookup
+        self._names = Names(lookup)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,7 +38,7 @@ class WebFetcher:
         settings = self._settings
         patience = settings.fetch_timeout_s / settings.fetch_attempts
         connector = aiohttp.TCPConnector(
-            resolver=_GuardedResolver(self._gate, self._lookup),
+            resolver=_GuardedResolver(self._gate, self._names),
             socket_factory=self._gate.socket,
             use_dns_cache=False,  # each dial is of addresses that were checked for it
             limit=_CONNECTIONS,
@@ -66,9 +63,14 @@ class WebFetcher:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+        self._names.close()
 
-    async def fetch(self, address: str) -> bytes:
-        """The bytes behind a URL, one try. Raises ImageFault; TransientFault where another try may help."""
+    async def fetch(self, address: str, *, lookups: asyncio.Semaphore) -> bytes:
+        """The bytes behind a URL, one try. Raises ImageFault; TransientFault where another try may help.
+
+        `lookups` bounds the host names looked up at once for the same post.
+        """
+        _lookups.set(lookups)
         for _ in range(self._settings.max_redirects + 1):
             url = self._gate.url(address)
             try:
@@ -116,28 +118,19 @@ class WebFetcher:
 
 
 class _GuardedResolver(AbstractResolver):
-    """DNS on threads of its own, so that slow names hold up nothing else; drops answers that may not be dialled."""
+    """Drops answers that may not be dialled, also of those kept from before."""
 
-    def __init__(self, gate: Gate, lookup: Lookup) -> None:
+    def __init__(self, gate: Gate, names: Names) -> None:
         self._gate = gate
-        self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="media-dns")
+        self._names = names
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """The addresses of a name. Raises ImageFault `refused` when none may be dialled."""
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, port)
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise TransientFault(why="DNS gave no answer") from None
-            raise ImageFault(status="unavailable", why="no such host") from None
-        except UnicodeError:
-            raise ImageFault(status="refused", why="host name not allowed") from None
         allowed = [
             ResolveResult(hostname=host, host=address[0], port=port, family=kind, proto=protocol, flags=0)
-            for kind, _, protocol, _, address in found
+            for kind, _, protocol, _, address in await self._names.find(host, port, _lookups.get())
             if family in (socket.AF_UNSPEC, kind) and self._gate.allows(str(address[0]))
         ]
         if not allowed:
@@ -145,12 +138,7 @@ class _GuardedResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        """Wait for no lookup: the C library can't be interrupted."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _lookup(host: str, port: int) -> list[tuple[Any, ...]]:
-    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
+        """The names are the fetcher's."""
 
 
 def _target(url: URL, response: aiohttp.ClientResponse) -> str:

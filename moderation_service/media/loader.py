@@ -4,25 +4,34 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import stamina
 
 from moderation_service.contracts.post import ImageRef
 from moderation_service.media.decode import decode
-from moderation_service.media.fetch import Lookup, WebFetcher
+from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.files import FileReader
 from moderation_service.media.inline import from_base64, from_data_url
+from moderation_service.media.names import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.objects import ObjectReader
-from moderation_service.media.outcome import ImageFault, ImageStatus, Loaded, LoadedImage, TransientFault
+from moderation_service.media.outcome import ImageFault, Loaded, LoadedImage, TransientFault
 from moderation_service.settings import MediaSettings
 
-__all__ = ["ImageLoader", "ImageStatus", "Loaded", "LoadedImage"]
+__all__ = ["ImageLoader", "Loaded", "LoadedImage"]
 
 _T = TypeVar("_T")
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 1.0
+
+
+class _Turns(NamedTuple):
+    """What one post may have under way at once, so that none takes what all share."""
+
+    fetches: asyncio.Semaphore
+    lookups: asyncio.Semaphore
 
 
 class ImageLoader:
@@ -61,8 +70,9 @@ class ImageLoader:
     async def load(self, references: Sequence[ImageRef]) -> Loaded:
         """Load the first `max_images` side by side. What is wrong with a picture is in its status, never raised."""
         taken = references[: self._settings.max_images]
+        turns = _Turns(asyncio.Semaphore(self._settings.fetches_per_post), asyncio.Semaphore(LOOKUPS_PER_POST))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._load(reference)) for reference in taken]
+            tasks = [group.create_task(self._load(reference, turns)) for reference in taken]
         done = [task.result() for task in tasks]
         skipped = [LoadedImage("skipped")] * (len(references) - len(taken))
         return Loaded(
@@ -71,54 +81,60 @@ class ImageLoader:
             decode_ms=max((took for _, _, took in done), default=0.0),
         )
 
-    async def _load(self, reference: ImageRef) -> tuple[LoadedImage, float, float]:
+    async def _load(self, reference: ImageRef, turns: _Turns) -> tuple[LoadedImage, float, float]:
         """One picture, and how many milliseconds it took to have and to decode it."""
-        async with self._at_once:
-            started = perf_counter()
-            try:
-                if unpack := self._inline(reference):
-                    return await self._on_thread(self._unpack, unpack), 0.0, _ms_since(started)
-                data = await self._fetched(reference)
-            except ImageFault as fault:
-                return LoadedImage(fault.status), _ms_since(started), 0.0
-            fetched = _ms_since(started)
-            image = await self._on_thread(decode, data, self._settings)
-            return image, fetched, _ms_since(started) - fetched
+        started = perf_counter()
+        try:
+            if read := self._at_hand(reference):
+                return await self._on_thread(self._read, read), 0.0, _ms_since(started)
+            fetch = self._fetcher(reference, turns.lookups)
+        except ImageFault as fault:
+            return LoadedImage(fault.status), _ms_since(started), 0.0
+        async with turns.fetches:
+            # Waiting for its own post counts, so that no post takes several deadlines; waiting for others does not.
+            left = self._settings.fetch_timeout_s - (perf_counter() - started)
+            async with self._at_once:
+                try:
+                    data = await self._tried(fetch, left)
+                except ImageFault as fault:
+                    return LoadedImage(fault.status), _ms_since(started), 0.0
+                fetched = _ms_since(started)
+                image = await self._on_thread(decode, data, self._settings)
+                return image, fetched, _ms_since(started) - fetched
 
-    def _inline(self, reference: ImageRef) -> Callable[[], bytes] | None:
+    def _at_hand(self, reference: ImageRef) -> Callable[[], bytes] | None:
+        """What reads a picture that no host is asked for; None for others."""
         limit = self._settings.max_bytes
         url = reference.url or ""
+        if url[:5].lower() == "file:":
+            if self._files is None:
+                raise ImageFault(status="refused", why="scheme not allowed")
+            return partial(self._files.read, url)
         if reference.data is None and url[:5].lower() != "data:":
             return None
         if "data" not in self._settings.allowed_schemes:
             raise ImageFault(status="refused", why="scheme not allowed")
-        if (text := reference.data) is not None:
-            return lambda: from_base64(text, limit)
-        return lambda: from_data_url(url, limit)
+        if reference.data is not None:
+            return partial(from_base64, reference.data, limit)
+        return partial(from_data_url, url, limit)
 
-    def _unpack(self, unpack: Callable[[], bytes]) -> LoadedImage:
+    def _read(self, read: Callable[[], bytes]) -> LoadedImage:
         try:
-            return decode(unpack(), self._settings)
+            return decode(read(), self._settings)
         except ImageFault as fault:
             return LoadedImage(fault.status)
 
-    async def _fetched(self, reference: ImageRef) -> bytes:
-        url = reference.url or ""
-        if reference.object is not None:
-            if self._objects is None:
-                raise ImageFault(status="refused", why="scheme not allowed")
-            return await self._tried(self._objects.read, reference.object)
-        if url[:5].lower() == "file:":
-            if self._files is None:
-                raise ImageFault(status="refused", why="scheme not allowed")
-            return await self._on_thread(self._files.read, url)
-        if self._web is None:
-            raise ImageFault(status="refused", why="scheme not allowed")
-        return await self._tried(self._web.fetch, url)
+    def _fetcher(self, reference: ImageRef, lookups: asyncio.Semaphore) -> Callable[[], Awaitable[bytes]]:
+        if reference.object is not None and self._objects is not None:
+            return partial(self._objects.read, reference.object)
+        if reference.url is not None and self._web is not None:
+            return partial(self._web.fetch, reference.url, lookups=lookups)
+        raise ImageFault(status="refused", why="scheme not allowed")
 
-    async def _tried(self, read: Callable[[str], Awaitable[bytes]], address: str) -> bytes:
-        """`read` up to `fetch_attempts` times, all within `fetch_timeout_s`."""
-        deadline = self._settings.fetch_timeout_s
+    async def _tried(self, fetch: Callable[[], Awaitable[bytes]], deadline: float) -> bytes:
+        """`fetch` up to `fetch_attempts` times, all within `deadline` seconds."""
+        if deadline <= 0:
+            raise ImageFault(status="unavailable", why="deadline")
         try:
             async with asyncio.timeout(deadline):
                 async for attempt in stamina.retry_context(
@@ -130,7 +146,7 @@ class ImageLoader:
                     wait_jitter=_FIRST_WAIT_S,
                 ):
                     with attempt:
-                        return await read(address)
+                        return await fetch()
         except TimeoutError:
             pass
         raise ImageFault(status="unavailable", why="deadline")

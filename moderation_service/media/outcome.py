@@ -1,15 +1,14 @@
 """What becomes of one reference to a picture."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation_service.contracts.verdict import ImageStatus
+
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB, C-contiguous. The same type as the engine's."""
-
-ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class LoadedImage:
 class Loaded:
     """The pictures of one post, in its order.
 
-    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest picture.
+    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest picture, its waiting included.
     """
 
     images: tuple[LoadedImage, ...]

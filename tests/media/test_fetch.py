@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
+from moderation_service.media import names
 from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.gate import Gate
 from moderation_service.media.loader import ImageLoader, LoadedImage
@@ -318,8 +319,9 @@ async def test_of_mixed_answers_only_the_allowed_are_dialled(
 
 
 async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
-    serve: Serve, reaching: Reaching, sockets: list[tuple[str, Any]]
+    serve: Serve, reaching: Reaching, sockets: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(names, "_KEPT_S", 0.0)
     asked = 0
 
     async def handler(_: web.Request) -> web.Response:
@@ -335,6 +337,28 @@ async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
     (image,) = await load(reaching(port), f"http://rebind.example:{port}/", lookup=lookup)
     assert (image.status, asked) == ("refused", 1)
     assert {event[1][0] for event in sockets if event[0] == "socket.connect"} == {("127.0.0.1", port)}
+
+
+async def test_a_kept_answer_is_checked_at_each_dial(
+    serve: Serve, reaching: Reaching, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=picture(), headers={"Connection": "close"})
+
+    looked_up = []
+
+    def lookup(host: str, port: int) -> list[Any]:
+        looked_up.append(host)
+        return [answer(port)]
+
+    port = await serve(handler)
+    reference = ImageRef(url=f"http://cdn.example:{port}/")
+    async with ImageLoader(reaching(port), lookup=lookup) as loader:
+        statuses = [(await loader.load([reference])).images[0].status for _ in range(2)]
+        monkeypatch.setattr(Gate, "allows", lambda *_: False)
+        statuses.append((await loader.load([reference])).images[0].status)
+    assert statuses == ["judged", "judged", "refused"]
+    assert looked_up == ["cdn.example"]
 
 
 async def test_an_address_that_slips_past_the_lookup_gets_no_socket(
@@ -353,7 +377,7 @@ async def test_web_pictures_are_refused_where_the_web_is_not_allowed() -> None:
 
 async def test_the_fetcher_is_used_inside_its_context_only() -> None:
     with pytest.raises(RuntimeError, match="context"):
-        await WebFetcher(MediaSettings()).fetch("https://8.8.8.8/")
+        await WebFetcher(MediaSettings()).fetch("https://8.8.8.8/", lookups=asyncio.Semaphore())
 
 
 async def test_the_real_lookup_of_localhost_is_refused(sockets: list[tuple[str, Any]]) -> None:
@@ -423,7 +447,7 @@ async def test_a_slow_host_does_not_hold_up_another(serve: Serve, reaching: Reac
         return web.Response(body=picture())
 
     slow_port, quick_port = await serve(slow), await serve(quick)
-    urls = [f"http://127.0.0.1:{slow_port}/{i}" for i in range(5)]
+    urls = [f"http://127.0.0.1:{slow_port}/{i}" for i in range(3)]
     settings = reaching(slow_port, quick_port, connections_per_host=1)
     images = await load(settings, *urls, f"http://127.0.0.1:{quick_port}/")
     assert {image.status for image in images} == {"judged"}

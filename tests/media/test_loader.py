@@ -113,6 +113,72 @@ async def test_no_more_pictures_than_allowed_are_held_at_once(
     assert most == 3
 
 
+class Tarpit:
+    """A host that takes requests and answers none before `released`."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.full, self.released = asyncio.Event(), asyncio.Event()
+        self.full_at = 1
+
+    async def __call__(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        if self.asked == self.full_at:
+            self.full.set()
+        await self.released.wait()
+        return web.Response(status=404)
+
+
+async def test_pictures_at_hand_do_not_wait_for_hosts_that_never_answer(
+    serve: Serve, reaching: Reaching, picture: Picture, tmp_path: Path
+) -> None:
+    tarpit = Tarpit()
+    tarpit.full_at = 64
+    port = await serve(tarpit)
+    (tmp_path / "cat.png").write_bytes(picture())
+    settings = reaching(
+        port, allowed_schemes={"http", "data", "file"}, file_root=tmp_path, connections_per_host=100, fetch_timeout_s=20
+    )
+    async with ImageLoader(settings) as loader:
+        references = [ImageRef(url=f"http://127.0.0.1:{port}/")] * 10
+        hostile = [asyncio.create_task(loader.load(references)) for _ in range(20)]
+        await tarpit.full.wait()
+        loaded = await loader.load([inline(picture()), ImageRef(url="file:cat.png")])
+        assert [image.status for image in loaded.images] == ["judged", "judged"]
+        assert tarpit.asked == 64
+        assert not any(post.done() for post in hostile)
+        tarpit.released.set()
+        await asyncio.gather(*hostile)
+
+
+async def test_one_post_cannot_take_what_all_posts_share(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+    async def quick(_: web.Request) -> web.Response:
+        return web.Response(body=picture())
+
+    tarpit = Tarpit()
+    tarpit.full_at = 4
+    slow_port, quick_port = await serve(tarpit), await serve(quick)
+    async with ImageLoader(reaching(slow_port, quick_port, concurrent_images=5)) as loader:
+        hostile = asyncio.create_task(loader.load([ImageRef(url=f"http://127.0.0.1:{slow_port}/")] * 10))
+        await tarpit.full.wait()
+        loaded = await loader.load([ImageRef(url=f"http://127.0.0.1:{quick_port}/")])
+        assert loaded.images[0].status == "judged"
+        assert (tarpit.asked, hostile.done()) == (4, False)
+        tarpit.released.set()
+        await hostile
+    assert tarpit.asked == 10
+
+
+async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: Serve, reaching: Reaching) -> None:
+    tarpit = Tarpit()
+    port = await serve(tarpit)
+    async with ImageLoader(reaching(port, fetch_timeout_s=0.3, fetch_attempts=1)) as loader:
+        loaded = await loader.load([ImageRef(url=f"http://127.0.0.1:{port}/")] * 10)
+    assert {image.status for image in loaded.images} == {"unavailable"}
+    assert tarpit.asked == 4
+    tarpit.released.set()
+
+
 async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, decoding, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     threads: set[int] = set()
