@@ -20,10 +20,6 @@ CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
 
 
-SHRINKS, SHRINK_MARGIN = 4, 0.95
-"""Tries to bring a picture within its share; the margin is for the processor's rounding to whole patches."""
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture's patches [t·h·w, channels · temporal · patch²] (float32, CPU) and its grid [1, 3] of t, h, w."""
@@ -74,17 +70,22 @@ class PostReader:
         return PostInputs([*ids, *words], tuple(pictures), truncated=cut or len(pictures) < len(images))
 
     def _look_within(self, pixels: Pixels, share: int) -> Picture | None:
-        """A picture in at most `share` tokens; None where it can't be made so small."""
+        """A picture in at most `share` tokens; None where the processor does not go so low."""
         picture = self._look(pixels)
-        for _ in range(SHRINKS):
-            tokens = len(self._marks(picture))
-            if tokens <= share:
-                return picture
-            scale = math.sqrt(max(share, 1) / tokens) * SHRINK_MARGIN
-            # Of the size that the processor made of it: a large picture was brought under the processor's own cap.
-            height, width = (max(1, int(side * self._processor.patch_size * scale)) for side in picture.grid[0, 1:])
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-            picture = self._look(pixels)
+        tokens = len(self._marks(picture))
+        if tokens <= share:
+            return picture
+        merge = self._processor.merge_size
+        rows, columns = (int(side) // merge for side in picture.grid[0, 1:])  # a token each
+        allowed = share - (tokens - rows * columns)
+        if allowed < 1:
+            return None
+        scale = math.sqrt(allowed / (rows * columns))
+        rows = max(1, min(int(rows * scale), allowed))
+        columns = max(1, min(int(columns * scale), allowed // rows))
+        unit = self._processor.patch_size * merge
+        small = Image.fromarray(pixels).resize((columns * unit, rows * unit), Image.Resampling.BICUBIC)
+        picture = self._look(np.asarray(small))
         return picture if len(self._marks(picture)) <= share else None
 
     def _marks(self, picture: Picture) -> list[int]:
