@@ -82,6 +82,14 @@ class KafkaSettings(Section):
     drain_timeout_s: PositiveFloat = 8.0
 
     @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        names = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
+        if len(set(names)) < len(names):
+            msg = f"each topic needs a name of its own, or the service reads what it writes; now {', '.join(names)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _sasl_is_whole(self) -> Self:
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             msg = f"security_protocol {self.security_protocol} needs sasl_username and sasl_password"
@@ -245,6 +253,22 @@ def load_settings(toml: Path | None = None, **arguments: dict[str, Any]) -> Sett
         raise Misconfigured(msg) from error
 
 
+class BareSettings(Settings):
+    """The defaults and arguments alone, whatever the environment says: for the demo."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only."""
+        return (init_settings,)
+
+
 def _explain(fault: ErrorDetails) -> str:
     path = [str(part) for part in fault["loc"]]
     name = f"{PREFIX}{'__'.join(path).upper()} (settings {'.'.join(path)})"
@@ -252,4 +276,4 @@ def _explain(fault: ErrorDetails) -> str:
         section = Settings.model_fields.get(path[0])
         known = getattr(section.annotation if section else Settings, "model_fields", {})
         return f"{name}: unknown setting; known are {', '.join(known)}"
-    return f"{name}: {fault['msg']}"
+    return f"{name}: {fault['msg'].removeprefix('Value error, ')}"

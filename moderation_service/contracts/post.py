@@ -1,5 +1,6 @@
 """A post: what a platform asks us to judge."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -10,6 +11,18 @@ from moderation_service.errors import Poison
 
 MAX_IMAGES = 1000  # of a record; how many of them are judged is a setting
 _FAULTS_SHOWN = 3
+
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+_EMPTY_IS_NONE = BeforeValidator(lambda hint: None if hint == "" else hint)
+
+
+def _language(tag: object) -> object:
+    """A language tag, with `_` read as `-`; a hint that is none is no reason to refuse a post, and dropped."""
+    if not isinstance(tag, str):
+        return tag
+    tag = tag.replace("_", "-")
+    return tag if _LANGUAGE.fullmatch(tag) else None
 
 
 class ImageRef(Contract):
@@ -35,9 +48,9 @@ class Post(Contract):
     post_id: Identifier
     revision: Annotated[int, Field(ge=0, lt=2**63)] = 1
     created_at: Moment | None = None
-    author_id: Identifier | None = None
-    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")] | None = None
-    surface: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    author_id: Annotated[Identifier | None, _EMPTY_IS_NONE] = None
+    language: Annotated[str | None, Field(max_length=64), BeforeValidator(_language)] = None
+    surface: Annotated[str | None, Field(max_length=64), _EMPTY_IS_NONE] = None
     text: Annotated[str, BeforeValidator(lambda text: "" if text is None else text)] = ""
     images: Annotated[
         tuple[ImageRef, ...],

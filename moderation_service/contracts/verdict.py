@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
 
@@ -24,6 +24,13 @@ class Thresholds(Contract):
 
     review: Probability
     block: Probability
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.block < self.review:
+            msg = f"block {self.block:g} is under review {self.review:g}"
+            raise ValueError(msg)
+        return self
 
 
 class Attribution(Contract):

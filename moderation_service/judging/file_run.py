@@ -1,8 +1,11 @@
 """Judge posts into a file of verdicts, one JSON line each, going on where an earlier run stopped."""
 
 import asyncio
+import os
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -15,33 +18,40 @@ from moderation_service.errors import Misconfigured, Poison, Transient
 from moderation_service.judging.judge import Judge
 
 AT_ONCE = 16
+BEGINNING = b'{"schema_version":"1","verdict_id"'
 
-Key = tuple[str, int]
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an earlier run left: post ids and revisions with a verdict, and the policy sets that these were made by."""
+
+    posts: frozenset[tuple[str, int]]
+    policy_sets: frozenset[str]
 
 
-def judged_before(out: Path) -> set[Key]:
-    """Post ids and revisions with a verdict in `out`; a line cut off by an interruption is removed.
+def judged_before(out: Path) -> Before:
+    """Read the verdicts in `out`; one cut off by an interruption is removed.
 
-    Raises Misconfigured where the file holds anything but verdicts.
+    Raises Misconfigured where the file holds anything but verdicts; it is left as it is then.
     """
-    if not out.exists():
-        return set()
-    found: set[Key] = set()
+    found: list[Verdict] = []
     whole = 0
-    with out.open("rb") as file:
+    with out.open("rb") if out.exists() else BytesIO() as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                break
+            if not line.endswith(b"\n") and (BEGINNING.startswith(line) or line.startswith(BEGINNING)):
+                break  # a verdict that was cut off
             try:
-                verdict = Verdict.model_validate_json(line)
+                found.append(Verdict.model_validate_json(line))
             except ValidationError as error:
                 msg = f"{out}:{number}: no verdict; name another file with -o, or remove this one"
                 raise Misconfigured(msg) from error
-            found.add((verdict.post_id, verdict.post_revision))
             whole += len(line)
-    with out.open("rb+") as file:
-        file.truncate(whole)
-    return found
+    if out.exists() and out.stat().st_size > whole:
+        os.truncate(out, whole)
+    return Before(
+        frozenset((verdict.post_id, verdict.post_revision) for verdict in found),
+        frozenset(verdict.policy_set_digest for verdict in found),
+    )
 
 
 async def judge_into(

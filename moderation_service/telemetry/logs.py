@@ -31,7 +31,9 @@ def configure(settings: LoggingSettings) -> None:
     if as_json:
         last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        last += [structlog.dev.ConsoleRenderer(timestamp_key="@timestamp")]
+        # The plain formatter: rich's prints the variables of each frame, posts among them.
+        plain = structlog.dev.plain_traceback
+        last += [structlog.dev.ConsoleRenderer(timestamp_key="@timestamp", exception_formatter=plain)]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()

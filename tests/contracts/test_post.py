@@ -24,6 +24,13 @@ def test_null_is_the_same_as_absent() -> None:
     assert read(text=None, images=[{"url": "https://a/b.png", "data": None}]).text == ""
 
 
+def test_an_empty_or_odd_hint_does_not_make_a_post_unreadable() -> None:
+    post = read(author_id="", surface="", language="")
+    assert (post.author_id, post.surface, post.language) == (None, None, None)
+    assert read(language="zh_CN").language == "zh-CN"
+    assert read(language="klingon!").language is None
+
+
 def test_unknown_fields_are_ignored_and_known_ones_handed_on() -> None:
     post = read(surface="feed", author_id="u-9", metadata={"free": ["form", 1]}, later_field=1)
     assert (post.surface, post.author_id, post.metadata) == ("feed", "u-9", {"free": ["form", 1]})
@@ -63,7 +70,7 @@ def test_a_value_that_is_no_post_is_poison_that_names_the_field(value: bytes, re
 
 def test_the_refusal_never_quotes_the_post() -> None:
     with pytest.raises(Poison) as caught:
-        read_post(json.dumps({"post_id": "p", "text": ["canary-in-the-text"], "language": "canary!"}).encode())
+        read_post(json.dumps({"post_id": "p", "text": ["canary-in-the-text"], "surface": "canary" * 99}).encode())
     assert "canary" not in str(caught.value)
 
 

@@ -21,21 +21,25 @@ async def test_every_post_is_judged_once_and_told_of(make_judge: MakeJudge) -> N
     assert sorted(written) == sorted(told) == sorted(post.post_id for post in POSTS)
 
 
-async def test_what_is_written_is_known_later_and_a_torn_line_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [1, 20, 100, -1])
+def test_what_is_written_is_known_later_and_a_torn_line_is_removed(tmp_path: Path, cut: int) -> None:
     out = tmp_path / "verdicts.jsonl"
     whole = verdict(post_id="a").to_json() + b"\n" + verdict(post_id="b", post_revision=7).to_json() + b"\n"
-    out.write_bytes(whole + verdict(post_id="c").to_json()[:100])
-    assert judged_before(out) == {("a", 2), ("b", 7)}
+    out.write_bytes(whole + verdict(post_id="c").to_json()[:cut])
+    before = judged_before(out)
+    assert before.posts == {("a", 2), ("b", 7)}
+    assert before.policy_sets == {verdict().policy_set_digest}
     assert out.read_bytes() == whole
-    assert judged_before(tmp_path / "none.jsonl") == set()
+    assert judged_before(tmp_path / "none.jsonl").posts == set()
 
 
-async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["dear diary\nsecond line\n", '{"important": "config"}', "x", '{"post_id": "p"}\n'])
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     out = tmp_path / "diary.txt"
-    out.write_text("dear diary\nsecond line\n")
+    out.write_text(content)
     with pytest.raises(Misconfigured, match=r"diary.txt:1: no verdict"):
         judged_before(out)
-    assert out.read_text() == "dear diary\nsecond line\n"
+    assert out.read_text() == content
 
 
 async def test_a_transient_error_is_tried_again(make_judge: MakeJudge, engine: RuleEngine) -> None:

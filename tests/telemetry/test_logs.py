@@ -35,3 +35,16 @@ def test_a_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().err
     assert "quiet" not in printed
     assert "loud" in printed
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_a_stack_trace_shows_no_variables(capsys: pytest.CaptureFixture[str], format_: str) -> None:
+    configure(LoggingSettings(format=format_))  # type: ignore[arg-type]
+    text = "canary" + "-words"
+    try:
+        int(text[:0])
+    except ValueError:
+        structlog.get_logger("here").exception("failed")
+    printed = capsys.readouterr().err
+    assert "ValueError" in printed
+    assert text not in printed
