@@ -119,4 +119,28 @@ def test_violence_is_found_in_either_modality_and_in_both(policy: Policy) -> Non
 @pytest.mark.parametrize("policy_id", ["weapon_display"])
 def test_a_museum_and_the_news_excuse_the_display_of_a_weapon(policy: Policy) -> None:
     """Mitigated cases are allowed although the picture alone would not be."""
-    assert [case.expect for case in of(policy, "context_mitigated")] == ["allow", "allow", "allow"]
+    mitigated = of(policy, "context_mitigated")
+    assert {case.language for case in mitigated} == {"en", "zh"}
+    assert {case.expect for case in mitigated} == {"allow"}
+
+
+@pytest.mark.parametrize("policy_id", ["weapon_display"])
+def test_the_display_of_a_weapon_is_for_a_person_to_decide(policy: Policy) -> None:
+    """A kitchen knife with "Good morning" is no reason to block."""
+    assert policy.thresholds.block == 1
+    assert {case.expect for case in policy.cases} == {"allow", "review"}
+
+
+def test_each_blocks_by_its_own_harm(pack: PolicyPack) -> None:
+    """All go to review where the bundled model's figures are stated; what cannot be undone is blocked the earliest."""
+    assert {policy.thresholds.review for policy in pack.policies} == {0.5}
+    by_block = sorted(pack.policies, key=lambda policy: policy.thresholds.block)
+    assert (by_block[0].id, by_block[-1].id) == ("minor_contact", "weapon_display")
+
+
+def test_no_case_names_a_number_that_somebody_may_have(pack: PolicyPack) -> None:
+    """555-01xx is kept for fiction; a Chinese line does not begin with 0."""
+    for policy in pack.policies:
+        for words in (policy.definition.en, policy.definition.zh, *(case.text for case in policy.cases)):
+            numbers = re.findall(r"\d[\d -]{5,}\d", words)
+            assert all(re.fullmatch(r"555-01\d\d|010-0000-\d{4}", number) for number in numbers), numbers
