@@ -42,15 +42,15 @@ def abstentions(judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any]:
 def against_twins(posts: Sequence[Judged], judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any] | None:
     """How often a post's decision is worse, or better, than that on the post it was made from; both mean the same.
 
-    Worse is weaker on a post that violates, stronger on one that does not. Pairs whose labels differ, or that
-    don't tell whether the post violates, are no such pairs; None where there is none.
+    Worse is weaker on a post that violates, stronger on one that does not. Pairs whose labels or attribution
+    differ, or that don't tell whether the post violates, are no such pairs; None where there is none.
     """
     originals = {one.labelled.post.post_id: one for one in judged}
     pairs = [
         (one, originals[one.labelled.twin_of], bad)
         for one in posts
         if one.labelled.twin_of in originals
-        and one.labelled.labels == originals[one.labelled.twin_of].labelled.labels
+        and _meaning(one) == _meaning(originals[one.labelled.twin_of])
         and (bad := violates(one)) is not None
     ]
     if not pairs:
@@ -76,6 +76,10 @@ def latency(run: Run) -> dict[str, Any]:
         if values
     }
     return {**found, "posts_per_second": rounded(len(run.judged) / run.seconds) if run.seconds else None}
+
+
+def _meaning(one: Judged) -> tuple[dict[str, bool], dict[str, str]]:
+    return dict(one.labelled.labels), dict(one.labelled.attribution)
 
 
 def _strength(judged: Sequence[Judged]) -> Ints:

@@ -31,14 +31,23 @@ SURE = 0.9
 
 
 def detection(truth: Bools, flagged: Bools) -> Figures:
-    """Precision, recall, F1 of a yes, and balanced accuracy: the mean recall of yes and no."""
+    """Precision, recall and F1 of a yes, the share of harmless rows flagged, and the mean recall of yes and no.
+
+    Without a violation among the rows F1 says nothing.
+    """
     with _undefined_is_nan():
-        # One call for all four: a bootstrap makes it thousands of times.
+        # One call for all: a bootstrap makes it thousands of times.
         precision, recall, f1, _ = precision_recall_fscore_support(
             truth, flagged, labels=[False, True], zero_division=np.nan
         )
     balanced = float(recall.mean()) if _both(truth) else np.nan
-    return {"precision": precision[1], "recall": recall[1], "f1": f1[1], "balanced_accuracy": balanced}
+    return {
+        "precision": precision[1],
+        "recall": recall[1],
+        "f1": f1[1] if truth.any() else np.nan,
+        "false_alarm_rate": 1 - recall[0],
+        "balanced_accuracy": balanced,
+    }
 
 
 def ranking(truth: Bools, score: Floats) -> Figures:

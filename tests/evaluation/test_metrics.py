@@ -13,7 +13,8 @@ SCORE = np.array([0.9, 0.8, 0.3, 0.6, 0.1])
 def test_detection_by_hand() -> None:
     # flagged: 0.9, 0.8, 0.6: two right of three; two of three found; one of two harmless ones let by
     found = metrics.detection(TRUTH, SCORE >= 0.5)
-    assert found == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "balanced_accuracy": 7 / 12})
+    thirds = dict.fromkeys(("precision", "recall", "f1"), 2 / 3)
+    assert found == pytest.approx({**thirds, "false_alarm_rate": 1 / 2, "balanced_accuracy": 7 / 12})
 
 
 def test_ranking_by_hand() -> None:
@@ -64,6 +65,8 @@ def test_attribution_by_hand() -> None:
 def test_what_cannot_be_told_is_nan_and_no_error() -> None:
     one_kind = np.array([False, False])
     assert math.isnan(metrics.detection(one_kind, one_kind)["f1"])
+    assert math.isnan(metrics.detection(one_kind, ~one_kind)["f1"]), "nothing to find: false alarms say it"
+    assert metrics.detection(one_kind, ~one_kind)["false_alarm_rate"] == 1
     assert all(map(math.isnan, metrics.ranking(one_kind, np.array([0.1, 0.2])).values()))
     assert math.isnan(metrics.calibration(one_kind, np.array([0.1, 0.2]))["brier"])
     assert math.isnan(metrics.calibration(one_kind[:0], np.array([]))["ece"])

@@ -1,0 +1,67 @@
+"""The worst errors of a run, with what a reader needs to see why."""
+
+import base64
+import io
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from moderation_service.contracts.post import ImageRef
+from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
+from moderation_service.evaluation.answers import answers, policies_of
+from moderation_service.evaluation.run import Judged
+from moderation_service.media.outcome import Loaded
+
+WORST = 20
+_SIDE = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One policy that was answered wrongly on one post. `found` is None where the post was out of its scope."""
+
+    judged: Judged
+    policy: str
+    truth: bool
+    meant: AttributionClass | None
+    found: PolicyVerdict | None
+    pictures: tuple[str, ...] = ()
+
+
+def worst(judged: Sequence[Judged], count: int = WORST) -> list[Mistake]:
+    """The answers on the wrong side of their threshold, the surest first."""
+    rows = answers(judged)
+    if not len(rows):
+        return []
+    policies = policies_of(judged)
+    wrong = np.flatnonzero(rows.flagged != rows.truth)
+    by_margin = wrong[np.argsort(-np.abs(rows.joint - rows.truth)[wrong], kind="stable")][:count]
+    return [_mistake(judged[rows.post[at]], policies[rows.policy[at]]) for at in by_margin]
+
+
+async def with_pictures(
+    mistakes: Sequence[Mistake], load: Callable[[Sequence[ImageRef]], Awaitable[Loaded]]
+) -> list[Mistake]:
+    """The same with what pictures can be had, small, as `data:` addresses; `load` is the image loader's."""
+    shown = []
+    for one in mistakes:
+        loaded = await load(one.judged.labelled.post.images)
+        frames = (image.frames[0] for image in loaded.images if image.frames)
+        pictures = tuple(_small(Image.fromarray(frame)) for frame in frames)
+        shown.append(Mistake(one.judged, one.policy, one.truth, one.meant, one.found, pictures))
+    return shown
+
+
+def _mistake(one: Judged, policy: str) -> Mistake:
+    parts = (part for part in (*one.verdict.policies, *one.verdict.shadow) if part.policy_id == policy)
+    known = one.labelled
+    return Mistake(one, policy, known.labels[policy], known.attribution.get(policy), next(parts, None))
+
+
+def _small(image: Image.Image) -> str:
+    image.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
