@@ -12,6 +12,8 @@ from moderation_service.errors import Poison
 Headers = list[tuple[str, bytes]]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+_CE_VERSION = re.compile(r"1\.\d+")
+_CE_REQUIRED = ("ce_id", "ce_source", "ce_type")
 _JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 
 
@@ -36,6 +38,40 @@ class Trace:
     def traceparent(self) -> str:
         """The header that hands the trace on."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """What a producer says of the event that carries a post: CloudEvents 1.x in binary mode."""
+
+    id: str
+    source: str
+    type: str
+    time: str | None = None
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[str, bytes]]) -> Self | None:
+        """Read the `ce_` headers; None without `ce_specversion`. Raises Poison naming the header that is wrong."""
+        found = {name: value for name, value in headers if name.startswith("ce_")}
+        if "ce_specversion" not in found:
+            return None
+        read = {name: _utf8(name, found.get(name, b"")) for name in ("ce_specversion", *_CE_REQUIRED, "ce_time")}
+        if not _CE_VERSION.fullmatch(read["ce_specversion"]):
+            msg = "the ce_specversion header is not 1.x; send CloudEvents 1.0"
+            raise Poison("wrong_envelope", msg)
+        for name in _CE_REQUIRED:
+            if not read[name]:
+                msg = f"the {name} header is missing or empty; CloudEvents asks for it"
+                raise Poison("wrong_envelope", msg)
+        return cls(read["ce_id"], read["ce_source"], read["ce_type"], read["ce_time"] or None)
+
+
+def _utf8(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        msg = f"the {name} header is not UTF-8"
+        raise Poison("wrong_envelope", msg) from None
 
 
 def check_content_type(headers: Iterable[tuple[str, bytes]]) -> None:

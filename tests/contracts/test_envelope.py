@@ -1,6 +1,6 @@
 import pytest
 
-from moderation_service.contracts.envelope import Trace, check_content_type, verdict_headers
+from moderation_service.contracts.envelope import CloudEvent, Trace, check_content_type, verdict_headers
 from moderation_service.errors import Poison
 from tests.contracts.examples import verdict
 
@@ -55,3 +55,36 @@ def test_other_content_types_are_poison(value: bytes) -> None:
 
 def test_no_content_type_is_fine() -> None:
     check_content_type([("traceparent", PARENT.encode())])
+
+
+EVENT = {"ce_specversion": b"1.0", "ce_id": b"e-1", "ce_source": b"/shop", "ce_type": b"post.made"}
+
+
+def test_a_binary_mode_cloudevent_is_read() -> None:
+    event = CloudEvent.of({**EVENT, "ce_time": b"2026-05-01T09:30:00Z", "ce_other": b"\xff", "x": b"\xff"}.items())
+    assert event == CloudEvent("e-1", "/shop", "post.made", "2026-05-01T09:30:00Z")
+    assert CloudEvent.of({**EVENT, "ce_specversion": b"1.1"}.items()) == CloudEvent("e-1", "/shop", "post.made")
+
+
+def test_a_record_without_a_specversion_is_no_cloudevent() -> None:
+    assert CloudEvent.of([]) is None
+    assert CloudEvent.of([("ce_id", b"e-1"), ("traceparent", PARENT.encode())]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ce_specversion", b"0.3"),
+        ("ce_specversion", b"secret"),
+        ("ce_specversion", b""),
+        ("ce_specversion", b"\xff"),
+        *((name, value) for name in ("ce_id", "ce_source", "ce_type") for value in (None, b"", b"secret\xff")),
+        ("ce_time", b"secret\xff"),
+    ],
+)
+def test_a_cloudevent_that_is_wrong_is_poison_naming_the_header(name: str, value: bytes | None) -> None:
+    headers = {**EVENT, name: value}
+    with pytest.raises(Poison, match=f"the {name} header ") as caught:
+        CloudEvent.of([(header, given) for header, given in headers.items() if given is not None])
+    assert caught.value.reason == "wrong_envelope"
+    assert "secret" not in str(caught.value)
