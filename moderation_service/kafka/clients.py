@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from moderation_service.errors import Misconfigured
+from moderation_service.kafka.lenient import read_leniently
 from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.settings import MIB, KafkaSettings
 
@@ -26,10 +27,11 @@ def consumer(
 
     `reset` goes before `auto_offset_reset`. Raises Misconfigured for files that can't be read.
     """
+    read_leniently()
     session = _ms(settings.session_timeout_s)
     return AIOKafkaConsumer(
         *topics,
-        **_connection(settings),
+        **connection_arguments(settings),
         group_id=group,
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -58,7 +60,7 @@ def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AI
             "transaction_timeout_ms": _ms(settings.transaction_timeout_s),
         }
     return AIOKafkaProducer(
-        **_connection(settings),
+        **connection_arguments(settings),
         **transaction,
         enable_idempotence=True,
         acks="all",
@@ -72,15 +74,11 @@ def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AI
 
 def admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
     """Build a client for topics. Raises Misconfigured for files that can't be read."""
-    return AIOKafkaAdminClient(**_connection(settings))
+    return AIOKafkaAdminClient(**connection_arguments(settings))
 
 
 def connection_arguments(settings: KafkaSettings) -> dict[str, Any]:
     """Address and security, as every aiokafka object takes them. Raises Misconfigured for files that can't be read."""
-    return _connection(settings)
-
-
-def _connection(settings: KafkaSettings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": CLIENT_ID,

@@ -56,10 +56,8 @@ async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIter
     return count
 
 
-async def read(
-    settings: KafkaSettings, topic: str, *, follow: bool = False, from_end: bool = False
-) -> AsyncIterator[ConsumerRecord]:
-    """Give the committed records of a topic from its beginning (or its end) to its present end, or for ever.
+async def read(settings: KafkaSettings, topic: str, *, follow: bool = False) -> AsyncIterator[ConsumerRecord]:
+    """Give the committed records of a topic from its beginning to its present end, or for ever.
 
     Records of one partition come in order. Raises Fatal where the broker is away or the topic is missing.
     """
@@ -69,12 +67,12 @@ async def read(
         msg = f"topic {topic}: missing; `moderation topics create` makes it"
         raise Fatal(msg)
     partitions = [TopicPartition(topic, number) for number in numbers]
-    reader = consumer(settings, reset="latest" if from_end else "earliest")
+    reader = consumer(settings, reset="earliest")
     try:
         await reader.start()
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
-        begins = ends if from_end else await reader.beginning_offsets(partitions)
+        begins = await reader.beginning_offsets(partitions)
         for partition in partitions:
             reader.seek(partition, begins[partition])
         left = set(partitions)

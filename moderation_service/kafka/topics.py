@@ -1,7 +1,7 @@
 """The topics as the service wants them, made or compared with what is there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import admin
@@ -20,6 +20,7 @@ from moderation_service.settings import KafkaSettings
 PARTITIONS = 6
 BROKERS_DEFAULT = -1  # the broker's own replication factor
 _ANSWER_MS = 30_000
+_MISSING = UnknownTopicOrPartitionError.errno
 _TRIES_TO_SEE = 10
 _SEE_PAUSE_S = 0.1
 
@@ -94,15 +95,28 @@ async def partitions_of(client: AIOKafkaAdminClient, name: str) -> list[int]:
     return []
 
 
-async def check(settings: KafkaSettings, partitions: int | None = None, replication: int | None = None) -> list[str]:
-    """What differs from what is wanted, a line each; none when all is well.
+async def check(
+    settings: KafkaSettings,
+    partitions: int | None = None,
+    replication: int | None = None,
+    *,
+    only: Container[str] | None = None,
+) -> list[str]:
+    """What differs from what is wanted, a line each; none when all is well. `only` names the topics to look at.
 
-    The numbers of partitions and replicas are compared where they are given. Raises Fatal where the broker is away.
+    The numbers of partitions and replicas are compared where they are given. Raises Fatal where the broker is away, or
+    does not let us look.
     """
     topics = wanted(settings, partitions or PARTITIONS, replication or BROKERS_DEFAULT)
+    topics = [topic for topic in topics if only is None or topic.name in only]
     async with connected(settings) as client:
         found = {topic["topic"]: topic for topic in await client.describe_topics([topic.name for topic in topics])}
-        present = [topic for topic in topics if not found.get(topic.name, {"error_code": 3})["error_code"]]
+        codes = {topic.name: found[topic.name]["error_code"] if topic.name in found else _MISSING for topic in topics}
+        for name, code in codes.items():
+            if code not in {0, _MISSING}:
+                msg = f"topic {name}: it can't be described ({for_code(code).__name__})"
+                raise Fatal(msg)
+        present = [topic for topic in topics if not codes[topic.name]]
         configs = await _configs(client, [topic.name for topic in present])
     differences = [f"{topic.name}: missing" for topic in topics if topic not in present]
     for topic in present:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,12 +10,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.budget import Bound, Budget
 from moderation_service.stream.finished import Finished
+from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.processing import Arrived, Processing
 from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
+from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics
 
 _LAST_RELEASE_S = 0.8
@@ -34,7 +34,7 @@ class Fleet:
         self._settings = settings
         self._consumer = consumer
         self._processing = processing
-        self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
+        self._admission = Intake(settings, consumer)
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
         self._judging: dict[TopicPartition, set[asyncio.Task[None]]] = {}
         self._losses: Counter[TopicPartition] = Counter()
@@ -98,7 +98,10 @@ class Fleet:
         self._gauge()
 
     def arrive(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        """Take records from the consumer. Raises Fatal where a partition begins again below what was read."""
+        """Take records from the consumer. Raises Fatal where a partition begins again below what was read.
+
+        Also where a lane does not take what it is given: a fault of ours, that waiting won't mend.
+        """
         for partition, records in batches.items():
             lane = self.lanes.get(partition)
             if lane is None or not lane.is_open or not self._intake:
@@ -112,7 +115,11 @@ class Fleet:
                     raise Fatal(msg)
                 lane.waiting.append(Arrived.of(record))
                 lane.position = record.offset + 1
-        self._admit()
+        try:
+            self._admit()
+        except ValueError as error:
+            msg = f"records did not come in the order of their offsets: {error}"
+            raise Fatal(msg) from error
 
     def rewind(self) -> None:
         """Fetch again what was not taken in."""
@@ -176,30 +183,9 @@ class Fleet:
         return partition in self._consumer.assignment()
 
     def _admit(self) -> None:
-        """Start what the budget lets in, a record a lane in turn; pause the lanes with a queue, resume the others."""
-        if not self._intake:
-            return
-        lanes = [lane for lane in self.lanes.values() if lane.is_open]
-        random.shuffle(lanes)
-        posts = [lane.ledger.posts for lane in lanes]
-        sizes = [lane.ledger.size for lane in lanes]
-        hungry = [index for index, lane in enumerate(lanes) if lane.waiting]
-        while hungry:
-            still = []
-            for index in hungry:
-                lane = lanes[index]
-                size = lane.waiting[0].size
-                if self._budget.admits(posts, sizes, index, size):
-                    posts[index] += 1
-                    sizes[index] += size
-                    self._start(lane, lane.waiting.popleft())
-                    if lane.waiting:
-                        still.append(index)
-            hungry = still
-        for lane in lanes:
-            if self._is_assigned(lane.partition):
-                (self._consumer.pause if lane.waiting else self._consumer.resume)(lane.partition)
-        self._gauge()
+        if self._intake:
+            self._admission.admit(self.lanes.values(), self._start)
+            self._gauge()
 
     def _start(self, lane: Lane, arrived: Arrived) -> None:
         metrics.RECEIVED.inc()
@@ -230,30 +216,10 @@ class Fleet:
     def _settled(self, lane: Lane, release: Release[Finished]) -> None:
         self._losses.pop(lane.partition, None)
         for finished in release.results:
-            _tell(finished)
+            tell(finished)
         self._settled_one.set()
         self._admit()
 
     def _gauge(self) -> None:
         metrics.IN_PROCESS.set(sum(lane.ledger.posts for lane in self.lanes.values()))
         metrics.IN_PROCESS_BYTES.set(sum(lane.ledger.size for lane in self.lanes.values()))
-
-
-def _tell(finished: Finished) -> None:
-    """The one log line of a record, and its counts; now that it is published."""
-    metrics.PROCESSED.labels(finished.outcome).inc()
-    metrics.PUBLISHED.labels(finished.output.topic, finished.outcome).inc()
-    if finished.reason is not None:
-        metrics.DEAD_LETTERS.labels(finished.reason).inc()
-    end_to_end = None
-    if finished.timestamp_ms > 0:  # a producer may set none
-        end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
-        metrics.END_TO_END.observe(end_to_end)
-    _log.info(
-        "post",
-        **finished.facts,
-        outcome=finished.outcome,
-        reason=finished.reason,
-        in_process_ms=round((time.monotonic() - finished.arrived) * 1000, 2),
-        end_to_end_ms=None if end_to_end is None else round(end_to_end * 1000, 1),
-    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_SINGLY_POSTS = 16  # in one transaction while each output is waited for
 _log = structlog.get_logger(__name__)
 
 
@@ -72,6 +73,7 @@ class Lane:
             await asyncio.sleep(delay_s)
             self.position = self.committed = await self._open()
             self.is_open = True
+            self.held = False
             opened(self)
             while True:
                 while release := self.ledger.release(self._settings.max_batch_posts, self._settings.max_message_bytes):
@@ -99,15 +101,19 @@ class Lane:
             except Exception as error:  # noqa: BLE001 - aiokafka also raises assertions and index errors
                 self._hold("a lane does not open", error)
             else:
-                self.held = False
                 return offset
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads lanes, hides nothing
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _deliver(self, release: Release[Finished]) -> None:
-        """Publish one release with its offset, for as long as it takes. Raises Lost."""
-        singly, pause, begun = False, _FIRST_PAUSE_S, time.monotonic()
+    async def _deliver(self, release: Release[Finished], *, singly: bool = False) -> None:
+        """Publish one release with its offset, for as long as it takes. Raises Lost.
+
+        Where an output is refused for its size, the release goes in small parts, and `singly`: to learn which it is.
+        A part that takes too long so goes in halves.
+        """
+        pause, begun = _FIRST_PAUSE_S, time.monotonic()
         while True:
+            part_posts = 0
             try:
                 outputs = [finished.output for finished in release.results]
                 await self._publisher.publish(outputs, release.next_offset, singly=singly)
@@ -116,27 +122,41 @@ class Lane:
                 raise
             except TooLarge as refusal:
                 metrics.COMMITS.labels("failed").inc()
-                release, singly = _with_smaller(release, refusal.index), True
+                smaller = _with_smaller(release, refusal.index)
+                if singly and smaller is release:
+                    self._hold("an output is too large for its topic, and there is no smaller form", refusal)
+                release, part_posts = smaller, 0 if singly else _SINGLY_POSTS
             except Exception as error:  # noqa: BLE001 - whatever it was, the outcome is unknown and the offset tells it
                 metrics.COMMITS.labels("failed").inc()
                 self._hold("a release has an unknown outcome", error)
+                part_posts = len(release.offsets) // 2 if singly else 0
             else:
                 break
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE_S)
-            committed = await self._open()
-            if committed == release.next_offset:
-                self._log.info("the release had gone through", next_offset=release.next_offset)
+            if await self._had_gone_through(release):
                 break
-            if committed > self.committed:  # not by us: the partition was somebody else's meanwhile
-                raise Lost
             self._log.info("publishing again", posts=len(release.offsets), seconds=round(time.monotonic() - begun, 2))
+            if part_posts:
+                for part in release.parts(part_posts):
+                    await self._deliver(part, singly=True)
+                return
         self.held = False
         self.committed = max(self.committed, release.next_offset)
         self.ledger.settle(release)
         metrics.COMMITS.labels("done").inc()
         metrics.BATCH_SIZE.observe(len(release.offsets))
         self._settled(self, release)
+
+    async def _had_gone_through(self, release: Release[Finished]) -> bool:
+        """Open anew, and see by the committed offset. Raises Lost."""
+        committed = await self._open()
+        if committed == release.next_offset:
+            self._log.info("the release had gone through", next_offset=committed)
+            return True
+        if committed > self.committed:  # not by us: the partition was somebody else's meanwhile
+            raise Lost
+        return False
 
     def _hold(self, what: str, error: Exception) -> None:
         if isinstance(error, TimeoutError):
@@ -146,11 +166,8 @@ class Lane:
 
 
 def _with_smaller(release: Release[Finished], index: int | None) -> Release[Finished]:
-    """The release with a smaller form of the output that the broker refused; the same where it is not known which."""
-    if index is None:
+    """The release with a smaller form of the output that was refused; itself where there is none, or no index."""
+    smaller = release.results[index].smaller if index is not None else None
+    if index is None or smaller is None:
         return release
-    results = list(release.results)
-    smaller = results[index].smaller
-    if smaller is not None:
-        results[index] = smaller()
-    return Release(release.offsets, results)
+    return Release(release.offsets, [*release.results[:index], smaller(), *release.results[index + 1 :]])

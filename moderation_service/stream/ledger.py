@@ -3,7 +3,7 @@
 Pure. Offsets have gaps (transaction markers, compaction, aborted records), so nothing here assumes offset + 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -30,6 +30,11 @@ class Release(Generic[T]):
     def next_offset(self) -> int:
         """The offset to commit: right after the last one released."""
         return self.offsets[-1] + 1
+
+    def parts(self, posts: int) -> "Iterator[Release[T]]":
+        """The same in order, at most `posts` a part."""
+        for begin in range(0, len(self.offsets), posts):
+            yield Release(self.offsets[begin : begin + posts], self.results[begin : begin + posts])
 
 
 class Ledger(Generic[T]):

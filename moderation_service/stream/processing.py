@@ -4,36 +4,45 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import stamina
 import structlog
 from aiokafka import ConsumerRecord
 
-from moderation_service.contracts.envelope import Trace, verdict_headers
+from moderation_service.contracts.envelope import CloudEvent, Trace, verdict_headers
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, ModerationError, Poison, Transient
+from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.dead_letters import dead_letter
 from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.opening import headers_of, open_record
+from moderation_service.stream.telling import name_of, short
 from moderation_service.telemetry import metrics
 
 BUG_TRIES = 3
 INTERNAL_ERROR = "internal_error"
 _HELD_AFTER_TRIES = 3
+_HUNG_AFTER_S = 60.0
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 class Judge(Protocol):
     """What turns a post into a verdict."""
 
-    async def judge(self, post: Post, *, trace_id: str, queue_ms: float) -> Judged:
+    def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
+        """What of the post could be had, held for as long as it is judged."""
+        ...
+
+    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
         """Judge one post. Raises Poison (never readable), Transient (try again) or Fatal (stop the process)."""
         ...
 
@@ -60,26 +69,41 @@ class Processing:
     settings: KafkaSettings
     judge: Judge
     _failing: set[int] = field(default_factory=set)
+    _in_work: int = 0
+    _moved_at: float = 0.0  # when a post was finished, or began with no other in work
 
     @property
     def held(self) -> bool:
-        """Whether some post was tried several times and no post has passed since."""
-        return bool(self._failing)
+        """Whether some post was tried several times and no post has passed since, or none is finished for long."""
+        hung = self._in_work > 0 and time.monotonic() - self._moved_at > _HUNG_AFTER_S
+        return hung or bool(self._failing)
 
     async def finish(self, arrived: Arrived) -> Finished:
         """Judge one record, for as long as that takes. Raises Fatal, and nothing else."""
-        record = arrived.record
-        trace = Trace.of(headers_of(record))
+        if not self._in_work:
+            self._moved_at = time.monotonic()
+        self._in_work += 1
         try:
+            finished = await self._finish(arrived)
+            self._moved_at = time.monotonic()
+        finally:
+            self._in_work -= 1
+            self._failing.discard(id(arrived))
+        return _carrying(finished).within(record_limit(self.settings))
+
+    async def _finish(self, arrived: Arrived) -> Finished:
+        record, headers = arrived.record, headers_of(arrived.record)
+        trace, facts = Trace.of(headers), dict[str, object]()
+        try:
+            if event := CloudEvent.of(headers):
+                facts["ce_id"] = short(event.id)
             finished = await self._judge(arrived, trace)
         except Poison as poison:
             tries = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
             finished = dead_letter(record, poison, self.settings, attempts=tries)
-        finally:
-            self._failing.discard(id(arrived))
-        facts = {**finished.facts, "trace.id": trace.trace_id, "partition": record.partition, "offset": record.offset}
-        finished = replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
-        return _carrying(finished).within(record_limit(self.settings))
+        facts |= finished.facts or await name_of(record)
+        facts |= {"trace.id": trace.trace_id, "partition": record.partition, "offset": record.offset}
+        return replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
 
     async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
         record, settings = arrived.record, self.settings
@@ -107,8 +131,12 @@ class Processing:
         return Finished(output, "verdict", smaller=too_large, facts=facts)
 
     async def _judge_until_done(self, post: Post, arrived: Arrived, trace: Trace) -> Judged:
-        """Try until the engine answers. Raises Poison for what it can't judge, also after BUG_TRIES of a bug."""
+        """Try until the engine answers, on evidence that is loaded once.
+
+        Raises Poison for what can't be judged, also after BUG_TRIES of a bug.
+        """
         bugs, reason = 0, ""
+        queue_ms = (time.monotonic() - arrived.at) * 1000
 
         def try_again(error: Exception) -> bool:
             nonlocal bugs, reason
@@ -120,25 +148,29 @@ class Processing:
             bugs, reason = bugs + 1, INTERNAL_ERROR
             # the error's own words may quote the post: its type and its stack are enough
             facts = {"error": type(error).__name__, "stack": "".join(traceback.format_tb(error.__traceback__))}
-            _log.error("a post could not be judged", **facts, tries=bugs, trace_id=trace.trace_id)
+            _log.error("a post could not be judged", **facts, tries=bugs, **{"trace.id": trace.trace_id})
             return bugs < BUG_TRIES
 
         try:
-            async for attempt in stamina.retry_context(
-                on=try_again,
-                attempts=None,
-                timeout=None,
-                wait_initial=_FIRST_WAIT_S,
-                wait_max=_LONGEST_WAIT_S,
-                wait_jitter=_FIRST_WAIT_S,
-            ):
-                if attempt.num > 1:
-                    metrics.RETRIES.labels(reason).inc()
-                if attempt.num > _HELD_AFTER_TRIES and not bugs:
-                    self._failing.add(id(arrived))
-                with attempt:
-                    queue_ms = (time.monotonic() - arrived.at) * 1000
-                    return await _uncancelled(self.judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms))
+            async with AsyncExitStack() as held:
+                evidence: Evidence | None = None
+                async for attempt in stamina.retry_context(
+                    on=try_again,
+                    attempts=None,
+                    timeout=None,
+                    wait_initial=_FIRST_WAIT_S,
+                    wait_max=_LONGEST_WAIT_S,
+                    wait_jitter=_FIRST_WAIT_S,
+                ):
+                    if attempt.num > 1:
+                        metrics.RETRIES.labels(reason).inc()
+                    if attempt.num > _HELD_AFTER_TRIES and not bugs:
+                        self._failing.add(id(arrived))
+                    with attempt:
+                        if evidence is None:
+                            evidence = await _uncancelled(held.enter_async_context(self.judge.evidence(post)))
+                        judging = self.judge.judge_on(post, evidence, trace_id=trace.trace_id, queue_ms=queue_ms)
+                        return await _uncancelled(judging)
         except ModerationError:
             raise
         except Exception as error:
@@ -148,7 +180,7 @@ class Processing:
         raise Fatal(msg)
 
 
-async def _uncancelled(judging: Awaitable[Judged]) -> Judged:
+async def _uncancelled(judging: Awaitable[T]) -> T:
     """Await it; a cancellation that nobody asked of this task is a bug inside, and must not end the task."""
     try:
         return await judging

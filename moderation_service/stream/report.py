@@ -46,6 +46,9 @@ class Report:
         self._next = time.monotonic() + _EVERY_S
         self._hold("engine", held=self._processing.held)
         self._hold("kafka", held=self._fleet.held or self._silent())
+        # a member joins the group whether or not there is the topic, and gets its partitions once there is
+        missing = self._health.joined and not self._consumer.partitions_for_topic(self._settings.input_topic)
+        self._hold("input topic missing", held=missing)
         lanes = {partition: lane for partition, lane in self._fleet.lanes.items() if lane.is_open}
         self._forget(self._shown - set(lanes))
         self._shown = set(lanes)

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka import clients
+from moderation_service.kafka import clients, topics
 from moderation_service.kafka.closing import close
 from moderation_service.kafka.quiet import spare_logs
 from moderation_service.kafka.reach import reach
@@ -67,13 +67,13 @@ class Worker:
             _log.info("drained")
 
     async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
-        polling = Polling(self._settings, consumer)
+        polling = Polling(consumer)
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure
             self._health.beat()
             begun, backpressure = time.monotonic(), fleet.paused
-            arrived = await polling.poll(list(fleet.lanes.values()))
+            arrived = await polling.poll()
             if arrived is None:
                 fleet.rewind()
             else:
@@ -98,9 +98,23 @@ async def _unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, None]) -> 
 
 async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
     await reach(settings)
+    await _compare_topics(settings)
     try:
         async with asyncio.timeout(settings.request_timeout_s):
             await consumer.start()
     except (KafkaError, TimeoutError) as error:
         msg = f"kafka.bootstrap_servers {settings.bootstrap_servers}: {error or type(error).__name__}"
         raise Fatal(msg) from error
+
+
+async def _compare_topics(settings: KafkaSettings) -> None:
+    """Warn of topics that are not as they should be. One that can't be looked at stops nothing."""
+    used = {settings.input_topic, settings.output_topic, settings.dead_letter_topic}
+    try:
+        async with asyncio.timeout(settings.request_timeout_s):
+            differences = await topics.check(settings, only=used)
+    except Exception as error:  # noqa: BLE001 - it may work on well; brokers refuse, and aiokafka raises, many a thing
+        _log.info("the topics could not be compared", error=f"{type(error).__name__}: {error}"[:300])
+        return
+    for difference in differences:
+        _log.warning("a topic differs; `moderation topics check` compares", difference=difference)

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Content, Model, Service, Timings, Verdict
 from moderation_service.contracts.verdict import verdict_id as named
+from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
 from moderation_service.kafka import topics
 from moderation_service.kafka.io import Record, publish, read
@@ -71,18 +72,34 @@ def verdict_of(post: Post, trace_id: str = "0" * 32) -> Verdict:
 
 @dataclass
 class FakeJudge:
-    """Allows every post after `delay_s`; `before` may raise or wait. Counts how many it has at a time."""
+    """Allows every post after `delay_s`; `load` and `before` may raise or wait. Counts how many it has at a time."""
 
     delay_s: float = 0.0
     before: Callable[[Post], Awaitable[None]] | None = None
+    load: Callable[[Post], Awaitable[None]] | None = None
     seen: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    held: int = 0
     now: int = 0
     most: int = 0
     bytes_now: int = 0
     most_bytes: int = 0
 
-    async def judge(self, post: Post, *, trace_id: str, queue_ms: float) -> Judged:
+    @asynccontextmanager
+    async def evidence(self, post: Post) -> AsyncIterator[Evidence]:
+        self.loaded.append(post.post_id)
+        if self.load is not None:
+            await self.load(post)
+        self.held += 1
+        try:
+            yield Evidence(post.text, ())
+        finally:
+            self.held -= 1
+
+    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
         assert queue_ms >= 0
+        assert evidence.text == post.text
+        assert self.held > 0
         self.seen.append(post.post_id)
         size = len(post.text)
         self.now += 1

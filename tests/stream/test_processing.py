@@ -10,9 +10,12 @@ from moderation_service.contracts.dead_letter import DeadLetter
 from moderation_service.contracts.envelope import Headers
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison, Transient
+from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.judged import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processing as module
+from moderation_service.stream.opening import OFF_LOOP_BYTES
 from moderation_service.stream.processing import BUG_TRIES, Arrived, Processing
 from tests.stream.records import record
 from tests.stream.support import FakeJudge, eventually
@@ -74,6 +77,121 @@ async def test_a_deleted_post_publishes_a_null_for_its_key() -> None:
     assert not judge.seen
 
 
+async def test_an_engine_that_fails_three_times_loads_the_evidence_once() -> None:
+    line, judge = processing(*[Transient("engine_away", "away")] * 3)
+    finished = await line.finish(Arrived.of(record(POST)))
+    assert finished.outcome == "verdict"
+    assert (len(judge.loaded), len(judge.seen)) == (1, 4)
+    assert judge.held == 0
+
+
+async def test_evidence_that_could_not_be_loaded_is_loaded_again() -> None:
+    judge = FakeJudge(load=Failing(ValueError("once")))
+    finished = await Processing(SETTINGS, judge).finish(Arrived.of(record(POST)))
+    assert finished.outcome == "verdict"
+    assert (len(judge.loaded), len(judge.seen)) == (2, 1)
+
+
+async def test_a_bug_in_loading_evidence_is_a_dead_letter_after_three_tries() -> None:
+    judge = FakeJudge(load=Failing(*[ValueError(SECRET)] * 5))
+    finished = await Processing(SETTINGS, judge).finish(Arrived.of(record(POST)))
+    assert (finished.outcome, finished.reason) == ("dead_letter", "internal_error")
+    assert (len(judge.loaded), len(judge.seen)) == (BUG_TRIES, 0)
+
+
+async def test_the_queue_is_the_time_before_judging_began_whatever_comes_then() -> None:
+    queued: list[float] = []
+
+    class Noting(FakeJudge):
+        async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
+            queued.append(queue_ms)
+            return await super().judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+
+    async def slowly(_: Post) -> None:
+        await asyncio.sleep(0.2)
+
+    judge = Noting(load=slowly, before=Failing(*[Transient("engine_away", "away")] * 2))
+    await Processing(SETTINGS, judge).finish(Arrived.of(record(POST)))
+    assert len(queued) == 3
+    assert len(set(queued)) == 1
+    assert queued[0] < 200
+
+
+async def test_an_engine_that_hangs_is_a_hold_until_a_post_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HUNG_AFTER_S", 0.1)
+    answers = asyncio.Event()
+
+    async def hang(_: Post) -> None:
+        await answers.wait()
+
+    line = Processing(SETTINGS, FakeJudge(before=hang))
+    await asyncio.sleep(0.15)
+    assert not line.held, "nothing is in work"
+    hung = asyncio.create_task(line.finish(Arrived.of(record(POST))))
+    await asyncio.sleep(0)
+    assert not line.held, "it has only begun"
+    await eventually(lambda: line.held, "the engine holds")
+    answers.set()
+    await hung
+    assert not line.held
+
+
+async def test_a_post_that_hangs_beside_others_that_finish_is_no_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HUNG_AFTER_S", 0.2)
+
+    async def hang(post: Post) -> None:
+        await asyncio.sleep(3600 if post.post_id == "hung" else 0.05)
+
+    line = Processing(SETTINGS, FakeJudge(before=hang))
+    hung = asyncio.create_task(line.finish(Arrived.of(record(b'{"post_id": "hung", "text": "x"}'))))
+    for _ in range(8):
+        await line.finish(Arrived.of(record(POST)))
+        assert not line.held
+    hung.cancel()
+    await asyncio.wait({hung})
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "named"),
+    [
+        (b'{"post_id": "p1"}', b"k", {"post_id": "p1"}),
+        (b'{"post_id": "p1", "text": "cut', b"k", {"post_id": "p1"}),
+        (b'{"post_id": "%s", "text": 1}' % (b"x" * 1000), b"k", {"post_id": "x" * 128}),
+        (b'{"post_id": 17}', b"k", {"key": "k"}),
+        (b"\x00", b"k\xff", {"key": "k\\xff"}),
+        (b"[]", b"k" * 1000, {"key": "k" * 128}),
+        (b"", None, {}),
+        (None, b"gone", {"key": "gone"}),
+        (b'{"post_id": "p1", "text": "' + b"x" * OFF_LOOP_BYTES, b"k", {"post_id": "p1"}),
+        (b'{"a":' * 50_000, b"k", {"key": "k"}),
+    ],
+    ids=["schema", "cut", "long", "no id", "not json", "long key", "nothing", "deleted", "large", "deep"],
+)
+async def test_the_log_names_a_record_without_a_verdict(
+    value: bytes | None, key: bytes | None, named: dict[str, str]
+) -> None:
+    line, _ = processing()
+    facts = dict((await line.finish(Arrived.of(record(value, key)))).facts)
+    assert len(str(facts.pop("trace.id"))) == 32
+    assert facts == {**named, "partition": 3, "offset": 41}
+
+
+async def test_the_log_names_the_event_that_carried_the_record() -> None:
+    event = (("ce_specversion", b"1.0"), ("ce_id", b"e" * 200), ("ce_source", b"/shop"), ("ce_type", b"post.made"))
+    line, _ = processing()
+    for value in (POST, b"\x00", None):
+        finished = await line.finish(Arrived.of(record(value, headers=event)))
+        assert finished.facts["ce_id"] == "e" * 128
+
+
+async def test_an_event_that_is_none_is_a_dead_letter() -> None:
+    line, judge = processing()
+    finished = await line.finish(Arrived.of(record(POST, headers=(("ce_specversion", b"0.3"),))))
+    assert (finished.outcome, finished.reason) == ("dead_letter", "wrong_envelope")
+    assert finished.facts["post_id"] == "p1"
+    assert not judge.seen
+
+
 async def test_a_transient_error_is_tried_again_until_it_passes() -> None:
     before = retries("engine_busy")
     line, judge = processing(*[Transient("engine_busy", "busy")] * 10)
@@ -110,6 +228,7 @@ async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are
         stamina.instrumentation.set_on_retry_hooks(None)
     assert [(line["error"], line["tries"]) for line in logged] == [("ValueError", tries) for tries in (1, 2, 3)]
     assert "support.py" in logged[0]["stack"]
+    assert len({line["trace.id"] for line in logged}) == 1
     assert SECRET not in str(logged)
     assert len(judge.seen) == BUG_TRIES
     letter = DeadLetter.from_headers(finished.output.headers)

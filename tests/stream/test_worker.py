@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
-from moderation_service.kafka import clients
+from moderation_service.kafka import clients, topics
 from moderation_service.kafka.io import Record
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
@@ -392,6 +393,42 @@ async def test_a_header_whose_name_is_not_utf8_does_not_hold_its_partition(kafka
     assert not seen.dead
 
 
+async def test_such_a_header_while_every_lane_is_full_leaves_the_loop_free(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 10, partitions=1, max_in_flight_posts=5)
+    await _send_bad_header(settings, ["a", "b", "c"])
+    await send(settings, [post_record(settings.input_topic, f"later{number}") for number in range(20)])
+    go = asyncio.Event()
+
+    async def wait(_: Post) -> None:
+        await go.wait()
+
+    judge = FakeJudge(before=wait)
+    async with running(settings, judge) as work:
+        await eventually(lambda: judge.now == 5, "the lane is full")
+        begun, turns = time.monotonic(), 0
+        while time.monotonic() - begun < 1:
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert turns > 20, "other tasks have their turn"
+        assert work.health.live
+        go.set()
+        seen = await published(settings, 33)
+    assert len(seen.judged) == 33
+
+
+async def test_records_out_of_order_stop_the_worker_with_one_line(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique, 5, partitions=1)
+    async with running(settings, FakeJudge()) as work:
+        await published(settings, 5)
+        fleet = work.worker._fleet
+        assert fleet is not None
+        (lane,) = fleet.lanes.values()
+        lane.position = 0
+        twice = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
+        with pytest.raises(Fatal, match="offset 0 taken after 4"):
+            fleet.arrive({lane.partition: [twice]})
+
+
 class _NotUtf8(str):
     __slots__ = ()
 
@@ -418,7 +455,9 @@ async def test_the_log_line_of_a_post_says_all_but_its_words(kafka: str, unique:
     settings = await prepared(kafka, unique)
     secret = "the words of the post"
     await send(settings, [post_record(settings.input_topic, "p0", secret, author_id="the-author")])
-    await send(settings, [Record(settings.input_topic, b"bad", json.dumps({"post_id": secret, "text": 1}).encode())])
+    await send(
+        settings, [Record(settings.input_topic, b"bad", json.dumps({"post_id": "p1", "text": [secret]}).encode())]
+    )
     with capture_logs() as logged:
         async with running(settings, FakeJudge()):
             await published(settings, 2)
@@ -427,9 +466,24 @@ async def test_the_log_line_of_a_post_says_all_but_its_words(kafka: str, unique:
     line = lines["verdict"]
     assert (line["post_id"], line["decision"], line["tokens"], line["offset"]) == ("p0", "allow", 7, 0)
     assert {"trace.id", "partition", "queue_ms", "score_ms", "total_ms", "end_to_end_ms"} <= set(line)
-    assert lines["dead_letter"]["reason"] == "wrong_schema"
+    assert (lines["dead_letter"]["reason"], lines["dead_letter"]["post_id"]) == ("wrong_schema", "p1")
     assert secret not in str(logged)
     assert "the-author" not in str(logged)
+
+
+async def test_events_are_read_and_named_in_the_log(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique)
+    event = [("ce_specversion", b"1.0"), ("ce_id", b"e-1"), ("ce_source", b"/shop"), ("ce_type", b"post.made")]
+    good, bad = (post_record(settings.input_topic, post_id) for post_id in ("good", "bad"))
+    await send(settings, [replace(good, headers=event), replace(bad, headers=event[:2])])
+    with capture_logs() as logged:
+        async with running(settings, FakeJudge()):
+            seen = await published(settings, 2)
+    assert seen.judged == ["good"]
+    assert letters(seen)[b"bad"].reason == "wrong_envelope"
+    lines = {line["post_id"]: line for line in logged if line["event"] == "post"}
+    assert lines["good"]["ce_id"] == "e-1"
+    assert "ce_id" not in lines["bad"]
 
 
 async def test_gauges_of_a_partition_go_with_it(kafka: str, unique: str) -> None:
@@ -457,6 +511,38 @@ async def test_latest_begins_where_the_topic_ended_when_the_lane_first_opened(ka
     async with running(settings, FakeJudge()):
         seen = await published(settings, 1)
     assert seen.judged == ["while away"]
+
+
+async def test_a_missing_input_topic_shows_until_it_is_made_and_is_then_read(
+    kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_METADATA_AGE_MS", 1000)
+    settings = kafka_settings(kafka, unique)
+    with capture_logs() as logged:
+        async with running(settings, FakeJudge()) as work:
+            await eventually(lambda: work.health.not_ready == ["input topic missing"], "readiness says so")
+            used = (settings.input_topic, settings.output_topic, settings.dead_letter_topic)
+            warned = [line["difference"] for line in logged if line["log_level"] == "warning" and "difference" in line]
+            assert warned == [f"{name}: missing" for name in used]
+            await make_topics(settings)
+            await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(20)])
+            seen = await published(settings, 20)
+            await eventually(lambda: not work.health.not_ready, "ready")
+    assert seen.judged == names(20)
+
+
+async def test_topics_that_must_not_be_described_stop_nothing(
+    kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> list[str]:
+        raise Fatal("topic x: it can't be described (TopicAuthorizationFailedError)")
+
+    monkeypatch.setattr(topics, "check", refused)
+    settings = await prepared(kafka, unique, 5)
+    with capture_logs() as logged:
+        async with running(settings, FakeJudge()):
+            await published(settings, 5)
+    assert any("TopicAuthorizationFailedError" in str(line.get("error")) for line in logged)
 
 
 async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""Which waiting records may begin: as the budget lets them in, a record a lane in turn."""
+
+import random
+from collections.abc import Callable, Iterable
+
+from aiokafka import AIOKafkaConsumer
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.budget import Bound, Budget
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.processing import Arrived
+
+
+class Intake:
+    """Starts records within the bounds, and pauses the partitions that have a queue."""
+
+    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+        """The bounds are the settings'."""
+        self._consumer = consumer
+        self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
+
+    def admit(self, lanes: Iterable[Lane], start: Callable[[Lane, Arrived], None]) -> None:
+        """Call `start` for what may begin; pause the lanes with a queue, resume the others."""
+        its = [lane for lane in lanes if lane.is_open]
+        random.shuffle(its)
+        posts = [lane.ledger.posts for lane in its]
+        sizes = [lane.ledger.size for lane in its]
+        hungry = [index for index, lane in enumerate(its) if lane.waiting]
+        while hungry:
+            still = []
+            for index in hungry:
+                lane = its[index]
+                size = lane.waiting[0].size
+                if self._budget.admits(posts, sizes, index, size):
+                    posts[index] += 1
+                    sizes[index] += size
+                    start(lane, lane.waiting.popleft())
+                    if lane.waiting:
+                        still.append(index)
+            hungry = still
+        assigned = self._consumer.assignment()
+        for lane in its:
+            if lane.partition in assigned:
+                (self._consumer.pause if lane.waiting else self._consumer.resume)(lane.partition)

@@ -1,0 +1,115 @@
+"""Outputs that are refused for their size, on a publisher that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiokafka import TopicPartition
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream import lane as module
+from moderation_service.stream.finished import Finished, Output
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.publisher import TooLarge
+from tests.stream.support import eventually
+
+PARTITION = TopicPartition("posts", 0)
+LARGE = b"large"
+
+
+class Slow:
+    """Refuses LARGE, without saying which but singly; singly, more than `singly_at_most` outputs take too long."""
+
+    def __init__(self, singly_at_most: int) -> None:
+        self.singly_at_most = singly_at_most
+        self.published: list[bytes | None] = []
+        self.committed = 0
+        self.calls: list[tuple[int, bool]] = []
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+        if outputs:
+            self.calls.append((len(outputs), singly))
+        if singly and len(outputs) > self.singly_at_most:
+            raise TimeoutError
+        for index, output in enumerate(outputs):
+            if output.value == LARGE:
+                raise TooLarge(index if singly else None)
+        self.published += [output.key for output in outputs]
+        self.committed = next_offset
+
+
+@asynccontextmanager
+async def opened(publisher: Slow) -> AsyncIterator[Lane]:
+    async def start_offset(_: TopicPartition) -> tuple[int, bool]:
+        return publisher.committed, True
+
+    lane = Lane(PARTITION, KafkaSettings(), publisher, start_offset, lambda *_: None)
+    task = asyncio.create_task(lane.run(lambda _: None))
+    try:
+        await eventually(lambda: lane.is_open, "the lane is open")
+        yield lane
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def fill(lane: Lane, offsets: range, large: int | None = None, smaller: Callable[[], Finished] | None = None) -> None:
+    """Finished posts, one of them large."""
+    for offset in offsets:
+        lane.ledger.take(offset, 10)
+    for offset in offsets:
+        output = Output("verdicts", b"%d" % offset, LARGE if offset == large else b"{}", [])
+        lane.finish(offset, Finished(output, "verdict", smaller=smaller if offset == large else None))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 0.01)
+
+
+@pytest.mark.parametrize("singly_at_most", [1, 3, 500])
+async def test_a_slow_broker_and_an_output_too_large_hold_nothing(singly_at_most: int) -> None:
+    publisher = Slow(singly_at_most)
+    small = Finished(Output("dlq", b"small", b"", []), "dead_letter")
+    async with opened(publisher) as lane:
+        fill(lane, range(500), large=250, smaller=lambda: small)
+        await eventually(lambda: lane.committed == 500, "all is published", 10)
+        assert not lane.held
+        names = [b"%d" % number for number in range(500)]
+        names[250] = b"small"
+        assert publisher.published == names
+        fill(lane, range(500, 600))
+        await eventually(lambda: lane.committed == 600, "and what comes later")
+    assert publisher.calls[0] == (500, False)
+    assert publisher.calls[-1] == (100, False), "what comes later goes together again"
+    assert max(outputs for outputs, singly in publisher.calls if singly) <= 16
+
+
+async def test_an_output_too_large_in_every_form_holds_the_lane_and_says_so() -> None:
+    publisher = Slow(500)
+    async with opened(publisher) as lane:
+        fill(lane, range(3), large=1)
+        await eventually(lambda: lane.held, "the lane is held")
+        tries = len(publisher.calls)
+        await eventually(lambda: len(publisher.calls) > tries + 3, "it is tried again")
+        assert lane.held
+        assert lane.committed == 0
+
+
+async def test_forms_get_smaller_until_one_passes() -> None:
+    publisher = Slow(500)
+    least = Finished(Output("dlq", b"least", b"", []), "dead_letter")
+    large = Finished(Output("dlq", b"1", LARGE, []), "dead_letter", smaller=lambda: least)
+    async with opened(publisher) as lane:
+        fill(lane, range(3), large=1, smaller=lambda: replace(large))
+        await eventually(lambda: lane.committed == 3, "all is published")
+    assert publisher.published == [b"0", b"least", b"2"]
