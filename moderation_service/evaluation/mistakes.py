@@ -31,14 +31,15 @@ class Mistake:
 
 
 def worst(judged: Sequence[Judged], count: int = WORST) -> list[Mistake]:
-    """The answers on the wrong side of their threshold, the surest first."""
+    """The answers on the wrong side of their threshold, the surest first; posts that are apart come last."""
     rows = answers(judged)
     if not len(rows):
         return []
     policies = policies_of(judged)
     wrong = np.flatnonzero(rows.flagged != rows.truth)
-    by_margin = wrong[np.argsort(-np.abs(rows.joint - rows.truth)[wrong], kind="stable")][:count]
-    return [_mistake(judged[rows.post[at]], policies[rows.policy[at]]) for at in by_margin]
+    apart = np.array([one.labelled.apart for one in judged], bool)[rows.post[wrong]]
+    order = np.lexsort((-np.abs(rows.joint - rows.truth)[wrong], apart))
+    return [_mistake(judged[rows.post[at]], policies[rows.policy[at]]) for at in wrong[order][:count]]
 
 
 async def with_pictures(

@@ -62,7 +62,8 @@ def reliability(rows: Answers) -> str:
             told = f"{part:.0%}" if part >= 0.01 else "<1%"  # noqa: PLR2004 - less would read as none
             axes.annotate(told, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7, color=_SOFT)
     axes.set(xlabel="mean score of the bin", ylabel="share of violations", xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
     return _svg(figure, "reliability")
 
 

@@ -74,9 +74,10 @@ def test_the_worst_errors_are_the_surest_wrong_answers() -> None:
         judged("near", {"sale": True}, {"sale": (0.4, 0.1, 0.1)}, meant={"sale": "combined"}),
         judged("missed", {"sale": True}, {"sale": (0.05, 0.1, 0.1)}),
         judged("unasked", {"doxxing": True}, {"sale": (0.1, 0.1, 0.1)}),
+        judged("apart", {"sale": True}, {"sale": (0.0, 0.1, 0.1)}, apart=True),
     ]
     found = worst(made)
-    assert [one.judged.labelled.post.post_id for one in found] == ["unasked", "sure", "missed", "near"]
+    assert [one.judged.labelled.post.post_id for one in found] == ["unasked", "sure", "missed", "near", "apart"]
     assert (found[0].found, found[0].truth) == (None, True)
     assert found[3].meant == "combined"
     assert len(worst(made, count=2)) == 2

@@ -7,10 +7,11 @@ from moderation_service.contracts.post import Post
 from moderation_service.demo.benchmark import benchmark
 from moderation_service.evaluation.answers import CLASSES, answers
 from moderation_service.evaluation.block import Bootstrap
-from moderation_service.evaluation.figures import figures_of
+from moderation_service.evaluation.evaluate import evaluate
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.run import judge_all, with_all_views
-from moderation_service.settings import Settings
+from moderation_service.media.loader import ImageLoader
+from moderation_service.settings import MediaSettings, Settings
 from tests.judging.conftest import MakeJudge, ask, engine, make_judge, pack, picture
 
 __all__ = ["ask", "engine", "make_judge", "pack"]  # fixtures of the judge, used here
@@ -41,9 +42,17 @@ async def test_posts_are_judged_with_all_views_and_stay_in_their_order(make_judg
 
 async def test_the_bundled_set_goes_through_a_judge_and_has_every_figure_asked_for(make_judge: MakeJudge) -> None:
     judge = await make_judge(views="always", explain="never")
-    run = await judge_all(judge, list(benchmark(seed=5, scale=0.01)), io.BytesIO())
-    assert not run.unjudged
-    found = figures_of(run, source="bundled", bootstrap=Bootstrap(resamples=3))
+    made = await evaluate(
+        judge,
+        list(benchmark(seed=5, scale=0.01)),
+        io.BytesIO(),
+        source="bundled",
+        bootstrap=Bootstrap(resamples=3),
+    )
+    assert not made.run.unjudged
+    found = made.figures
+    async with ImageLoader(MediaSettings()) as loader:
+        assert "worst errors" in await made.report(loader, {"weapon_sale": "Sale of weapons"})
     assert {"f1", "unseen_pictograms_f1"} <= found["combined"].keys()
     assert {"text_only", "image_only", "either"} <= found["xor"]["baselines"].keys()
     assert all("balanced_accuracy" in each for each in found["xor"]["baselines"].values())
