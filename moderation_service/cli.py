@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from moderation_service import __version__
-from moderation_service import app as service
+from moderation_service.app import files, service
+from moderation_service.app.demo import demo as run_demo
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.kafka.topics import BROKERS_DEFAULT, PARTITIONS
@@ -48,7 +50,9 @@ def run(*, settings: SettingsFile = None) -> int:
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation run`
     """
     asyncio.run(service.run(_load(settings)))
-    return 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is drained; a model that still loads or scores on its thread would hold the process up
 
 
 @cli.command
@@ -60,7 +64,8 @@ def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.
     Example: `moderation demo`
     """
     logs.configure(LoggingSettings(level="WARNING"))
-    made = asyncio.run(service.demo(bootstrap_servers))
+    report.touch()
+    made = asyncio.run(run_demo(bootstrap_servers))
     report.write_text(made.page(), encoding="utf-8")
     console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
     console.print(made.table(), made.how, f"Report: {report}", sep="\n")
@@ -77,7 +82,7 @@ def judge(
 
     Example: `moderation judge photos/ -o verdicts.jsonl`
     """
-    return PROBLEMS if asyncio.run(service.judge_path(_load(settings), path, out)) else 0
+    return PROBLEMS if asyncio.run(files.judge_path(_load(settings), path, out)) else 0
 
 
 @cli.command
@@ -86,7 +91,7 @@ def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: Setti
 
     Example: `moderation publish posts.jsonl`
     """
-    return PROBLEMS if asyncio.run(service.publish_path(_load(settings, bootstrap_servers), file)) else 0
+    return PROBLEMS if asyncio.run(files.publish_path(_load(settings, bootstrap_servers), file)) else 0
 
 
 @cli.command
@@ -95,7 +100,7 @@ def verdicts(*, follow: bool = False, bootstrap_servers: Servers = None, setting
 
     Example: `moderation verdicts --follow | jq .decision`
     """
-    asyncio.run(service.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
+    asyncio.run(files.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
     return 0
 
 
@@ -130,12 +135,21 @@ def create(
 
 
 @topics.command(name="check")
-def check_topics(*, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
+def check_topics(
+    *,
+    partitions: int | None = None,
+    replication: int | None = None,
+    bootstrap_servers: Servers = None,
+    settings: SettingsFile = None,
+) -> int:
     """Say how the topics differ from what they should be; exits 1 if they do.
 
-    Example: `moderation topics check`
+    Partitions and replicas are compared where they are given.
+
+    Example: `moderation topics check --replication 3`
     """
-    differences = asyncio.run(differences_of_topics(_load(settings, bootstrap_servers).kafka))
+    kafka = _load(settings, bootstrap_servers).kafka
+    differences = asyncio.run(differences_of_topics(kafka, partitions, replication))
     print(*(differences or ["the topics are as they should be"]), sep="\n")
     return PROBLEMS if differences else 0
 
@@ -170,7 +184,7 @@ def try_policies(path: Path | None = None, /, *, settings: SettingsFile = None) 
     Example: `moderation policies test policies/`
     """
     loaded = _load(settings)
-    results = asyncio.run(service.run_cases(loaded, path or loaded.policies.path))
+    results = asyncio.run(files.run_cases(loaded, path or loaded.policies.path))
     failed = [result for result in results if not result.as_expected]
     table = Table("policy", "case", "expected", "decided", "score", "attribution", title="cases that differ")
     for result in failed:
@@ -206,6 +220,11 @@ def main() -> None:
         code = _say(str(error), error.exit_code if isinstance(error, Fatal) else Fatal.exit_code)
     except KeyboardInterrupt:
         code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
+        code = 0
+    except (OSError, UnicodeError) as error:
+        code = _say(str(error), USAGE)
     sys.exit(code)
 
 

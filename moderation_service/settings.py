@@ -6,6 +6,7 @@ Sources, strongest first: arguments, environment `MODERATION_<SECTION>__<FIELD>`
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -36,6 +38,7 @@ from moderation_service.errors import Misconfigured
 PREFIX = "MODERATION_"
 MIB = 1024 * 1024
 PACKAGE = Path(__file__).parent
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
 DEMO_MODEL = PACKAGE / "demo" / "model"
 
 
@@ -80,6 +83,15 @@ class KafkaSettings(Section):
     max_in_flight_bytes: PositiveInt = 64 * MIB
     max_batch_posts: PositiveInt = 500
     drain_timeout_s: PositiveFloat = 8.0
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        for server in servers.split(","):
+            if not _ADDRESS.fullmatch(server.strip()):
+                msg = f"{server!r} is no address; should be HOST:PORT, with commas between several"
+                raise ValueError(msg)
+        return servers
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:

@@ -56,6 +56,7 @@ def test_a_secret_is_read_from_its_mounted_file_and_never_shown(
         ("KAFKA__MAX_MESSAGE_BYTES", "12", "greater than or equal to 65536"),
         ("MEDIA__ALLOWED_HOSTS", "[oops", "media"),
         ("KAFKA", "oops", "kafka"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,kafka:abc", "'kafka:abc' is no address; should be HOST:PORT"),
         ("KAFKA__OUTPUT_TOPIC", "moderation.posts", "each topic needs a name of its own"),
         ("KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "needs sasl_username and sasl_password"),
         ("KAFKA__SASL_PASSWORD_FILE", "/nowhere/at/all", "cannot read /nowhere/at/all (No such file or directory)"),

@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,69 @@ async def test_a_missing_model_folder_is_one_line_and_exit_code_3() -> None:
     assert "/no/such/model" in one_line(err)
 
 
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        (
+            {"MODERATION_ENGINE__LAYOUT": "policies_first", "MODERATION_ENGINE__PROMPT": "full"},
+            "engine.max_context_tokens: the policies alone take",
+        ),
+        ({"MODERATION_JUDGING__CALIBRATION": "/no/such.json"}, "/no/such.json: No such file or directory"),
+        ({"MODERATION_ENGINE__KIND": "openai"}, "engine.kind openai"),
+    ],
+)
+async def test_what_could_not_judge_any_post_is_refused_at_the_start(env: dict[str, str], says: str) -> None:
+    code, _, err = await moderation("run", env=environment(**env))
+    assert code == 2
+    assert says in one_line(err)
+
+
+async def test_a_pack_that_enforces_nothing_is_refused(tmp_path: Path) -> None:
+    text = (shipped_policies() / "doxxing.yaml").read_text(encoding="utf-8")
+    (tmp_path / "doxxing.yaml").write_text(text.replace("mode: enforce", "mode: shadow"), encoding="utf-8")
+    code, _, err = await moderation("run", env=environment(MODERATION_POLICIES__PATH=str(tmp_path)))
+    assert code == 2
+    assert "no policy has mode enforce" in one_line(err)
+
+
+async def test_a_calibration_of_policies_that_are_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    entry = {"method": "platt", "slope": 1, "intercept": 0}
+    path.write_text(json.dumps({"schema_version": "1", "policies": {"toast": entry}}), encoding="utf-8")
+    code, _, err = await moderation("run", env=environment(MODERATION_JUDGING__CALIBRATION=str(path)))
+    assert code == 2
+    assert "toast" in one_line(err)
+
+
+async def test_sigterm_while_the_model_loads_ends_at_once_with_0() -> None:
+    async with worker(environment()) as running:
+        await running.logged("ops port open")
+        assert await asyncio.wait_for(running.stop(), timeout=10) == 0
+
+
+async def test_an_address_that_is_none_is_one_line() -> None:
+    code, _, err = await moderation("verdicts", "--bootstrap-servers", "kafka:abc")
+    assert code == 2
+    assert "kafka:abc" in one_line(err)
+
+
+async def test_a_reader_that_goes_away_is_no_error() -> None:
+    shell = f"{PYTHON} -m moderation_service policies show | head -c 10"
+    process = await asyncio.create_subprocess_shell(
+        f"set -o pipefail; {shell}", env=environment(), stdout=PIPE, stderr=PIPE, executable="/bin/bash"
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, len(out), err) == (0, 10, b"")
+
+
+@pytest.mark.parametrize("out", ["no/such/folder/v.jsonl", "."])
+async def test_judge_says_where_it_can_not_write(tmp_path: Path, out: str) -> None:
+    (tmp_path / "posts.jsonl").write_text('{"post_id": "a", "text": "x"}\n', encoding="utf-8")
+    code, _, err = await moderation("judge", str(tmp_path / "posts.jsonl"), "-o", str(tmp_path / out))
+    assert code == 2
+    assert str(tmp_path) in one_line(err)
+
+
 async def test_policies_check_and_show_name_the_digests() -> None:
     code, out, _ = await moderation("policies", "check")
     assert (code, out.split(" policies")[0]) == (0, "8")
@@ -124,11 +189,12 @@ async def test_judge_shows_progress_is_interrupted_and_goes_on_with_each_verdict
     parent, child = pty.openpty()
     process = await asyncio.create_subprocess_exec(*command, env=environment(), stderr=child)
     os.close(child)
+    shown = asyncio.create_task(asyncio.to_thread(_all, parent))  # a terminal that nobody reads would fill up
     while not out.exists() or out.read_bytes().count(b"\n") < 5:  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
-    assert "/50" in _all(parent)
+    assert "/50" in await shown
 
     done = out.read_bytes()
     assert 5 <= done.count(b"\n") < 50
@@ -170,13 +236,14 @@ async def test_posts_are_published_judged_and_their_verdicts_printed(kafka: str,
     assert await moderation("topics", "check", env=env) == (0, "the topics are as they should be\n", "")
 
     posts = tmp_path / "posts.csv"
-    posts.write_text(
-        "post_id,text,images\na,hello,\nb,two pictures,one.png|one.png\nc,gone,none.png\n", encoding="utf-8"
-    )
+    rows = ["post_id,text,images", "a,hello,", "b,two pictures,one.png|one.png", "c,gone,none.png"]
+    posts.write_text("\n".join([*rows, "d,large," + "|".join(["large.png"] * 4)]), encoding="utf-8")
+    (tmp_path / "large.png").write_bytes(b"x" * 2_000_000)
     render("animal", np.random.default_rng(1)).save(tmp_path / "one.png")
     code, _, err = await moderation("publish", str(posts), env=env)
     assert code == 1
     assert "left out: c: none.png" in err
+    assert re.search(r"left out: d: \d+ bytes, over kafka.max_message_bytes", err)
     assert "published 2 posts" in err
     async with worker(env) as running:
         await running.logged('"event": "post"', times=2)

@@ -64,7 +64,19 @@ async def test_an_unreachable_broker_is_one_line_and_exit_code_3(tmp_path: Path)
 
 
 async def test_settings_of_a_service_do_not_reach_the_demo() -> None:
-    env = environment(MODERATION_KAFKA__INPUT_TOPIC="production.posts", MODERATION_POLICIES__LANGUAGE="zh")
+    env = environment(
+        MODERATION_KAFKA__SECURITY_PROTOCOL="SASL_SSL",
+        MODERATION_KAFKA__SASL_USERNAME="u",
+        MODERATION_KAFKA__SASL_PASSWORD="p",
+        MODERATION_ENGINE__MODEL="/models/of/the/service",
+    )
     code, out, err = await moderation("demo", "--report", "/dev/null", env=env)
     assert code == 0, err
-    assert "Sale of weapons" in out
+    assert "an embedded broker" in out
+
+
+async def test_a_report_that_can_not_be_written_is_said_before_anything_is_judged(tmp_path: Path) -> None:
+    code, out, err = await moderation("demo", "--report", str(tmp_path / "no" / "r.html"))
+    assert (code, out) == (2, "")
+    assert "no/r.html" in err
+    assert "judging" not in err

@@ -15,6 +15,8 @@ from moderation_service.kafka.io import Record, read
 from moderation_service.settings import KafkaSettings
 
 LARGE = 3 * 1024 * 1024
+OUT_OF_REACH = ("https://127.0.0.1:1/a.png", "https://10.0.0.1/a.png", "file:a.png")  # one nobody serves, two refused
+REACHABLE = {"MODERATION_MEDIA__ALLOWED_NETWORKS": '["127.0.0.0/8"]', "MODERATION_MEDIA__ALLOWED_PORTS": "[443, 1]"}
 
 
 def traffic(topic: str, seed: int, posts: int = 480, deleted: int = 4) -> list[Record]:
@@ -31,7 +33,7 @@ def traffic(topic: str, seed: int, posts: int = 480, deleted: int = 4) -> list[R
 def _post(topic: str, number: int, rng: random.Random, paint: np.random.Generator) -> Record:
     fields: dict[str, object] = {"post_id": f"p-{number}", "text": f"Message number {number}, {rng.choice(_WORDS)}"}
     if number < 10:
-        fields["images"] = [{"url": rng.choice(["https://127.0.0.1/a.png", "http://cdn.example/a.png", "file:a.png"])}]
+        fields["images"] = [{"url": OUT_OF_REACH[number % len(OUT_OF_REACH)]}]
     elif number % 2:
         picture = io.BytesIO()
         render(rng.choice(CLASSES), paint).save(picture, "PNG")

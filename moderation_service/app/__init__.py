@@ -1,0 +1,1 @@
+"""Composition root: the only room that knows every other. What the command line calls is here."""

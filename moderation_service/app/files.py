@@ -1,0 +1,112 @@
+"""Commands on files of posts and policies: judge, run cases, publish, print verdicts."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
+from pathlib import Path
+
+from moderation_service.app.compose import open_judge
+from moderation_service.app.progress import progress
+from moderation_service.contracts.post import Post
+from moderation_service.judging import cases
+from moderation_service.judging.cases import CaseResult
+from moderation_service.judging.file_run import Before, judge_into, judged_before
+from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
+from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.sizes import size_of
+from moderation_service.media.files import FileReader
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import KafkaSettings, Settings
+
+
+async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
+    """Judge a file or folder of posts to `out` (or standard output); how many rows have no verdict."""
+    before = judged_before(out) if out else Before(frozenset(), frozenset())
+    keys: Counter[tuple[str, int]] = Counter()
+    bad = 0
+    for row in read_posts(path):
+        if isinstance(row, BadPost):
+            bad += 1
+            print(f"left out: {row.where}: {row.why}", file=sys.stderr)
+        else:
+            keys[row.post_id, row.revision] += 1
+    left = keys.keys() - before.posts
+    if before.posts:
+        print(f"{len(keys) - len(left)} of {len(keys)} posts have their verdict already", file=sys.stderr)
+    pack = load_pack(settings.policies.path, pictures=False)
+    if before.policy_sets - {pack.digest}:
+        print(f"{out} holds verdicts by other policies than these; name another file to judge again", file=sys.stderr)
+    unjudged: list[str] = []
+    if left:
+        with progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
+            async with open_judge(_with_files(settings, root_of(path)), pack) as judge:
+                unjudged = await judge_into(judge, _once(read_posts(path), left), file, advance)
+    for line in unjudged:
+        print(f"not judged: {line}", file=sys.stderr)
+    return bad + len(unjudged)
+
+
+def _once(rows: Iterator[Post | BadPost], wanted: AbstractSet[tuple[str, int]]) -> Iterator[Post]:
+    """The wanted posts, the first of each id and revision."""
+    left = set(wanted)
+    for row in rows:
+        if isinstance(row, Post) and (row.post_id, row.revision) in left:
+            left.remove((row.post_id, row.revision))
+            yield row
+
+
+async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
+    """Run the cases of the policies under `path`, with all views."""
+    pack = load_pack(path)
+    judging = settings.judging.model_copy(update={"views": "always"})
+    settings = _with_files(settings, root_of(path)).model_copy(update={"judging": judging})
+    async with open_judge(settings, pack) as judge:
+        return await cases.run_cases(judge, pack)
+
+
+async def publish_path(settings: Settings, path: Path) -> int:
+    """Publish a file or folder of posts, pictures on disk carried in the record; how many rows were no posts."""
+    bad = 0
+    files = FileReader(root_of(path), settings.media.max_bytes)
+
+    def records() -> Iterator[Record]:
+        nonlocal bad
+        for row in read_posts(path):
+            post = with_pictures(row, files) if isinstance(row, Post) else row
+            if isinstance(post, BadPost):
+                bad += 1
+                print(f"left out: {post.where}: {post.why}", file=sys.stderr)
+                continue
+            record = record_of(settings.kafka, post)
+            size, limit = size_of(record.key, record.value, record.headers), settings.kafka.max_message_bytes
+            if size > limit:
+                bad += 1
+                print(f"left out: {post.post_id}: {size} bytes, over kafka.max_message_bytes {limit}", file=sys.stderr)
+            else:
+                yield record
+
+    print(f"published {await publish(settings.kafka, records())} posts", file=sys.stderr)
+    return bad
+
+
+def record_of(settings: KafkaSettings, post: Post) -> Record:
+    """A post as a record of the input topic."""
+    headers = [("content-type", b"application/json")]
+    return Record(settings.input_topic, post.post_id.encode(), post.model_dump_json().encode(), headers)
+
+
+async def print_verdicts(settings: Settings, *, follow: bool) -> None:
+    """Print the output topic's verdicts as JSON lines; deleted posts are skipped."""
+    async for record in read(settings.kafka, settings.kafka.output_topic, follow=follow):
+        if record.value is not None:
+            sys.stdout.buffer.write(record.value + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _with_files(settings: Settings, root: Path) -> Settings:
+    """The same settings, with pictures under `root` allowed as `file:` addresses."""
+    schemes = settings.media.allowed_schemes | {"file"}
+    media = settings.media.model_copy(update={"allowed_schemes": schemes, "file_root": root})
+    return settings.model_copy(update={"media": media})

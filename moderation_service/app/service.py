@@ -1,0 +1,68 @@
+"""`moderation run`: the service itself."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from moderation_service import __version__
+from moderation_service.app.compose import open_judge
+from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.settings import Settings
+from moderation_service.stream.worker import Worker
+from moderation_service.telemetry.health import Health
+from moderation_service.telemetry.ops import ops_server
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """The service: metrics and probes first, then the model, then the stream, until SIGTERM or SIGINT.
+
+    A thread may still load or score when this returns; nothing that it does is waited for.
+    """
+    log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
+    health = Health()
+    pack = load_pack(settings.policies.path, pictures=False)
+    with _stop_on_signals() as stop:
+        async with ops_server(settings.ops, health) as port:
+            log.info("ops port open", port=port)
+            serving = asyncio.create_task(_serve(settings, pack, health, stop))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done() and not health.started:
+                serving.cancel()  # the model still loads, and nothing was taken yet
+            await asyncio.wait({serving})
+            stopping.cancel()
+            if not serving.cancelled():
+                serving.result()
+    log.info("stopped")
+
+
+async def _serve(settings: Settings, pack: PolicyPack, health: Health, stop: asyncio.Event) -> None:
+    async with open_judge(settings, pack) as judge:
+        health.started = True
+        await Worker(settings.kafka, judge, health).run(stop)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal(received: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + received)
+        log.info("stopping", signal=received.name)
+        stop.set()
+
+    for received in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(received, on_signal, received)
+    try:
+        yield stop
+    finally:
+        for received in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(received)
