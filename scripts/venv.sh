@@ -13,14 +13,19 @@ if command -v uv >/dev/null; then
 else
   uv=.cache/uv/bin/uv
   if [ ! -x "$uv" ]; then
-    "$python" -m venv .cache/uv || {
-      echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2
-      exit 2
-    }
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+      if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+      else
+        echo "Python's venv module is missing (Debian: apt-get install python3-venv); or install uv" >&2
+        exit 2
+      fi
+    fi
+    "$python" -m venv .cache/uv
     .cache/uv/bin/pip install --quiet --disable-pip-version-check uv
   fi
 fi
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
 "$uv" pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
-"$uv" pip install --quiet --no-deps --python .venv/bin/python --editable .
+"$uv" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
 touch .venv/ready

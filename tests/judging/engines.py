@@ -40,6 +40,7 @@ class RuleEngine:
     def __init__(self, rule: Rule = combined, mass: float = 1.0) -> None:
         self.rule = rule
         self.mass = mass
+        self.room = 1000
         self.calls: list[list[ScoreRequest]] = []
 
     @property
@@ -62,4 +63,6 @@ class RuleEngine:
     def _answer(self, request: ScoreRequest) -> Scored:
         asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
         labels = tuple(LabelScore(self.rule(policy_id, request), self.mass) for policy_id in asked)
-        return Scored(labels, tokens=10, images_read=len(request.images), truncated=len(request.text) > 1000)
+        return Scored(
+            labels, tokens=10, images_read=min(len(request.images), self.room), truncated=len(request.text) > 1000
+        )

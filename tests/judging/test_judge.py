@@ -198,3 +198,46 @@ async def test_blank_words_count_as_no_words(make_judge: MakeJudge, ask: Ask, en
     assert attribution is not None
     assert (attribution.class_, attribution.text_only) == ("image_only", None)
     assert engine.requests[0].text == ""
+
+
+async def test_a_failure_of_the_shadow_policies_leaves_the_enforced_untouched(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, pack: PolicyPack
+) -> None:
+    shadowed = PolicyPack(
+        tuple(p.model_copy(update={"mode": "shadow"}) if p.id == "doxxing" else p for p in pack.policies)
+    )
+
+    def rule(policy_id: str, request: object) -> float:
+        if policy_id == "doxxing":
+            raise RuntimeError("only the shadow policy's")
+        return 0.7 if policy_id == "violence" else 0.01
+
+    engine.rule = rule
+    verdict = await ask(await make_judge(shadowed), "I will kill you")
+    assert (verdict.decision, verdict.shadow) == ("review", ())
+
+
+async def test_a_picture_that_the_engine_had_no_room_for_is_skipped_and_no_allow(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine
+) -> None:
+    engine.room = 1
+    verdict = await ask(await make_judge(), "hello museum", picture(), picture("blue"))
+    assert [(image.status, image.frames) for image in verdict.content.images] == [("judged", 1), ("skipped", 0)]
+    assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_skipped")
+
+
+async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:
+    judge = await make_judge()
+    post = Post(post_id="p", text="hello museum", images=(picture(),))
+    async with judge.evidence(post) as evidence:
+        first = await judge.judge_on(post, evidence, trace_id="a" * 32)
+        again = await judge.judge_on(post, evidence, trace_id="a" * 32)
+    assert first.verdict.verdict_id == again.verdict.verdict_id
+    assert len(engine.requests) == 2
+
+
+async def test_the_language_asked_in_is_part_of_the_verdicts_name(make_judge: MakeJudge, ask: Ask) -> None:
+    judge = await make_judge()
+    english, chinese = await ask(judge, "hello", language="en"), await ask(judge, "hello", language="zh")
+    assert english.model.prompt_digest != chinese.model.prompt_digest
+    assert english.verdict_id != chinese.verdict_id

@@ -1,0 +1,66 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.judging.evidence import EvidenceRoom
+from moderation_service.media.loader import ImageLoader, Loaded
+from moderation_service.settings import MediaSettings
+from tests.judging.conftest import picture
+
+ONE = 4 * 100 * 100 * 3
+SETTINGS = MediaSettings(max_side=100, max_frames=4, max_pixel_bytes=2 * ONE)
+
+
+class CountingLoader(ImageLoader):
+    """How many posts are loaded, or being loaded, is what the room bounds."""
+
+    def __init__(self, settings: MediaSettings) -> None:
+        super().__init__(settings)
+        self.calls = 0
+
+    async def load(self, references: Sequence[ImageRef]) -> Loaded:
+        self.calls += 1
+        return await super().load(references)
+
+
+def post(pictures: int) -> Post:
+    return Post(post_id="p", text="words", images=tuple(picture() for _ in range(pictures)))
+
+
+async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
+    async with CountingLoader(SETTINGS) as loader:
+        room = EvidenceRoom(SETTINGS, loader)
+        async with room.of(post(1)), room.of(post(1)):
+            third = asyncio.create_task(room.of(post(1)).__aenter__())
+            async with room.of(post(0)):
+                pass  # words take no room
+            assert not third.done()
+            assert loader.calls == 3
+        assert len((await third).pictures) == 1
+
+
+async def test_a_post_larger_than_the_room_has_it_alone() -> None:
+    async with CountingLoader(SETTINGS) as loader:
+        room = EvidenceRoom(SETTINGS, loader)
+        async with room.of(post(5)) as evidence:
+            assert len(evidence.pictures) == 5
+            waiting = asyncio.create_task(room.of(post(1)).__aenter__())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
+
+
+async def test_room_is_given_back_when_judging_fails_or_waiting_is_given_up() -> None:
+    async with CountingLoader(SETTINGS) as loader:
+        room = EvidenceRoom(SETTINGS, loader)
+        with pytest.raises(RuntimeError):
+            async with room.of(post(2)):
+                raise RuntimeError
+        async with room.of(post(2)):
+            given_up = asyncio.create_task(room.of(post(1)).__aenter__())
+            await asyncio.sleep(0)
+            given_up.cancel()
+        async with room.of(post(2)) as evidence:
+            assert evidence.both
