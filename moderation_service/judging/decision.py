@@ -13,6 +13,8 @@ from moderation_service.contracts.verdict import (
     Thresholds,
 )
 
+STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
+
 _UNSEEN: dict[ImageStatus, AbstainReason] = {
     "unavailable": "image_unavailable",
     "refused": "image_unavailable",
@@ -33,7 +35,9 @@ def outcome(score: float, thresholds: Thresholds) -> Outcome:
 def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float) -> AbstainReason | None:
     """Why an `allow` would be a guess, the weightiest reason first; None when all was seen and answered."""
     for image in content.images:
-        if image.status in _UNSEEN:
+        if image.status in STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
+
+_UNSEEN:
             return _UNSEEN[image.status]
     if content.truncated:
         return "truncated"
@@ -42,12 +46,8 @@ def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_m
 
 def decide(policies: Sequence[PolicyVerdict], reason: AbstainReason | None) -> Decision:
     """The strongest outcome of the enforced policies; what would have been `allow` is `abstain` with a reason."""
-    outcomes = {policy.outcome for policy in policies}
-    if "block" in outcomes:
-        return "block"
-    if "review" in outcomes:
-        return "review"
-    return "abstain" if reason else "allow"
+    weakest: Decision = "abstain" if reason else "allow"
+    return max((weakest, *(policy.outcome for policy in policies)), key=STRENGTH.index)
 
 
 def flags(content: Content) -> tuple[Flag, ...]:

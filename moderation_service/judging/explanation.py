@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import Attribution, AttributionClass, PolicyVerdict
+from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
 
 _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
     "en": {
@@ -19,9 +19,13 @@ _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
         "either": "文字与图片各自均构成违规",
     },
 }
-_SCORES: dict[Language, tuple[str, str, str]] = {
+_VIEWS: dict[Language, tuple[str, str, str]] = {
     "en": ("together", "words alone", "picture alone"),
     "zh": ("合并", "仅文字", "仅图片"),
+}
+_FORMS: dict[Language, tuple[str, str, str, str]] = {
+    "en": ("{title}: {evidence} ({scores}).", "{title}: score {score:.2f}.", ", ", " "),
+    "zh": ("{title}：{evidence}（{scores}）。", "{title}：得分 {score:.2f}。", "，", ""),
 }
 
 
@@ -31,21 +35,15 @@ def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], langua
     `titles` are the policies' titles by id, in `language`.
     """
     sentences = [_sentence(policy, titles[policy.policy_id], language) for policy in policies if policy.violated]
-    if not sentences:
-        return None
-    return (" " if language == "en" else "").join(sentences)
+    return _FORMS[language][3].join(sentences) or None
 
 
 def _sentence(policy: PolicyVerdict, title: str, language: Language) -> str:
-    colon, stop = (": ", ".") if language == "en" else ("：", "。")
+    measured, unmeasured, comma, _ = _FORMS[language]
     if policy.attribution is None:
-        return f"{title}{colon}{policy.score:.2f}{stop}"
-    evidence = _SENTENCES[language].get(policy.attribution.class_)
-    scores = _scores(policy.attribution, language)
-    return f"{title}{colon}{evidence} ({scores}){stop}" if evidence else f"{title}{colon}{scores}{stop}"
-
-
-def _scores(attribution: Attribution, language: Language) -> str:
+        return unmeasured.format(title=title, score=policy.score)
+    attribution = policy.attribution
     values = (attribution.joint, attribution.text_only, attribution.image_only)
-    named = zip(_SCORES[language], values, strict=True)
-    return ", ".join(f"{name} {value:.2f}" for name, value in named if value is not None)
+    named = zip(_VIEWS[language], values, strict=True)
+    scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
+    return measured.format(title=title, evidence=_SENTENCES[language][attribution.class_], scores=scores)

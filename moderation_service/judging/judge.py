@@ -31,7 +31,7 @@ from moderation_service.contracts.verdict import (
 from moderation_service.engine.base import Engine, Scored
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.decision import cannot_tell, decide, flags
+from moderation_service.judging.decision import STRENGTH, cannot_tell, decide, flags
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explanation import explain
 from moderation_service.judging.judged import Judged
@@ -221,5 +221,8 @@ def _count(verdict: Verdict) -> None:
         if policy.violated:
             named = policy.attribution.class_ if policy.attribution else "unknown"
             metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
+    for policy in verdict.shadow:
+        if STRENGTH.index(policy.outcome) > STRENGTH.index(verdict.decision):
+            metrics.SHADOW_FLIPS.labels(policy.policy_id).inc()
     for stage in ("queue", "fetch", "decode", "score", "views", "explain"):
         metrics.STAGE_SECONDS.labels(stage).observe(getattr(verdict.timings_ms, stage) / 1000)

@@ -33,6 +33,9 @@ STUCK = Counter("moderation_consumer_stuck", "Times a lane was given up because 
 # judging
 VERDICTS = Counter("moderation_verdicts", "Verdicts, by decision", ["decision"])
 VIOLATIONS = Counter("moderation_policy_violations", "Violations of enforced policies", ["policy", "attribution"])
+SHADOW_FLIPS = Counter(
+    "moderation_shadow_flips", "Posts whose decision a shadow policy would make stronger, by that policy", ["policy"]
+)
 IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
 
 # the engine
