@@ -36,13 +36,17 @@ def csv_rows(path: Path, needed: str) -> Iterator[Row]:
         if needed not in (reader.fieldnames or ()):
             msg = f"{path}:1: the header has no column {needed}"
             raise Misconfigured(msg)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if "" in row or None in row.values():
-                    yield where, BadPost(where, f"should have {len(reader.fieldnames or ())} cells, as the header")
-                else:
-                    yield where, row
-        except csv.Error as error:
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:  # a cell over csv's limit, for one; the reader goes on with the next line
+                where = f"{path}:{reader.reader.line_num}"
+                yield where, BadPost(where, str(error))
+                continue
             where = f"{path}:{reader.line_num}"
-            yield where, BadPost(where, str(error))
+            if "" in row or None in row.values():
+                yield where, BadPost(where, f"should have {len(reader.fieldnames or ())} cells, as the header")
+            else:
+                yield where, row

@@ -35,9 +35,7 @@ def outcome(score: float, thresholds: Thresholds) -> Outcome:
 def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float) -> AbstainReason | None:
     """Why an `allow` would be a guess, the weightiest reason first; None when all was seen and answered."""
     for image in content.images:
-        if image.status in STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
-
-_UNSEEN:
+        if image.status in _UNSEEN:
             return _UNSEEN[image.status]
     if content.truncated:
         return "truncated"

@@ -114,6 +114,13 @@ def test_csv_of_posts_with_a_column_for_each_policys_label(tmp_path: Path) -> No
     ]
 
 
+def test_a_cell_that_csv_refuses_is_one_wrong_row_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.csv", "post_id,text,label:violence", "a,x,1", f"b,{'x' * 200_000},1", "c,x,1")
+    loaded = load(path, POLICIES)
+    assert [*by_id(loaded)] == ["a", "c"]
+    assert faults(loaded) == [(3, "field larger than field limit (131072)")]
+
+
 def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path: Path) -> None:
     picture(tmp_path, "img/01.png")
     path = written(
@@ -124,6 +131,7 @@ def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path:
         {"id": 4, "img": "img/01.png", "text": "of the test split"},
         {"id": 5, "label": 1, "text": "no picture named"},
         {"id": 42953, "img": "img/01.png", "label": 1, "text": "twice"},
+        "{not json",
     )
     loaded = load(path, POLICIES, policy="violence")
     assert {name: one.labels["violence"] for name, one in by_id(loaded).items()} == {"42953": True, "8291": False}
@@ -132,6 +140,7 @@ def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path:
         (4, "no label"),
         (5, "should have id, img, text and label"),
         (6, "post_id 42953"),
+        (7, "not JSON"),
     ]
     with pytest.raises(Misconfigured, match=r"dev.jsonl:1: a label of which policy\? Name it with --policy"):
         load(path, POLICIES)
@@ -152,13 +161,14 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
         "sub/gun.png|cat.png,,yes",
         "none.png,,yes",
         ",,yes",
+        "cat.png,1",
     )
     loaded = load(tmp_path, POLICIES)
     assert {name: (one.post.text, len(one.post.images)) for name, one in by_id(loaded).items()} == {
         "cat": ("hello", 1),
         "sub/gun": ("", 2),
     }
-    assert [line for line, _ in faults(loaded)] == [3, 5, 6]
+    assert [line for line, _ in faults(loaded)] == [3, 5, 6, 7]
 
 
 def test_a_sheet_with_one_label_and_its_own_texts(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ TITLES = {"weapon_sale": "Sale of weapons"}
         (
             (0.97, 0.11, 0.22),
             "en",
-            "Sale of weapons: only the picture and the words together violate it"
-            " (together 0.97, words alone 0.11, picture alone 0.22).",
+            (
+                "Sale of weapons: only the picture and the words together violate it"
+                " (together 0.97, words alone 0.11, picture alone 0.22)."
+            ),
         ),
         ((0.97, 0.91, None), "en", "Sale of weapons: the words alone violate it (together 0.97, words alone 0.91)."),
         (
