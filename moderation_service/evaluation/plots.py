@@ -52,7 +52,7 @@ def reliability(rows: Answers) -> str:
     figure, axes = _figure("reliability", 4.6, 3.6)
     axes.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle=":")
     asked = rows.take(rows.asked)
-    if len(asked) and not np.array_equal(asked.raw, asked.joint):
+    if not np.array_equal(asked.raw, asked.joint):
         held, said, _ = metrics.reliability(asked.truth, asked.raw)
         axes.plot(said, held, "o--", color=_SOFT, ms=4, label="raw")
     if len(asked):

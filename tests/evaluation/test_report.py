@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def test_a_run_with_one_kind_of_answer_and_one_without_any_still_have_a_page(tmp
     for made in (run(judged("a", {"sale": False}, {"sale": (0.1, 0.1, 0.1)})), run()):
         figures = figures_of(made, source="s", bootstrap=Bootstrap(resamples=3))
         assert Page(page(made, figures, [], {})).open == []
+
+
+def test_raw_scores_are_drawn_where_a_calibration_changed_them() -> None:
+    rows = answers(posts())
+    assert ">raw<" not in plots.reliability(rows)
+    assert ">raw<" in plots.reliability(replace(rows, raw=rows.raw / 2))
 
 
 def test_a_plot_is_the_same_each_time_and_two_share_no_id() -> None:
