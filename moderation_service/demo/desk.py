@@ -45,7 +45,7 @@ class Desk:
 
     def pick(self, choices: Sequence[_T]) -> _T:
         """One of them."""
-        return choices[self.rng.integers(len(choices))]
+        return choices[int(self.rng.integers(len(choices)))]
 
     def post_id(self, letter: str = "a") -> str:
         """The id of the family's first post, or of a twin."""
