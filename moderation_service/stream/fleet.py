@@ -10,11 +10,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
-from moderation_service.stream.processing import Arrived, Processing
+from moderation_service.stream.processing import Processing
 from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from aiokafka import AIOKafkaConsumer
 
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.budget import Bound, Budget
 from moderation_service.stream.lane import Lane
-from moderation_service.stream.processing import Arrived
 
 
 class Intake:
@@ -20,12 +20,15 @@ class Intake:
         self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
 
     def admit(self, lanes: Iterable[Lane], start: Callable[[Lane, Arrived], None]) -> None:
-        """Call `start` for what may begin; pause the lanes with a queue, resume the others."""
-        its = [lane for lane in lanes if lane.is_open]
+        """Call `start` for what may begin; pause the lanes with a queue, resume the others.
+
+        A lane that is not open yet has its part of the budget too, or those that open first could take all of it.
+        """
+        its = list(lanes)
         random.shuffle(its)
         posts = [lane.ledger.posts for lane in its]
         sizes = [lane.ledger.size for lane in its]
-        hungry = [index for index, lane in enumerate(its) if lane.waiting]
+        hungry = [index for index, lane in enumerate(its) if lane.is_open and lane.waiting]
         while hungry:
             still = []
             for index in hungry:
@@ -40,5 +43,5 @@ class Intake:
             hungry = still
         assigned = self._consumer.assignment()
         for lane in its:
-            if lane.partition in assigned:
+            if lane.is_open and lane.partition in assigned:
                 (self._consumer.pause if lane.waiting else self._consumer.resume)(lane.partition)

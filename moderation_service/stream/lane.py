@@ -22,7 +22,7 @@ from moderation_service.stream.publisher import Lost, Publisher, TooLarge
 from moderation_service.telemetry import metrics
 
 if TYPE_CHECKING:
-    from moderation_service.stream.processing import Arrived
+    from moderation_service.stream.arrived import Arrived
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0

@@ -6,11 +6,10 @@ import traceback
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import stamina
 import structlog
-from aiokafka import ConsumerRecord
 
 from moderation_service.contracts.envelope import CloudEvent, Trace, verdict_headers
 from moderation_service.contracts.post import Post
@@ -19,6 +18,7 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.dead_letters import dead_letter
 from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.opening import headers_of, open_record
@@ -45,21 +45,6 @@ class Judge(Protocol):
     async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
         """Judge one post. Raises Poison (never readable), Transient (try again) or Fatal (stop the process)."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A record as it came from the consumer, and when (seconds of the monotonic clock)."""
-
-    record: ConsumerRecord
-    at: float
-    size: int  # bytes of key, value and headers
-
-    @classmethod
-    def of(cls, record: ConsumerRecord) -> Self:
-        """It arrived just now."""
-        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-        return cls(record, time.monotonic(), len(record.key or b"") + len(record.value or b"") + headers)
 
 
 @dataclass(slots=True)

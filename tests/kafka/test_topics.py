@@ -1,5 +1,9 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
@@ -43,6 +47,25 @@ async def test_every_difference_is_a_line(kafka: str, unique: str) -> None:
         f"{unique}.odd: retention.ms {DAY_MS}, wanted at least {200 * DAY_MS}",
         f"{unique}.odd: cleanup.policy compact, wanted delete",
     ]
+
+
+async def test_only_the_topics_asked_for_are_looked_at(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    assert await topics.check(settings, only={settings.output_topic}) == [f"{settings.output_topic}: missing"]
+
+
+async def test_a_topic_that_must_not_be_described_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        async def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
+            return [{"topic": name, "error_code": TopicAuthorizationFailedError.errno} for name in names]
+
+    @asynccontextmanager
+    async def refusing(_: KafkaSettings) -> AsyncIterator[Refusing]:
+        yield Refusing()
+
+    monkeypatch.setattr(topics, "connected", refusing)
+    with pytest.raises(Fatal, match=r"can't be described \(TopicAuthorizationFailedError\)"):
+        await topics.check(kafka_settings("nowhere:1", "t"))
 
 
 async def test_replicas_that_the_cluster_does_not_have_are_refused_by_name(kafka: str, unique: str) -> None:

@@ -72,12 +72,12 @@ async def test_a_process_publishes_every_verdict_dead_letter_and_deletion_once(
 async def test_nothing_is_lost_or_doubled_when_one_of_two_workers_is_killed_three_times(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique, max_in_flight_posts=20)
+    settings = await prepared(kafka, unique, max_in_flight_posts=20, session_timeout_s=3.0)
     rng = random.Random(11)
     with worker_processes() as processes:
         processes += [WorkerProcess(settings, tmp_path / f"log{number}") for number in range(2)]
         for _ in range(3):
-            await asyncio.sleep(rng.uniform(1.5, 4))
+            await asyncio.sleep(rng.uniform(1.5, 3))
             victim = rng.randrange(2)
             processes[victim].kill()
             processes[victim] = WorkerProcess(settings, tmp_path / f"log{victim}")

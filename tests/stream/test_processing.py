@@ -15,8 +15,9 @@ from moderation_service.judging.judged import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processing as module
+from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.opening import OFF_LOOP_BYTES
-from moderation_service.stream.processing import BUG_TRIES, Arrived, Processing
+from moderation_service.stream.processing import BUG_TRIES, Processing
 from tests.stream.records import record
 from tests.stream.support import FakeJudge, eventually
 

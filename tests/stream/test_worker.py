@@ -20,6 +20,7 @@ from moderation_service.kafka import clients, topics
 from moderation_service.kafka.io import Record
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream import processing
 from moderation_service.telemetry.health import Health
 from tests.stream.support import (
     FakeJudge,
@@ -259,7 +260,10 @@ async def test_stopping_abandons_what_does_not_finish_in_time(kafka: str, unique
     assert seen.judged == names(50)
 
 
-async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(kafka: str, unique: str) -> None:
+async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(
+    kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processing, "_LONGEST_WAIT_S", 1.0)
     settings = await prepared(kafka, unique, 40, session_timeout_s=2.0)
     back = asyncio.Event()
 

@@ -1,0 +1,71 @@
+"""What may begin, on lanes that nothing runs."""
+
+from types import SimpleNamespace
+
+from aiokafka import TopicPartition
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.intake import Intake
+from moderation_service.stream.lane import Lane
+from tests.stream.records import record
+
+
+class Consumer:
+    """Remembers who is paused."""
+
+    def __init__(self, partitions: set[TopicPartition]) -> None:
+        self.partitions = partitions
+        self.paused: set[TopicPartition] = set()
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.partitions
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        self.paused.discard(partition)
+
+
+def lanes_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[Lane]:
+    """Lanes that are not open, each with a queue."""
+    lanes = [Lane(TopicPartition("posts", number), settings, *[SimpleNamespace()] * 3) for number in range(count)]  # type: ignore[arg-type]
+    for lane in lanes:
+        lane.waiting.extend(Arrived.of(record(b"x", offset=offset)) for offset in range(waiting))
+    return lanes
+
+
+def begin(lane: Lane, arrived: Arrived) -> None:
+    lane.ledger.take(arrived.record.offset, arrived.size)
+
+
+def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
+    settings = KafkaSettings(max_in_flight_posts=6)
+    lanes = lanes_with(settings, 20)
+    consumer = Consumer({lane.partition for lane in lanes})
+    intake = Intake(settings, consumer)  # type: ignore[arg-type]
+    taken = []
+    for lane in lanes:
+        lane.is_open = True
+        intake.admit(lanes, begin)
+        taken.append([its.ledger.posts for its in lanes])
+    assert taken == [[4, 0, 0], [4, 1, 0], [4, 1, 1]]
+
+
+def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
+    settings = KafkaSettings(max_in_flight_posts=6)
+    lanes = lanes_with(settings, 3)
+    consumer = Consumer({lane.partition for lane in lanes})
+    intake = Intake(settings, consumer)  # type: ignore[arg-type]
+    intake.admit(lanes, begin)
+    assert not any(lane.ledger.posts for lane in lanes), "none is open"
+    for lane in lanes:
+        lane.is_open = True
+    intake.admit(lanes, begin)
+    assert sum(lane.ledger.posts for lane in lanes) == 6
+    assert consumer.paused == {lane.partition for lane in lanes if lane.waiting}
+    for lane in lanes:
+        lane.waiting.clear()
+    intake.admit(lanes, begin)
+    assert not consumer.paused
