@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -83,6 +85,69 @@ def judge(
     Example: `moderation judge photos/ -o verdicts.jsonl`
     """
     return PROBLEMS if asyncio.run(files.judge_path(_load(settings), path, out)) else 0
+
+
+@cli.command
+def evaluate(  # noqa: PLR0913 - options of a command
+    labelled: str,
+    /,
+    *,
+    report: Path | None = None,
+    seed: int = 7001,
+    scale: float = 1.0,
+    policy: str | None = None,
+    layout: Literal["posts", "hateful_memes", "sheet"] | None = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Judge labelled posts and print the figures as JSON; `bundled` is the benchmark made here, by seed and scale.
+
+    Labels are read from JSONL or CSV posts, the Hateful Memes layout, or a folder with a labelled sheet; one label
+    column that names no policy is of `--policy`.
+
+    Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
+    """
+    wanted = _labelled()
+    made, page = asyncio.run(
+        wanted.evaluate_labelled(_load(settings), labelled, seed=seed, scale=scale, policy=policy, layout=layout)
+    )
+    print(json.dumps(made.figures, ensure_ascii=False, indent=1))
+    if report:
+        report.write_text(page, encoding="utf-8")
+    return 0
+
+
+@cli.command
+def calibrate(  # noqa: PLR0913 - options of a command
+    labelled: str,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    recall: float | None = None,
+    precision: float | None = None,
+    cost: float | None = None,
+    policy: str | None = None,
+    layout: Literal["posts", "hateful_memes", "sheet"] | None = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.
+
+    Exits 1, and writes nothing, where no policy has the labels for it.
+
+    Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
+    """
+    wanted = _labelled()
+    target = wanted.Target.of(recall=recall, precision=precision, cost=cost)
+    made = asyncio.run(
+        wanted.calibrate_labelled(_load(settings), labelled, target=target, policy=policy, layout=layout)
+    )
+    table = Table(*wanted.COLUMNS, title="calibration")
+    for line in made.lines:
+        table.add_row(*line.cells())
+    Console(stderr=True, width=None if sys.stderr.isatty() else PRINTED_WIDTH).print(table)
+    if not made.file.policies:
+        return PROBLEMS
+    made.write(out)
+    return 0
 
 
 @cli.command
@@ -202,6 +267,15 @@ def schema_of_policies() -> int:
     """
     sys.stdout.write(policy_schema())
     return 0
+
+
+def _labelled() -> ModuleType:
+    """The commands on labelled posts, whose libraries a service does without."""
+    try:
+        return import_module("moderation_service.app.labelled")
+    except ModuleNotFoundError as error:
+        msg = f"{error.name} is missing: install moderation-service[evaluation]"
+        raise Misconfigured(msg) from error
 
 
 def _load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:

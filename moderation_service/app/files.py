@@ -41,7 +41,7 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     unjudged: list[str] = []
     if left:
         with progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
-            async with open_judge(_with_files(settings, root_of(path)), pack) as judge:
+            async with open_judge(with_files(settings, root_of(path)), pack) as judge:
                 unjudged = await judge_into(judge, _once(read_posts(path), left), file, advance)
     for line in unjudged:
         print(f"not judged: {line}", file=sys.stderr)
@@ -61,7 +61,7 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     """Run the cases of the policies under `path`, with all views."""
     pack = load_pack(path)
     judging = settings.judging.model_copy(update={"views": "always"})
-    settings = _with_files(settings, root_of(path)).model_copy(update={"judging": judging})
+    settings = with_files(settings, root_of(path)).model_copy(update={"judging": judging})
     async with open_judge(settings, pack) as judge:
         return await cases.run_cases(judge, pack)
 
@@ -105,7 +105,7 @@ async def print_verdicts(settings: Settings, *, follow: bool) -> None:
             sys.stdout.buffer.flush()
 
 
-def _with_files(settings: Settings, root: Path) -> Settings:
+def with_files(settings: Settings, root: Path) -> Settings:
     """The same settings, with pictures under `root` allowed as `file:` addresses."""
     schemes = settings.media.allowed_schemes | {"file"}
     media = settings.media.model_copy(update={"allowed_schemes": schemes, "file_root": root})

@@ -152,14 +152,15 @@ def verdict_id(
 ) -> str:
     """Name a verdict by all that decides it, so that judging again gives the same name. 32 hex digits.
 
-    A function of the post's id and revision, the digests of its words and pictures with each picture's
-    status, the surface, the policy set, the model (name, revision, dtype, quantization), the prompt digest
-    and the calibration, and of nothing else.
+    A function of the post's id and revision, the digests of its words (with the language that they are judged in)
+    and pictures with each picture's status, the surface, the policy set, the model (name, revision, dtype,
+    quantization), the prompt digest and the calibration, and of nothing else.
     """
     named = [
         post_id,
         revision,
         content.text_sha256,
+        content.language,
         [[image.sha256, image.status] for image in content.images],
         surface,
         policy_set_digest,

@@ -63,14 +63,13 @@ class Judge:
     ) -> None:
         self._settings = settings.judging
         self._language = settings.policies.language
-        self._media = settings.media
-        self._engine_settings = settings.engine
         self._pack = pack
         self._calibration = calibration
         self._room = EvidenceRoom(settings.media, loader)
         self._batcher = batcher
         self._clock = clock
-        self._model = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
+        asked = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
+        self._model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
         self._panels = cache(self._make_panels)
 
@@ -95,14 +94,13 @@ class Judge:
             enforced.joint(evidence, post.surface), _apart(shadow.joint(evidence, post.surface), NOT_ASKED)
         )
         content = _content(post, language, evidence, enforced_joint.scored)
-        model = self._model.model_copy(update={"prompt_digest": self._prompt_digest(language)})
         named = verdict_id(
             post_id=post.post_id,
             revision=post.revision,
             content=content,
             surface=post.surface,
             policy_set_digest=self._pack.digest,
-            model=model,
+            model=self._model,
         )
 
         views_begun = self._clock()
@@ -133,7 +131,7 @@ class Judge:
             shadow=shadow_policies,
             explanation=explanation,
             content=content,
-            model=model,
+            model=self._model,
             policy_set_digest=self._pack.digest,
             service=self._service,
             trace_id=trace_id,
@@ -153,13 +151,6 @@ class Judge:
         joint_tokens = enforced_joint.scored.tokens + shadow_joint.scored.tokens
         return Judged(verdict, joint_tokens + tokens + shadow_tokens)
 
-    def _prompt_digest(self, language: Language) -> str:
-        """The engine's prompt digest with what else shapes what is read: the language, and the bounds of the input."""
-        media, engine = self._media, self._engine_settings
-        bounds = [engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
-        shape = json.dumps([self._model.prompt_digest, language, bounds])
-        return "sha256:" + hashlib.sha256(shape.encode()).hexdigest()
-
     def _make_panels(self, language: Language) -> tuple[Panel, Panel]:
         def panel(mode: Mode) -> Panel:
             policies = self._pack.enforced if mode == "enforce" else self._pack.shadow
@@ -173,6 +164,13 @@ class Judge:
             return None
         titles = {policy.id: policy.title.in_language(language) for policy in self._pack.enforced}
         return explain(policies, titles, language)
+
+
+def _bounded(prompt_digest: str, settings: Settings) -> str:
+    """The engine's prompt digest, with the bounds on what of a post gets into a prompt."""
+    media = settings.media
+    bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
+    return "sha256:" + hashlib.sha256(json.dumps([prompt_digest, bounds]).encode()).hexdigest()
 
 
 async def _apart(work: Awaitable[T], otherwise: T) -> T:

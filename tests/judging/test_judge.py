@@ -239,5 +239,10 @@ async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, 
 async def test_the_language_asked_in_is_part_of_the_verdicts_name(make_judge: MakeJudge, ask: Ask) -> None:
     judge = await make_judge()
     english, chinese = await ask(judge, "hello", language="en"), await ask(judge, "hello", language="zh")
-    assert english.model.prompt_digest != chinese.model.prompt_digest
+    assert english.model == chinese.model
     assert english.verdict_id != chinese.verdict_id
+
+
+async def test_what_bounds_the_input_is_part_of_the_verdicts_name(make_judge: MakeJudge, ask: Ask) -> None:
+    one, other = await make_judge(), await make_judge(media=MediaSettings(max_side=512))
+    assert (await ask(one, "hello")).verdict_id != (await ask(other, "hello")).verdict_id
