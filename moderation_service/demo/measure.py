@@ -49,7 +49,14 @@ CLASSES: tuple[AttributionClass, ...] = (
     "none",
 )
 LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
-SEEDS = {"trained_wordings": 9001, "held_out_wordings": 9002, "unseen_pictograms": 9003, "xor": 9004, "orders": 9005}
+SEEDS = {
+    "trained_wordings": 9001,
+    "held_out_wordings": 9002,
+    "unseen_pictograms": 9003,
+    "reworded": 9006,
+    "xor": 9004,
+    "orders": 9005,
+}
 """Seeds that training never uses."""
 
 
@@ -165,6 +172,7 @@ def measure(model: Path, count: int, layouts: Sequence[LayoutName] = LAYOUTS) ->
     sets = {
         "trained_wordings": list(posts(count, SEEDS["trained_wordings"])),
         "held_out_wordings": list(posts(count, SEEDS["held_out_wordings"], held_out=True)),
+        "reworded": list(posts(count, SEEDS["reworded"], held_out="reworded")),
         "unseen_pictograms": list(posts(count, SEEDS["unseen_pictograms"], unseen=True)),
     }
     crossed, harmful = [], []

@@ -13,7 +13,7 @@ from PIL import Image
 from moderation_service.contracts.question import Language
 from moderation_service.demo.glyphs import CLASSES, PictureClass
 from moderation_service.demo.pictures import Size, render
-from moderation_service.demo.texts import INTENTS, Intent, injection, joined, sentence
+from moderation_service.demo.texts import INTENTS, HeldOut, Intent, injection, joined, sentence
 from moderation_service.demo.truths import Truth, truths
 from moderation_service.policies.language import language_of
 
@@ -61,7 +61,7 @@ class LabelledPost:
     images: tuple[Image.Image, ...]
 
 
-def posts(count: int, seed: int, *, held_out: bool = False, unseen: bool = False) -> Iterator[LabelledPost]:
+def posts(count: int, seed: int, *, held_out: HeldOut = False, unseen: bool = False) -> Iterator[LabelledPost]:
     """`count` posts; in wordings never trained on with `held_out`, of pictograms never trained on with `unseen`."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
@@ -74,7 +74,7 @@ def draw(sketched: Draft, rng: np.random.Generator, *, unseen: bool = False) -> 
     return LabelledPost(sketched, images)
 
 
-def draft(rng: np.random.Generator, *, held_out: bool = False, language: Language | None = None) -> Draft:
+def draft(rng: np.random.Generator, *, held_out: HeldOut = False, language: Language | None = None) -> Draft:
     """Think up one post."""
     cls, intent = _subject(rng)
     pictures: list[PictureClass] = [] if cls is None else [cls]
@@ -89,7 +89,7 @@ def draft(rng: np.random.Generator, *, held_out: bool = False, language: Languag
     return Draft(tuple(pictures[number] for number in order), intents, text, judged)
 
 
-def matched(rng: np.random.Generator, *, held_out: bool = False) -> tuple[Draft, bool]:
+def matched(rng: np.random.Generator, *, held_out: HeldOut = False) -> tuple[Draft, bool]:
     """A post of the XOR set, and whether it is harmful.
 
     Every picture and all words belong to one of the five policies that only both together violate; in half of
@@ -121,7 +121,7 @@ def _subject(rng: np.random.Generator) -> tuple[PictureClass | None, Intent | No
 
 
 def _words(
-    intent: Intent | None, language: Language, rng: np.random.Generator, *, held_out: bool
+    intent: Intent | None, language: Language, rng: np.random.Generator, *, held_out: HeldOut
 ) -> tuple[tuple[Intent, ...], str]:
     """One or two sentences, now and then with an order to the model behind them."""
     if intent is None:

@@ -16,25 +16,29 @@ INTENTS: tuple[Intent, ...] = get_args(Intent)
 COMPOSED = 0.45
 """The share of trained sentences that are put together from phrases."""
 
+HeldOut = bool | Literal["reworded"]
+"""Which sentences: those trained on, those never trained on, or those whose like was trained on in other words."""
+
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
-def sentence(intent: Intent, language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
+def sentence(intent: Intent, language: Language, rng: np.random.Generator, *, held_out: HeldOut = False) -> str:
     """One sentence; with `held_out`, in a wording that the model was never trained on."""
     wordings = _wordings()["intents"][intent][language]
-    part = "held_out" if held_out else ("composed" if rng.random() < COMPOSED else "trained")
+    part = _kept(held_out) or ("composed" if rng.random() < COMPOSED else "trained")
     return _fill(_pick(tuple(wordings[part]), rng), language, rng)
 
 
-def injection(language: Language, rng: np.random.Generator, *, held_out: bool = False) -> str:
+def injection(language: Language, rng: np.random.Generator, *, held_out: HeldOut = False) -> str:
     """Words that try to give the model orders."""
     return _pick(tuple(_wordings()["injections"][language]["held_out" if held_out else "trained"]), rng)
 
 
-def templates(intent: Intent, language: Language, *, held_out: bool = False) -> tuple[str, ...]:
+def templates(intent: Intent, language: Language, *, held_out: HeldOut = False) -> tuple[str, ...]:
     """The wordings of an intent, slots unfilled."""
     wordings = _wordings()["intents"][intent][language]
-    return tuple(wordings["held_out"] if held_out else [*wordings["trained"], *wordings["composed"]])
+    kept = _kept(held_out)
+    return tuple(wordings[kept] if kept else [*wordings["trained"], *wordings["composed"]])
 
 
 def joined(parts: list[str], language: Language, rng: np.random.Generator) -> str:
@@ -57,6 +61,11 @@ def _fill(template: str, language: Language, rng: np.random.Generator) -> str:
 
 def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:
     return choices[rng.integers(len(choices))]
+
+
+def _kept(held_out: HeldOut) -> str | None:
+    """The key of wordings that training never uses."""
+    return "reworded" if held_out == "reworded" else ("held_out" if held_out else None)
 
 
 @cache

@@ -11,6 +11,7 @@ LAYOUTS = {"post_first": "post first", "policies_first": "policies first"}
 SETS = {
     "trained_wordings": "trained wordings",
     "held_out_wordings": "wordings never trained on",
+    "reworded": "wordings never trained on, farther off",
     "unseen_pictograms": "pictograms never trained on",
 }
 
@@ -47,7 +48,8 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
 shows, and what each of its cells shows), {see_again} more on other pictures, {read} steps of the language
-model with the tower held still, {together} of all together.
+model with the tower held still, {together} of all together, {read_again} of the language
+model once more.
 
 Kept out of training for good: {held_out} wordings, and the pictograms
 {unseen}.
@@ -56,7 +58,9 @@ Kept out of training for good: {held_out} wordings, and the pictograms
 
 `{command}`, on seeds that training never used, {count} posts a set, threshold 0.5.
 "Combined" are the questions that only picture and words together can make a violation. Wordings never trained
-on are sentences of the same intents, mostly in words that other sentences taught.
+on are plain sentences of the same intents, in words that other sentences taught. Those farther off were written
+first and are harder; after the model had failed on many of them, sentences like them were added to its training,
+and the plain ones were written. So the two rows say how far its reading reaches, and neither says it knows English.
 
 | layout | set | combined F1 | precision | recall | cases | attribution macro-F1 |
 |---|---|---|---|---|---|---|
@@ -124,7 +128,8 @@ def write(figures: dict[str, Any], count: int) -> str:
         see=recipe.SEE.steps,
         see_again=recipe.SEE_AGAIN.steps,
         read=recipe.READ.steps,
-        together=recipe.TOGETHER.steps + recipe.TOGETHER_AGAIN.steps,
+        together=recipe.TOGETHER.steps,
+        read_again=recipe.READ_AGAIN.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",
         rows="\n".join(rows),

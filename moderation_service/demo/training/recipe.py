@@ -28,7 +28,7 @@ SEE = Course(steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
 SEE_AGAIN = Course(steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
 READ = Course(steps=350, seed=21, rates=(0.02, 2e-3), flat=0.7)
 TOGETHER = Course(steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
-TOGETHER_AGAIN = Course(steps=400, seed=23, rates=(0.006, 6e-4), flat=0.0)
+READ_AGAIN = Course(steps=300, seed=24, rates=(0.012, 1.2e-3), flat=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +92,28 @@ def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Mate
 
 def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
     """Stage 2: the language model learns to answer; the tower stays as it is."""
-    visual = model.model.visual
-    visual.requires_grad_(False)
-    optimiser = Optimiser([(model.model.language_model, 1.0), (model.lm_head, 1.0)], READ)
-    joint.train(model, heads, material.teacher, optimiser, READ, name="read")
-    visual.requires_grad_(True)
+    _language(model, heads, material, READ, "read")
 
 
 def together(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
     """Stage 3: everything learns, the tower a little slower."""
-    _everything(model, heads, material, TOGETHER, "together")
+    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
+    joint.train(model, heads, material.teacher, Optimiser(groups, TOGETHER), TOGETHER, name="together")
 
 
-def together_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 3, second round: other posts, at lower rates."""
-    _everything(model, heads, material, TOGETHER_AGAIN, "together again")
+def read_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 4: the language model alone once more: there are more ways to say a thing than to show it."""
+    _language(model, heads, material, READ_AGAIN, "read again")
 
 
-def _everything(
+def _language(
     model: Glm4vForConditionalGeneration, heads: Heads, material: Material, course: Course, name: str
 ) -> None:
-    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
-    joint.train(model, heads, material.teacher, Optimiser(groups, course), course, name=name)
+    visual = model.model.visual
+    visual.requires_grad_(False)
+    optimiser = Optimiser([(model.model.language_model, 1.0), (model.lm_head, 1.0)], course)
+    joint.train(model, heads, material.teacher, optimiser, course, name=name)
+    visual.requires_grad_(True)
 
 
 STAGES = (
@@ -121,5 +121,5 @@ STAGES = (
     Stage("see_again", see_again),
     Stage("read", read),
     Stage("together", together),
-    Stage("together_again", together_again),
+    Stage("read_again", read_again),
 )
