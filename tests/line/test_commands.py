@@ -270,3 +270,37 @@ async def test_a_post_of_the_wrong_schema_becomes_a_dead_letter_with_its_reason(
         assert await running.stop() == 0
     assert (await found(settings)).dead_letters == {b"k": 1}
     assert not [line for line in running.lines if "Traceback" in line]
+
+
+async def test_evaluate_prints_figures_and_writes_a_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    code, out, err = await moderation("evaluate", "bundled", "--scale", "0.01", "--report", str(report))
+    assert code == 0, err
+    figures = json.loads(out)
+    assert figures["combined"]["f1"] > figures["combined"]["baselines"]["either"]["f1"]
+    assert "<html" in report.read_text(encoding="utf-8")
+
+
+async def test_evaluate_names_rows_that_are_left_out(tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.jsonl"
+    rows = [{"post_id": "a", "text": "hello", "labels": {"doxxing": False}}, {"post_id": "b", "text": "x", "labels": 7}]
+    labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    code, out, err = await moderation("evaluate", str(labelled))
+    assert code == 0, err
+    assert json.loads(out)["data"]["left_out"] == 1
+    assert f"left out: {labelled}:2" in err
+
+
+async def test_calibrate_refuses_too_few_labels_and_writes_nothing(tmp_path: Path) -> None:
+    labelled, out = tmp_path / "labelled.jsonl", tmp_path / "calibration.json"
+    labelled.write_text(json.dumps({"post_id": "a", "text": "hello", "labels": {"doxxing": False}}), encoding="utf-8")
+    code, printed, err = await moderation("calibrate", str(labelled), "-o", str(out))
+    assert (code, printed) == (1, "")
+    assert "doxxing" in err
+    assert not out.exists()
+
+
+async def test_calibrate_takes_one_target_at_a_time(tmp_path: Path) -> None:
+    code, _, err = await moderation("calibrate", "bundled", "-o", "x", "--recall", "0.9", "--precision", "0.9")
+    assert code == 2
+    assert "one target at a time" in one_line(err)
