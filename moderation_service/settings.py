@@ -39,7 +39,7 @@ PREFIX = "MODERATION_"
 MIB = 1024 * 1024
 PACKAGE = Path(__file__).parent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
-DEMO_MODEL = PACKAGE / "demo" / "model"
+DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
 
 
 def shipped_policies() -> Path:
