@@ -29,7 +29,7 @@ a model whose right answers are known.
 
 It has the architecture of GLM-4.6V-Flash (`Glm4vForConditionalGeneration`) at three million parameters: four
 layers of text (192 wide, vocabulary {vocabulary}) and four of vision (128 wide). Its weights are bfloat16; it was
-made from nothing by `make demo-model` on two cores, in about an hour, by step counts and seeds.
+made from nothing on two cores by step counts and seeds; `make demo-model` makes one anew, in about an hour and a half.
 
 ## What it was trained on
 
@@ -49,7 +49,7 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
 shows, and what each of its cells shows), {see_again} more on other pictures, {read} steps of the language
 model with the tower held still, {together} of all together, {read_again} of the language
-model once more.
+model once more, {together_again} of all together.
 
 Kept out of training for good: {held_out} wordings, and the pictograms
 {unseen}.
@@ -130,6 +130,7 @@ def write(figures: dict[str, Any], count: int) -> str:
         read=recipe.READ.steps,
         together=recipe.TOGETHER.steps,
         read_again=recipe.READ_AGAIN.steps,
+        together_again=recipe.TOGETHER_AGAIN.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",
         rows="\n".join(rows),

@@ -29,6 +29,7 @@ SEE_AGAIN = Course(steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
 READ = Course(steps=350, seed=21, rates=(0.02, 2e-3), flat=0.7)
 TOGETHER = Course(steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
 READ_AGAIN = Course(steps=300, seed=24, rates=(0.012, 1.2e-3), flat=0.1)
+TOGETHER_AGAIN = Course(steps=1000, seed=31, rates=(0.012, 1.2e-3), flat=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,13 @@ def read_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Mat
     _language(model, heads, material, READ_AGAIN, "read again")
 
 
+def together_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 5: everything once more, the tower three times slower."""
+    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.35), (heads, 0.35)]
+    optimiser = Optimiser(groups, TOGETHER_AGAIN)
+    joint.train(model, heads, material.teacher, optimiser, TOGETHER_AGAIN, name="together again")
+
+
 def _language(
     model: Glm4vForConditionalGeneration, heads: Heads, material: Material, course: Course, name: str
 ) -> None:
@@ -122,4 +130,5 @@ STAGES = (
     Stage("read", read),
     Stage("together", together),
     Stage("read_again", read_again),
+    Stage("together_again", together_again),
 )
