@@ -36,7 +36,9 @@ async def open_judge(settings: Settings, pack: PolicyPack) -> AsyncIterator[Judg
         await engine.start()
         for language in LANGUAGES if settings.policies.language == "auto" else (settings.policies.language,):
             for mode in MODES:
-                await engine.prepare(pack.questionnaire(language, mode))
+                questionnaire = pack.questionnaire(language, mode)
+                if questionnaire.questions:
+                    await engine.prepare(questionnaire)
     except Fatal:
         metrics.MODEL_LOAD_FAILURES.inc()
         raise

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-SCHEMA_VERSION = "1"
 MAX_ID = 512
 
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID)]

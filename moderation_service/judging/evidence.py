@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from moderation_service.contracts.post import Post
 from moderation_service.engine.base import Pixels
@@ -19,7 +19,7 @@ class Evidence:
 
     text: str
     pictures: tuple[Pixels, ...]
-    loaded: Loaded = field(default=Loaded((), 0.0, 0.0))
+    loaded: Loaded
 
     @property
     def both(self) -> bool:

@@ -17,6 +17,7 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
 from moderation_service.kafka import topics
 from moderation_service.kafka.io import Record, publish, read
+from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
@@ -92,7 +93,7 @@ class FakeJudge:
             await self.load(post)
         self.held += 1
         try:
-            yield Evidence(post.text, ())
+            yield Evidence(post.text, (), Loaded((), 0.0, 0.0))
         finally:
             self.held -= 1
 
