@@ -42,7 +42,11 @@ def test_every_control_token_is_known_and_our_own_words_may_use_it(token: str) -
     assert VOCABULARY.trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="<|>[]/"), max_size=40))
+# No lone surrogates: the contract refuses a post that has one.
+ordinary = st.characters(exclude_characters="<|>[]/", exclude_categories=("Cs",))
+
+
+@given(st.text(alphabet=ordinary, max_size=40))
 def test_ordinary_words_are_read_as_they_are(text: str) -> None:
     assert neutralise(text) == text
     assert VOCABULARY.untrusted(text) == VOCABULARY.trusted(text)
