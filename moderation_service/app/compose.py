@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import product
 
 import structlog
 
@@ -27,18 +28,25 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(settings: Settings, pack: PolicyPack) -> AsyncIterator[Judge]:
-    """A judge on a loaded, warm engine. Raises Fatal where the model or the calibration can't be had."""
+    """A judge on a loaded, warm engine. Raises Fatal where the model or a calibration that fits can't be had."""
+    async with open_judges(settings, pack) as (judge,):
+        yield judge
+
+
+@asynccontextmanager
+async def open_judges(settings: Settings, *packs: PolicyPack) -> AsyncIterator[tuple[Judge, ...]]:
+    """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = Calibration.load(settings.judging.calibration)
-    _check_pack(settings, pack, calibration)
+    _check_packs(settings, packs, calibration)
     # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
     engine: Engine = (await asyncio.to_thread(_engine_class, settings))(settings.engine)
     try:
         await engine.start()
-        for language in LANGUAGES if settings.policies.language == "auto" else (settings.policies.language,):
-            for mode in MODES:
-                questionnaire = pack.questionnaire(language, mode)
-                if questionnaire.questions:
-                    await engine.prepare(questionnaire)
+        languages = LANGUAGES if settings.policies.language == "auto" else (settings.policies.language,)
+        for pack, language, mode in product(packs, languages, MODES):
+            questionnaire = pack.questionnaire(language, mode)
+            if questionnaire.questions:
+                await engine.prepare(questionnaire)
     except Fatal:
         metrics.MODEL_LOAD_FAILURES.inc()
         raise
@@ -47,28 +55,40 @@ async def open_judge(settings: Settings, pack: PolicyPack) -> AsyncIterator[Judg
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with ImageLoader(settings.media) as loader, Batcher(engine) as batcher:
-            yield Judge(
-                settings=settings,
-                pack=pack,
-                calibration=calibration,
-                loader=loader,
-                engine=engine,
-                batcher=batcher,
+            judges = tuple(
+                Judge(
+                    settings=settings,
+                    pack=pack,
+                    calibration=calibration,
+                    loader=loader,
+                    engine=engine,
+                    batcher=batcher,
+                )
+                for pack in packs
             )
+            _check_fit(settings, judges[0], calibration)
+            yield judges
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await engine.close()
 
 
-def _check_pack(settings: Settings, pack: PolicyPack, calibration: Calibration) -> None:
+def _check_packs(settings: Settings, packs: tuple[PolicyPack, ...], calibration: Calibration) -> None:
     """Raise Misconfigured for what would make every verdict a silent `allow`, or a calibration of nothing."""
-    if not pack.enforced:
+    if not all(pack.enforced for pack in packs):
         msg = f"{settings.policies.path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)
-    unknown = calibration.policies.keys() - {policy.id for policy in pack.policies}
+    unknown = calibration.policies.keys() - {policy.id for pack in packs for policy in pack.policies}
     if unknown:
         msg = f"judging.calibration {settings.judging.calibration}: no such policies: {', '.join(sorted(unknown))}"
+        raise Misconfigured(msg)
+
+
+def _check_fit(settings: Settings, judge: Judge, calibration: Calibration) -> None:
+    """Raise Misconfigured for a calibration of other scores than this model's: its probabilities would be wrong."""
+    if why := calibration.differs_from(judge.model.revision, judge.model.prompt_digest):
+        msg = f"judging.calibration {settings.judging.calibration}: {why}"
         raise Misconfigured(msg)
 
 

@@ -141,8 +141,11 @@ class Calibration:
         made = self.fitted_on
         if made is None or (made.revision, made.prompt_digest) == (revision, prompt_digest):
             return None
-        what = f"model revision {made.revision}" if made.revision != revision else f"prompt {made.prompt_digest}"
-        return f"the calibration was fitted on {what}, not on this one; calibrate again"
+        if made.revision != revision:
+            what = f"model revision {made.revision}, and this is {revision}"
+        else:  # a digest says little to a reader: name what goes into it
+            what = f"prompt {made.prompt_digest}, of another layout, wording, or bound on context or pictures than this"
+        return f"was fitted on {what}; calibrate again, or unset it"
 
     def apply(self, policy_id: str, score: float) -> float:
         """The calibrated score."""

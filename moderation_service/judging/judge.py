@@ -69,7 +69,7 @@ class Judge:
         self._batcher = batcher
         self._clock = clock
         asked = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
-        self._model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
+        self.model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
         self._panels = cache(self._make_panels)
 
@@ -100,7 +100,7 @@ class Judge:
             content=content,
             surface=post.surface,
             policy_set_digest=self._pack.digest,
-            model=self._model,
+            model=self.model,
         )
 
         views_begun = self._clock()
@@ -131,7 +131,7 @@ class Judge:
             shadow=shadow_policies,
             explanation=explanation,
             content=content,
-            model=self._model,
+            model=self.model,
             policy_set_digest=self._pack.digest,
             service=self._service,
             trace_id=trace_id,

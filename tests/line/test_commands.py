@@ -304,3 +304,20 @@ async def test_calibrate_takes_one_target_at_a_time(tmp_path: Path) -> None:
     code, _, err = await moderation("calibrate", "bundled", "-o", "x", "--recall", "0.9", "--precision", "0.9")
     assert code == 2
     assert "one target at a time" in one_line(err)
+
+
+async def test_a_calibration_of_another_model_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    fitted_on = {
+        "model": "other",
+        "revision": "sha256:other",
+        "prompt_digest": "p",
+        "data": "d",
+        "data_digest": f"sha256:{'0' * 64}",
+        "posts": 1,
+        "target": "none",
+    }
+    path.write_text(json.dumps({"fitted_on": fitted_on, "policies": {}}), encoding="utf-8")
+    code, _, err = await moderation("run", env=environment(MODERATION_JUDGING__CALIBRATION=str(path)))
+    assert code == 2
+    assert f"judging.calibration {path}: was fitted on model revision sha256:other, and this is" in one_line(err)
