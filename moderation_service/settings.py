@@ -130,6 +130,8 @@ class PolicySettings(Section):
     """The owner's policy files."""
 
     path: Path = Field(default_factory=shipped_policies)
+    shadow_path: Path | None = None  # a whole second pack, judged beside and deciding nothing
+    reload_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # between looks at the files; 0: never
     language: Literal["auto", "en", "zh"] = "auto"
 
 

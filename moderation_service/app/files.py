@@ -17,7 +17,7 @@ from moderation_service.judging.post_files import BadPost, read_posts, root_of, 
 from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.sizes import size_of
 from moderation_service.media.files import FileReader
-from moderation_service.policies.pack import load_pack
+from moderation_service.policies.pack import load_pack, load_packs
 from moderation_service.settings import KafkaSettings, Settings
 
 
@@ -35,13 +35,13 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     left = keys.keys() - before.posts
     if before.posts:
         print(f"{len(keys) - len(left)} of {len(keys)} posts have their verdict already", file=sys.stderr)
-    pack = load_pack(settings.policies.path, pictures=False)
+    pack, shadow_pack = load_packs(settings.policies)
     if before.policy_sets - {pack.digest}:
         print(f"{out} holds verdicts by other policies than these; name another file to judge again", file=sys.stderr)
     unjudged: list[str] = []
     if left:
         with progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
-            async with open_judge(with_files(settings, root_of(path)), pack) as judge:
+            async with open_judge(with_files(settings, root_of(path)), pack, shadow_pack) as judge:
                 unjudged = await judge_into(judge, _once(read_posts(path), left), file, advance)
     for line in unjudged:
         print(f"not judged: {line}", file=sys.stderr)

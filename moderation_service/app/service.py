@@ -10,7 +10,8 @@ import structlog
 
 from moderation_service import __version__
 from moderation_service.app.compose import open_judge
-from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.app.reload import reloading
+from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
@@ -26,11 +27,11 @@ async def run(settings: Settings) -> None:
     """
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
     health = Health()
-    pack = load_pack(settings.policies.path, pictures=False)
+    packs = load_packs(settings.policies)
     with _stop_on_signals() as stop:
         async with ops_server(settings.ops, health) as port:
             log.info("ops port open", port=port)
-            serving = asyncio.create_task(_serve(settings, pack, health, stop))
+            serving = asyncio.create_task(_serve(settings, packs, health, stop))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done() and not health.started:
@@ -42,10 +43,14 @@ async def run(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def _serve(settings: Settings, pack: PolicyPack, health: Health, stop: asyncio.Event) -> None:
-    async with open_judge(settings, pack) as judge:
+async def _serve(
+    settings: Settings, packs: tuple[PolicyPack, PolicyPack | None], health: Health, stop: asyncio.Event
+) -> None:
+    async with open_judge(settings, *packs) as judge:
         health.started = True
-        await Worker(settings.kafka, judge, health).run(stop)
+        worker = Worker(settings.kafka, judge, health)
+        async with reloading(settings, judge, worker.judge_by):
+            await worker.run(stop)
 
 
 @contextmanager

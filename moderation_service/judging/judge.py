@@ -6,14 +6,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
-from typing import TypeVar
-
-import structlog
 
 from moderation_service import __version__
 from moderation_service.contracts.post import Post
@@ -31,11 +29,12 @@ from moderation_service.contracts.verdict import (
 from moderation_service.engine.base import Engine, Scored
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.decision import STRENGTH, cannot_tell, decide, flags
+from moderation_service.judging.decision import cannot_tell, decide, flags
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explanation import explain
 from moderation_service.judging.judged import Judged
-from moderation_service.judging.panel import NOT_ASKED, Panel
+from moderation_service.judging.panel import Panel
+from moderation_service.judging.shadow import Shadow, shadow_sets
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
@@ -43,8 +42,7 @@ from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics
 
-T = TypeVar("T")
-log = structlog.get_logger(__name__)
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
 class Judge:
@@ -59,19 +57,36 @@ class Judge:
         loader: ImageLoader,
         engine: Engine,
         batcher: Batcher,
+        shadow_batcher: Batcher,
+        shadow_pack: PolicyPack | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings = settings.judging
         self._language = settings.policies.language
-        self._pack = pack
-        self._calibration = calibration
+        self._engine = engine
+        self.calibration = calibration
         self._room = EvidenceRoom(settings.media, loader)
         self._batcher = batcher
+        self._shadow_batcher = shadow_batcher
         self._clock = clock
         asked = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
         self.model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
-        self._panels = cache(self._make_panels)
+        self._rule_by(pack, shadow_pack)
+
+    def with_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> "Judge":
+        """A judge by other policies that shares all else; posts that are in work stay with this one."""
+        other = copy(self)
+        other._rule_by(pack, shadow_pack)  # noqa: SLF001 - it is a judge too
+        return other
+
+    async def prepare(self) -> None:
+        """Compute what all posts share. Raises Misconfigured where the policies leave no room for a post."""
+        for language in LANGUAGES if self._language == "auto" else (self._language,):
+            for pack, mode in ((self.pack, "enforce"), *self._shadow_sets):
+                questionnaire = pack.questionnaire(language, mode)
+                if questionnaire.questions:
+                    await self._engine.prepare(questionnaire)
 
     async def judge(self, post: Post, *, trace_id: str, queue_ms: float = 0.0) -> Judged:
         """Load a post's evidence and judge it, once. Raises as `judge_on`."""
@@ -90,8 +105,8 @@ class Judge:
         begun = self._clock()
         language = language_of(self._language, post.language, post.text)
         enforced, shadow = self._panels(language)
-        enforced_joint, shadow_joint = await asyncio.gather(
-            enforced.joint(evidence, post.surface), _apart(shadow.joint(evidence, post.surface), NOT_ASKED)
+        enforced_joint, shadow_joints = await asyncio.gather(
+            enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
         )
         content = _content(post, language, evidence, enforced_joint.scored)
         named = verdict_id(
@@ -99,15 +114,15 @@ class Judge:
             revision=post.revision,
             content=content,
             surface=post.surface,
-            policy_set_digest=self._pack.digest,
+            policy_set_digest=self.pack.digest,
             model=self.model,
         )
 
         views_begun = self._clock()
         sampled = int(named[:8], 16) < self._settings.views_sample * 2**32
-        (policies, tokens), (shadow_policies, shadow_tokens) = await asyncio.gather(
+        (policies, tokens), shadowed = await asyncio.gather(
             enforced.verdicts(evidence, enforced_joint, sampled=sampled),
-            _apart(shadow.verdicts(evidence, shadow_joint, sampled=sampled), ((), 0)),
+            shadow.verdicts(evidence, shadow_joints, sampled=sampled),
         )
 
         explain_begun = self._clock()
@@ -128,11 +143,11 @@ class Judge:
             flags=flags(content),
             duplicate_of=None,
             policies=policies,
-            shadow=shadow_policies,
+            shadow=shadowed.parts,
             explanation=explanation,
             content=content,
             model=self.model,
-            policy_set_digest=self._pack.digest,
+            policy_set_digest=self.pack.digest,
             service=self._service,
             trace_id=trace_id,
             timings_ms=Timings(
@@ -148,21 +163,27 @@ class Judge:
             statement_of_reasons=None,
         )
         _count(verdict)
-        joint_tokens = enforced_joint.scored.tokens + shadow_joint.scored.tokens
-        return Judged(verdict, joint_tokens + tokens + shadow_tokens)
+        for policy_id in shadowed.flips(policies, decision):
+            metrics.SHADOW_FLIPS.labels(policy_id).inc()
+        return Judged(verdict, enforced_joint.scored.tokens + tokens + shadowed.tokens)
 
-    def _make_panels(self, language: Language) -> tuple[Panel, Panel]:
-        def panel(mode: Mode) -> Panel:
-            policies = self._pack.enforced if mode == "enforce" else self._pack.shadow
-            questionnaire = self._pack.questionnaire(language, mode)
-            return Panel(policies, questionnaire, self._batcher, self._calibration, self._settings)
+    def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
+        self.pack, self.shadow_pack = pack, shadow_pack
+        self._shadow_sets = shadow_sets(pack, shadow_pack)
+        self._panels = cache(self._make_panels)
 
-        return panel("enforce"), panel("shadow")
+    def _make_panels(self, language: Language) -> tuple[Panel, Shadow]:
+        def panel(pack: PolicyPack, mode: Mode, batcher: Batcher) -> Panel:
+            questionnaire = pack.questionnaire(language, mode)
+            return Panel(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
+
+        apart = [panel(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
+        return panel(self.pack, "enforce", self._batcher), Shadow(apart)
 
     def _explain(self, policies: tuple[PolicyVerdict, ...], language: Language) -> str | None:
         if self._settings.explain == "never":
             return None
-        titles = {policy.id: policy.title.in_language(language) for policy in self._pack.enforced}
+        titles = {policy.id: policy.title.in_language(language) for policy in self.pack.enforced}
         return explain(policies, titles, language)
 
 
@@ -171,15 +192,6 @@ def _bounded(prompt_digest: str, settings: Settings) -> str:
     media = settings.media
     bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
     return "sha256:" + hashlib.sha256(json.dumps([prompt_digest, bounds]).encode()).hexdigest()
-
-
-async def _apart(work: Awaitable[T], otherwise: T) -> T:
-    """What shadow policies say; nothing of theirs may touch the enforced, and so neither may their failures."""
-    try:
-        return await work
-    except Exception as error:
-        log.exception("shadow policies were not judged", error=type(error).__name__)
-        return otherwise
 
 
 def _content(post: Post, language: Language, evidence: Evidence, scored: Scored) -> Content:
@@ -219,8 +231,5 @@ def _count(verdict: Verdict) -> None:
         if policy.violated:
             named = policy.attribution.class_ if policy.attribution else "unknown"
             metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
-    for policy in verdict.shadow:
-        if STRENGTH.index(policy.outcome) > STRENGTH.index(verdict.decision):
-            metrics.SHADOW_FLIPS.labels(policy.policy_id).inc()
     for stage in ("queue", "fetch", "decode", "score", "views", "explain"):
         metrics.STAGE_SECONDS.labels(stage).observe(getattr(verdict.timings_ms, stage) / 1000)

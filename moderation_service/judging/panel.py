@@ -24,9 +24,6 @@ class Joint:
     scored: Scored
 
 
-NOT_ASKED = Joint((), Scored((), tokens=0, images_read=0, truncated=False))
-
-
 class Panel:
     """Asks the engine for one set of policies. `policies` and `questionnaire` are in the same order."""
 
@@ -38,7 +35,7 @@ class Panel:
         calibration: Calibration,
         settings: JudgingSettings,
     ) -> None:
-        self._policies = policies
+        self.policies = policies
         self._thresholds = tuple(
             calibration.thresholds(policy.id, Thresholds(**policy.thresholds.model_dump())) for policy in policies
         )
@@ -51,7 +48,7 @@ class Panel:
         """Score the post whole by every policy in whose scope it is."""
         asked = tuple(
             index
-            for index, policy in enumerate(self._policies)
+            for index, policy in enumerate(self.policies)
             if policy.applies_to(has_text=bool(evidence.text), has_images=bool(evidence.pictures), surface=surface)
         )
         if not asked:
@@ -97,11 +94,11 @@ class Panel:
         )
 
     def _near_or_over(self, index: int, label: LabelScore) -> bool:
-        score = self._calibration.apply(self._policies[index].id, label.score)
+        score = self._calibration.apply(self.policies[index].id, label.score)
         return score >= self._thresholds[index].review - self._settings.views_margin
 
     def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
-        policy, thresholds = self._policies[index], self._thresholds[index]
+        policy, thresholds = self.policies[index], self._thresholds[index]
 
         def calibrated(view: LabelScore | None) -> float | None:
             return None if view is None else self._calibration.apply(policy.id, view.score)

@@ -10,6 +10,9 @@ from moderation_service.policies.digest import digest_of
 from moderation_service.policies.faults import Fault, Refused
 from moderation_service.policies.file import read_policy
 from moderation_service.policies.model import Mode, Policy
+from moderation_service.settings import PolicySettings
+
+PATH, SHADOW_PATH = "policies.path", "policies.shadow_path"
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class PolicyPack:
     @cached_property
     def enforced(self) -> tuple[Policy, ...]:
         """The policies that decide."""
-        return self._of("enforce")
+        return self.of("enforce")
 
     @cached_property
     def shadow(self) -> tuple[Policy, ...]:
         """The policies that are judged and decide nothing."""
-        return self._of("shadow")
+        return self.of("shadow")
 
     @cached_property
     def digest(self) -> str:
@@ -44,23 +47,24 @@ class PolicyPack:
         """The questions of the policies of one mode; the same object each time, so that an engine can key on it."""
         known = self._questionnaires.get((language, mode))
         if known is None:
-            known = Questionnaire(language, tuple(policy.questions(language) for policy in self._of(mode)))
+            known = Questionnaire(language, tuple(policy.questions(language) for policy in self.of(mode)))
             self._questionnaires[language, mode] = known
         return known
 
-    def _of(self, mode: Mode) -> tuple[Policy, ...]:
+    def of(self, mode: Mode) -> tuple[Policy, ...]:
+        """The policies of one mode."""
         return tuple(policy for policy in self.policies if policy.mode == mode)
 
 
-def load_pack(path: Path, *, pictures: bool = True) -> PolicyPack:
-    """Read the policies of a folder, or the one policy of a file.
+def load_pack(path: Path, *, pictures: bool = True, setting: str = PATH) -> PolicyPack:
+    """Read the policies of a folder, or the one policy of a file, that `setting` names.
 
     A service that judges and runs no case does without the cases' `pictures`: a ConfigMap carries only text.
     Raises Misconfigured with a line a fault: `file:line: field: what is wrong; what would be right`.
     """
     faults: list[Fault] = []
     policies: list[Policy] = []
-    for file in _files(path, faults):
+    for file in policy_files(path, faults, setting):
         try:
             policies.append(read_policy(file, pictures=pictures))
         except Refused as refused:
@@ -70,12 +74,20 @@ def load_pack(path: Path, *, pictures: bool = True) -> PolicyPack:
     return PolicyPack(tuple(policies))
 
 
-def _files(path: Path, faults: list[Fault]) -> list[Path]:
+def load_packs(settings: PolicySettings) -> tuple[PolicyPack, PolicyPack | None]:
+    """The pack in force and the shadow pack, if any, as a service wants them. Raises as `load_pack`."""
+    pack = load_pack(settings.path, pictures=False)
+    if settings.shadow_path is None:
+        return pack, None
+    return pack, load_pack(settings.shadow_path, pictures=False, setting=SHADOW_PATH)
+
+
+def policy_files(path: Path, faults: list[Fault], setting: str) -> list[Path]:
     """The policy files in order of name; what is in the way of having any goes to `faults`."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        faults.append(Fault(path, None, "policies.path", "is no folder", "should be a folder of policy files (*.yaml)"))
+        faults.append(Fault(path, None, setting, "is no folder", "should be a folder of policy files (*.yaml)"))
         return []
     seen = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     faults.extend(
@@ -86,5 +98,5 @@ def _files(path: Path, faults: list[Fault]) -> list[Path]:
     files = [file for file in seen if file.suffix == ".yaml"]
     if not files and not faults:
         right = "should have a file ID.yaml for each policy"
-        faults.append(Fault(path, None, "policies.path", "has no policy file", right))
+        faults.append(Fault(path, None, setting, "has no policy file", right))
     return files

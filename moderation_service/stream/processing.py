@@ -49,7 +49,7 @@ class Judge(Protocol):
 
 @dataclass(slots=True)
 class Processing:
-    """The line, and whether the engine holds it up."""
+    """The line, and whether the engine holds it up. A post stays with the `judge` that it began with."""
 
     settings: KafkaSettings
     judge: Judge
@@ -120,7 +120,7 @@ class Processing:
 
         Raises Poison for what can't be judged, also after BUG_TRIES of a bug.
         """
-        bugs, reason = 0, ""
+        judge, bugs, reason = self.judge, 0, ""
         queue_ms = (time.monotonic() - arrived.at) * 1000
 
         def try_again(error: Exception) -> bool:
@@ -153,8 +153,8 @@ class Processing:
                         self._failing.add(id(arrived))
                     with attempt:
                         if evidence is None:
-                            evidence = await _uncancelled(held.enter_async_context(self.judge.evidence(post)))
-                        judging = self.judge.judge_on(post, evidence, trace_id=trace.trace_id, queue_ms=queue_ms)
+                            evidence = await _uncancelled(held.enter_async_context(judge.evidence(post)))
+                        judging = judge.judge_on(post, evidence, trace_id=trace.trace_id, queue_ms=queue_ms)
                         return await _uncancelled(judging)
         except ModerationError:
             raise

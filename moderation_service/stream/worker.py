@@ -42,6 +42,10 @@ class Worker:
         self._processing = Processing(settings, judge)
         self._fleet: Fleet | None = None
 
+    def judge_by(self, judge: Judge) -> None:
+        """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
+        self._processing.judge = judge
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain: at most 10 seconds in all.
 

@@ -34,8 +34,11 @@ STUCK = Counter("moderation_consumer_stuck", "Times a lane was given up because 
 VERDICTS = Counter("moderation_verdicts", "Verdicts, by decision", ["decision"])
 VIOLATIONS = Counter("moderation_policy_violations", "Violations of enforced policies", ["policy", "attribution"])
 SHADOW_FLIPS = Counter(
-    "moderation_shadow_flips", "Posts whose decision a shadow policy would make stronger, by that policy", ["policy"]
+    "moderation_shadow_flips",
+    "Posts on which a shadow policy says other than the enforced one of its id, or else is stronger than the decision",
+    ["policy"],
 )
+POLICY_RELOADS = Counter("moderation_policy_reloads", "Changes of the policy files: taken or refused", ["outcome"])
 IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
 
 # the engine

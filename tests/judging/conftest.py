@@ -46,13 +46,14 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             policy_pack: PolicyPack = pack,
             media: MediaSettings | None = None,
             calibration: Calibration | None = None,
+            shadow_pack: PolicyPack | None = None,
             **settings: Any,
         ) -> Judge:
             chosen = Settings(
                 media=media or MediaSettings(), judging=JudgingSettings(**{"views_sample": 0.0, **settings})
             )
             loader = await stack.enter_async_context(ImageLoader(chosen.media))
-            batcher = await stack.enter_async_context(Batcher(engine))
+            batcher, apart = [await stack.enter_async_context(Batcher(engine)) for _ in range(2)]
             return Judge(
                 settings=chosen,
                 pack=policy_pack,
@@ -60,6 +61,8 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
                 loader=loader,
                 engine=engine,
                 batcher=batcher,
+                shadow_batcher=apart,
+                shadow_pack=shadow_pack,
             )
 
         yield make

@@ -1,0 +1,76 @@
+"""Hot reload: changed policy files are held to all that the start asks of them, then taken between two posts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from moderation_service.app.compose import check_packs
+from moderation_service.errors import Misconfigured
+from moderation_service.judging.judge import Judge
+from moderation_service.policies.pack import PATH, SHADOW_PATH, PolicyPack
+from moderation_service.policies.watch import next_change
+from moderation_service.settings import Settings
+from moderation_service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def reloading(settings: Settings, judge: Judge, take: Callable[[Judge], None]) -> AsyncIterator[None]:
+    """During the block `take` is handed a judge for every change of `policies.path` and `shadow_path` that is right."""
+    policies = settings.policies
+    newest = _Newest(settings, judge, take)
+    watched = [(PATH, policies.path), (SHADOW_PATH, policies.shadow_path)] if policies.reload_seconds else []
+    following = [asyncio.create_task(newest.follow(setting, path)) for setting, path in watched if path]
+    try:
+        yield
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+
+class _Newest:
+    """The judge by the newest right policies."""
+
+    def __init__(self, settings: Settings, judge: Judge, take: Callable[[Judge], None]) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._take = take
+        self._taking = asyncio.Lock()  # a change of one pack must not undo one of the other
+
+    async def follow(self, setting: str, path: Path) -> None:
+        """Take each change of the pack that `setting` names, or say what is wrong with it and go on with the old one.
+
+        What fails for another reason than its own faults, as an engine that is away, is tried again.
+        """
+        known: str | None = None
+        while True:
+            known, found = await next_change(path, known, self._settings.policies.reload_seconds, setting)
+            try:
+                if isinstance(found, Misconfigured):
+                    raise found  # noqa: TRY301 - there is one way to be refused
+                async with self._taking:
+                    await self._take_pack(setting, found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old ones
+                metrics.POLICY_RELOADS.labels("refused").inc()
+                wrong = "; ".join(str(error).splitlines()) if isinstance(error, Misconfigured) else repr(error)
+                log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
+                if not isinstance(error, Misconfigured):
+                    known = None
+
+    async def _take_pack(self, setting: str, pack: PolicyPack) -> None:
+        before = self._judge.pack if setting == PATH else self._judge.shadow_pack
+        if pack == before:
+            return
+        packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
+        check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)
+        judge = self._judge.with_policies(*packs)
+        await judge.prepare()
+        self._judge = judge
+        self._take(judge)
+        metrics.POLICY_RELOADS.labels("taken").inc()
+        log.info("policies taken", setting=setting, digest=pack.digest, before=before and before.digest)

@@ -1,0 +1,89 @@
+"""Policies that are judged and decide nothing: a pack's own of `mode: shadow`, and a whole second pack."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from moderation_service.contracts.verdict import Decision, PolicyVerdict
+from moderation_service.judging.decision import STRENGTH
+from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.panel import Joint, Panel
+from moderation_service.policies.model import Mode
+from moderation_service.policies.pack import PolicyPack
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[PolicyPack, Mode], ...]:
+    """What is asked apart: each set reads a post as it would if it were in force, so that its scores are the same.
+
+    A policy of the second pack goes before the pack's own shadow policy of that id: an id is listed once.
+    """
+    if second is None:
+        return ((pack, "shadow"),)
+    ids = {policy.id for policy in second.policies}
+    own = PolicyPack(tuple(policy for policy in pack.shadow if policy.id not in ids))
+    return (own, "shadow"), (second, "enforce"), (second, "shadow")
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """What the sets said that did not fail: their parts by policy id, all their policies' ids, and tokens read."""
+
+    parts: tuple[PolicyVerdict, ...]
+    judged: tuple[str, ...]
+    tokens: int
+
+    def flips(self, enforced: Sequence[PolicyVerdict], decision: Decision) -> list[str]:
+        """The ids of the policies under which something would change.
+
+        Beside an enforced policy of the same id: another outcome, `allow` where the post is out of the shadow
+        policy's scope. Without one that judged this post: an outcome stronger than the decision.
+        """
+        outcomes = {part.policy_id: part.outcome for part in self.parts}
+        in_force = {part.policy_id: part.outcome for part in enforced}
+
+        def flipped(policy_id: str) -> bool:
+            outcome = outcomes.get(policy_id, "allow")
+            if policy_id in in_force:
+                return outcome != in_force[policy_id]
+            return STRENGTH.index(outcome) > STRENGTH.index(decision)
+
+        return [policy_id for policy_id in self.judged if flipped(policy_id)]
+
+
+class Shadow:
+    """Asks for each set in requests of its own. Nothing of theirs may touch the enforced, nor may their failures."""
+
+    def __init__(self, panels: Sequence[Panel]) -> None:
+        self._panels = panels
+
+    async def joint(self, evidence: Evidence, surface: str | None) -> list[Joint | None]:
+        """Score the post whole by each set; None for one that failed."""
+        return await asyncio.gather(*(_apart(panel.joint(evidence, surface)) for panel in self._panels))
+
+    async def verdicts(self, evidence: Evidence, joints: Sequence[Joint | None], *, sampled: bool) -> Shadowed:
+        """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
+        answered = [(panel, joint) for panel, joint in zip(self._panels, joints, strict=True) if joint]
+        found = await asyncio.gather(
+            *(_apart(panel.verdicts(evidence, joint, sampled=sampled)) for panel, joint in answered)
+        )
+        done = [(panel, joint, *made) for (panel, joint), made in zip(answered, found, strict=True) if made]
+        parts = (part for _, _, parts, _ in done for part in parts)
+        return Shadowed(
+            parts=tuple(sorted(parts, key=lambda part: part.policy_id)),
+            judged=tuple(policy.id for panel, *_ in done for policy in panel.policies),
+            tokens=sum(joint.scored.tokens + tokens for _, joint, _, tokens in done),
+        )
+
+
+async def _apart(work: Awaitable[T]) -> T | None:
+    try:
+        return await work
+    except Exception as error:
+        log.exception("shadow policies were not judged", error=type(error).__name__)
+        return None
