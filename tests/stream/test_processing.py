@@ -86,6 +86,22 @@ async def test_an_engine_that_fails_three_times_loads_the_evidence_once() -> Non
     assert judge.held == 0
 
 
+async def test_a_post_that_is_tried_again_stays_with_the_judge_it_began_with_and_the_next_has_the_new_one() -> None:
+    second = FakeJudge()
+
+    async def fails_while_another_takes_over(_: Post) -> None:
+        line.judge = second
+        if len(first.seen) < 3:
+            raise Transient("engine_away", "away")
+
+    first = FakeJudge(before=fails_while_another_takes_over)
+    line = Processing(SETTINGS, first)
+    assert (await line.finish(Arrived.of(record(POST)))).outcome == "verdict"
+    assert (len(first.seen), second.loaded, second.seen) == (3, [], [])
+    await line.finish(Arrived.of(record(POST)))
+    assert (len(first.seen), second.seen) == (3, ["p1"])
+
+
 async def test_evidence_that_could_not_be_loaded_is_loaded_again() -> None:
     judge = FakeJudge(load=Failing(ValueError("once")))
     finished = await Processing(SETTINGS, judge).finish(Arrived.of(record(POST)))
