@@ -169,7 +169,8 @@ class JudgingSettings(Section):
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     calibration: Path | None = None
-    explain: Literal["template", "never"] = "template"
+    explain: Literal["auto", "generate", "template", "never"] = "auto"
+    explain_timeout_s: PositiveFloat = 5.0  # waiting and writing; then the template says it
 
 
 class OpsSettings(Section):
@@ -232,6 +233,13 @@ class Settings(BaseSettings):
     judging: JudgingSettings = JudgingSettings()
     ops: OpsSettings = OpsSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def explanations(self) -> Literal["generate", "template", "never"]:
+        """`judging.explain` with `auto` resolved: the bundled model has learnt yes and no alone, any other can talk."""
+        if self.judging.explain != "auto":
+            return self.judging.explain
+        return "template" if Path(self.engine.model).resolve() == DEMO_MODEL.resolve() else "generate"
 
     @classmethod
     def settings_customise_sources(

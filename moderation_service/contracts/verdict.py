@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
+from moderation_service.contracts.statement import StatementOfReasons
 
 Decision = Literal["allow", "review", "block", "abstain"]
 Outcome = Literal["allow", "review", "block"]
 AttributionClass = Literal["image_only", "text_only", "either", "combined", "context_mitigated", "none"]
 ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
 AbstainReason = Literal["image_unavailable", "image_undecodable", "image_skipped", "truncated", "label_mass_low"]
+ExplanationKind = Literal["template", "generated"]
 Flag = Literal["image_missing", "truncated", "injection_suspected"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -127,6 +129,7 @@ class Verdict(Contract):
     policies: tuple[PolicyVerdict, ...]
     shadow: tuple[PolicyVerdict, ...]
     explanation: str | None
+    explanation_kind: ExplanationKind | None = None
     content: Content
     model: Model
     policy_set_digest: Digest
@@ -134,7 +137,7 @@ class Verdict(Contract):
     trace_id: str
     timings_ms: Timings
     judged_at: Moment
-    statement_of_reasons: dict[str, Any] | None
+    statement_of_reasons: StatementOfReasons | None
 
     def to_json(self) -> bytes:
         """The record's value."""

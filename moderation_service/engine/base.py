@@ -5,12 +5,12 @@ An engine knows nothing of Kafka, verdicts or thresholds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.question import Language, Questionnaire
 
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB."""
@@ -45,6 +45,27 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainRequest:
+    """A post, what it was found to violate (a line each, our own words), and the seconds that the answer may take."""
+
+    text: str
+    images: tuple[Pixels, ...]
+    language: Language
+    findings: tuple[str, ...]
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the model wrote, no control token in it, of `tokens` read and `written`; `ended` is what ended it."""
+
+    text: str
+    ended: Literal["itself", "length", "time"]
+    tokens: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a verdict records of the engine, so that it can be replayed."""
 
@@ -72,6 +93,9 @@ class Engine(Protocol):
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request. Raises Transient when the same call may go through later."""
+
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+        """Write why each post was flagged, the likeliest word each time; no score depends on it. Raises as `score`."""
 
     async def close(self) -> None:
         """Free what `start` took."""

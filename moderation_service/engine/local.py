@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine.base import EngineInfo, Scored, ScoreRequest
+from moderation_service.engine.base import EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.writer import Writer
 from moderation_service.errors import Fatal, ModerationError, Poison, Transient
 from moderation_service.settings import EngineSettings
 
@@ -35,6 +36,7 @@ class LocalEngine:
         self._settings = settings
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._scorer: Scorer | None = None
+        self._writer: Writer | None = None
         self._info: EngineInfo | None = None
 
     @property
@@ -47,11 +49,11 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
-        self._scorer, self._info = await self._on_thread(self._load)
+        self._scorer, self._writer, self._info = await self._on_thread(self._load)
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute and keep the questionnaire's opening. Raises Misconfigured where it leaves no room for a post."""
-        scorer = self._running()
+        scorer, _ = self._running()
         await self._on_thread(lambda: scorer.opening(questionnaire))
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
@@ -60,26 +62,35 @@ class LocalEngine:
         Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison,
         `engine_error`, for a request that fails alone and again while the engine answers another.
         """
-        scorer = self._running()
+        scorer, _ = self._running()
         asked = tuple(requests)
         return await self._on_thread(lambda: _answer(scorer, asked))
 
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+        """Write for each request; no score is computed meanwhile, and so each call has its bounds.
+
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
+        """
+        _, writer = self._running()
+        asked = tuple(requests)
+        return await self._on_thread(lambda: _with_fate(lambda: writer.explain(asked), len(asked)))
+
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
-        self._scorer = None
+        self._scorer = self._writer = None
         await asyncio.to_thread(self._thread.shutdown)
         _free_memory()
 
-    def _running(self) -> Scorer:
-        if self._scorer is None:
+    def _running(self) -> tuple[Scorer, Writer]:
+        if self._scorer is None or self._writer is None:
             msg = "the engine is not running"
             raise Fatal(msg)
-        return self._scorer
+        return self._scorer, self._writer
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _load(self) -> tuple[Scorer, EngineInfo]:
+    def _load(self) -> tuple[Scorer, Writer, EngineInfo]:
         settings = self._settings
         checkpoint = load_checkpoint(settings)
         scorer = Scorer(
@@ -95,7 +106,7 @@ class LocalEngine:
             msg = f"engine.model {settings.model}: the first forward fails: {error}"
             raise Fatal(msg) from error
         scorer.forget()
-        return scorer, EngineInfo(
+        info = EngineInfo(
             name=checkpoint.name,
             revision=checkpoint.revision,
             dtype=str(checkpoint.dtype).removeprefix("torch."),
@@ -104,6 +115,7 @@ class LocalEngine:
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
         )
+        return scorer, Writer(scorer), info
 
 
 def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
@@ -128,13 +140,17 @@ def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
 
 
 def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
-    """Score, and give what fails its fate."""
+    return _with_fate(lambda: scorer.score(requests), len(requests))
+
+
+def _with_fate(work: Callable[[], Result], requests: int) -> Result:
+    """Do what one call asks of the model, and give what fails its fate."""
     try:
-        return scorer.score(requests)
+        return work()
     except ModerationError:
         raise
     except (torch.OutOfMemoryError, MemoryError):
-        failure = Transient(OUT_OF_MEMORY, f"no memory for a call of {len(requests)} requests")
+        failure = Transient(OUT_OF_MEMORY, f"no memory for a call of {requests} requests")
     except Exception as error:
         # The class alone: a library's message may quote what it was given.
         reason = "engine_error"

@@ -77,8 +77,8 @@ class Scorer:
         self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id)
         self.prompts = Prompts(self.vocabulary.frame, layout, prompt)
         self.reader = PostReader(checkpoint.image_processor, self.vocabulary, self.prompts)
-        self._limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
-        self._max_batch_tokens = max_batch_tokens
+        self.limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
+        self.max_batch_tokens = max_batch_tokens
         self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
 
     @torch.inference_mode()
@@ -111,10 +111,10 @@ class Scorer:
         tails = tuple(map(self.vocabulary.trusted, self.prompts.tails(questionnaire)))
         longest = max(map(len, tails), default=0)
         # By the longest tail of all, so that what is cut does not depend on what is asked.
-        room = self._limit - len(ids) - longest
+        room = self.limit - len(ids) - longest
         if room <= 0:
             msg = (
-                f"engine.max_context_tokens: the policies alone take {len(ids) + longest} of the {self._limit} tokens"
+                f"engine.max_context_tokens: the policies alone take {len(ids) + longest} of the {self.limit} tokens"
                 " the model may read; use shorter or fewer policies, or a larger context"
             )
             raise Misconfigured(msg)
@@ -135,7 +135,7 @@ class Scorer:
         ]
         answers: dict[int, tuple[LabelScore, ...]] = dict.fromkeys(range(len(rows)), ())
         asked = [number for number, row in enumerate(rows) if row.tails]
-        for part in plan([rows[number].length for number in asked], self._max_batch_tokens):
+        for part in plan([rows[number].length for number in asked], self.max_batch_tokens):
             chosen = [asked[place] for place in part]
             labels = iter(self._score_rows(opening, [rows[number] for number in chosen]))
             for number in chosen:

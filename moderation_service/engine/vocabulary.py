@@ -1,5 +1,6 @@
 """What the engine needs of a tokenizer: the chat frame, the label tokens, and words that can't be control tokens."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -41,6 +42,18 @@ class Vocabulary:
         still parsed (added tokens that are not marked as special, a normaliser's doings) is left out.
         """
         return [token for token in self._encode(text, split_special_tokens=True) if token not in self.control]
+
+    def spoken(self, ids: Sequence[int]) -> str:
+        """The words of what a model wrote: no control token, and nothing of what it thought before it spoke."""
+        begun, ended = (self._tokenizer.get_added_vocab().get(mark) for mark in ("<think>", "</think>"))
+        said = list(ids)
+        if ended in said:
+            said = said[len(said) - said[::-1].index(ended) :]
+        elif begun in said:
+            said = said[: said.index(begun)]
+        words = [token for token in said if token not in self.control]
+        text: str = self._tokenizer.decode(words, clean_up_tokenization_spaces=False)
+        return text
 
     def picture(self, tokens: int) -> list[int]:
         """The token ids that stand for one picture of that many image tokens, with the marks round it."""

@@ -1,16 +1,14 @@
-"""Views of many posts share the engine's calls: whatever waits while one call runs makes the next."""
+"""The engine, asked by many posts at once: views share calls to score, flagged posts share calls to explain."""
 
-import asyncio
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Self
 
-from moderation_service.engine.base import Engine, Scored, ScoreRequest
-from moderation_service.errors import Fatal, ModerationError
+from moderation_service.engine.base import Engine, ExplainRequest, Scored, ScoreRequest, Written
+from moderation_service.judging.company import Company
 from moderation_service.telemetry import metrics
 
 MAX_VIEWS = 32  # their patches lie in memory together, some 26 MB for a picture of 1024 × 1024
-
-_Waiting = tuple[ScoreRequest, "asyncio.Future[Scored]"]
+MAX_EXPLANATIONS = 16  # a call of them holds the engine's thread for as long as the longest is written
 
 
 class Batcher:
@@ -18,57 +16,36 @@ class Batcher:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self._runner: asyncio.Task[None] | None = None
+        self._scoring = Company(self._score, MAX_VIEWS)
+        self._explaining = Company(self._explain, MAX_EXPLANATIONS)
 
     async def __aenter__(self) -> Self:
-        """Begin to take views."""
-        self._runner = asyncio.create_task(self._run(), name="batcher")
+        """Begin to take requests."""
+        await self._scoring.__aenter__()
+        await self._explaining.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Ask no more of the engine."""
-        if self._runner:
-            self._runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._runner
+        await self._explaining.__aexit__()
+        await self._scoring.__aexit__()
 
     async def score(self, request: ScoreRequest) -> Scored:
         """Answer one view. Raises what the engine raised for it."""
-        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((request, future))
-        return await future
+        return await self._scoring.ask(request)
 
-    async def _run(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < MAX_VIEWS and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._answer([(request, future) for request, future in batch if not future.done()])
+    async def explain(self, request: ExplainRequest) -> Written:
+        """Write why one post was flagged. Raises what the engine raised for it."""
+        return await self._explaining.ask(request)
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        if not batch:
-            return
-        metrics.ENGINE_BATCH.observe(len(batch))
-        try:
-            scored = await self._engine.score([request for request, _ in batch])
-            answers = list(zip(batch, scored, strict=True))
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            metrics.ENGINE_ERRORS.labels(_reason(error)).inc()
-            if len(batch) > 1 and not isinstance(error, Fatal):
-                # One view that breaks the engine must not take the others with it.
-                for waiting in batch:
-                    await self._answer([waiting])
-                return
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), answer in answers:
-            if not future.done():
-                future.set_result(answer)
-            metrics.ENGINE_TOKENS.labels("prompt").inc(answer.tokens)
+    async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[Scored]:
+        metrics.ENGINE_BATCH.observe(len(requests))
+        scored = await self._engine.score(requests)
+        metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in scored))
+        return scored
 
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "reason", "engine") if isinstance(error, ModerationError) else "unexpected"
+    async def _explain(self, requests: Sequence[ExplainRequest]) -> Sequence[Written]:
+        written = await self._engine.explain(requests)
+        metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in written))
+        metrics.ENGINE_TOKENS.labels("written").inc(sum(one.written for one in written))
+        return written

@@ -48,6 +48,15 @@ def decide(policies: Sequence[PolicyVerdict], reason: AbstainReason | None) -> D
     return max((weakest, *(policy.outcome for policy in policies)), key=STRENGTH.index)
 
 
+def gravest_first(policies: Iterable[PolicyVerdict]) -> list[PolicyVerdict]:
+    """The violated policies: what blocks before what goes to review, then by severity, then by score."""
+
+    def weight(policy: PolicyVerdict) -> tuple[int, int, float]:
+        return STRENGTH.index(policy.outcome), policy.severity, policy.score
+
+    return sorted((policy for policy in policies if policy.violated), key=weight, reverse=True)
+
+
 def flags(content: Content) -> tuple[Flag, ...]:
     """What a reviewer should know of the input, whatever the decision."""
     found: list[Flag] = []

@@ -1,9 +1,9 @@
-"""A sentence for each flagged policy, from what was measured. It can't change a decision."""
+"""The explanation by template: what was measured, a sentence for each flagged policy. It can't change a decision."""
 
 from collections.abc import Iterable, Mapping
 
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
+from moderation_service.contracts.verdict import AbstainReason, AttributionClass, PolicyVerdict
 
 _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
     "en": {
@@ -24,8 +24,24 @@ _VIEWS: dict[Language, tuple[str, str, str]] = {
     "zh": ("合并", "仅文字", "仅图片"),
 }
 _FORMS: dict[Language, tuple[str, str, str, str]] = {
-    "en": ("{title}: {evidence} ({scores}).", "{title}: score {score:.2f}.", ", ", " "),
-    "zh": ("{title}：{evidence}（{scores}）。", "{title}：得分 {score:.2f}。", "，", ""),
+    "en": ("{place} ({scores})", "score {score:.2f}", ", ", "{title}: {measured}."),
+    "zh": ("{place}（{scores}）", "得分 {score:.2f}", "，", "{title}：{measured}。"),
+}
+_UNSEEN: dict[Language, dict[AbstainReason, str]] = {
+    "en": {
+        "image_unavailable": "Not all was judged: a picture could not be had.",
+        "image_undecodable": "Not all was judged: a picture could not be decoded.",
+        "image_skipped": "Not all was judged: there are more pictures than are read of a post.",
+        "truncated": "Not all was judged: there are more words than are read of a post.",
+        "label_mass_low": "The model gave no clear answer.",
+    },
+    "zh": {
+        "image_unavailable": "未能完整判断：有图片无法获取。",
+        "image_undecodable": "未能完整判断：有图片无法解码。",
+        "image_skipped": "未能完整判断：图片超出读取上限。",
+        "truncated": "未能完整判断：文字超出读取上限。",
+        "label_mass_low": "模型没有给出明确答案。",
+    },
 }
 
 
@@ -34,16 +50,32 @@ def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], langua
 
     `titles` are the policies' titles by id, in `language`.
     """
-    sentences = [_sentence(policy, titles[policy.policy_id], language) for policy in policies if policy.violated]
-    return _FORMS[language][3].join(sentences) or None
+    form = _FORMS[language][3]
+    sentences = (
+        form.format(title=titles[policy.policy_id], measured=measured(policy, language))
+        for policy in policies
+        if policy.violated
+    )
+    return ("" if language == "zh" else " ").join(sentences) or None
 
 
-def _sentence(policy: PolicyVerdict, title: str, language: Language) -> str:
-    measured, unmeasured, comma, _ = _FORMS[language]
-    if policy.attribution is None:
-        return unmeasured.format(title=title, score=policy.score)
+def cannot_tell_why(reason: AbstainReason, language: Language) -> str:
+    """Why an `allow` would be a guess, in a sentence."""
+    return _UNSEEN[language][reason]
+
+
+def place(policy: PolicyVerdict, language: Language) -> str | None:
+    """Where the violation of a violated policy lies, in words; None where that was not measured."""
+    return _SENTENCES[language][policy.attribution.class_] if policy.attribution else None
+
+
+def measured(policy: PolicyVerdict, language: Language) -> str:
+    """Where the violation of a violated policy lies, with the scores that show it; the score alone without views."""
+    whole, unmeasured, comma, _ = _FORMS[language]
     attribution = policy.attribution
+    if attribution is None:
+        return unmeasured.format(score=policy.score)
     values = (attribution.joint, attribution.text_only, attribution.image_only)
     named = zip(_VIEWS[language], values, strict=True)
     scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
-    return measured.format(title=title, evidence=_SENTENCES[language][attribution.class_], scores=scores)
+    return whole.format(place=place(policy, language), scores=scores)

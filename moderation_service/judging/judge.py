@@ -20,7 +20,6 @@ from moderation_service.contracts.verdict import (
     Content,
     ImageContent,
     Model,
-    PolicyVerdict,
     Service,
     Timings,
     Verdict,
@@ -31,10 +30,11 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import cannot_tell, decide, flags
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
-from moderation_service.judging.explanation import explain
+from moderation_service.judging.explaining import Explainer
 from moderation_service.judging.judged import Judged
 from moderation_service.judging.panel import Panel
 from moderation_service.judging.shadow import Shadow, shadow_sets
+from moderation_service.judging.statement import draft
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
@@ -68,6 +68,7 @@ class Judge:
         self._room = EvidenceRoom(settings.media, loader)
         self._batcher = batcher
         self._shadow_batcher = shadow_batcher
+        self._explainer = Explainer(settings, batcher)
         self._clock = clock
         asked = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
         self.model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
@@ -128,7 +129,7 @@ class Judge:
         explain_begun = self._clock()
         reason = cannot_tell(content, policies, self._settings.min_label_mass)
         decision = decide(policies, reason)
-        explanation = self._explain(policies, language)
+        explanation = await self._explainer.explain(policies, self._by_id, reason, evidence, language)
         sealed = self._clock()
         loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
         verdict = Verdict(
@@ -144,7 +145,8 @@ class Judge:
             duplicate_of=None,
             policies=policies,
             shadow=shadowed.parts,
-            explanation=explanation,
+            explanation=explanation.text,
+            explanation_kind=explanation.kind,
             content=content,
             model=self.model,
             policy_set_digest=self.pack.digest,
@@ -162,6 +164,7 @@ class Judge:
             judged_at=datetime.now(UTC),
             statement_of_reasons=None,
         )
+        verdict = verdict.model_copy(update={"statement_of_reasons": draft(verdict, post, self._by_id, language)})
         _count(verdict)
         for policy_id in shadowed.flips(policies, decision):
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
@@ -169,6 +172,7 @@ class Judge:
 
     def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
+        self._by_id = {policy.id: policy for policy in pack.enforced}
         self._shadow_sets = shadow_sets(pack, shadow_pack)
         self._panels = cache(self._make_panels)
 
@@ -179,12 +183,6 @@ class Judge:
 
         apart = [panel(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
         return panel(self.pack, "enforce", self._batcher), Shadow(apart)
-
-    def _explain(self, policies: tuple[PolicyVerdict, ...], language: Language) -> str | None:
-        if self._settings.explain == "never":
-            return None
-        titles = {policy.id: policy.title.in_language(language) for policy in self.pack.enforced}
-        return explain(policies, titles, language)
 
 
 def _bounded(prompt_digest: str, settings: Settings) -> str:

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language, Question
+from moderation_service.contracts.statement import MAX_GROUND, Country, DsaCategory
 from moderation_service.contracts.verdict import AttributionClass
-from moderation_service.policies.categories import DsaCategory, OpenAICategory
+from moderation_service.policies.categories import OpenAICategory
 from moderation_service.policies.digest import digest_of
 
 Modality = Literal["text", "image"]
@@ -86,6 +87,26 @@ class Thresholds(Part):
         return block
 
 
+class Statement(Part):
+    """What a statement of reasons says of a policy beside its category; judges and decides nothing."""
+
+    legal_ground: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_GROUND,
+        description="the law that a violating post breaks, or null: then the ground is the platform's terms",
+    )
+    reference_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        max_length=MAX_GROUND,
+        description="the address of the terms or the law, as https://example.com/terms, or null",
+    )
+    territorial_scope: tuple[Country, ...] = Field(
+        default=(), description="a list of countries of the EU or EEA such as DE and FR; empty means all"
+    )
+
+
 class Case(Part):
     """A post with the result the policy's owner expects."""
 
@@ -142,6 +163,10 @@ class Policy(Part):
     dsa_category: DsaCategory | None = Field(
         default=None, description="the category of the EU DSA Transparency Database, or null"
     )
+    statement: Statement = Field(
+        default=Statement(),
+        description="for the statement of reasons, as legal_ground, reference_url and territorial_scope",
+    )
     openai_category: OpenAICategory | None = Field(
         default=None, description="the category of OpenAI's moderation answers that this policy fills, or null"
     )
@@ -149,8 +174,8 @@ class Policy(Part):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of what is judged and decided, and so of all but titles and cases."""
-        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope"})
+        """Digest of what is judged and decided, and so of all but titles, cases and what a statement cites."""
+        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope", "statement"})
         judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
         return digest_of(judged)
 

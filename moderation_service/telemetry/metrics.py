@@ -40,6 +40,9 @@ SHADOW_FLIPS = Counter(
 )
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Changes of the policy files: taken or refused", ["outcome"])
 IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
+EXPLANATIONS = Counter(
+    "moderation_explanations", "Explanations: generated, template, or why the template stands in for words", ["outcome"]
+)
 
 # the engine
 ENGINE_TOKENS = Counter("moderation_engine_tokens", "Tokens read by the model", ["kind"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import EngineInfo, LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
 
 INFO = EngineInfo(
     name="rules",
@@ -42,6 +42,8 @@ class RuleEngine:
         self.mass = mass
         self.room = 1000
         self.calls: list[list[ScoreRequest]] = []
+        self.words = "The picture shows a weapon. The words offer it to a buyer."
+        self.explained: list[list[ExplainRequest]] = []
 
     @property
     def requests(self) -> list[ScoreRequest]:
@@ -56,6 +58,10 @@ class RuleEngine:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         self.calls.append(list(requests))
         return [self._answer(request) for request in requests]
+
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+        self.explained.append(list(requests))
+        return [Written(self.words, "itself", tokens=20, written=12) for _ in requests]
 
     async def close(self) -> None:
         pass

@@ -1,0 +1,113 @@
+"""Why a post was flagged, in the model's own words. Greedy, and a post's words do not depend on who it is with."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine.base import ExplainRequest, Written
+from moderation_service.engine.inputs import PostInputs, PostReader
+from moderation_service.engine.packing import plan
+from moderation_service.engine.prompts import Prompts
+from moderation_service.engine.scorer import Scorer
+
+MAX_NEW_TOKENS = 128
+"""Two sentences in either language, with room to spare."""
+
+ASKED: dict[Language, str] = {
+    "en": (
+        "\nThe post was found to violate:\n{findings}\nWrite two short sentences in English for a reviewer: what in the"
+        " pictures shows it, then what in the words does. Where one of them shows nothing of it, say so. Describe, do"
+        " not quote, and give no name, address, number or account."
+    ),
+    "zh": (
+        "\n已认定该帖子违反：\n{findings}\n请用中文为审核员写两句短话：先说图片中的什么体现了违规，再说文字中的什么体现了违规。"
+        "哪一方没有体现，就直说没有。只描述，不引用原文，不写姓名、地址、号码或账号。"
+    ),
+}
+
+
+class Writer:
+    """Explains with a scorer's checkpoint and tokenizer. Synchronous, for the same one thread."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """The checkpoint's own generation settings (sampling, penalties) go: all but what ends an answer."""
+        self._checkpoint, self._vocabulary = scorer.checkpoint, scorer.vocabulary
+        self._limit, self._max_batch_tokens = scorer.limit, scorer.max_batch_tokens
+        # Whatever the judging prompt is: the words stand between marks, and are not to be followed.
+        self._prompts = Prompts(self._vocabulary.frame, "post_first", "full")
+        self._reader = PostReader(self._checkpoint.image_processor, self._vocabulary, self._prompts)
+        model = self._checkpoint.model
+        ends = model.generation_config.eos_token_id
+        ends = self._checkpoint.tokenizer.eos_token_id if ends is None else ends
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=sorted(self._ends), pad_token_id=self._vocabulary.pad
+        )
+
+    @torch.inference_mode()
+    def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+        """Write for each request, in its place, within the least `within_s`; a prompt without room stays empty."""
+        deadline = time.monotonic() + min(request.within_s for request in requests)
+        prompts = [self._prompt(request) for request in requests]
+        done = [Written("", "length", 0, 0)] * len(requests)
+        fitting = [number for number, (ids, _) in enumerate(prompts) if ids]
+        lengths = [len(prompts[number][0]) + MAX_NEW_TOKENS for number in fitting]
+        for part in plan(lengths, self._max_batch_tokens):
+            chosen = [fitting[place] for place in part]
+            written = self._write([prompts[number] for number in chosen], deadline)
+            for number, one in zip(chosen, written, strict=True):
+                done[number] = one
+        return done
+
+    def _prompt(self, request: ExplainRequest) -> tuple[list[int], PostInputs]:
+        """All tokens of a request's prompt; none where what is asked leaves no room for the post."""
+        opening = self._vocabulary.trusted(self._prompts.opening(Questionnaire(request.language, ())))
+        findings = "\n".join(f"- {finding}" for finding in request.findings)
+        asked = ASKED[request.language].format(findings=findings) + self._vocabulary.frame.close
+        tail = self._vocabulary.trusted(asked)
+        room = self._limit - len(opening) - len(tail) - MAX_NEW_TOKENS
+        post = self._reader.read(request.text, request.images, max(room, 0))
+        return ([*opening, *post.ids, *tail] if room > 0 else []), post
+
+    def _write(self, prompts: Sequence[tuple[list[int], PostInputs]], deadline: float) -> list[Written]:
+        """One batch [B, Q], padded on the left so that all answers begin in the same column."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return [Written("", "time", 0, 0)] * len(prompts)
+        device, longest = self._checkpoint.device, max(len(ids) for ids, _ in prompts)
+        padded = [[self._vocabulary.pad] * (longest - len(ids)) + ids for ids, _ in prompts]
+        seen = [[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in prompts]
+        asked = torch.tensor(padded, device=device)
+        model: Any = self._checkpoint.model
+        try:
+            answers = model.generate(
+                input_ids=asked,
+                attention_mask=torch.tensor(seen, device=device),
+                mm_token_type_ids=(asked == self._checkpoint.config.image_token_id).int(),
+                max_new_tokens=MAX_NEW_TOKENS,
+                max_time=left,
+                **self._pictures([post for _, post in prompts]),
+            )[:, longest:].tolist()
+        finally:
+            model.model.rope_deltas = None  # generate leaves this batch's on the model
+        return [self._read(answer, len(ids)) for answer, (ids, _) in zip(answers, prompts, strict=True)]
+
+    def _pictures(self, posts: Sequence[PostInputs]) -> dict[str, torch.Tensor]:
+        pictures, device = [picture for post in posts for picture in post.pictures], self._checkpoint.device
+        if not pictures:
+            return {}
+        return {
+            "pixel_values": torch.cat([picture.patches for picture in pictures]).to(device),
+            "image_grid_thw": torch.cat([picture.grid for picture in pictures]).to(device),
+        }
+
+    def _read(self, answer: list[int], tokens: int) -> Written:
+        end = next((place for place, token in enumerate(answer) if token in self._ends), len(answer))
+        text = self._vocabulary.spoken(answer[:end])
+        if end < len(answer):
+            return Written(text, "itself", tokens, end)
+        return Written(text, "length" if end == MAX_NEW_TOKENS else "time", tokens, end)

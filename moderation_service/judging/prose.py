@@ -1,0 +1,83 @@
+"""From what a model wrote to what a verdict may say: at most two whole sentences, in bounds, with no private data."""
+
+import re
+import unicodedata
+
+from moderation_service.contracts.question import Language
+from moderation_service.policies.language import language_of
+
+MAX_CHARACTERS = 400
+MASK = "[…]"
+
+_READ = 4 * MAX_CHARACTERS
+_LEAST = 8
+"""Fewer characters are an answer, such as `yes`, and no explanation."""
+_VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
+"""So many letters and digits of the post in one run are a quotation."""
+_SENTENCES = 2
+
+_MARKUP = re.compile(r"^\s*(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
+_SENTENCE = re.compile(r".+?(?:[。！？]+|[.!?]+(?=\s+[^a-z\s]|\s*$))[”’\")）]?", re.DOTALL)
+_LOOP = re.compile(r"(.{2,40}?)\1{3}|(.)\2{7}")
+_CONTACT = re.compile(
+    r"(?:https?://|www\.)[^\s，。]+"  # a link
+    r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"  # an e-mail address
+    r"|@\w+"  # an account
+    r"|\+?\d(?:[\s().-]?\d){4,}"  # a telephone, card or identity number
+)
+_NUMBER = re.compile(r"\d+")
+
+
+class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
+    """The text can't stand in a verdict; `reason` is a bounded word for metrics."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def fit(written: str, post_text: str, language: Language) -> str:
+    """What of `written` a verdict may say. Raises Unfit where nothing of it may."""
+    said = _plain(written)
+    if len(said) < _LEAST:
+        raise Unfit("empty")
+    if _LOOP.search(said):
+        raise Unfit("looping")
+    sentences = [match.group().strip() for match in _SENTENCE.finditer(said)][:_SENTENCES]
+    if not sentences:
+        raise Unfit("unfinished")
+    if len(set(sentences)) < len(sentences):
+        raise Unfit("looping")
+    if language_of("auto", None, "".join(sentences)) != language:
+        raise Unfit("wrong_language")
+    if _quotes("".join(sentences), post_text, _VERBATIM[language]):
+        raise Unfit("quotes_post")
+    between = " " if language == "en" else ""
+    for count in range(len(sentences), 0, -1):
+        text = _masked(between.join(sentences[:count]), post_text)
+        if len(text) <= MAX_CHARACTERS:
+            return text
+    raise Unfit("too_long")
+
+
+def _plain(text: str) -> str:
+    """One line without mark-up, control and format characters (those that turn the direction of writing among them)."""
+    lines = _MARKUP.sub("", text[:_READ])
+    kept = "".join(" " if c.isspace() else c for c in lines if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join(kept.replace("\N{REPLACEMENT CHARACTER}", "").split())
+
+
+def _quotes(text: str, post_text: str, run: int) -> bool:
+    ours, theirs = _letters(text), _letters(post_text)
+    return any(ours[at : at + run] in theirs for at in range(len(ours) - run + 1))
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+def _masked(text: str, post_text: str) -> str:
+    """Contact data is masked wherever it is from, and so is every number that stands in the post."""
+    known = {unicodedata.normalize("NFKC", number) for number in _NUMBER.findall(post_text)}
+    text = _CONTACT.sub(MASK, text)
+    return _NUMBER.sub(lambda n: MASK if unicodedata.normalize("NFKC", n.group()) in known else n.group(), text)

@@ -1,0 +1,157 @@
+"""A flagged post's statement of reasons, drafted from policy, attribution and decision. No generated word."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.question import Language
+from moderation_service.contracts.statement import (
+    EEA,
+    MAX_EXPLANATION,
+    MAX_FACTS,
+    MAX_GROUND,
+    DsaCategory,
+    StatementOfReasons,
+)
+from moderation_service.contracts.verdict import PolicyVerdict, Verdict
+from moderation_service.judging.decision import gravest_first
+from moderation_service.judging.explanation import measured, place
+from moderation_service.policies.model import Policy
+
+ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
+
+_ISO_639_1 = 2
+_IMAGE: tuple[ContentType, ...] = ("CONTENT_TYPE_IMAGE",)
+_TEXT: tuple[ContentType, ...] = ("CONTENT_TYPE_TEXT",)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The sentences of a draft in one language."""
+
+    ground: str
+    explanation: str
+    without_views: str
+    judged: str
+    fact: str
+    unseen: str
+    blocked: str
+    to_review: str
+    between: str
+
+
+_WORDINGS: dict[Language, Wording] = {
+    "en": Wording(
+        ground="Policy “{title}” ({id}), version {version}",
+        explanation="The policy asks: “{question}” Of this post, {place}.",
+        without_views="the answer is yes",
+        judged="An automated system judged the post by the platform's policies.",
+        fact=(
+            "Policy “{title}”, version {version}: {measured}; score {score:.2f}, to review from {review:.2f}, blocked"
+            " from {block:.2f}."
+        ),
+        unseen="Not all of the post could be judged.",
+        blocked="The decision to block was taken automatically.",
+        to_review="A person is to decide.",
+        between=" ",
+    ),
+    "zh": Wording(
+        ground="政策“{title}”（{id}），第 {version} 版",
+        explanation="政策的问题是：“{question}”就该帖子而言，{place}。",
+        without_views="答案为“是”",
+        judged="系统依据平台政策自动判断了该帖子。",
+        fact=(
+            "政策“{title}”，第 {version} 版：{measured}；得分 {score:.2f}，"
+            "复核阈值 {review:.2f}，屏蔽阈值 {block:.2f}。"
+        ),
+        unseen="该帖子未能完整判断。",
+        blocked="屏蔽决定由系统自动作出。",
+        to_review="有待人工决定。",
+        between="",
+    ),
+}
+
+
+def draft(
+    verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language
+) -> StatementOfReasons | None:
+    """The draft for a block or a review; None where no policy is violated. `policies` are the judged ones, by id.
+
+    The gravest violated policy gives ground and category, all of them the further categories and the facts.
+    """
+    violated = gravest_first(verdict.policies)
+    if not violated:
+        return None
+    blocked = verdict.decision == "block"
+    gravest, own = violated[0], policies[violated[0].policy_id]
+    wording = _WORDINGS[language]
+    category = _category(own)
+    others = {_category(policies[policy.policy_id]) for policy in violated[1:]} - {category}
+    ground = wording.ground.format(title=own.title.in_language(language), id=own.id, version=gravest.version)
+    explanation = _cut(
+        wording.explanation.format(
+            question=own.question.in_language(language), place=place(gravest, language) or wording.without_views
+        ),
+        MAX_EXPLANATION,
+    )
+    law = own.statement.legal_ground
+    primary = (post.language or "").split("-")[0]
+    return StatementOfReasons(
+        decision_visibility=("DECISION_VISIBILITY_CONTENT_DISABLED",) if blocked else (),
+        decision_ground="DECISION_GROUND_ILLEGAL_CONTENT" if law else "DECISION_GROUND_INCOMPATIBLE_CONTENT",
+        decision_ground_reference_url=own.statement.reference_url,
+        illegal_content_legal_ground=law,
+        illegal_content_explanation=explanation if law else None,
+        incompatible_content_ground=None if law else _cut(ground, MAX_GROUND),
+        incompatible_content_explanation=None if law else explanation,
+        category=category,
+        category_addition=tuple(sorted(others)),
+        content_type=_content_type(violated, verdict),
+        content_language=primary.upper() if len(primary) == _ISO_639_1 else None,
+        content_date=post.created_at.date().isoformat() if post.created_at else None,
+        application_date=verdict.judged_at.date().isoformat() if blocked else None,
+        territorial_scope=tuple(sorted(own.statement.territorial_scope)) or EEA,
+        decision_facts=_cut(_facts(violated, verdict, policies, language), MAX_FACTS),
+        automated_decision="AUTOMATED_DECISION_FULLY" if blocked else "AUTOMATED_DECISION_PARTIALLY",
+        puid=verdict.verdict_id,
+    )
+
+
+def _category(policy: Policy) -> DsaCategory:
+    return policy.dsa_category or "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
+
+
+def _content_type(violated: Iterable[PolicyVerdict], verdict: Verdict) -> tuple[ContentType, ...]:
+    """What the violations lie in; where that was not measured, all that was judged of the post."""
+    classes = {policy.attribution.class_ if policy.attribution else None for policy in violated}
+    if None in classes:
+        judged = any(image.status == "judged" for image in verdict.content.images)
+        return (_IMAGE if judged else ()) + (_TEXT if verdict.content.text_sha256 else ())
+    if len(classes) == 1 and classes <= {"image_only", "text_only"}:
+        return _IMAGE if "image_only" in classes else _TEXT
+    return _IMAGE + _TEXT
+
+
+def _facts(
+    violated: Iterable[PolicyVerdict], verdict: Verdict, policies: Mapping[str, Policy], language: Language
+) -> str:
+    wording = _WORDINGS[language]
+    facts = [
+        wording.fact.format(
+            title=policies[policy.policy_id].title.in_language(language),
+            version=policy.version,
+            measured=measured(policy, language),
+            score=policy.score,
+            review=policy.thresholds.review,
+            block=policy.thresholds.block,
+        )
+        for policy in violated
+    ]
+    ending = wording.blocked if verdict.decision == "block" else wording.to_review
+    unseen = [wording.unseen] if verdict.flags else []
+    return wording.between.join([wording.judged, *facts, *unseen, ending])
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
