@@ -132,7 +132,7 @@ def _words(
         if rng.random() < 0.5:
             intents.reverse()
     parts = [sentence(each, language, rng, held_out=held_out) for each in intents]
-    if rng.random() < 0.06:
+    if rng.random() < 0.1:
         parts.append(injection(language, rng, held_out=held_out))
     if "neutral" in intents and rng.random() < 0.06:
         other: Language = "en" if language == "zh" else "zh"

@@ -1,4 +1,4 @@
-"""What posts say: a sentence of an intent, in English or Chinese, from `wordings.yaml`."""
+"""What posts say: a sentence of an intent, in English or Chinese, from `wordings.yaml` and the folder `wordings`."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ from moderation_service.contracts.question import Language
 Intent = Literal["sale", "cure", "invest", "meet", "group", "menace", "threat", "dox", "context", "neutral"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)
 
-COMPOSED = 0.45
+COMPOSED = 0.3
 """The share of trained sentences that are put together from phrases."""
 
 HeldOut = bool | Literal["reworded"]
@@ -25,8 +25,8 @@ _SLOT = re.compile(r"\{(\w+)\}")
 def sentence(intent: Intent, language: Language, rng: np.random.Generator, *, held_out: HeldOut = False) -> str:
     """One sentence; with `held_out`, in a wording that the model was never trained on."""
     wordings = _wordings()["intents"][intent][language]
-    part = _kept(held_out) or ("composed" if rng.random() < COMPOSED else "trained")
-    return _fill(_pick(tuple(wordings[part]), rng), language, rng)
+    kept = _kept(held_out) or ("composed" if rng.random() < COMPOSED else None)
+    return _fill(_pick(tuple(wordings[kept]) if kept else _trained(intent, language), rng), language, rng)
 
 
 def injection(language: Language, rng: np.random.Generator, *, held_out: HeldOut = False) -> str:
@@ -38,7 +38,7 @@ def templates(intent: Intent, language: Language, *, held_out: HeldOut = False) 
     """The wordings of an intent, slots unfilled."""
     wordings = _wordings()["intents"][intent][language]
     kept = _kept(held_out)
-    return tuple(wordings[kept] if kept else [*wordings["trained"], *wordings["composed"]])
+    return tuple(wordings[kept]) if kept else (*_trained(intent, language), *wordings["composed"])
 
 
 def joined(parts: list[str], language: Language, rng: np.random.Generator) -> str:
@@ -66,6 +66,13 @@ def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:
 def _kept(held_out: HeldOut) -> str | None:
     """The key of wordings that training never uses."""
     return "reworded" if held_out == "reworded" else ("held_out" if held_out else None)
+
+
+@cache
+def _trained(intent: Intent, language: Language) -> tuple[str, ...]:
+    """The whole sentences that the model learns from."""
+    source = files("moderation_service.demo").joinpath("wordings", language, f"{intent}.txt")
+    return tuple(source.read_text(encoding="utf-8").splitlines())
 
 
 @cache

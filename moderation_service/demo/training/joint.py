@@ -68,14 +68,17 @@ def train(
     optimiser: Optimiser,
     course: Course,
     *,
-    name: str,
+    blind: bool = False,
 ) -> None:
-    """Train in place. Where the tower has no gradients, its cells don't count."""
+    """Train in place, with `blind` on posts without their pictures.
+
+    Where the tower has no gradients, its cells don't count.
+    """
     rng = np.random.default_rng(course.seed)
     sighted = next(model.model.visual.parameters()).requires_grad
     right = seen = 0
     for step in range(1, course.steps + 1):
-        lesson = teacher.lesson(rng, LAYOUTS[rng.integers(len(LAYOUTS))], BATCH)
+        lesson = teacher.lesson(rng, LAYOUTS[rng.integers(len(LAYOUTS))], BATCH, blind=blind)
         with torch.autocast("cpu", torch.bfloat16):
             logits, tokens = answer_logits(model, lesson)
             loss = functional.cross_entropy(logits, lesson.answers)
@@ -87,5 +90,5 @@ def train(
         right += int((logits.argmax(-1) == lesson.answers).sum())
         seen += len(lesson.answers)
         if step % REPORT == 0:
-            LOG.info("%s %d of %d: loss %.3f, right %.3f", name, step, course.steps, loss.item(), right / seen)
+            LOG.info("%s %d of %d: loss %.3f, right %.3f", course.name, step, course.steps, loss.item(), right / seen)
             right = seen = 0

@@ -16,6 +16,7 @@ WARM = 20
 class Course:
     """How long, with which random numbers, at which rates (Muon's, AdamW's), and for which share of it flat."""
 
+    name: str
     steps: int
     seed: int
     rates: tuple[float, float]

@@ -1,7 +1,7 @@
 """Training batches: drafts become rows of pictures, words and questions, in the prompts that the engine uses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,8 +73,11 @@ class Teacher:
             for cls in range(len(CLASSES))
         ]
 
-    def lesson(self, rng: np.random.Generator, layout: LayoutName, count: int) -> Lesson:
-        """`count` posts that share an opening. Behind policies first, they also share a language."""
+    def lesson(self, rng: np.random.Generator, layout: LayoutName, count: int, *, blind: bool = False) -> Lesson:
+        """`count` posts that share an opening; with `blind`, without their pictures.
+
+        Behind policies first, they also share a language.
+        """
         prompts = Prompts(self._vocabulary.frame, layout, "brief")
         language: Language = "zh" if rng.random() < 0.5 else "en"
         shown = _shuffled(self._packs[language], rng, WHOLE_PACK)
@@ -82,6 +85,8 @@ class Teacher:
         rows, taken, answers = [], [], []
         for _ in range(count):
             post = draft(rng, language=language if layout == "policies_first" else None)
+            if blind:
+                post = replace(post, pictures=())
             own = shown if layout == "policies_first" else self._packs[post.language]
             chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.pictures)]
             tails, right = self._questions(post, own, prompts, rng)
@@ -98,7 +103,7 @@ class Teacher:
     def _questions(
         self, post: Draft, own: Questionnaire, prompts: Prompts, rng: np.random.Generator
     ) -> tuple[tuple[list[int], ...], list[int]]:
-        """Up to four policies, those first that the post touches, and one question about what it holds."""
+        """Up to four policies, those first that the post touches, and what it shows and says."""
         truths = post.truths
         ranks = [
             rng.random() - (truths[q.policy_id].attribution != "none") - _touched(q.policy_id, post)
@@ -109,11 +114,11 @@ class Teacher:
         yes, no = ANSWERS[own.language]
         texts = [tails[number] for number in asked]
         right = [yes if truths[own.questions[number].policy_id].violated else no for number in asked]
-        aside, held = (PICTURE_QUESTION, post.pictures) if rng.random() < 0.5 else (TEXT_QUESTION, post.intents)
-        told = _main(held)
-        if told is not None:
-            texts.append(aside + prompts.frame.close)
-            right.append(told)
+        for aside, held in ((PICTURE_QUESTION, post.pictures), (TEXT_QUESTION, post.intents)):
+            told = _main(held)
+            if told is not None:
+                texts.append(aside + prompts.frame.close)
+                right.append(told)
         words = self._vocabulary.trusted
         return tuple(words(text) for text in texts), [words(answer)[0] for answer in right]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from moderation_service.contracts.question import Questionnaire
@@ -44,10 +44,32 @@ CHAT_TEMPLATE = """[gMASK]<sop>
 # Runs of letters with the space before them, digits one by one, other marks, spaces.
 _WORDS = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s"
 
+_LOOKALIKES = dict(zip("асеіорѕхуАВСЕНКМОРТХ", "aceiopsxyABCEHKMOPTX", strict=True))
+_PLAIN = (
+    (r"[\x{1F000}-\x{1FAFF}\x{2600}-\x{27BF}\x{200D}\x{FE0F}]+", " "),
+    (r"(?<=\S)·(?=\S)", ""),
+    (r"(?<=\p{Han}) +(?=\p{Han})", ""),
+    (r"(?<=\b\p{L}) (?=\p{L}\b)", ""),
+    (r"  +", " "),
+)
+"""Emoji are spaces; what stands between Chinese characters or between single letters goes."""
+
+
+def plain_spelling() -> normalizers.Normalizer:
+    """What the model reads for words spelled to slip past it: full width, look-alikes, emoji or spaces between."""
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            *(normalizers.Replace(odd, plain) for odd, plain in _LOOKALIKES.items()),
+            *(normalizers.Replace(Regex(odd), plain) for odd, plain in _PLAIN),
+        ]
+    )
+
 
 def train_tokenizer(packs: Sequence[Questionnaire], seed: int) -> PreTrainedTokenizerFast:
     """Train on generated posts in trained wordings, and check that each answer is one token."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = plain_spelling()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),

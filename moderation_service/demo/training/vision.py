@@ -62,7 +62,7 @@ def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], cour
         right += int((named.argmax(-1) == classes).sum())
         seen += len(chosen)
         if step % REPORT == 0:
-            LOG.info("vision %d of %d: loss %.3f, right %.3f", step, course.steps, loss.item(), right / seen)
+            LOG.info("%s %d of %d: loss %.3f, right %.3f", course.name, step, course.steps, loss.item(), right / seen)
             right = seen = 0
 
 
