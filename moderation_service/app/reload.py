@@ -49,8 +49,8 @@ class _Newest:
         """
         known: str | None = None
         while True:
-            known, found = await next_change(path, known, self._settings.policies.reload_seconds, setting)
             try:
+                known, found = await next_change(path, known, self._settings.policies.reload_seconds, setting)
                 if isinstance(found, Misconfigured):
                     raise found  # noqa: TRY301 - there is one way to be refused
                 async with self._taking:
@@ -65,6 +65,7 @@ class _Newest:
     async def _take_pack(self, setting: str, pack: PolicyPack) -> None:
         before = self._judge.pack if setting == PATH else self._judge.shadow_pack
         if pack == before:
+            log.info("policies as before", setting=setting, digest=pack.digest)
             return
         packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
         check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)

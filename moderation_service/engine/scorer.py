@@ -17,8 +17,8 @@ from moderation_service.engine.prompts import LayoutName, PromptName, Prompts
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Misconfigured, Transient
 
-KEPT_OPENINGS = 4
-"""Enforced and shadow policies in two languages."""
+KEPT_OPENINGS = 8
+"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
 
 ANSWERS_A_PROJECTION = 256
 """Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""

@@ -91,6 +91,8 @@ async def test_a_missing_model_folder_is_one_line_and_exit_code_3() -> None:
         ),
         ({"MODERATION_JUDGING__CALIBRATION": "/no/such.json"}, "/no/such.json: No such file or directory"),
         ({"MODERATION_ENGINE__KIND": "openai"}, "engine.kind openai"),
+        ({"MODERATION_POLICIES__SHADOW_PATH": "/no/such"}, "/no/such: policies.shadow_path: is no folder"),
+        ({"MODERATION_POLICIES__RELOAD_SECONDS": "-1"}, "MODERATION_POLICIES__RELOAD_SECONDS"),
     ],
 )
 async def test_what_could_not_judge_any_post_is_refused_at_the_start(env: dict[str, str], says: str) -> None:
