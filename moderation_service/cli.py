@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +17,11 @@ from rich.table import Table
 from moderation_service import __version__
 from moderation_service.app import files, service
 from moderation_service.app.demo import demo as run_demo
+from moderation_service.app.pack_diff import diff_packs, tables
+from moderation_service.app.replay import replay as run_replay
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
+from moderation_service.judging.junit import junit as junit_of
 from moderation_service.kafka.topics import BROKERS_DEFAULT, PARTITIONS
 from moderation_service.kafka.topics import check as differences_of_topics
 from moderation_service.kafka.topics import create as create_topics
@@ -151,6 +155,21 @@ def calibrate(  # noqa: PLR0913 - options of a command
 
 
 @cli.command
+def replay(verdicts: Path, /, *, posts: Path, settings: SettingsFile = None) -> int:
+    """Judge recorded posts again, and say of each verdict that it is the same, or what differs.
+
+    A JSON line a verdict goes to standard output, a summary to standard error. Exits 1 where any differs, or could
+    not be judged again.
+
+    Example: `moderation replay verdicts.jsonl --posts posts.jsonl | jq 'select(.result != "same")'`
+    """
+    made = asyncio.run(run_replay(_load(settings), verdicts, posts))
+    _say_left_out(made.left_out)
+    _show(*([made.table()] if made.differences else []), made.line(), stderr=True)
+    return 0 if made.clean else PROBLEMS
+
+
+@cli.command
 def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
     """Put the posts of a JSONL or CSV file, or of a folder, on the input topic.
 
@@ -243,20 +262,50 @@ def show(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
 
 
 @policies.command(name="test")
-def try_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+def try_policies(path: Path | None = None, /, *, junit: Path | None = None, settings: SettingsFile = None) -> int:
     """Run the policies' own cases through the engine; exits 1 if a result differs from the expected.
 
-    Example: `moderation policies test policies/`
+    With `--junit` the results go to a JUnit XML file too.
+
+    Example: `moderation policies test policies/ --junit cases.xml`
     """
     loaded = _load(settings)
+    if junit:
+        junit.touch()
     results = asyncio.run(files.run_cases(loaded, path or loaded.policies.path))
+    if junit:
+        junit.write_bytes(junit_of(results))
     failed = [result for result in results if not result.as_expected]
     table = Table("policy", "case", "expected", "decided", "score", "attribution", title="cases that differ")
     for result in failed:
         table.add_row(*result.row())
-    console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
-    console.print(*([table] if failed else []), f"{len(results) - len(failed)} of {len(results)} cases as expected")
+    _show(*([table] if failed else []), f"{len(results) - len(failed)} of {len(results)} cases as expected")
     return PROBLEMS if failed else 0
+
+
+@policies.command
+def diff(
+    old: Path,
+    new: Path,
+    /,
+    *,
+    posts: Path,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    settings: SettingsFile = None,
+) -> int:
+    """Judge posts by two policy packs and show what the new one would change; nothing is published.
+
+    Exits 0 whatever would change, and 1 where rows could not be judged.
+
+    Example: `moderation policies diff policies/ proposed/ --posts posts.jsonl`
+    """
+    made, left_out = asyncio.run(diff_packs(_load(settings), old, new, posts))
+    if as_json:
+        print(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
+    else:
+        _show(*tables(made))
+    _say_left_out(left_out)
+    return PROBLEMS if left_out else 0
 
 
 @policies.command(name="schema")
@@ -276,6 +325,17 @@ def _labelled() -> ModuleType:
     except ModuleNotFoundError as error:
         msg = f"{error.name} is missing: install moderation-service[evaluation]"
         raise Misconfigured(msg) from error
+
+
+def _show(*what: Table | str, stderr: bool = False) -> None:
+    """Print tables and lines as wide as the terminal; whatever stands in them is no markup."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else PRINTED_WIDTH
+    Console(stderr=stderr, width=width, markup=False, highlight=False).print(*what, sep="\n")
+
+
+def _say_left_out(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"left out: {line}", file=sys.stderr)
 
 
 def _load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:

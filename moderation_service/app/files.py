@@ -1,9 +1,7 @@
 """Commands on files of posts and policies: judge, run cases, publish, print verdicts."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,15 +22,11 @@ from moderation_service.settings import KafkaSettings, Settings
 async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     """Judge a file or folder of posts to `out` (or standard output); how many rows have no verdict."""
     before = judged_before(out) if out else Before(frozenset(), frozenset())
-    keys: Counter[tuple[str, int]] = Counter()
-    bad = 0
-    for row in read_posts(path):
-        if isinstance(row, BadPost):
-            bad += 1
-            print(f"left out: {row.where}: {row.why}", file=sys.stderr)
-        else:
-            keys[row.post_id, row.revision] += 1
-    left = keys.keys() - before.posts
+    left_out: list[str] = []
+    keys = {(post.post_id, post.revision) for post in distinct(path, left_out)}
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    left = keys - before.posts
     if before.posts:
         print(f"{len(keys) - len(left)} of {len(keys)} posts have their verdict already", file=sys.stderr)
     pack, shadow_pack = load_packs(settings.policies)
@@ -42,18 +36,21 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     if left:
         with progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
             async with open_judge(with_files(settings, root_of(path)), pack, shadow_pack) as judge:
-                unjudged = await judge_into(judge, _once(read_posts(path), left), file, advance)
+                posts = (post for post in distinct(path, []) if (post.post_id, post.revision) in left)
+                unjudged = await judge_into(judge, posts, file, advance)
     for line in unjudged:
         print(f"not judged: {line}", file=sys.stderr)
-    return bad + len(unjudged)
+    return len(left_out) + len(unjudged)
 
 
-def _once(rows: Iterator[Post | BadPost], wanted: AbstractSet[tuple[str, int]]) -> Iterator[Post]:
-    """The wanted posts, the first of each id and revision."""
-    left = set(wanted)
-    for row in rows:
-        if isinstance(row, Post) and (row.post_id, row.revision) in left:
-            left.remove((row.post_id, row.revision))
+def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
+    """The posts of a file or folder, the first of each id and revision; a line for a row that is none to `left_out`."""
+    seen: set[tuple[str, int]] = set()
+    for row in read_posts(path):
+        if isinstance(row, BadPost):
+            left_out.append(f"{row.where}: {row.why}")
+        elif (key := (row.post_id, row.revision)) not in seen:
+            seen.add(key)
             yield row
 
 

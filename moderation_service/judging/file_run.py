@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +27,18 @@ class Before:
 
     posts: frozenset[tuple[str, int]]
     policy_sets: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """A post that the engine can't judge, and why."""
+
+    post: Post
+    why: str
+
+    def __str__(self) -> str:
+        """One line of it."""
+        return f"{self.post.post_id}: {self.why}"
 
 
 def judged_before(out: Path) -> Before:
@@ -61,29 +73,36 @@ async def judge_into(
 
     Gives a line for each post that the engine can't judge. Raises Transient where tries did not help, and Fatal.
     """
-    waiting = iter(posts)
-    unjudged: list[str] = []
 
-    async def work() -> None:
+    async def work(post: Post) -> None:
+        verdict = (await judge.judge(post, trace_id=secrets.token_hex(16))).verdict
+        out.write(verdict.to_json() + b"\n")
+        out.flush()
+        on_done(verdict)
+
+    return list(map(str, await for_each(posts, work)))
+
+
+async def for_each(posts: Iterable[Post], work: Callable[[Post], Awaitable[None]]) -> list[Unjudged]:
+    """Run `work` on each of `posts`, AT_ONCE at a time, again where it raises Transient.
+
+    Gives the posts on which it raised Poison. Raises Transient where tries did not help, and Fatal.
+    """
+    waiting = iter(posts)
+    unjudged: list[Unjudged] = []
+    tried = stamina.retry(on=Transient, attempts=5)(work)
+
+    async def take() -> None:
         for post in waiting:
             try:
-                verdict = await _judge(judge, post)
+                await tried(post)
             except Poison as poison:
-                unjudged.append(f"{post.post_id}: {poison}")
-                continue
-            out.write(verdict.to_json() + b"\n")
-            out.flush()
-            on_done(verdict)
+                unjudged.append(Unjudged(post, str(poison)))
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(work())
+                group.create_task(take())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return unjudged
-
-
-@stamina.retry(on=Transient, attempts=5)
-async def _judge(judge: Judge, post: Post) -> Verdict:
-    return (await judge.judge(post, trace_id=secrets.token_hex(16))).verdict

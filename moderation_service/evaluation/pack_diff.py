@@ -1,0 +1,147 @@
+"""What a new policy pack would change: the same posts judged by the old one and by the new."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from pydantic import JsonValue
+
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.judging.judged import Judged
+from moderation_service.policies.model import Mode, Policy
+from moderation_service.policies.pack import PolicyPack
+
+WORDS_SHOWN = 120
+
+Change = Literal["added", "removed", "changed", "same"]
+
+
+@dataclass(slots=True)
+class Side:
+    """One pack's results: decisions by their count, and the tokens that the model read for them."""
+
+    digest: str
+    decisions: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class PolicyChange:
+    """One policy in both packs: outcomes by their count, how many posts' differ, how far a score moved at most.
+
+    A mode is None in the pack that lacks the policy. Posts out of its scope have no outcome.
+    """
+
+    policy_id: str
+    change: Change
+    old_mode: Mode | None
+    new_mode: Mode | None
+    old: Counter[str] = field(default_factory=Counter)
+    new: Counter[str] = field(default_factory=Counter)
+    flips: int = 0
+    furthest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one policy says of one post."""
+
+    outcome: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFlip:
+    """One policy on one post, by each pack; None where it was not asked."""
+
+    policy_id: str
+    old: Said | None
+    new: Said | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A post on which the decision, or a policy's outcome, would be another. `text` is its beginning."""
+
+    post_id: str
+    post_revision: int
+    text: str
+    images: int
+    old: str
+    new: str
+    policies: tuple[PolicyFlip, ...]
+
+
+class PackDiff:
+    """Counts as pairs of verdicts come in. The old pack's are the first of each pair."""
+
+    def __init__(self, old: PolicyPack, new: PolicyPack) -> None:
+        self.posts = 0
+        self.old, self.new = Side(old.digest), Side(new.digest)
+        self.flips: list[Flip] = []
+        before, after = ({policy.id: policy for policy in pack.policies} for pack in (old, new))
+        self.policies = {
+            policy_id: _change(policy_id, before.get(policy_id), after.get(policy_id))
+            for policy_id in sorted(before.keys() | after.keys())
+        }
+
+    def add(self, post: Post, old: Judged, new: Judged) -> None:
+        """Count one post."""
+        self.posts += 1
+        for side, judged in ((self.old, old), (self.new, new)):
+            side.decisions[judged.verdict.decision] += 1
+            side.tokens += judged.tokens
+        before, after = _said(old.verdict), _said(new.verdict)
+        flipped = tuple(
+            flip for change in self.policies.values() if (flip := _count(change, before, after)) is not None
+        )
+        if flipped or old.verdict.decision != new.verdict.decision:
+            decisions = old.verdict.decision, new.verdict.decision
+            text = post.text[:WORDS_SHOWN]
+            self.flips.append(Flip(post.post_id, post.revision, text, len(post.images), *decisions, flipped))
+
+    def changed(self) -> Counter[tuple[str, str]]:
+        """How many posts' decision would go from which to which."""
+        return Counter((flip.old, flip.new) for flip in self.flips if flip.old != flip.new)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """All of it; the flips in the order of their posts' ids."""
+        flips = sorted(self.flips, key=lambda flip: (flip.post_id, flip.post_revision))
+        return {
+            "posts": self.posts,
+            "old": asdict(self.old),
+            "new": asdict(self.new),
+            "decisions": [{"old": old, "new": new, "posts": n} for (old, new), n in sorted(self.changed().items())],
+            "policies": [asdict(change) for change in self.policies.values()],
+            "flips": [asdict(flip) for flip in flips],
+        }
+
+
+def _change(policy_id: str, old: Policy | None, new: Policy | None) -> PolicyChange:
+    change: Change = "same"
+    if old is None or new is None:
+        change = "removed" if old else "added"
+    elif old.digest != new.digest:
+        change = "changed"
+    return PolicyChange(policy_id, change, old.mode if old else None, new.mode if new else None)
+
+
+def _said(verdict: Verdict) -> dict[str, Said]:
+    return {part.policy_id: Said(part.outcome, part.score) for part in (*verdict.policies, *verdict.shadow)}
+
+
+def _count(change: PolicyChange, before: Mapping[str, Said], after: Mapping[str, Said]) -> PolicyFlip | None:
+    """Count one policy on one post; its flip, where it says otherwise. A policy that is not asked allows."""
+    old, new = before.get(change.policy_id), after.get(change.policy_id)
+    if old:
+        change.old[old.outcome] += 1
+    if new:
+        change.new[new.outcome] += 1
+    if old and new:
+        change.furthest = max(change.furthest, abs(new.score - old.score))
+    if (old.outcome if old else "allow") == (new.outcome if new else "allow"):
+        return None
+    change.flips += 1
+    return PolicyFlip(change.policy_id, old, new)

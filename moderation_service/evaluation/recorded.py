@@ -1,0 +1,56 @@
+"""Recorded verdicts from a file, as `moderation verdicts` and `moderation judge` write them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.errors import Misconfigured
+
+PostKey = tuple[str, int]
+"""A post's id and revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A verdict and the line on which it stands."""
+
+    line: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a file holds: verdicts by post, nulls (posts that were deleted), and a line for each row that is neither."""
+
+    verdicts: dict[PostKey, list[Recorded]]
+    deleted: int
+    left_out: tuple[str, ...]
+
+
+def read_record(path: Path) -> Record:
+    """Read a file of verdicts, one JSON line each. Raises Misconfigured where it is missing or holds none at all."""
+    if not path.is_file():
+        msg = f"{path}: no such file; should be verdicts as JSON lines"
+        raise Misconfigured(msg)
+    verdicts: dict[PostKey, list[Recorded]] = {}
+    deleted, left_out = 0, list[str]()
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip() == b"null":
+                deleted += 1
+            elif line.strip():
+                try:
+                    verdict = Verdict.model_validate_json(line)
+                except ValidationError as error:
+                    fault = error.errors()[0]
+                    field = ".".join(map(str, fault["loc"])) or "verdict"
+                    left_out.append(f"{path}:{number}: {field}: {fault['msg']}")
+                else:
+                    key = verdict.post_id, verdict.post_revision
+                    verdicts.setdefault(key, []).append(Recorded(number, verdict))
+    if not verdicts and not deleted:
+        msg = f"{path}: holds no verdict" + (f" ({left_out[0]})" if left_out else "")
+        raise Misconfigured(msg)
+    return Record(verdicts, deleted, tuple(left_out))

@@ -1,0 +1,123 @@
+"""Replay: a recorded verdict against one made now. The same, or what differs."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
+
+from pydantic import BaseModel, JsonValue
+
+from moderation_service.contracts.verdict import ImageContent, PolicyVerdict, Verdict
+from moderation_service.evaluation.recorded import Recorded
+from moderation_service.judging.calibration import Calibration
+
+TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.02}
+"""By dtype, how far two raw scores of the same input may lie apart: a batch's shape moves the last bits."""
+
+APART = frozenset(
+    {"service", "trace_id", "timings_ms", "judged_at", "duplicate_of"}  # of the run, not of the judgement
+    | {"author_id", "metadata"}  # handed on
+    | {"explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
+)
+"""Fields of a verdict that are not compared."""
+
+_PICTURE_FIRST = {"status": 0, "sha256": 1}
+_SCORES = frozenset({"score", "raw_score", "label_mass"})
+
+Result = Literal["same", "differs", "no_post", "not_judged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field of the verdict, as recorded and as it is now; null for what is not there."""
+
+    what: str
+    was: JsonValue
+    now: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of one recorded verdict; `why` for one that could not be replayed."""
+
+    recorded: Recorded
+    result: Result
+    differences: tuple[Difference, ...] = ()
+    why: str | None = None
+
+    def row(self) -> dict[str, JsonValue]:
+        """As a line of JSON."""
+        verdict = self.recorded.verdict
+        return {
+            "line": self.recorded.line,
+            "post_id": verdict.post_id,
+            "post_revision": verdict.post_revision,
+            "verdict_id": verdict.verdict_id,
+            "result": self.result,
+            "why": self.why,
+            "differences": [{"what": each.what, "was": each.was, "now": each.now} for each in self.differences],
+        }
+
+
+def replayed(recorded: Recorded, now: Verdict, calibration: Calibration) -> Replayed:
+    """Hold a recorded verdict against `now`, the one on the same post that `calibration` was used for."""
+    found = tuple(_differences(recorded.verdict, now, calibration))
+    return Replayed(recorded, "differs" if found else "same", found)
+
+
+def _differences(was: Verdict, now: Verdict, calibration: Calibration) -> Iterator[Difference]:
+    loosest = max(TOLERANCE.values())
+    tolerance = max(TOLERANCE.get(verdict.model.dtype, loosest) for verdict in (was, now))
+    yield from _fields("", was, now, but=APART | {"policies", "shadow", "content", "model"})
+    yield from _fields("model.", was.model, now.model)
+    yield from _fields("content.", was.content, now.content, but={"images"})
+    for number, (one, other) in enumerate(zip_longest(was.content.images, now.content.images)):
+        yield from _picture(f"content.images[{number}]", one, other)
+    for kind in ("policies", "shadow"):
+        before = {part.policy_id: part for part in getattr(was, kind)}
+        after = {part.policy_id: part for part in getattr(now, kind)}
+        for policy in before | after:
+            yield from _policy(f"{kind}.{policy}", before.get(policy), after.get(policy), calibration, tolerance)
+
+
+def _fields(prefix: str, was: BaseModel, now: BaseModel, *, but: Collection[str] = ()) -> Iterator[Difference]:
+    one, other = (model.model_dump(mode="json", exclude=set(but)) for model in (was, now))
+    yield from (Difference(prefix + name, one[name], other[name]) for name in one if one[name] != other[name])
+
+
+def _picture(name: str, was: ImageContent | None, now: ImageContent | None) -> Iterator[Difference]:
+    """The first difference alone: the rest follows from a picture's status, and from its bytes."""
+    if was is None or now is None:
+        yield Difference(name, was.status if was else None, now.status if now else None)
+        return
+    weightiest = sorted(_fields(f"{name}.", was, now), key=lambda each: _PICTURE_FIRST.get(each.what.split(".")[-1], 2))
+    yield from weightiest[:1]
+
+
+def _policy(
+    name: str, was: PolicyVerdict | None, now: PolicyVerdict | None, calibration: Calibration, tolerance: float
+) -> Iterator[Difference]:
+    if was is None or now is None:
+        yield Difference(name, was.outcome if was else None, now.outcome if now else None)
+        return
+    yield from _fields(f"{name}.", was, now, but=_SCORES | {"attribution"})
+
+    def far(one: float | None, other: float | None) -> bool:
+        return one != other if one is None or other is None else abs(one - other) > tolerance
+
+    for field in ("raw_score", "label_mass"):
+        if far(one := getattr(was, field), other := getattr(now, field)):
+            yield Difference(f"{name}.{field}", one, other)
+    # A calibration may be steep: what it makes of two raw scores that are near each other may lie apart, and is right.
+    follows = not far(was.raw_score, now.raw_score) and not far(
+        calibration.apply(was.policy_id, was.raw_score), was.score
+    )
+    if far(was.score, now.score) and not follows:
+        yield Difference(f"{name}.score", was.score, now.score)
+    if was.attribution and now.attribution:  # null: the views did not run, or the mode of the run was another
+        if was.attribution.class_ != now.attribution.class_:
+            yield Difference(f"{name}.attribution.class", was.attribution.class_, now.attribution.class_)
+        # Calibrated, and their raw scores are not recorded: they can be compared where the policy has no map.
+        for view in () if was.policy_id in calibration.policies else ("text_only", "image_only"):
+            if far(one := getattr(was.attribution, view), other := getattr(now.attribution, view)):
+                yield Difference(f"{name}.attribution.{view}", one, other)
