@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from moderation_service.errors import Misconfigured
-from moderation_service.settings import PREFIX, load_settings
+from moderation_service.settings import DEMO_MODEL, PREFIX, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,24 @@ def test_a_wrong_settings_file_is_refused(tmp_path: Path, content: str, says: st
 def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="no such file"):
         load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("model", "explain", "means"),
+    [
+        (str(DEMO_MODEL), "auto", "template"),
+        (f"{DEMO_MODEL}/../{DEMO_MODEL.name}/", "auto", "template"),
+        ("zai-org/GLM-4.6V-Flash", "auto", "generate"),
+        (str(DEMO_MODEL), "generate", "generate"),
+        ("zai-org/GLM-4.6V-Flash", "template", "template"),
+        ("zai-org/GLM-4.6V-Flash", "never", "never"),
+    ],
+)
+def test_only_the_bundled_model_is_known_not_to_talk(model: str, explain: str, means: str) -> None:
+    settings = load_settings(engine={"model": model}, judging={"explain": explain})
+    assert settings.explanations == means
+
+
+def test_an_unknown_way_to_explain_is_refused() -> None:
+    with pytest.raises(Misconfigured, match=r"MODERATION_JUDGING__EXPLAIN .*'auto', 'generate', 'template' or 'never'"):
+        load_settings(judging={"explain": "off"})

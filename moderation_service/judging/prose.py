@@ -23,7 +23,7 @@ _CONTACT = re.compile(
     r"(?:https?://|www\.)[^\s，。]+"  # a link
     r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"  # an e-mail address
     r"|@\w+"  # an account
-    r"|\+?\d(?:[\s().-]?\d){4,}"  # a telephone, card or identity number
+    r"|\+?\d(?:(?: \(|\) |[ ().-])?\d){4,}"  # a telephone, card or identity number
 )
 _NUMBER = re.compile(r"\d+")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine.base import Engine, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import Engine, ExplainRequest, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import LocalEngine
 from moderation_service.engine.scorer import Scorer
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
@@ -30,6 +30,11 @@ async def engine(tiny_checkpoint: Path) -> AsyncIterator[LocalEngine]:
 @pytest.fixture
 def request_(questionnaires: dict[Language, Questionnaire], picture: Draw) -> ScoreRequest:
     return ScoreRequest("Lightly used", (picture(40, 60),), questionnaires["en"], (0, 1))
+
+
+@pytest.fixture
+def explain_request(picture: Draw) -> ExplainRequest:
+    return ExplainRequest("Lightly used", (picture(40, 60),), "en", ("Sale of weapons",), within_s=60.0)
 
 
 def scorer_of(engine: LocalEngine) -> Scorer:
@@ -108,6 +113,7 @@ async def test_loading_leaves_the_loop_free_and_no_opening_behind(tiny_checkpoin
 async def test_what_fails_inside_the_model_may_go_through_later(
     engine: LocalEngine,
     request_: ScoreRequest,
+    explain_request: ExplainRequest,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     reason: str,
@@ -120,7 +126,10 @@ async def test_what_fails_inside_the_model_may_go_through_later(
         patch.setattr(scorer_of(engine).checkpoint.model.model, "forward", fail)
         with pytest.raises(Transient) as caught:
             await engine.score([request_])
+        with pytest.raises(Transient) as unexplained:
+            await engine.explain([explain_request])
     assert (caught.value.reason, str(caught.value)) == (reason, message)
+    assert (unexplained.value.reason, str(unexplained.value)) == (reason, message)
     assert len(await engine.score([request_])) == 1
 
 
@@ -199,12 +208,26 @@ async def test_scores_that_are_no_numbers_never_pass_for_low_ones(
         await engine.score([request_])
 
 
-async def test_an_engine_that_is_not_running_says_so(tiny_checkpoint: Path, request_: ScoreRequest) -> None:
+async def test_explaining_on_the_engines_thread_leaves_scores_as_they_were(
+    engine: LocalEngine, request_: ScoreRequest, explain_request: ExplainRequest
+) -> None:
+    alone = await engine.score([request_])
+    scored, (written,) = await asyncio.gather(engine.score([request_]), engine.explain([explain_request]))
+    assert scored == alone
+    assert written.tokens > written.written > 0
+    assert await engine.score([request_]) == alone
+
+
+async def test_an_engine_that_is_not_running_says_so(
+    tiny_checkpoint: Path, request_: ScoreRequest, explain_request: ExplainRequest
+) -> None:
     engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
     with pytest.raises(Fatal, match="not been started"):
         _ = engine.info
     with pytest.raises(Fatal, match="not running"):
         await engine.score([request_])
+    with pytest.raises(Fatal, match="not running"):
+        await engine.explain([explain_request])
     await engine.start()
     await engine.close()
     await engine.close()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import pytest
 
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging.batcher import MAX_VIEWS, Batcher
+from moderation_service.judging.batcher import MAX_EXPLANATIONS, MAX_VIEWS, Batcher
 from tests.judging.engines import RuleEngine
 
 SHEET = Questionnaire("en", (Question("violence", "Violence?", ""),))
@@ -53,6 +53,20 @@ async def test_a_call_is_bounded() -> None:
     async with Batcher(engine) as batcher:
         await asyncio.gather(*(batcher.score(request("x")) for _ in range(2 * MAX_VIEWS + 1)))
     assert max(len(call) for call in engine.calls) == MAX_VIEWS
+
+
+async def test_explanations_share_calls_of_their_own_which_are_smaller() -> None:
+    engine = GatedEngine()
+    why = ExplainRequest("x", (), "en", ("Violence",), within_s=60.0)
+    async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
+        score = group.create_task(batcher.score(request("one")))
+        await engine.entered.wait()
+        # Scoring is held: nobody waits for it to be explained.
+        written = await asyncio.gather(*(batcher.explain(why) for _ in range(2 * MAX_EXPLANATIONS + 1)))
+        assert {one.text for one in written} == {engine.words}
+        assert not score.done()
+        engine.gate.set()
+    assert [len(call) for call in engine.explained] == [MAX_EXPLANATIONS, MAX_EXPLANATIONS, 1]
 
 
 async def test_a_view_that_breaks_the_engine_takes_no_other_with_it() -> None:

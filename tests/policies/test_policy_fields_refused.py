@@ -120,6 +120,20 @@ Edit = Callable[[str, str], str]
             id="category of the first DSA schema",
         ),
         pytest.param(
+            "openai_category:",
+            "statement: {territorial_scope: [DE, GB]}\nopenai_category:",
+            "weapon_sale.yaml:19: statement.territorial_scope[1]: 'GB' is unknown; should be one of AT, BE, BG, CY, CZ,"
+            " DE, DK, EE, ES, FI, FR, GR, HR, HU, IE, IS, IT, LI, LT, LU, LV, MT, NL, NO, PL, PT, RO, SE, SI, SK",
+            id="country out of the DSA",
+        ),
+        pytest.param(
+            "openai_category:",
+            "statement: {reference_url: our terms}\nopenai_category:",
+            "weapon_sale.yaml:19: statement.reference_url: 'our terms' cannot stand here;"
+            " should be the address of the terms or the law, as https://example.com/terms, or null",
+            id="reference no address",
+        ),
+        pytest.param(
             "illicit/violent",
             "illicit/violence",
             "weapon_sale.yaml:19: openai_category: 'illicit/violence' is unknown; did you mean illicit/violent?",

@@ -11,7 +11,7 @@ import yaml
 
 from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.question import Question
-from moderation_service.policies.model import Policy
+from moderation_service.policies.model import Policy, Statement
 from moderation_service.policies.pack import PolicyPack, load_pack
 
 Change = Callable[[dict[str, Any]], object]
@@ -70,6 +70,7 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
     assert policy.scope.modalities == ("text", "image")
     assert policy.scope.surfaces == ()
     assert (policy.mode, policy.dsa_category, policy.openai_category, policy.cases) == ("enforce", None, None, ())
+    assert policy.statement == Statement(legal_ground=None, reference_url=None, territorial_scope=())
 
 
 def test_an_abbreviation_does_not_end_a_sentence(folder: Path) -> None:
@@ -158,9 +159,10 @@ def test_a_questionnaire_follows_the_policies_of_its_mode(policy: Policy) -> Non
         lambda fields: fields["cases"][0].update(text="Yours for a good price"),
         lambda fields: fields["scope"].update(modalities=["image", "text"]),
         lambda fields: fields["definition"].update(en="A weapon is offered.\n"),
+        lambda fields: fields.update(statement={"legal_ground": "Weapons Act, section 5"}),
         dict.copy,
     ],
-    ids=["title", "fewer cases", "other case", "order of a list", "blank end", "order of fields"],
+    ids=["title", "fewer cases", "other case", "order of a list", "blank end", "cited law", "order of fields"],
 )
 def test_what_is_not_judged_leaves_the_digest(folder: Path, policy: Policy, change: Change) -> None:
     """Verdicts before and after are by the same policy."""
