@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
@@ -95,7 +96,10 @@ async def test_a_shadow_set_that_fails_is_left_out_counted_as_no_flip_and_the_ot
 
     engine.rule = rule
     before = flips("violence")
-    verdict = await ask(await make_judge(pack, shadow_pack=candidate), KILL)
+    with capture_logs() as logged:
+        verdict = await ask(await make_judge(pack, shadow_pack=candidate), KILL)
+    assert [line["error"] for line in logged] == ["RuntimeError"]
+    assert "candidate's" not in str(logged)
     assert verdict.decision == "review"
     assert [part.policy_id for part in verdict.shadow] == ["doxxing"]
     assert flips("violence") == before
