@@ -1,5 +1,6 @@
 """What is judged beside the policies in force: nothing of it may show in what they say."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -59,7 +60,8 @@ async def test_every_policy_of_a_shadow_pack_is_listed_apart_and_nothing_else_ch
 async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack
 ) -> None:
-    await ask(await make_judge(shadow_pack=candidate, views="always"), KILL, picture())
+    judge = await make_judge(shadow_pack=candidate, views="always")
+    await asyncio.gather(*(ask(judge, KILL, picture()) for _ in range(5)))
 
     def questions(policies: tuple[Policy, ...]) -> tuple[Question, ...]:
         return tuple(policy.questions("en") for policy in policies)
@@ -67,8 +69,9 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
     asked = [[request.questionnaire.questions for request in call] for call in engine.calls]
     shadow = {questions(candidate.enforced), questions(candidate.shadow)}
     enforced = [call for call in asked if not shadow & set(call)]
-    assert sum(map(len, enforced)) == 3
-    assert sum(map(len, asked)) == 9
+    assert max(map(len, enforced)) > 1
+    assert sum(map(len, enforced)) == 5 * 3
+    assert sum(map(len, asked)) == 5 * 9
     assert all(set(call) <= shadow for call in asked if call not in enforced)
 
 
