@@ -165,6 +165,17 @@ def test_a_posts_words_bring_no_control_token_into_the_prompt(scorer: Scorer, re
 
 
 @pytest.mark.usefixtures("short")
+def test_pictures_are_looked_at_once_for_all_words(scorer: Scorer, requests: list[ExplainRequest]) -> None:
+    looks: list[int] = []
+    hook = scorer.checkpoint.model.model.visual.register_forward_hook(lambda *_: looks.append(1))
+    try:
+        Writer(scorer).explain(requests)
+    finally:
+        hook.remove()
+    assert len(looks) == 1
+
+
+@pytest.mark.usefixtures("short")
 def test_scores_after_an_explanation_are_those_of_before(
     scorer: Scorer, requests: list[ExplainRequest], questionnaires: dict[Language, Questionnaire]
 ) -> None:
