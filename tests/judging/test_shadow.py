@@ -1,6 +1,7 @@
 """What is judged beside the policies in force: nothing of it may show in what they say."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.engine.base import ScoreRequest
+from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.policies.model import Policy, Scope, Thresholds
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import Ask, MakeJudge, picture
@@ -58,8 +59,16 @@ async def test_every_policy_of_a_shadow_pack_is_listed_apart_and_nothing_else_ch
 
 
 async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
-    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    score = engine.score
+
+    async def slowly(requests: Sequence[ScoreRequest]) -> list[Scored]:
+        for _ in range(10):
+            await asyncio.sleep(0)  # others are put in the queues meanwhile
+        return await score(requests)
+
+    monkeypatch.setattr(engine, "score", slowly)
     judge = await make_judge(shadow_pack=candidate, views="always")
     await asyncio.gather(*(ask(judge, KILL, picture()) for _ in range(5)))
 
