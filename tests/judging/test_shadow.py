@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from moderation_service.contracts.post import Post
 from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import Scored, ScoreRequest
@@ -59,18 +60,25 @@ async def test_every_policy_of_a_shadow_pack_is_listed_apart_and_nothing_else_ch
 
 
 async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
-    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack, monkeypatch: pytest.MonkeyPatch
+    make_judge: MakeJudge, engine: RuleEngine, candidate: PolicyPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = engine.score
+    score, go = engine.score, asyncio.Event()
 
-    async def slowly(requests: Sequence[ScoreRequest]) -> list[Scored]:
-        for _ in range(10):
-            await asyncio.sleep(0)  # others are put in the queues meanwhile
+    async def held(requests: Sequence[ScoreRequest]) -> list[Scored]:
+        await go.wait()
         return await score(requests)
 
-    monkeypatch.setattr(engine, "score", slowly)
+    monkeypatch.setattr(engine, "score", held)
     judge = await make_judge(shadow_pack=candidate, views="always")
-    await asyncio.gather(*(ask(judge, KILL, picture()) for _ in range(5)))
+    post = Post(post_id="p", text=KILL, images=(picture(),))
+    async with judge.evidence(post) as evidence:
+        judging = []
+        for _ in range(5):  # each finds the engine busy with those before it, and waits with all it asks
+            judging.append(asyncio.create_task(judge.judge_on(post, evidence, trace_id="a" * 32)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*judging)
 
     def questions(policies: tuple[Policy, ...]) -> tuple[Question, ...]:
         return tuple(policy.questions("en") for policy in policies)
