@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint demo-model kafka lock clean
+.PHONY: demo test lint demo-model demo-calibrations kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -25,6 +25,13 @@ lint: .venv/ready
 demo-model: .venv/ready
 	scripts/system-packages.sh demo-model
 	$(BIN)/python -m moderation_service.demo.training
+	$(MAKE) demo-calibrations
+
+demo-calibrations: .venv/ready
+	for layout in post_first policies_first; do \
+	  MODERATION_ENGINE__LAYOUT=$$layout $(BIN)/moderation calibrate bundled \
+	    -o moderation_service/demo/calibrations/$$layout.json; \
+	done
 
 kafka: .venv/ready
 	scripts/system-packages.sh test

@@ -40,6 +40,7 @@ MIB = 1024 * 1024
 PACKAGE = Path(__file__).parent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
 DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
+DEMO_CALIBRATIONS = PACKAGE / "demo" / "calibrations"
 
 
 def shipped_policies() -> Path:
@@ -168,7 +169,7 @@ class JudgingSettings(Section):
     views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
-    calibration: Path | None = None
+    calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"
     explain_timeout_s: PositiveFloat = 5.0  # waiting and writing; then the template says it
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import structlog
 
+from moderation_service.app import calibrations
 from moderation_service.engine.base import Engine
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.judging.batcher import Batcher
@@ -35,7 +37,7 @@ async def open_judges(
     settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
-    calibration = Calibration.load(settings.judging.calibration)
+    calibration = calibrations.named(settings)
     check_packs(settings, packs, shadow_pack, calibration)
     # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
     engine: Engine = (await asyncio.to_thread(_engine_class, settings))(settings.engine)
@@ -46,6 +48,7 @@ async def open_judges(
         raise
     try:
         info = engine.info
+        calibration = calibrations.fitting(settings, calibration, info)
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with ImageLoader(settings.media) as loader, Batcher(engine) as batcher, Batcher(engine) as apart:
@@ -62,7 +65,6 @@ async def open_judges(
             judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
             for one in judges:
                 await one.prepare()
-            _check_fit(settings, judge, calibration)
             yield judges
     finally:
         with suppress(TimeoutError):
@@ -79,15 +81,8 @@ def check_packs(
         raise Misconfigured(msg)
     known = {policy.id for pack in (*packs, shadow_pack) if pack for policy in pack.policies}
     unknown = calibration.policies.keys() - known
-    if unknown:
+    if unknown and isinstance(settings.judging.calibration, Path):
         msg = f"judging.calibration {settings.judging.calibration}: no such policies: {', '.join(sorted(unknown))}"
-        raise Misconfigured(msg)
-
-
-def _check_fit(settings: Settings, judge: Judge, calibration: Calibration) -> None:
-    """Raise Misconfigured for a calibration of other scores than this model's: its probabilities would be wrong."""
-    if why := calibration.differs_from(judge.model.revision, judge.model.prompt_digest):
-        msg = f"judging.calibration {settings.judging.calibration}: {why}"
         raise Misconfigured(msg)
 
 

@@ -134,7 +134,7 @@ def _words(
     parts = [sentence(each, language, rng, held_out=held_out) for each in intents]
     if rng.random() < 0.1:
         parts.append(injection(language, rng, held_out=held_out))
-    if "neutral" in intents and rng.random() < 0.06:
+    if "neutral" in intents and rng.random() < 0.2:
         other: Language = "en" if language == "zh" else "zh"
         parts.insert(0, sentence("neutral", other, rng, held_out=held_out)[:12])
     return tuple(intents), joined(parts, language, rng)
