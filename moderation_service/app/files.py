@@ -57,7 +57,7 @@ def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
 async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     """Run the cases of the policies under `path`, with all views."""
     pack = load_pack(path)
-    judging = settings.judging.model_copy(update={"views": "always"})
+    judging = settings.judging.model_copy(update={"views": "always", "explain": "never"})
     settings = with_files(settings, root_of(path)).model_copy(update={"judging": judging})
     async with open_judge(settings, pack) as judge:
         return await cases.run_cases(judge, pack)

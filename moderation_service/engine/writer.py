@@ -43,9 +43,9 @@ class Writer:
         model = self._checkpoint.model
         ends = model.generation_config.eos_token_id
         ends = self._checkpoint.tokenizer.eos_token_id if ends is None else ends
-        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends]) - {None}
         model.generation_config = GenerationConfig(
-            do_sample=False, eos_token_id=sorted(self._ends), pad_token_id=self._vocabulary.pad
+            do_sample=False, eos_token_id=sorted(self._ends) or None, pad_token_id=self._vocabulary.pad
         )
 
     @torch.inference_mode()

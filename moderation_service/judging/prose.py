@@ -1,4 +1,4 @@
-"""From what a model wrote to what a verdict may say: at most two whole sentences, in bounds, with no private data."""
+"""From what a model wrote to what a verdict may say: two whole sentences at most, in bounds, contact data masked."""
 
 import re
 import unicodedata
