@@ -39,7 +39,7 @@ async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]
     settings = Settings(
         engine=EngineSettings(model=str(model), device="cpu", dtype="float32", max_context_tokens=1024),
         judging=JudgingSettings.model_validate(
-            {"views": "never", "explain": explain, "explain_timeout_s": PATIENT_S, "calibration": None}
+            {"views": "never", "explain": explain, "explain_timeout_s": PATIENT_S, "calibration": "none"}
         ),
     )
     posts = [
