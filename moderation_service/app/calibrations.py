@@ -7,6 +7,7 @@ import structlog
 from moderation_service.engine.base import EngineInfo
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.recorded import recorded_model
 from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, Settings
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ def fitting(settings: Settings, calibration: Calibration, engine: EngineInfo) ->
 
     Raises Misconfigured where it is the owner's and does not fit; the bundled model's own is left out instead.
     """
-    why = calibration.differs_from(engine.revision, engine.prompt_digest)
+    why = calibration.differs_from(engine.revision, recorded_model(engine, settings, None).prompt_digest)
     if why is None:
         return calibration
     if isinstance(settings.judging.calibration, Path):

@@ -2,14 +2,12 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from copy import copy
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 
@@ -19,7 +17,6 @@ from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import (
     Content,
     ImageContent,
-    Model,
     Service,
     Timings,
     Verdict,
@@ -33,6 +30,7 @@ from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explaining import Explainer
 from moderation_service.judging.judged import Judged
 from moderation_service.judging.panel import Panel
+from moderation_service.judging.recorded import recorded_model
 from moderation_service.judging.shadow import Shadow, shadow_sets
 from moderation_service.judging.statement import draft
 from moderation_service.media.loader import ImageLoader
@@ -70,8 +68,7 @@ class Judge:
         self._shadow_batcher = shadow_batcher
         self._explainer = Explainer(settings, batcher)
         self._clock = clock
-        asked = Model(**asdict(engine.info), calibration_id=calibration.calibration_id)
-        self.model = asked.model_copy(update={"prompt_digest": _bounded(asked.prompt_digest, settings)})
+        self.model = recorded_model(engine.info, settings, calibration.calibration_id)
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
         self._rule_by(pack, shadow_pack)
 
@@ -183,13 +180,6 @@ class Judge:
 
         apart = [panel(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
         return panel(self.pack, "enforce", self._batcher), Shadow(apart)
-
-
-def _bounded(prompt_digest: str, settings: Settings) -> str:
-    """The engine's prompt digest, with the bounds on what of a post gets into a prompt."""
-    media = settings.media
-    bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
-    return "sha256:" + hashlib.sha256(json.dumps([prompt_digest, bounds]).encode()).hexdigest()
 
 
 def _content(post: Post, language: Language, evidence: Evidence, scored: Scored) -> Content:

@@ -1,0 +1,18 @@
+"""The model as a verdict records it."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from moderation_service.contracts.verdict import Model
+from moderation_service.engine.base import EngineInfo
+from moderation_service.settings import Settings
+
+
+def recorded_model(engine: EngineInfo, settings: Settings, calibration_id: str | None) -> Model:
+    """What answered; its prompt digest covers the bounds on what of a post gets into a prompt too."""
+    media = settings.media
+    bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
+    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds]).encode()).hexdigest()
+    made = Model(**asdict(engine), calibration_id=calibration_id)
+    return made.model_copy(update={"prompt_digest": f"sha256:{digest}"})
