@@ -21,6 +21,7 @@ from moderation_service.app.pack_diff import diff_packs, tables
 from moderation_service.app.replay import replay as run_replay
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
+from moderation_service.evaluation.replay import Replayed
 from moderation_service.judging.junit import junit as junit_of
 from moderation_service.kafka.topics import BROKERS_DEFAULT, PARTITIONS
 from moderation_service.kafka.topics import check as differences_of_topics
@@ -47,6 +48,7 @@ cli.command(policies)
 
 SettingsFile = Annotated[Path | None, Parameter(name="--settings", help="A TOML file that lies under the environment.")]
 Servers = Annotated[str | None, Parameter(help="Brokers to use: goes before settings and environment.")]
+LabelFormat = Annotated[Literal["posts", "hateful_memes", "sheet"] | None, Parameter(name="--format")]
 
 
 @cli.command
@@ -100,20 +102,22 @@ def evaluate(  # noqa: PLR0913 - options of a command
     seed: int = 7001,
     scale: float = 1.0,
     policy: str | None = None,
-    layout: Literal["posts", "hateful_memes", "sheet"] | None = None,
+    form: LabelFormat = None,
+    posts: Path | None = None,
+    layout: Literal["post_first", "policies_first", "both"] | None = None,
     settings: SettingsFile = None,
 ) -> int:
     """Judge labelled posts and print the figures as JSON; `bundled` is the benchmark made here, by seed and scale.
 
     Labels are read from JSONL or CSV posts, the Hateful Memes layout, or a folder with a labelled sheet; one label
-    column that names no policy is of `--policy`.
+    column that names no policy is of `--policy`. With `--posts` the labels are reviews of these; `reviews` stands for
+    the review topic. `--layout` tells how far policies move one another's scores in a layout, or in both.
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
     """
     wanted = _labelled()
-    made, page = asyncio.run(
-        wanted.evaluate_labelled(_load(settings), labelled, seed=seed, scale=scale, policy=policy, layout=layout)
-    )
+    named = wanted.Named(labelled, policy, form, posts)
+    made, page = asyncio.run(wanted.evaluate_labelled(_load(settings), named, seed=seed, scale=scale, layout=layout))
     print(json.dumps(made.figures, ensure_ascii=False, indent=1))
     if report:
         report.write_text(page, encoding="utf-8")
@@ -130,24 +134,28 @@ def calibrate(  # noqa: PLR0913 - options of a command
     precision: float | None = None,
     cost: float | None = None,
     policy: str | None = None,
-    layout: Literal["posts", "hateful_memes", "sheet"] | None = None,
+    form: LabelFormat = None,
+    posts: Path | None = None,
+    verdicts: Path | None = None,
+    seed: int = 7002,
     settings: SettingsFile = None,
 ) -> int:
     """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.
 
-    Exits 1, and writes nothing, where no policy has the labels for it.
+    Labels are read as by `evaluate`. With `--verdicts` they are reviews of these, and nothing is judged: the recorded
+    scores are taken, as they are for `reviews`, the review topic. Exits 1, and writes nothing, where no policy has the
+    labels for it.
 
     Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
     """
     wanted = _labelled()
     target = wanted.Target.of(recall=recall, precision=precision, cost=cost)
-    made = asyncio.run(
-        wanted.calibrate_labelled(_load(settings), labelled, target=target, policy=policy, layout=layout)
-    )
+    named = wanted.Named(labelled, policy, form, posts, verdicts)
+    made = asyncio.run(wanted.calibrate_labelled(_load(settings), named, seed=seed, target=target))
     table = Table(*wanted.COLUMNS, title="calibration")
     for line in made.lines:
         table.add_row(*line.cells())
-    Console(stderr=True, width=None if sys.stderr.isatty() else PRINTED_WIDTH).print(table)
+    _show(table, *(f"refused: {line.policy}: {line.refused}" for line in made.lines if line.refused), stderr=True)
     if not made.file.policies:
         return PROBLEMS
     made.write(out)
@@ -163,7 +171,11 @@ def replay(verdicts: Path, /, *, posts: Path, settings: SettingsFile = None) -> 
 
     Example: `moderation replay verdicts.jsonl --posts posts.jsonl | jq 'select(.result != "same")'`
     """
-    made = asyncio.run(run_replay(_load(settings), verdicts, posts))
+
+    def tell(one: Replayed) -> None:
+        print(json.dumps(one.row(), ensure_ascii=False), flush=True)
+
+    made = asyncio.run(run_replay(_load(settings), verdicts, posts, tell))
     _say_left_out(made.left_out)
     _show(*([made.table()] if made.differences else []), made.line(), stderr=True)
     return 0 if made.clean else PROBLEMS

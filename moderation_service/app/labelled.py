@@ -2,95 +2,115 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
 from moderation_service.app.compose import open_judge
-from moderation_service.app.files import with_files
 from moderation_service.app.progress import progress
+from moderation_service.app.sources import Bundled, Given, Named, labelled_posts, recorded
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.demo.benchmark import benchmark, calibration_posts
+from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.calibrate import COLUMNS, Calibrated, calibrate
 from moderation_service.evaluation.evaluate import Evaluation, evaluate
 from moderation_service.evaluation.examples import from_judged
-from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.loaders import Layout, load
+from moderation_service.evaluation.layouts import sensitivity, side_by_side
 from moderation_service.evaluation.run import judge_all, with_all_views
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.judge import Judge
+from moderation_service.judging.post_files import BadPost
 from moderation_service.media.loader import ImageLoader
-from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings
 
-__all__ = ["COLUMNS", "Target", "calibrate_labelled", "evaluate_labelled"]
+__all__ = ["COLUMNS", "Layout", "Named", "Target", "calibrate_labelled", "evaluate_labelled"]
 
-BUNDLED = "bundled"
 BUNDLED_CALIBRATION_POSTS = 4000
 
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Labelled posts, where they are from, how many rows were none, and settings that reach their pictures."""
-
-    posts: Sequence[Labelled]
-    source: str
-    left_out: int
-    settings: Settings
+Layout = Literal["post_first", "policies_first", "both"]
 
 
 async def evaluate_labelled(
-    settings: Settings, given: str, *, seed: int, scale: float, policy: str | None, layout: Layout | None
+    settings: Settings, named: Named, *, seed: int, scale: float, layout: Layout | None
 ) -> tuple[Evaluation, str]:
-    """Judge labelled posts (a path, or `bundled`); the figures and the HTML report."""
+    """Judge labelled posts; the figures and the HTML report.
+
+    With a `layout` the figures tell too how far policies move one another in it; with `both` this stands side by side,
+    and all other figures are of the settings' own layout.
+    """
     pack = load_pack(settings.policies.path, pictures=False)
-    if given == BUNDLED:
-        chosen = Given(list(benchmark(seed, scale)), f"{BUNDLED}, seed {seed}, scale {scale:g}", 0, settings)
-    else:
-        chosen = _from_path(settings, Path(given), pack, policy, layout)
-    judged_with = with_all_views(chosen.settings)
-    async with open_judge(judged_with, pack) as judge:
-        made = await _evaluate(judge, chosen)
-    async with ImageLoader(judged_with.media) as loader:
-        report = await made.report(loader, {one.id: one.title.en for one in pack.policies})
-    return made, report
+    bundled = Bundled(f"seed {seed}, scale {scale:g}", benchmark(seed, scale))
+    given = await labelled_posts(with_all_views(settings), pack, named, bundled)
+    _say(given.left_out)
+    made: list[Evaluation] = []
+    compared: dict[str, Any] = {}
+    for chosen in _laid_out(given.settings, layout):
+        async with open_judge(chosen, pack) as judge:
+            one = await _evaluate(judge, given)
+            if layout:
+                moved = await sensitivity(judge, one.run.judged, Bootstrap())
+                compared[chosen.engine.layout] = {**side_by_side(one.figures), **moved}
+        made.append(one)
+    first = replace(made[0], figures={**made[0].figures, "layouts": compared or None})
+    async with ImageLoader(given.settings.media) as loader:
+        report = await first.report(loader, {one.id: one.title.en for one in pack.policies})
+    return first, report
 
 
-async def calibrate_labelled(
-    settings: Settings, given: str, *, target: Target | None, policy: str | None, layout: Layout | None
-) -> Calibrated:
-    """Fit every policy that has the labels for it, on a path's posts or on `bundled` ones."""
+async def calibrate_labelled(settings: Settings, named: Named, *, seed: int, target: Target | None) -> Calibrated:
+    """Fit every policy that has the labels for it, on posts judged now or on recorded scores."""
     pack = load_pack(settings.policies.path, pictures=False)
-    if given == BUNDLED:
-        posts = list(calibration_posts(BUNDLED_CALIBRATION_POSTS))
-        chosen = Given(posts, f"{BUNDLED}, {len(posts)} posts", 0, settings)
-    else:
-        chosen = _from_path(settings, Path(given), pack, policy, layout)
-    judging = chosen.settings.judging.model_copy(update={"views": "never", "explain": "never", "calibration": None})
-    async with open_judge(chosen.settings.model_copy(update={"judging": judging}), pack) as judge:
-        with progress(len(chosen.posts)) as advance, _nowhere() as nowhere:
-            run = await judge_all(judge, chosen.posts, nowhere, advance)
     own = {one.id: Thresholds(**one.thresholds.model_dump()) for one in pack.policies}
-    return calibrate(from_judged(run.judged), own, data=chosen.source, target=target)
+    if found := await recorded(settings, named):
+        _say(found.left_out)
+        return calibrate(found.scores, own, data=found.source, target=target)
+    posts = calibration_posts(BUNDLED_CALIBRATION_POSTS, seed)
+    judging = settings.judging.model_copy(update={"views": "never", "explain": "never", "calibration": "none"})
+    settings = settings.model_copy(update={"judging": judging})
+    given = await labelled_posts(
+        settings, pack, named, Bundled(f"{BUNDLED_CALIBRATION_POSTS} calibration posts, seed {seed}", posts)
+    )
+    _say(given.left_out)
+    async with open_judge(given.settings, pack) as judge:
+        with progress(len(given.posts)) as advance, _nowhere() as nowhere:
+            run = await judge_all(judge, given.posts, nowhere, advance)
+    return calibrate(from_judged(run.judged), own, data=given.source, target=target)
+
+
+def _laid_out(settings: Settings, layout: Layout | None) -> Iterator[Settings]:
+    """The settings for each layout that is asked for, their own first."""
+    own = settings.engine.layout
+    if layout != "both":
+        yield _with_layout(settings, layout or own)
+        return
+    yield settings
+    judging = settings.judging
+    if isinstance(judging.calibration, Path):  # it is of the own layout's scores
+        judging = judging.model_copy(update={"calibration": "none"})
+    other = "policies_first" if own == "post_first" else "post_first"
+    yield _with_layout(settings.model_copy(update={"judging": judging}), other)
+
+
+def _with_layout(settings: Settings, layout: str) -> Settings:
+    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"layout": layout})})
 
 
 async def _evaluate(judge: Judge, given: Given) -> Evaluation:
     with progress(len(given.posts)) as advance, _nowhere() as nowhere:
         made = await evaluate(
-            judge, given.posts, nowhere, source=given.source, left_out=given.left_out, on_done=advance
+            judge, given.posts, nowhere, source=given.source, left_out=len(given.left_out), on_done=advance
         )
     for line in made.run.unjudged:
         print(f"not judged: {line}", file=sys.stderr)
     return made
 
 
-def _from_path(settings: Settings, path: Path, pack: PolicyPack, policy: str | None, layout: Layout | None) -> Given:
-    loaded = load(path, [one.id for one in pack.policies], policy=policy, layout=layout)
-    for row in loaded.left_out:
+def _say(left_out: Iterable[BadPost]) -> None:
+    for row in left_out:
         print(f"left out: {row.where}: {row.why}", file=sys.stderr)
-    return Given(loaded.posts, str(path), len(loaded.left_out), with_files(settings, loaded.root))
 
 
 @contextmanager

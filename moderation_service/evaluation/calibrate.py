@@ -25,7 +25,6 @@ COLUMNS = (
     "review at",
     "precision",
     "recall",
-    "refused",
 )
 
 
@@ -55,7 +54,7 @@ class Line:
         )
         method = self.map.method if self.map else "none"
         shown = ("" if number is None else str(rounded(number)) for number in numbers)
-        return (self.policy, str(self.labels), str(self.violations), method, *shown, self.refused or "")
+        return (self.policy, str(self.labels), str(self.violations), method, *shown)
 
 
 @dataclass(frozen=True, slots=True)

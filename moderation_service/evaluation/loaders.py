@@ -1,4 +1,4 @@
-"""Labelled posts as owners have them, in four layouts.
+"""Labelled posts as owners have them; docs/labels.md shows each format.
 
 `posts`: JSON lines or CSV of posts, as `moderation judge` takes them, with labels beside.
   JSONL: `labels` {policy id: true, false or null}; optional `attribution` {policy id: class}, `slices` [names] and
@@ -12,7 +12,7 @@
 A wrong row is left out and named; the rest goes on.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.evaluation.rows import csv_rows, json_rows
 from moderation_service.judging.post_files import BadPost, root_of
 
-Layout = Literal["posts", "hateful_memes", "sheet"]
+Format = Literal["posts", "hateful_memes", "sheet"]
 SHEET = "labels.csv"
 
 _PLAIN = ("post_id", "language", "surface", "text")
@@ -41,8 +41,8 @@ class Loaded:
     root: Path
 
 
-def load(path: Path, policies: Collection[str], *, policy: str | None = None, layout: Layout | None = None) -> Loaded:
-    """Read `path`; the layout is seen from the data where none is given.
+def load(path: Path, policies: Collection[str], *, policy: str | None = None, form: Format | None = None) -> Loaded:
+    """Read `path`; its format is seen from the data where none is given.
 
     `policies` are the ids that labels may name, `policy` the one that a single `label` belongs to.
     Raises Misconfigured where the path, its header or `policy` is wrong, and where no row is left.
@@ -50,26 +50,34 @@ def load(path: Path, policies: Collection[str], *, policy: str | None = None, la
     if not path.exists():
         msg = f"{path}: no such file or folder"
         raise Misconfigured(msg)
-    layout = layout or _layout_of(path)
+    form = form or _format_of(path)
     if policy is not None and policy not in policies:
         msg = f"--policy {policy}: no such policy; one of {', '.join(sorted(policies))}"
         raise Misconfigured(msg)
     reader = RowReader(root_of(path), frozenset(policies), policy)
-    rows = list({"posts": _posts, "hateful_memes": _memes, "sheet": _sheet}[layout](path, reader))
+    return loaded({"posts": _posts, "hateful_memes": _memes, "sheet": _sheet}[form](path, reader), str(path), reader)
+
+
+def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) -> Loaded:
+    """Sort what a reader made of its rows. Raises Misconfigured where no row is left."""
+    rows = list(found)
     posts = tuple(row for row in rows if isinstance(row, Labelled))
     left_out = tuple(row for row in rows if isinstance(row, BadPost))
     if not posts:
         first = f"; the first: {left_out[0].where}: {left_out[0].why}" if left_out else ""
-        msg = f"{path}: no labelled post in {len(rows)} rows{first}"
+        msg = f"{source}: no labelled post in {len(rows)} rows{first}"
         raise Misconfigured(msg)
     return Loaded(posts, left_out, reader.root)
 
 
-def _layout_of(path: Path) -> Layout:
+def _format_of(path: Path) -> Format:
     if path.is_dir():
         return "sheet"
     if path.suffix in {".jsonl", ".ndjson"}:
         first = next((row for _, row in islice(json_rows(path), 20) if isinstance(row, dict)), {})
+        if "review_id" in first:
+            msg = f"{path}: holds reviews; name the posts that they are of with --posts"
+            raise Misconfigured(msg)
         return "hateful_memes" if first.keys() >= _MEME and "post_id" not in first else "posts"
     if path.suffix == ".csv":
         return "posts"

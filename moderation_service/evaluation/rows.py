@@ -1,4 +1,4 @@
-"""Rows of files, each with the line where it stands, or with why it is none."""
+"""Rows of files and topics, each with the place where it stands, or with why it is none."""
 
 import csv
 import json
@@ -10,22 +10,24 @@ from moderation_service.errors import Misconfigured
 from moderation_service.judging.post_files import BadPost
 
 Row = tuple[str, dict[str, Any] | BadPost]
-"""`file:line`, and what stands there."""
+"""`file:line` or `topic:partition:offset`, and what stands there."""
 
 
 def json_rows(path: Path) -> Iterator[Row]:
     """The objects of a file of JSON lines; blank lines are nothing."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # UnicodeDecodeError is one too
-                yield where, BadPost(where, f"not JSON: {error}")
-                continue
-            yield where, row if isinstance(row, dict) else BadPost(where, "should be a JSON object")
+            if line.strip():
+                yield json_row(f"{path}:{number}", line)
+
+
+def json_row(where: str, value: bytes) -> Row:
+    """The object that `value` is."""
+    try:
+        row = json.loads(value)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        return where, BadPost(where, f"not JSON: {error}")
+    return where, row if isinstance(row, dict) else BadPost(where, "should be a JSON object")
 
 
 def csv_rows(path: Path, needed: str) -> Iterator[Row]:

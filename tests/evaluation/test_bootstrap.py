@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 
 from moderation_service.evaluation.answers import Ints
@@ -23,6 +25,16 @@ def test_intervals_hold_the_figure_and_are_the_same_for_the_same_seed() -> None:
     assert low < values.mean() < high
     # the normal interval of a mean of 400 is 2 × 1.96 × 1/20 wide
     assert abs((high - low) - 0.196) < 0.06
+
+
+def test_intervals_of_few_families_by_hand() -> None:
+    def mean(values: list[float]) -> Callable[[Ints], dict[str, float]]:
+        return lambda rows: {"mean": float(np.array(values)[rows].mean())}
+
+    # one family is drawn whole each time, so nothing varies
+    assert intervals(mean([0.0, 1.0, 1.0]), np.array([7, 7, 7]), seed=0) == {"mean": (2 / 3, 2 / 3)}
+    # two families: both twice a quarter of the time each, so 2.5% and 97.5% lie at the ends
+    assert intervals(mean([0.0, 1.0]), np.array([0, 1]), seed=0) == {"mean": (0.0, 1.0)}
 
 
 def test_answers_that_come_in_families_have_a_wider_interval() -> None:

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,16 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation import maps, thresholds
 from moderation_service.evaluation.calibrate import COLUMNS, calibrate
-from moderation_service.evaluation.examples import Examples, Source, from_judged, from_reviews
+from moderation_service.evaluation.examples import Examples, Source, from_judged
 from moderation_service.evaluation.maps import Refused, fit, isotonic, platt
 from moderation_service.evaluation.metrics import calibration
 from moderation_service.evaluation.thresholds import Target, review_threshold
 from moderation_service.judging.calibration import Calibration
-from tests.contracts.examples import MODEL, POLICY, verdict
+from tests.contracts.examples import MODEL
 from tests.evaluation.made import judged
 
 OWN = {"sale": Thresholds(review=0.5, block=0.9)}
@@ -209,39 +207,3 @@ def test_examples_of_judged_posts_are_raw_scores_where_the_policy_was_asked() ->
     assert len(found.policies["doxxing"].truth) == 0
     with pytest.raises(Misconfigured, match="no post was judged"):
         from_judged([])
-
-
-def review(name: str, verdict_id: str, violated: bool, minutes: int = 0) -> Review:  # noqa: FBT001
-    return Review(
-        review_id=name,
-        verdict_id=verdict_id,
-        post_id="p",
-        post_revision=1,
-        decision="allow",
-        policies=(PolicyReview(policy_id="weapon_sale", violated=violated),),
-        reviewer="r",
-        reviewed_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes),
-    )
-
-
-def test_the_last_review_of_a_verdict_counts_and_scores_of_another_model_do_not() -> None:
-    older = MODEL.model_copy(update={"revision": "r0"})
-    verdicts = [
-        verdict(verdict_id="v-1", post_id="p-1"),
-        verdict(verdict_id="v-2", post_id="p-2", policies=(POLICY.model_copy(update={"raw_score": 0.4}),)),
-        verdict(verdict_id="v-3", model=older, judged_at=datetime(2025, 1, 1, tzinfo=UTC)),
-    ]
-    reviews = [
-        review("second", "v-1", violated=False, minutes=5),
-        review("first", "v-1", violated=True),
-        review("other", "v-2", violated=True),
-        review("old", "v-3", violated=True),
-        review("unknown", "v-9", violated=True),
-    ]
-    found = from_reviews(reviews, verdicts)
-    assert found.policies["weapon_sale"].score.tolist() == [0.993, 0.4]
-    assert found.policies["weapon_sale"].truth.tolist() == [False, True]
-    assert (found.posts, found.model.revision) == (2, "r1")
-    assert found.digest == from_reviews(reversed(reviews), verdicts).digest
-    with pytest.raises(Misconfigured, match="no review goes with a verdict"):
-        from_reviews([review("unknown", "v-9", violated=True)], verdicts)

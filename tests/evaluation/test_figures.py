@@ -7,9 +7,13 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.answers import answers
 from moderation_service.evaluation.block import Bootstrap
+from moderation_service.evaluation.calibrate import calibrate
+from moderation_service.evaluation.examples import from_judged
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.thresholds import Target
+from tests.contracts.examples import verdict
 from tests.evaluation.made import judged, part, run, without_views
 
 QUICK = Bootstrap(resamples=20)
@@ -35,6 +39,75 @@ def test_views_that_did_not_run_leave_attribution_unknown() -> None:
     found = figures_of(run(*posts), source="t", bootstrap=QUICK)
     assert found["attribution"]["answers"] == 0
     assert found["attribution"]["macro_f1"] is None
+
+
+def test_every_figure_of_five_answers_by_hand() -> None:
+    truth_of_score = {0.9: True, 0.8: True, 0.3: True, 0.6: False, 0.1: False}
+    posts = [
+        Judged(
+            Labelled(Post(post_id=str(score), text="x"), {"sale": truth}, slices=("new",)),
+            verdict(post_id=str(score), decision="allow", policies=(part("sale", (score, 0.1, 0.1), raw=0.5),)),
+        )
+        for score, truth in truth_of_score.items()
+    ]
+    found = figures_of(run(*posts), source="t", bootstrap=QUICK)
+    # over 0.5 are 0.9, 0.8 and 0.6: two right of three, two found of three, one false alarm of two
+    flagged = {"precision": 0.6667, "recall": 0.6667, "f1": 0.6667, "false_alarm_rate": 0.5}
+    # precision is 1, 1, 3/4 where the violations stand; 5 of 6 pairs are the right way round
+    ranked = {"pr_auc": 0.9167, "auroc": 0.8333, "recall_at_90_precision": 0.6667}
+    # each score has a bin of its own, and is 0.1, 0.2, 0.7, 0.6 and 0.1 off
+    calibrated = {"brier": 0.182, "ece": 0.34}
+    for block, figures in (
+        (found["overall"]["joint"], {**flagged, **ranked, "balanced_accuracy": 0.5833}),
+        (found["policies"]["sale"], {**flagged, **ranked, **calibrated, "answers": 5, "violations": 3}),
+        (found["slices"]["new"], {**flagged, "posts": 5, "answers": 5}),
+        (found["calibration"], calibrated),
+        # raw scores are all 0.5, and three of five are violations
+        (found["calibration"]["raw"], {"brier": 0.25, "ece": 0.1}),
+        (found["abstain"], {"rate": 0.0, "accuracy_on_decided": 0.4}),
+    ):
+        assert {name: block[name] for name in figures} == figures
+
+
+def test_latency_by_hand() -> None:
+    posts = [judged(str(at), {"sale": True}, BOTH) for at in range(3)]
+    timed = [
+        Judged(
+            one.labelled,
+            one.verdict.model_copy(
+                update={
+                    "timings_ms": one.verdict.timings_ms.model_copy(update={"total": total, "score": 1, "views": 2})
+                }
+            ),
+        )
+        for one, total in zip(posts, (10.0, 20.0, 40.0), strict=True)
+    ]
+    found = figures_of(run(*timed), source="t", bootstrap=QUICK)["latency_ms"]
+    # 95% of the way from the first to the third is nine tenths of the way from the second to the third
+    assert found["total"] == {"p50": 20.0, "p95": 38.0, "p99": 39.6}
+    assert found["views"] == {"p50": 2.0, "p95": 2.0, "p99": 2.0}
+    assert found["posts_per_second"] == 1.5
+
+
+def test_a_slices_row_by_hand() -> None:
+    posts = [
+        judged("a", {"sale": True}, BOTH, "block", {"sale": "combined"}, slices=("new",)),
+        judged("b", {"sale": True}, WORDS, "abstain", {"sale": "combined"}, slices=("new",)),
+        judged("c", {"sale": False}, HARMLESS, "allow", {"sale": "none"}, slices=("new", "old")),
+        judged("d", {"sale": False}, BOTH, "block", {"sale": "none"}, slices=("old",), twin_of="c"),
+        judged("e", {"sale": True}, HARMLESS, "allow", {"sale": "combined"}),
+    ]
+    found = figures_of(run(*posts), source="t", bootstrap=QUICK)["slices"]
+    assert {name: (row["posts"], row["precision"], row["recall"]) for name, row in found.items()} == {
+        "new": (3, 1.0, 1.0),
+        "old": (2, 0.0, None),
+    }
+    # combined: one of two found, none wrongly; none: its one found
+    assert found["new"]["attribution_macro_f1"] == 0.8333
+    assert (found["new"]["abstain_rate"], found["old"]["abstain_rate"]) == (0.3333, 0.0)
+    assert "against_twins" not in found["new"]
+    twins = found["old"]["against_twins"]
+    assert (twins["pairs"], twins["worse_share"], twins["better_share"]) == (1, 1.0, 0.0)
 
 
 def test_combined_counts_what_only_the_combination_makes_and_what_is_harmless() -> None:
@@ -158,7 +231,7 @@ def test_slices_and_policies_have_rows_and_all_of_it_is_json() -> None:
     assert found["slices"]["new"]["f1"] == 0.6667
     assert found["slices"]["new"]["posts"] == 4
     assert found["policies"]["sale"]["precision"] == 0.5
-    assert found["policies"]["sale"]["either_f1"] is None or found["policies"]["sale"]["either_f1"] == 0.0
+    assert found["policies"]["sale"]["either_f1"] == 0.0
     assert found["data"]["left_out"] == 3
     assert found["latency_ms"]["total"]["p50"] == 61
     assert found["latency_ms"]["posts_per_second"] == 2.0
@@ -193,8 +266,9 @@ def shuffled(posts: Sequence[Judged], seed: int) -> list[Judged]:
     ]
 
 
-def test_shuffled_labels_give_chance() -> None:
+def test_shuffled_labels_give_chance_and_no_calibration() -> None:
     posts = _scored(600, 0)
+    assert calibrate(from_judged(posts), {}, data="d").file.policies
     right = figures_of(run(*posts), source="t", bootstrap=QUICK)["overall"]["joint"]
     assert right["auroc"] > 0.98
     chance = figures_of(run(*shuffled(posts, 1)), source="t", bootstrap=QUICK)["overall"]["joint"]
@@ -202,6 +276,10 @@ def test_shuffled_labels_give_chance() -> None:
     assert chance["balanced_accuracy"] == pytest.approx(0.5, abs=0.06)
     low, high = chance["intervals"]["auroc"]
     assert low < 0.5 < high
+    made = calibrate(from_judged(shuffled(posts, 1)), {}, data="d", target=Target("recall", 0.9))
+    assert not made.file.policies
+    assert made.lines[0].refused
+    assert (made.lines[0].precision, made.lines[0].recall) == (None, None)
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
@@ -213,6 +291,6 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 
 def test_a_shadow_policys_answers_count_too() -> None:
-    verdict = judged("a", {}, {}).verdict.model_copy(update={"shadow": (part("sale", (0.9, 0.1, 0.1)),)})
-    rows = answers([Judged(Labelled(Post(post_id="a", text="x"), {"sale": True}), verdict)])
+    shadowed = judged("a", {}, {}).verdict.model_copy(update={"shadow": (part("sale", (0.9, 0.1, 0.1)),)})
+    rows = answers([Judged(Labelled(Post(post_id="a", text="x"), {"sale": True}), shadowed)])
     assert rows.joint.tolist() == [0.9]

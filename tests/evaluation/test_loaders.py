@@ -7,7 +7,7 @@ from PIL import Image
 
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled, digest
-from moderation_service.evaluation.loaders import Layout, Loaded, load
+from moderation_service.evaluation.loaders import Format, Loaded, load
 
 POLICIES = ("violence", "weapon_sale", "doxxing")
 
@@ -168,7 +168,12 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
         "cat": ("hello", 1),
         "sub/gun": ("", 2),
     }
-    assert [line for line, _ in faults(loaded)] == [3, 5, 6, 7]
+    assert [(line, why.split(";")[0][:40]) for line, why in faults(loaded)] == [
+        (3, "dog.png: 'utf-8' codec can't decode byte"),
+        (5, "picture none.png: no such file under " + str(tmp_path)[:3]),
+        (6, "post_id: String should have at least 1 c"),
+        (7, "should have 3 cells, as the header"),
+    ]
 
 
 def test_a_sheet_with_one_label_and_its_own_texts(tmp_path: Path) -> None:
@@ -180,21 +185,27 @@ def test_a_sheet_with_one_label_and_its_own_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "layout", "says"),
+    ("name", "content", "form", "says"),
     [
         ("p.csv", "text,label:violence\nx,1\n", None, "p.csv:1: the header has no column post_id"),
         ("p.xlsx", "x", None, "should be a .jsonl or .csv file"),
         ("p.jsonl", "", None, "no labelled post in 0 rows"),
         ("p.jsonl", '{"post_id": "a"}\n', None, "no labelled post in 1 rows; the first: .*p.jsonl:1: labels"),
         ("p.jsonl", '{"post_id": "a"}\n', "hateful_memes", "should have id, img"),
+        (
+            "p.jsonl",
+            '{"review_id": "r"}\n',
+            None,
+            "p.jsonl: holds reviews; name the posts that they are of with --posts",
+        ),
     ],
 )
 def test_a_file_without_one_labelled_post_is_refused(
-    tmp_path: Path, name: str, content: str, layout: Layout | None, says: str
+    tmp_path: Path, name: str, content: str, form: Format | None, says: str
 ) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(Misconfigured, match=says):
-        load(tmp_path / name, POLICIES, policy="violence", layout=layout)
+        load(tmp_path / name, POLICIES, policy="violence", form=form)
 
 
 def test_a_missing_path_and_a_folder_without_a_sheet_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from moderation_service.contracts.post import Post
-from moderation_service.demo.benchmark import benchmark
+from moderation_service.demo.benchmark import SLICES, benchmark
 from moderation_service.evaluation.answers import CLASSES, answers
 from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.evaluate import evaluate
@@ -53,14 +53,16 @@ async def test_the_bundled_set_goes_through_a_judge_and_has_every_figure_asked_f
     found = made.figures
     async with ImageLoader(MediaSettings()) as loader:
         assert "worst errors" in await made.report(loader, {"weapon_sale": "Sale of weapons"})
-    assert {"f1", "unseen_pictograms_f1"} <= found["combined"].keys()
-    assert {"text_only", "image_only", "either"} <= found["xor"]["baselines"].keys()
-    assert all("balanced_accuracy" in each for each in found["xor"]["baselines"].values())
-    assert {"combined", "text_only", "image_only", "context_mitigated", "none"} <= found["attribution"]["f1"].keys()
+    assert found["combined"]["f1"] is not None
+    assert found["combined"]["unseen_pictograms_f1"] is not None
+    for baseline in ("text_only", "image_only", "either"):
+        assert found["xor"]["baselines"][baseline]["balanced_accuracy"] is not None
     assert found["attribution"]["macro_f1"] is not None
+    assert found["attribution"]["f1"].keys() == set(CLASSES)
     assert found["calibration"]["ece"] is not None
     assert found["injection"]["worse_share"] is not None
     assert found["abstain"]["rate"] == 0.0
+    assert found["slices"].keys() >= SLICES.keys()
     assert all("f1" in each for each in found["slices"].values())
     assert json.dumps(found)
     # this engine calls every picture a weapon's: what was said of pictures that can't be had is "cannot tell"

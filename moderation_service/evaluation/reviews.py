@@ -1,0 +1,171 @@
+"""People's reviews as labels: joined with the posts that they are of, or with the verdicts.
+
+The last word on each policy counts. A review that labels nothing, or that goes with no post or verdict, is left out
+and named. What people review is mostly what was flagged: such labels say little of low scores, and recall among them
+is not recall on the platform.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from moderation_service.contracts.base import Contract
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.review import PolicyReview, Review
+from moderation_service.contracts.verdict import Model, Verdict
+from moderation_service.errors import Misconfigured
+from moderation_service.evaluation.examples import Examples, Source
+from moderation_service.evaluation.labelled import Labelled
+from moderation_service.evaluation.row_reader import RowReader
+from moderation_service.evaluation.rows import Row
+from moderation_service.judging.post_files import BadPost
+from moderation_service.policies.digest import digest_of
+
+_Read = TypeVar("_Read", bound=Contract)
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What was said last of one policy, and where."""
+
+    where: str
+    said: PolicyReview
+
+
+def of_posts(reviews: Iterable[Row], posts: Iterable[Post | BadPost], reader: RowReader) -> list[Labelled | BadPost]:
+    """Each reviewed post with the labels of its newest reviewed revision; and what is left out."""
+    said, left_out = _read(Review, reviews)
+    wanted = {_post_of(review) for _, review in said}
+    known: dict[tuple[str, int], Post] = {}
+    newest: dict[str, int] = {}
+    for post in posts:
+        if isinstance(post, BadPost):
+            left_out.append(post)
+        elif (key := (post.post_id, post.revision)) in wanted:
+            known[key] = post
+            newest[post.post_id] = max(post.revision, newest.get(post.post_id, 0))
+
+    def why_not(review: Review) -> str | None:
+        named = f"post {review.post_id}, revision {review.post_revision}"
+        if _post_of(review) not in known:
+            return f"{named}: not among the posts"
+        return f"{named}: a later one is reviewed too" if review.post_revision < newest[review.post_id] else None
+
+    words = _last_words(said, _post_of, why_not, left_out)
+    return [*(row for key, parts in words.items() for row in _labelled(known[key], parts, reader)), *left_out]
+
+
+def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Source, list[BadPost]]:
+    """Examples from the recorded raw scores; and what is left out.
+
+    Only verdicts of the latest reviewed verdict's model, revision and prompt are taken: scores of others are not
+    comparable. Raises Misconfigured where no review goes with a verdict.
+    """
+    said, left_out = _read(Review, reviews)
+    wanted = {review.verdict_id for _, review in said}
+    read, wrong = _read(Verdict, (one for one in verdicts if _is_wanted(one, wanted)))
+    left_out += wrong
+    known = {verdict.verdict_id: verdict for _, verdict in read}
+    if not known:
+        first = f"; the first left out: {left_out[0].where}: {left_out[0].why}" if left_out else ""
+        msg = f"none of {len(said)} reviews goes with a verdict{first}"
+        raise Misconfigured(msg)
+    model = max(known.values(), key=lambda verdict: verdict.judged_at).model
+
+    def why_not(review: Review) -> str | None:
+        verdict = known.get(review.verdict_id)
+        if verdict is None:
+            return f"verdict {review.verdict_id}: not among the verdicts"
+        if _scores_of(verdict.model) != _scores_of(model):
+            return f"verdict {review.verdict_id}: scores of another model or prompt than the latest verdict's"
+        return None
+
+    words = _last_words(said, lambda review: review.verdict_id, why_not, left_out)
+    rows: dict[str, list[tuple[float, bool, str]]] = {}
+    for name, parts in sorted(words.items()):
+        scores = {part.policy_id: part.raw_score for part in (*known[name].policies, *known[name].shadow)}
+        for policy, word in sorted(parts.items()):
+            if policy in scores:
+                rows.setdefault(policy, []).append((scores[policy], word.said.violated, known[name].post_id))
+            else:
+                left_out.append(BadPost(word.where, f"policies.{policy}: not asked in verdict {name}"))
+    posts = {post for kept in rows.values() for _, _, post in kept}
+    digest = digest_of([[policy, *map(list, kept)] for policy, kept in rows.items()])
+    return Source({policy: _examples(kept) for policy, kept in rows.items()}, model, len(posts), digest), left_out
+
+
+def posts_of(reviews: Iterable[Row]) -> frozenset[bytes]:
+    """The keys, on any topic, of what is reviewed."""
+    named = (row["post_id"] for _, row in reviews if isinstance(row, dict) and isinstance(row.get("post_id"), str))
+    return frozenset(name.encode(errors="replace") for name in named)
+
+
+def _read(contract: type[_Read], rows: Iterable[Row]) -> tuple[list[tuple[str, _Read]], list[BadPost]]:
+    """The rows that are as the contract has them, each with its place; and those that are not."""
+    read: list[tuple[str, _Read]] = []
+    wrong: list[BadPost] = []
+    for where, row in rows:
+        if isinstance(row, BadPost):
+            wrong.append(row)
+            continue
+        try:
+            read.append((where, contract.model_validate_json(json.dumps(row))))
+        except ValidationError as error:
+            fault = error.errors(include_input=False)[0]
+            wrong.append(BadPost(where, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"))
+    return read, wrong
+
+
+def _last_words(
+    said: Sequence[tuple[str, Review]],
+    of: Callable[[Review], _Key],
+    why_not: Callable[[Review], str | None],
+    left_out: list[BadPost],
+) -> dict[_Key, dict[str, Word]]:
+    """By what is reviewed, and by policy. Reviews that label nothing, or that `why_not` has a reason for, are named."""
+    words: dict[_Key, dict[str, Word]] = {}
+    for where, review in sorted(said, key=lambda one: one[1].reviewed_at):
+        why = why_not(review) or (None if review.policies else "policies: names none, so it labels nothing")
+        if why:
+            left_out.append(BadPost(where, why))
+        else:
+            words.setdefault(of(review), {}).update({part.policy_id: Word(where, part) for part in review.policies})
+    return words
+
+
+def _labelled(post: Post, words: Mapping[str, Word], reader: RowReader) -> Iterator[Labelled | BadPost]:
+    """The post with its labels; a policy that is gone since is named, and the others count."""
+    gone = words.keys() - reader.policies
+    yield from (BadPost(words[name].where, f"policies.{name}: no such policy now") for name in sorted(gone))
+    kept = {name: word for name, word in words.items() if name not in gone}
+    if kept:
+        fields: dict[str, Any] = post.model_dump(mode="json")
+        fields["attribution"] = {name: word.said.attribution_class for name, word in kept.items()}
+        *_, last = (word.where for word in kept.values())
+        yield reader.row(last, fields, {name: word.said.violated for name, word in kept.items()})
+
+
+def _examples(rows: Sequence[tuple[float, bool, str]]) -> Examples:
+    scores, truths, posts = zip(*rows, strict=True)
+    family = np.unique(posts, return_inverse=True)[1].astype(np.int64)
+    return Examples(np.array(scores, float), np.array(truths, bool), family)
+
+
+def _is_wanted(row: Row, verdict_ids: Collection[str]) -> bool:
+    """Whether a row is one of these verdicts, or none at all, which is to be named."""
+    _, fields = row
+    name = None if isinstance(fields, BadPost) else fields.get("verdict_id")
+    return not isinstance(name, str) or name in verdict_ids
+
+
+def _post_of(review: Review) -> tuple[str, int]:
+    return review.post_id, review.post_revision
+
+
+def _scores_of(model: Model) -> tuple[str, str, str]:
+    return model.name, model.revision, model.prompt_digest

@@ -1,0 +1,78 @@
+"""Every example of docs/labels.md is loaded as the command beside it says, read by the command line itself."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from moderation_service.app.sources import Bundled, Given, Named, labelled_posts
+from moderation_service.cli import cli
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import Settings, shipped_policies
+
+DOC = (Path(__file__).parents[2] / "docs" / "labels.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<name>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> list[re.Match[str]]:
+    """The blocks under a heading."""
+    (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", DOC, re.MULTILINE | re.DOTALL)
+    return list(BLOCK.finditer(body))
+
+
+async def loaded(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Write the section's files, with the pictures that they name, and load what its command names."""
+    monkeypatch.chdir(folder)
+    blocks = section(title)
+    for block in blocks:
+        if (name := block["name"]) and name != "left-out":
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(block["body"], encoding="utf-8")
+            for picture in re.findall(r"[\w/]+\.(?:jpg|png)", block["body"]):
+                (folder / name).parent.joinpath(picture).parent.mkdir(exist_ok=True)
+                Image.new("RGB", (8, 8)).save((folder / name).parent / picture)
+    (command,) = (block["body"] for block in blocks if block["kind"] == "sh")
+    _, bound, _ = cli.parse_args(command.strip().removeprefix("moderation "), exit_on_error=False)
+    asked: dict[str, Any] = bound.arguments
+    named = Named(asked["labelled"], policy=asked.get("policy"), form=asked.get("form"), posts=asked.get("posts"))
+    return await labelled_posts(Settings(), load_pack(shipped_policies()), named, Bundled("none", ()))
+
+
+EXAMPLES: dict[str, dict[str, dict[str, bool]]] = {
+    "A wrong row": {"p-1": {"weapon_sale": False}},
+    "Posts as JSON lines": {"p-1": {"weapon_sale": True, "doxxing": False}, "p-2": {"weapon_sale": False}},
+    "Posts as CSV": {"p-1": {"weapon_sale": True, "doxxing": False}, "p-2": {"weapon_sale": False}},
+    "The Hateful Memes layout": {"8291": {"dehumanisation": True}, "46971": {"dehumanisation": False}},
+    "A folder of pictures with a sheet": {
+        "knife": {"weapon_sale": True, "weapon_display": True},
+        "dog": {"weapon_sale": False},
+    },
+    "People's reviews": {"p-1": {"weapon_sale": True}},
+}
+
+
+@pytest.mark.parametrize(("title", "labels"), EXAMPLES.items())
+async def test_an_example_is_loaded_with_its_labels(
+    title: str, labels: dict[str, dict[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = await loaded(title, tmp_path, monkeypatch)
+    assert {one.post.post_id: dict(one.labels) for one in given.posts} == labels
+    said = [f"left out: {row.where}: {row.why}" for row in given.left_out]
+    assert said == [block["body"].strip() for block in section(title) if block["name"] == "left-out"]
+
+
+async def test_what_stands_beside_labels_is_loaded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for title in ("Posts as JSON lines", "Posts as CSV", "People's reviews"):
+        first = (await loaded(title, tmp_path, monkeypatch)).posts[0]
+        assert first.attribution == {"weapon_sale": "combined"}
+        assert len(first.post.images) == 1
+        assert first.slices == (() if "reviews" in title else ("market",))
+    folder = await loaded("A folder of pictures with a sheet", tmp_path, monkeypatch)
+    assert folder.posts[0].post.text == "Lightly used, DM me for the price"
+
+
+def test_no_section_with_a_file_is_forgotten() -> None:
+    titles = re.findall(r"^## (.*)$", DOC, re.MULTILINE)
+    assert {title for title in titles if any(block["name"] for block in section(title))} == EXAMPLES.keys()
