@@ -2,9 +2,8 @@
 
 import json
 import secrets
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,8 +70,8 @@ class Summary:
         return f"{self.results.total()} verdicts: {', '.join(some)}"
 
 
-async def replay(settings: Settings, verdicts: Path, posts: Path) -> Summary:
-    """Judge the recorded posts again; a JSON line for each verdict goes to standard output as it comes."""
+async def replay(settings: Settings, verdicts: Path, posts: Path, on_done: Callable[[Replayed], None]) -> Summary:
+    """Judge the recorded posts again; `on_done` hears of each verdict as it comes."""
     record = read_record(verdicts)
     summary = Summary(deleted=record.deleted, left_out=list(record.left_out))
     judging = settings.judging.model_copy(update={"explain": "never", "views": _views(record)})
@@ -91,8 +90,7 @@ async def replay(settings: Settings, verdicts: Path, posts: Path) -> Summary:
 
     def tell(one: Replayed) -> None:
         summary.add(one)
-        sys.stdout.write(json.dumps(one.row(), ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        on_done(one)
 
     with progress(len(record.verdicts)) as advance:
         async with open_judge(chosen, pack, shadow_pack) as judge:
