@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.question import Language, Question, Questionnaire
 
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB."""
@@ -24,6 +24,15 @@ class ScoreRequest:
     images: tuple[Pixels, ...]
     questionnaire: Questionnaire
     asked: tuple[int, ...]
+
+
+WARM_UP = ScoreRequest(
+    text="Good morning",
+    images=(np.full((64, 64, 3), 127, np.uint8),),
+    questionnaire=Questionnaire("en", (Question("warm_up", "Is the post a greeting?", "The post greets."),)),
+    asked=(0,),
+)
+"""What every engine can answer: asked at the start, and where it has to be told whether a post or the engine fails."""
 
 
 @dataclass(frozen=True, slots=True)

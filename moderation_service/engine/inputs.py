@@ -1,20 +1,15 @@
 """A post as a model of the family reads it: picture tokens, then words, cut to what fits."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from moderation_service.engine.base import Pixels
+from moderation_service.engine.pictures import shrunk, widened
 from moderation_service.engine.prompts import Prompts
 from moderation_service.engine.vocabulary import Vocabulary
-
-MAX_ASPECT = 150
-"""The family's image processors refuse pictures longer than 200 times their width."""
 
 CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
@@ -80,12 +75,8 @@ class PostReader:
         allowed = share - (tokens - rows * columns)
         if allowed < 1:
             return None
-        scale = math.sqrt(allowed / (rows * columns))
-        rows = max(1, min(int(rows * scale), allowed))
-        columns = max(1, min(int(columns * scale), allowed // rows))
         unit = self._processor.patch_size * merge
-        small = Image.fromarray(pixels).resize((columns * unit, rows * unit), Image.Resampling.BICUBIC)
-        picture = self._look(np.asarray(small))
+        picture = self._look(shrunk(pixels, (rows, columns), allowed, unit))
         return picture if len(self._marks(picture)) <= share else None
 
     def _marks(self, picture: Picture) -> list[int]:
@@ -103,12 +94,5 @@ class PostReader:
     def _look(self, pixels: Pixels) -> Picture:
         """Cut one picture into patches with the checkpoint's own processor."""
         # Channels are named: a picture three pixels high would be taken for one that has them first.
-        done = self._processor(images=[_widen(pixels)], input_data_format="channels_last", return_tensors="pt")
+        done = self._processor(images=[widened(pixels)], input_data_format="channels_last", return_tensors="pt")
         return Picture(done["pixel_values"], done["image_grid_thw"])
-
-
-def _widen(pixels: Pixels) -> Pixels:
-    """Repeat the edge of a picture too narrow for the processor. A copy: torch warns of arrays it may not write."""
-    height, width = pixels.shape[:2]
-    least = -(-max(height, width) // MAX_ASPECT)
-    return np.pad(pixels, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)), mode="edge")

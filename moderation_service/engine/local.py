@@ -5,23 +5,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
 import torch
 
-from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine.base import EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.base import WARM_UP, EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.writer import Writer
 from moderation_service.errors import Fatal, ModerationError, Poison, Transient
 from moderation_service.settings import EngineSettings
-
-WARM_UP = ScoreRequest(
-    text="Good morning",
-    images=(np.full((64, 64, 3), 127, np.uint8),),
-    questionnaire=Questionnaire("en", (Question("warm_up", "Is the post a greeting?", "The post greets."),)),
-    asked=(0,),
-)
 
 OUT_OF_MEMORY = "out_of_memory"
 

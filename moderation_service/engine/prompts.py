@@ -10,7 +10,7 @@ every engine shares what comes first and reads the answer's first token behind e
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,6 +104,26 @@ WORDINGS: dict[Language, Wording] = {
         answer="只回答“是”或“否”。",
     ),
 }
+
+EXPLAIN: dict[Language, str] = {
+    "en": (
+        "\nThe post was found to violate:\n{findings}\nWrite two short sentences in English for a reviewer: what in the"
+        " pictures shows it, then what in the words does. Where one of them shows nothing of it, say so. Describe, do"
+        " not quote, and give no name, address, number or account."
+    ),
+    "zh": (
+        "\n已认定该帖子违反：\n{findings}\n请用中文为审核员写两句短话：先说图片中的什么体现了违规，再说文字中的什么体现了违规。"
+        "哪一方没有体现，就直说没有。只描述，不引用原文，不写姓名、地址、号码或账号。"
+    ),
+}
+
+MAX_NEW_TOKENS = 128
+"""Of an explanation: two sentences in either language, with room to spare."""
+
+
+def explaining_tail(language: Language, findings: Sequence[str]) -> str:
+    """What is asked behind a flagged post that is to be explained; the answer's first token follows."""
+    return EXPLAIN[language].format(findings="\n".join(f"- {finding}" for finding in findings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,27 +7,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ExplainRequest, Written
 from moderation_service.engine.inputs import PostInputs, PostReader
 from moderation_service.engine.packing import plan
-from moderation_service.engine.prompts import Prompts
+from moderation_service.engine.prompts import MAX_NEW_TOKENS, Prompts, explaining_tail
 from moderation_service.engine.scorer import Scorer
-
-MAX_NEW_TOKENS = 128
-"""Two sentences in either language, with room to spare."""
-
-ASKED: dict[Language, str] = {
-    "en": (
-        "\nThe post was found to violate:\n{findings}\nWrite two short sentences in English for a reviewer: what in the"
-        " pictures shows it, then what in the words does. Where one of them shows nothing of it, say so. Describe, do"
-        " not quote, and give no name, address, number or account."
-    ),
-    "zh": (
-        "\n已认定该帖子违反：\n{findings}\n请用中文为审核员写两句短话：先说图片中的什么体现了违规，再说文字中的什么体现了违规。"
-        "哪一方没有体现，就直说没有。只描述，不引用原文，不写姓名、地址、号码或账号。"
-    ),
-}
 
 
 class Writer:
@@ -66,9 +51,8 @@ class Writer:
     def _prompt(self, request: ExplainRequest) -> tuple[list[int], PostInputs]:
         """All tokens of a request's prompt; none where what is asked leaves no room for the post."""
         opening = self._vocabulary.trusted(self._prompts.opening(Questionnaire(request.language, ())))
-        findings = "\n".join(f"- {finding}" for finding in request.findings)
-        asked = ASKED[request.language].format(findings=findings) + self._vocabulary.frame.close
-        tail = self._vocabulary.trusted(asked)
+        asked = explaining_tail(request.language, request.findings)
+        tail = self._vocabulary.trusted(asked + self._vocabulary.frame.close)
         room = self._limit - len(opening) - len(tail) - MAX_NEW_TOKENS
         post = self._reader.read(request.text, request.images, max(room, 0))
         return ([*opening, *post.ids, *tail] if room > 0 else []), post
