@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
@@ -108,15 +109,18 @@ class PackDiff:
 
     def as_json(self) -> dict[str, JsonValue]:
         """All of it; the flips in the order of their posts' ids."""
-        flips = sorted(self.flips, key=lambda flip: (flip.post_id, flip.post_revision))
-        return {
-            "posts": self.posts,
-            "old": asdict(self.old),
-            "new": asdict(self.new),
-            "decisions": [{"old": old, "new": new, "posts": n} for (old, new), n in sorted(self.changed().items())],
-            "policies": [asdict(change) for change in self.policies.values()],
-            "flips": [asdict(flip) for flip in flips],
-        }
+        changed = [{"old": old, "new": new, "posts": count} for (old, new), count in sorted(self.changed().items())]
+        made: dict[str, JsonValue] = to_jsonable_python(
+            {
+                "posts": self.posts,
+                "old": self.old,
+                "new": self.new,
+                "decisions": changed,
+                "policies": list(self.policies.values()),
+                "flips": sorted(self.flips, key=lambda flip: (flip.post_id, flip.post_revision)),
+            }
+        )
+        return made
 
 
 def _change(policy_id: str, old: Policy | None, new: Policy | None) -> PolicyChange:

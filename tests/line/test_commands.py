@@ -44,6 +44,7 @@ async def test_schema_prints_a_contracts_schema(contract: str) -> None:
         (("run", "--settings", "/no/such.toml"), "/no/such.toml: no such file"),
         (("judge", "/no/such/posts"), "/no/such/posts: no such file or folder"),
         (("policies", "check", "/no/such/folder"), "/no/such/folder"),
+        (("policies", "test", "--junit", "/no/such/cases.xml"), "/no/such/cases.xml"),
     ],
 )
 async def test_wrong_usage_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str) -> None:
@@ -167,9 +168,11 @@ async def test_policies_test_runs_the_cases_and_exits_1_where_one_differs(tmp_pa
     head, _ = text.split("\ncases:")
     case = "\ncases:\n- {name: a lie, text: What a lovely evening by the river, language: en, expect: block}\n"
     (tmp_path / "doxxing.yaml").write_text(head + case, encoding="utf-8")
-    code, out, _ = await moderation("policies", "test", str(tmp_path))
+    junit = tmp_path / "cases.xml"
+    code, out, _ = await moderation("policies", "test", str(tmp_path), "--junit", str(junit))
     assert code == 1
     assert "0 of 1 cases as expected" in out
+    assert '<testsuite name="doxxing" tests="1" failures="1" errors="0">' in junit.read_text(encoding="utf-8")
 
 
 @pytest.fixture

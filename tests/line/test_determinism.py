@@ -21,8 +21,8 @@ WAYS = ((16384, 16), (256, 1), (1024, len(POSTS)))
 """`engine.max_batch_tokens`, and posts judged at once."""
 
 
-async def run(engine: EngineSettings, at_once: int, seed: int) -> dict[str, Verdict]:
-    """The verdicts on POSTS, in an order of its own."""
+async def run(engine: EngineSettings, at_once: int, seed: int) -> tuple[dict[str, Verdict], Calibration]:
+    """The verdicts on POSTS, in an order of its own, and what they were calibrated with."""
     order = random.Random(seed).sample(POSTS, len(POSTS))
     free = asyncio.Semaphore(at_once)
     settings = Settings(engine=engine, judging=JudgingSettings(views="always"))
@@ -32,21 +32,23 @@ async def run(engine: EngineSettings, at_once: int, seed: int) -> dict[str, Verd
             async with free:
                 return (await judge.judge(post, trace_id="0" * 32)).verdict
 
-        return {verdict.post_id: verdict for verdict in await asyncio.gather(*map(one, order))}
+        return {verdict.post_id: verdict for verdict in await asyncio.gather(*map(one, order))}, judge.calibration
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layout", ["post_first", "policies_first"])
+@pytest.mark.parametrize(
+    ("layout", "dtype"), [("post_first", "float32"), ("policies_first", "float32"), ("post_first", "bfloat16")]
+)
 async def test_runs_however_batched_and_ordered_give_the_same_verdicts(layout: str, dtype: str) -> None:
     runs = []
     for seed, (tokens, at_once) in enumerate(WAYS):
         engine = EngineSettings.model_validate({"layout": layout, "dtype": dtype, "max_batch_tokens": tokens})
-        runs.append(await run(engine, at_once, seed))
+        verdicts, calibration = await run(engine, at_once, seed)
+        runs.append(verdicts)
     assert any(image for verdict in runs[0].values() for image in verdict.content.images)
     assert len({verdict.decision for verdict in runs[0].values()}) > 1
     for one, other in combinations(runs, 2):
         assert one.keys() == other.keys()
         for name in one:
-            found = replayed(Recorded(1, one[name]), other[name], Calibration.load(None))
+            found = replayed(Recorded(1, one[name]), other[name], calibration)
             assert found.result == "same", (name, found.differences)

@@ -128,7 +128,7 @@ def test_what_can_not_be_replayed_is_told_row_by_row(tmp_path: Path) -> None:
 async def test_the_command_prints_a_line_a_verdict_and_says_the_rest_on_standard_error(tmp_path: Path) -> None:
     posts = write(tmp_path / "posts.jsonl", [Post(post_id="a", text="Good morning").model_dump_json()])
     verdicts = tmp_path / "verdicts.jsonl"
-    assert (await moderation("judge", str(posts), "-o", str(verdicts)))[0] == 0
+    assert await judge_path(Settings(), posts, verdicts) == 0
     code, out, err = await moderation("replay", str(verdicts), "--posts", str(posts))
     assert (code, json.loads(out)["result"]) == (0, "same")
     assert "1 verdicts: 1 the same" in err
