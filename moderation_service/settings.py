@@ -39,6 +39,7 @@ PREFIX = "MODERATION_"
 MIB = 1024 * 1024
 PACKAGE = Path(__file__).parent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
+_URL = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
 DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
 DEMO_CALIBRATIONS = PACKAGE / "demo" / "calibrations"
 
@@ -123,8 +124,17 @@ class EngineSettings(Section):
     prompt: Literal["brief", "full"] = "brief"
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
     max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
-    base_url: str | None = None
+    base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
     api_key: SecretStr | None = None
+    request_timeout_s: PositiveFloat = 60.0
+    concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> Self:
+        if self.kind == "openai" and not _URL.fullmatch(self.base_url or ""):
+            msg = "kind openai needs base_url, the address of a server: http://HOST:PORT/v1, without a key in it"
+            raise ValueError(msg)
+        return self
 
 
 class PolicySettings(Section):
@@ -168,6 +178,7 @@ class JudgingSettings(Section):
     views: Literal["flagged", "always", "never"] = "flagged"
     views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
+    cache_entries: Annotated[int, Field(ge=0)] = 10_000  # contents kept for their duplicates, 1 KB each; 0: none
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"

@@ -26,10 +26,14 @@ log = structlog.get_logger(__name__)
 
 
 class Explanation(NamedTuple):
-    """What a verdict says of why, and who says it; both None where there is nothing to explain."""
+    """What a verdict says of why, and who says it; both None where there is nothing to explain.
+
+    Not `lasting` where the template stands in for words that the model may find the next time.
+    """
 
     text: str | None
     kind: ExplanationKind | None
+    lasting: bool = True
 
 
 class Explainer:
@@ -67,7 +71,8 @@ class Explainer:
                 metrics.EXPLANATIONS.labels("generated").inc()
                 return Explanation(text, "generated")
         metrics.EXPLANATIONS.labels(outcome).inc()
-        return Explanation(_template(policies, by_id, unseen, language), "template")
+        lasting = outcome not in {"failed", "timeout"}
+        return Explanation(_template(policies, by_id, unseen, language), "template", lasting=lasting)
 
     async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
         """The model's words, made fit. Raises Unfit, or what the engine raised."""

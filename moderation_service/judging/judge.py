@@ -1,38 +1,29 @@
 """One post to one verdict: load images, score, attribute, decide, explain, seal."""
 
 import asyncio
-import hashlib
-import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from copy import copy
-from datetime import UTC, datetime
 from functools import cache
 
-from moderation_service import __version__
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import (
-    Content,
-    ImageContent,
-    Service,
-    Timings,
-    Verdict,
-    verdict_id,
-)
-from moderation_service.engine.base import Engine, Scored
+from moderation_service.contracts.verdict import Content, Timings, Verdict
+from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.decision import cannot_tell, decide, flags
+from moderation_service.judging.content import as_read, content_of
+from moderation_service.judging.decision import cannot_tell, decide
+from moderation_service.judging.duplicates import Duplicates
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explaining import Explainer
+from moderation_service.judging.findings import Findings
 from moderation_service.judging.judged import Judged
 from moderation_service.judging.panel import Panel
 from moderation_service.judging.recorded import recorded_model
+from moderation_service.judging.sealing import Sealer
 from moderation_service.judging.shadow import Shadow, shadow_sets
-from moderation_service.judging.statement import draft
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
@@ -69,7 +60,6 @@ class Judge:
         self._explainer = Explainer(settings, batcher)
         self._clock = clock
         self.model = recorded_model(engine.info, settings, calibration.calibration_id)
-        self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
         self._rule_by(pack, shadow_pack)
 
     def with_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> "Judge":
@@ -102,76 +92,68 @@ class Judge:
         """
         begun = self._clock()
         language = language_of(self._language, post.language, post.text)
+        content = content_of(post, language, evidence)
+        key = self._sealer.key(content, post.surface)
+        had = all(image.sha256 for image in content.images)
+        found = await self._duplicates.findings(
+            key if had else None, lambda: self._find(post, language, content, evidence, key)
+        )
+        found_ms = (self._clock() - begun) * 1000
+        loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
+        timings = Timings(
+            queue=_ms(queue_ms),
+            fetch=_ms(evidence.loaded.fetch_ms),
+            decode=_ms(evidence.loaded.decode_ms),
+            score=_ms(found_ms - found.views_ms - found.explain_ms),
+            views=_ms(found.views_ms),
+            explain=_ms(found.explain_ms),
+            total=_ms(queue_ms + loading_ms + found_ms),
+        )
+        verdict = self._sealer.seal(post, found, trace_id, timings)
+        _count(verdict)
+        for policy_id in found.shadowed.flips(found.policies, found.decision):
+            metrics.SHADOW_FLIPS.labels(policy_id).inc()
+        return Judged(verdict, found.tokens)
+
+    async def _find(self, post: Post, language: Language, content: Content, evidence: Evidence, key: str) -> Findings:
+        """Score, attribute, decide, explain."""
         enforced, shadow = self._panels(language)
         enforced_joint, shadow_joints = await asyncio.gather(
             enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
         )
-        content = _content(post, language, evidence, enforced_joint.scored)
-        named = verdict_id(
-            post_id=post.post_id,
-            revision=post.revision,
-            content=content,
-            surface=post.surface,
-            policy_set_digest=self.pack.digest,
-            model=self.model,
-        )
 
         views_begun = self._clock()
-        sampled = int(named[:8], 16) < self._settings.views_sample * 2**32
+        sampled = int(key[:8], 16) < self._settings.views_sample * 2**32
         (policies, tokens), shadowed = await asyncio.gather(
             enforced.verdicts(evidence, enforced_joint, sampled=sampled),
             shadow.verdicts(evidence, shadow_joints, sampled=sampled),
         )
 
         explain_begun = self._clock()
-        reason = cannot_tell(content, policies, self._settings.min_label_mass)
-        decision = decide(policies, reason)
-        explanation = await self._explainer.explain(policies, self._by_id, reason, evidence, language)
-        sealed = self._clock()
-        loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
-        verdict = Verdict(
-            verdict_id=named,
-            post_id=post.post_id,
-            post_revision=post.revision,
-            author_id=post.author_id,
-            surface=post.surface,
-            metadata=post.metadata,
-            decision=decision,
-            abstain_reason=reason if decision == "abstain" else None,
-            flags=flags(content),
-            duplicate_of=None,
+        read = as_read(content, enforced_joint.scored)
+        unseen = cannot_tell(read, policies, self._settings.min_label_mass)
+        explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
+        return Findings(
+            verdict_id=self._sealer.name(post, read),
+            language=language,
+            content=read,
             policies=policies,
-            shadow=shadowed.parts,
-            explanation=explanation.text,
-            explanation_kind=explanation.kind,
-            content=content,
-            model=self.model,
-            policy_set_digest=self.pack.digest,
-            service=self._service,
-            trace_id=trace_id,
-            timings_ms=Timings(
-                queue=_ms(queue_ms),
-                fetch=_ms(evidence.loaded.fetch_ms),
-                decode=_ms(evidence.loaded.decode_ms),
-                score=_ms((views_begun - begun) * 1000),
-                views=_ms((explain_begun - views_begun) * 1000),
-                explain=_ms((sealed - explain_begun) * 1000),
-                total=_ms(queue_ms + loading_ms + (sealed - begun) * 1000),
-            ),
-            judged_at=datetime.now(UTC),
-            statement_of_reasons=None,
+            shadowed=shadowed,
+            decision=decide(policies, unseen),
+            unseen=unseen,
+            explanation=explanation,
+            tokens=enforced_joint.scored.tokens + tokens + shadowed.tokens,
+            views_ms=(explain_begun - views_begun) * 1000,
+            explain_ms=(self._clock() - explain_begun) * 1000,
         )
-        verdict = verdict.model_copy(update={"statement_of_reasons": draft(verdict, post, self._by_id, language)})
-        _count(verdict)
-        for policy_id in shadowed.flips(policies, decision):
-            metrics.SHADOW_FLIPS.labels(policy_id).inc()
-        return Judged(verdict, enforced_joint.scored.tokens + tokens + shadowed.tokens)
 
     def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
+        self._sealer = Sealer(pack, self.model)
         self._shadow_sets = shadow_sets(pack, shadow_pack)
         self._panels = cache(self._make_panels)
+        self._duplicates = Duplicates(self._settings.cache_entries)  # titles and shadow policies may differ
 
     def _make_panels(self, language: Language) -> tuple[Panel, Shadow]:
         def panel(pack: PolicyPack, mode: Mode, batcher: Batcher) -> Panel:
@@ -180,31 +162,6 @@ class Judge:
 
         apart = [panel(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
         return panel(self.pack, "enforce", self._batcher), Shadow(apart)
-
-
-def _content(post: Post, language: Language, evidence: Evidence, scored: Scored) -> Content:
-    read = scored.images_read
-    images = []
-    for image in evidence.loaded.images:
-        frames = min(len(image.frames), read)
-        read -= frames
-        unread = image.status == "judged" and frames == 0
-        images.append(
-            ImageContent(
-                sha256=image.sha256,
-                width=image.width,
-                height=image.height,
-                frames=frames,
-                media_type=image.media_type,
-                status="skipped" if unread else image.status,
-            )
-        )
-    return Content(
-        text_sha256=hashlib.sha256(post.text.encode()).hexdigest() if post.text else None,
-        language=language,
-        truncated=scored.truncated,
-        images=tuple(images),
-    )
 
 
 def _ms(milliseconds: float) -> float:

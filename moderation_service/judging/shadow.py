@@ -32,11 +32,15 @@ def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[Poli
 
 @dataclass(frozen=True, slots=True)
 class Shadowed:
-    """What the sets said that did not fail: their parts by policy id, all their policies' ids, and tokens read."""
+    """What the sets said that did not fail: their parts by policy id, all their policies' ids, and tokens read.
+
+    `whole` where none failed.
+    """
 
     parts: tuple[PolicyVerdict, ...]
     judged: tuple[str, ...]
     tokens: int
+    whole: bool
 
     def flips(self, enforced: Sequence[PolicyVerdict], decision: Decision) -> list[str]:
         """The ids of the policies under which something would change.
@@ -78,6 +82,7 @@ class Shadow:
             parts=tuple(sorted(parts, key=lambda part: part.policy_id)),
             judged=tuple(policy.id for panel, *_ in done for policy in panel.policies),
             tokens=sum(joint.scored.tokens + tokens for _, joint, _, tokens in done),
+            whole=len(done) == len(self._panels),
         )
 
 

@@ -39,6 +39,8 @@ SHADOW_FLIPS = Counter(
     ["policy"],
 )
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Changes of the policy files: taken or refused", ["outcome"])
+CACHE_HITS = Counter("moderation_cache_hits", "Posts whose content was judged before, or was being judged")
+CACHE_MISSES = Counter("moderation_cache_misses", "Posts that were judged as the first of their content")
 IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
 EXPLANATIONS = Counter(
     "moderation_explanations", "Explanations: generated, template, or why the template stands in for words", ["outcome"]

@@ -1,9 +1,16 @@
 """A deterministic engine for tests of what stands round one: it answers by rules a reader can follow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
+from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.judge import Judge
+from moderation_service.media.loader import ImageLoader
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import JudgingSettings, Settings, shipped_policies
 
 INFO = EngineInfo(
     name="rules",
@@ -71,4 +78,20 @@ class RuleEngine:
         labels = tuple(LabelScore(self.rule(policy_id, request), self.mass) for policy_id in asked)
         return Scored(
             labels, tokens=10, images_read=min(len(request.images), self.room), truncated=len(request.text) > 1000
+        )
+
+
+@asynccontextmanager
+async def judge_by(engine: RuleEngine, judging: JudgingSettings) -> AsyncIterator[Judge]:
+    """A judge by the shipped policies, for tests that can't have a fixture."""
+    chosen = Settings(judging=judging)
+    async with ImageLoader(chosen.media) as loader, Batcher(engine) as batcher:
+        yield Judge(
+            settings=chosen,
+            pack=load_pack(shipped_policies(), pictures=False),
+            calibration=Calibration.load(None),
+            loader=loader,
+            engine=engine,
+            batcher=batcher,
+            shadow_batcher=batcher,
         )

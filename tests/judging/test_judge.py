@@ -63,8 +63,8 @@ async def test_views_run_for_all_or_none_where_the_setting_says_so(
     assert not any(p.attribution for p in never.policies)
 
 
-async def test_a_sampled_share_has_its_views_run_by_the_verdicts_name(make_judge: MakeJudge, ask: Ask) -> None:
-    judge = await make_judge(views_sample=0.3)
+async def test_a_sampled_share_has_its_views_run_by_the_contents_name(make_judge: MakeJudge, ask: Ask) -> None:
+    judge = await make_judge(views_sample=0.3, cache_entries=0)
     posts = [f"hello {n}" for n in range(100)]
     first = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
     again = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
@@ -227,7 +227,7 @@ async def test_a_picture_that_the_engine_had_no_room_for_is_skipped_and_no_allow
 
 
 async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:
-    judge = await make_judge()
+    judge = await make_judge(cache_entries=0)
     post = Post(post_id="p", text="hello museum", images=(picture(),))
     async with judge.evidence(post) as evidence:
         first = await judge.judge_on(post, evidence, trace_id="a" * 32)

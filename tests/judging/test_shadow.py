@@ -69,7 +69,7 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
         return await score(requests)
 
     monkeypatch.setattr(engine, "score", held)
-    judge = await make_judge(shadow_pack=candidate, views="always")
+    judge = await make_judge(shadow_pack=candidate, views="always", cache_entries=0)
     post = Post(post_id="p", text=KILL, images=(picture(),))
     async with judge.evidence(post) as evidence:
         judging = []
