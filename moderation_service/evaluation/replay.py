@@ -114,7 +114,7 @@ def _policy(
     )
     if far(was.score, now.score) and not follows:
         yield Difference(f"{name}.score", was.score, now.score)
-    if was.attribution and now.attribution:  # null: the views did not run, or the mode of the run was another
+    if was.attribution and now.attribution:  # null: the views did not run
         if was.attribution.class_ != now.attribution.class_:
             yield Difference(f"{name}.attribution.class", was.attribution.class_, now.attribution.class_)
         # Calibrated, and their raw scores are not recorded: they can be compared where the policy has no map.

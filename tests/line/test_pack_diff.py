@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,18 @@ from aiohttp import web
 from moderation_service.app.pack_diff import diff_packs
 from moderation_service.contracts.post import Post
 from moderation_service.demo.pictures import render
+from moderation_service.engine.base import ScoreRequest
+from moderation_service.errors import Poison
+from moderation_service.judging.judge import Judge
+from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings, shipped_policies
+from tests.judging.conftest import MakeJudge, engine, make_judge, pack
+from tests.judging.engines import RuleEngine
 from tests.line.service import moderation
 from tests.media.conftest import reaching, serve
 from tests.media.test_loader import Reaching, Serve
 
-__all__ = ["reaching", "serve"]  # fixtures of the media room, used here
+__all__ = ["engine", "make_judge", "pack", "reaching", "serve"]  # fixtures of other rooms, used here
 
 
 @pytest.fixture
@@ -61,6 +69,24 @@ async def test_each_picture_is_fetched_once_for_both_packs(
     assert "abstain" not in diff.old.decisions | diff.new.decisions, "the pictures were seen by both"
     assert 0 < diff.new.tokens < diff.old.tokens
     assert all(one.furthest < 1e-4 for one in diff.policies.values()), "no policy sees another"
+
+
+async def test_a_post_that_the_engine_can_not_judge_is_named_and_counted_for_neither_pack(
+    make_judge: MakeJudge, engine: RuleEngine, monkeypatch: pytest.MonkeyPatch, posts: Path
+) -> None:
+    @asynccontextmanager
+    async def open_judges(_: Settings, *packs: PolicyPack) -> AsyncIterator[list[Judge]]:
+        yield [await make_judge(pack) for pack in packs]
+
+    def breaks(_: str, request: ScoreRequest) -> float:
+        if request.text == "Good morning":
+            raise Poison("engine_error", "fails on this post", stage="score")
+        return 0.1
+
+    engine.rule = breaks
+    monkeypatch.setattr("moderation_service.app.pack_diff.open_judges", open_judges)
+    diff, left_out = await diff_packs(Settings(), shipped_policies(), shipped_policies(), posts)
+    assert (diff.posts, left_out) == (1, ["walk: fails on this post"])
 
 
 async def test_json_lists_all_that_flips_and_the_command_exits_0(proposed: Path, posts: Path) -> None:

@@ -5,7 +5,8 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,17 @@ from moderation_service.app.files import judge_path
 from moderation_service.app.replay import replay
 from moderation_service.contracts.post import Post
 from moderation_service.demo.benchmark import benchmark
+from moderation_service.engine.base import ScoreRequest
+from moderation_service.errors import Poison
 from moderation_service.evaluation.replay import Replayed
+from moderation_service.judging.judge import Judge
+from moderation_service.judging.post_files import read_posts
 from moderation_service.settings import PolicySettings, Settings, shipped_policies
+from tests.judging.conftest import MakeJudge, engine, make_judge, pack
+from tests.judging.engines import RuleEngine
 from tests.line.service import moderation
+
+__all__ = ["engine", "make_judge", "pack"]  # fixtures of the judge, used here
 
 TWO_HUNDRED = 200
 
@@ -123,6 +132,37 @@ def test_what_can_not_be_replayed_is_told_row_by_row(tmp_path: Path) -> None:
     )
     assert [line.split(": ")[0] for line in said.summary.left_out] == [f"{verdicts}:8", f"{posts}:7"]
     assert not said.summary.clean
+
+
+async def test_a_post_that_the_engine_can_not_judge_is_told_with_the_reason(
+    make_judge: MakeJudge, engine: RuleEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    @asynccontextmanager
+    async def open_judge(*_: object) -> AsyncIterator[Judge]:
+        yield await make_judge()
+
+    def breaks(_: str, request: ScoreRequest) -> float:
+        if request.text == "bad":
+            raise Poison("engine_error", "fails on this post", stage="score")
+        return 0.1
+
+    posts = write(
+        tmp_path / "posts.jsonl", [Post(post_id=name, text=name).model_dump_json() for name in ("good", "bad")]
+    )
+    judge = await make_judge()
+    recorded = [
+        (await judge.judge(post, trace_id="a" * 32)).verdict for post in read_posts(posts) if isinstance(post, Post)
+    ]
+    verdicts = write(tmp_path / "verdicts.jsonl", [verdict.to_json().decode() for verdict in recorded])
+    engine.rule = breaks
+    monkeypatch.setattr("moderation_service.app.replay.open_judge", open_judge)
+    told = list[Replayed]()
+    summary = await replay(Settings(), verdicts, posts, told.append)
+    assert [(one.recorded.verdict.post_id, one.why) for one in told if one.result == "not_judged"] == [
+        ("bad", "fails on this post")
+    ]
+    assert summary.line() == "2 verdicts: 0 the same, 1 differ, 1 not judged"
+    assert not summary.clean
 
 
 async def test_the_command_prints_a_line_a_verdict_and_says_the_rest_on_standard_error(tmp_path: Path) -> None:
