@@ -43,11 +43,12 @@ class _Newest:
         self._taking = asyncio.Lock()  # a change of one pack must not undo one of the other
 
     async def follow(self, setting: str, path: Path) -> None:
-        """Take each change of the pack that `setting` names, or say what is wrong with it and go on with the old one.
+        """Take each change of the pack that `setting` names, or say once what is in its way and go on with the old one.
 
-        What fails for another reason than its own faults, as an engine that is away, is tried again.
+        What was refused is looked at again: an engine that was away, or the other pack, may have been in its way.
         """
         known: str | None = None
+        refused = ""
         while True:
             try:
                 known, found = await next_change(path, known, self._settings.policies.reload_seconds, setting)
@@ -55,12 +56,13 @@ class _Newest:
                     raise found  # noqa: TRY301 - there is one way to be refused
                 async with self._taking:
                     await self._take_pack(setting, found)
+                refused = ""
             except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old ones
-                metrics.POLICY_RELOADS.labels("refused").inc()
                 wrong = "; ".join(str(error).splitlines()) if isinstance(error, Misconfigured) else repr(error)
-                log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
-                if not isinstance(error, Misconfigured):
-                    known = None
+                if wrong != refused:
+                    metrics.POLICY_RELOADS.labels("refused").inc()
+                    log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
+                known, refused = None, wrong
 
     async def _take_pack(self, setting: str, pack: PolicyPack) -> None:
         before = self._judge.pack if setting == PATH else self._judge.shadow_pack

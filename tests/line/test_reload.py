@@ -137,6 +137,13 @@ async def test_the_same_policies_mounted_anew_are_no_change(mounted: ConfigMap) 
         assert follow.taken == []
 
 
+def calibration_of(policy_id: str, folder: Path) -> Path:
+    path = folder / "calibration.json"
+    entry = {"method": "platt", "slope": 1, "intercept": 0}
+    path.write_text(json.dumps({"schema_version": "1", "policies": {policy_id: entry}}), encoding="utf-8")
+    return path
+
+
 ONE = {"doxxing.yaml": SHIPPED["doxxing.yaml"]}
 
 
@@ -150,13 +157,10 @@ ONE = {"doxxing.yaml": SHIPPED["doxxing.yaml"]}
 )
 async def test_what_the_start_would_refuse_is_refused(tmp_path: Path, files: dict[str, str], says: str) -> None:
     mounted = ConfigMap(tmp_path / "policies", ONE)
-    calibration = tmp_path / "calibration.json"
-    entry = {"method": "platt", "slope": 1, "intercept": 0}
-    calibration.write_text(json.dumps({"schema_version": "1", "policies": {"doxxing": entry}}), encoding="utf-8")
     async with followed(
         PolicySettings(path=mounted.path, reload_seconds=EVERY_S),
         engine=EngineSettings(layout="policies_first", prompt="full", max_context_tokens=1024),
-        judging=JudgingSettings(calibration=calibration),
+        judging=JudgingSettings(calibration=calibration_of("doxxing", tmp_path)),
     ) as follow:
         mounted.update(files)
         assert says in await follow.refused()
@@ -164,7 +168,7 @@ async def test_what_the_start_would_refuse_is_refused(tmp_path: Path, files: dic
         assert await digest_by(follow.judge) == follow.judge.pack.digest
 
 
-async def test_an_engine_that_is_away_is_asked_again_until_the_change_is_taken(
+async def test_an_engine_that_is_away_is_asked_again_until_the_change_is_taken_and_that_is_said_once(
     mounted: ConfigMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with followed(PolicySettings(path=mounted.path, reload_seconds=EVERY_S)) as follow:
@@ -178,7 +182,23 @@ async def test_an_engine_that_is_away_is_asked_again_until_the_change_is_taken(
         monkeypatch.setattr(follow.judge._engine, "prepare", away_at_first)
         mounted.update(with_threshold(0.61))
         assert (await follow.took()).pack.digest == load_pack(mounted.path, pictures=False).digest
-        assert follow.refusals() == ["Transient('away')"] * 2
+        assert (follow.refusals(), failures) == (["Transient('away')"], [])
+
+
+async def test_a_policy_that_moves_to_the_shadow_pack_waits_for_it_where_the_calibration_names_it(
+    tmp_path: Path,
+) -> None:
+    both = {name: SHIPPED[name] for name in ("doxxing.yaml", "violence.yaml")}
+    less = {"violence.yaml": SHIPPED["violence.yaml"]}
+    mounted, shadow = ConfigMap(tmp_path / "policies", both), ConfigMap(tmp_path / "shadow", less)
+    policies = PolicySettings(path=mounted.path, shadow_path=shadow.path, reload_seconds=EVERY_S)
+    async with followed(policies, judging=JudgingSettings(calibration=calibration_of("doxxing", tmp_path))) as follow:
+        mounted.update(less)
+        assert "no such policies: doxxing" in await follow.refused()
+        shadow.update(both)
+        judge = await follow.took(2)
+        assert (judge.pack, judge.shadow_pack) == load_packs(policies)
+        assert len(follow.refusals()) == 1
 
 
 async def test_a_shadow_pack_is_followed_too_and_a_wrong_one_holds_up_no_enforced_one(
