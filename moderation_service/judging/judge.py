@@ -1,6 +1,5 @@
 """One post to one verdict: load images, score, attribute, decide, explain, seal."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +22,7 @@ from moderation_service.judging.judged import Judged
 from moderation_service.judging.panel import Panel
 from moderation_service.judging.recorded import recorded_model
 from moderation_service.judging.sealing import Sealer
-from moderation_service.judging.shadow import Shadow, shadow_sets
+from moderation_service.judging.shadow import Shadow, beside, shadow_sets
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
@@ -118,13 +117,13 @@ class Judge:
     async def _find(self, post: Post, language: Language, content: Content, evidence: Evidence, key: str) -> Findings:
         """Score, attribute, decide, explain."""
         enforced, shadow = self._panels(language)
-        enforced_joint, shadow_joints = await asyncio.gather(
+        enforced_joint, shadow_joints = await beside(
             enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
         )
 
         views_begun = self._clock()
         sampled = int(key[:8], 16) < self._settings.views_sample * 2**32
-        (policies, tokens), shadowed = await asyncio.gather(
+        (policies, tokens), shadowed = await beside(
             enforced.verdicts(evidence, enforced_joint, sampled=sampled),
             shadow.verdicts(evidence, shadow_joints, sampled=sampled),
         )

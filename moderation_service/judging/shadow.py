@@ -1,9 +1,10 @@
 """Policies that are judged and decide nothing: a pack's own of `mode: shadow`, and a whole second pack."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +16,7 @@ from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 
 T = TypeVar("T")
+S = TypeVar("S")
 log = structlog.get_logger(__name__)
 
 
@@ -60,6 +62,15 @@ class Shadowed:
         return [policy_id for policy_id in self.judged if flipped(policy_id)]
 
 
+async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S]) -> tuple[T, S]:
+    """Both answers. Where the enforced fails, the shadow ends with it: each try again would leave one more behind."""
+    shadowing = asyncio.create_task(shadow)
+    try:
+        return await enforced, await shadowing
+    finally:
+        shadowing.cancel()
+
+
 class Shadow:
     """Asks for each set in requests of its own. Nothing of theirs may touch the enforced, nor may their failures."""
 
@@ -68,13 +79,13 @@ class Shadow:
 
     async def joint(self, evidence: Evidence, surface: str | None) -> list[Joint | None]:
         """Score the post whole by each set; None for one that failed."""
-        return await asyncio.gather(*(_apart(panel.joint(evidence, surface)) for panel in self._panels))
+        return await asyncio.gather(*(_apart(partial(panel.joint, evidence, surface)) for panel in self._panels))
 
     async def verdicts(self, evidence: Evidence, joints: Sequence[Joint | None], *, sampled: bool) -> Shadowed:
         """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
         answered = [(panel, joint) for panel, joint in zip(self._panels, joints, strict=True) if joint]
         found = await asyncio.gather(
-            *(_apart(panel.verdicts(evidence, joint, sampled=sampled)) for panel, joint in answered)
+            *(_apart(partial(panel.verdicts, evidence, joint, sampled=sampled)) for panel, joint in answered)
         )
         done = [(panel, joint, *made) for (panel, joint), made in zip(answered, found, strict=True) if made]
         parts = (part for _, _, parts, _ in done for part in parts)
@@ -86,9 +97,9 @@ class Shadow:
         )
 
 
-async def _apart(work: Awaitable[T]) -> T | None:
+async def _apart(ask: Callable[[], Awaitable[T]]) -> T | None:
     try:
-        return await work
+        return await ask()
     except Exception as error:  # noqa: BLE001 - whatever it is
         # its class alone: its words may quote the post
         log.error("shadow policies were not judged", error=type(error).__name__)  # noqa: TRY400

@@ -12,6 +12,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.errors import Transient
 from moderation_service.policies.model import Policy, Scope, Thresholds
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import Ask, MakeJudge, picture
@@ -123,6 +124,30 @@ async def test_a_shadow_set_that_fails_is_left_out_counted_as_no_flip_and_the_ot
     assert verdict.decision == "review"
     assert [part.policy_id for part in verdict.shadow] == ["doxxing"]
     assert flips("violence") == before
+
+
+async def test_shadow_work_ends_with_each_try_on_which_the_enforced_fail(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, hung, asked = 5, asyncio.Event(), engine.score
+
+    async def score(requests: Sequence[ScoreRequest]) -> list[Scored]:
+        if len(requests[0].questionnaire.questions) == len(candidate.enforced):
+            await hung.wait()
+        elif not hung.is_set():
+            raise Transient("engine_away", "away")
+        return await asked(requests)
+
+    monkeypatch.setattr(engine, "score", score)
+    judge, others = await make_judge(shadow_pack=candidate), len(asyncio.all_tasks())
+    for _ in range(tries):
+        with pytest.raises(Transient):
+            await ask(judge, KILL)
+    assert len(asyncio.all_tasks()) < others + tries
+    hung.set()
+    assert (await ask(judge, KILL)).shadow
+    shadowed = [call for call in engine.calls if len(call[0].questionnaire.questions) == len(candidate.enforced)]
+    assert sum(map(len, shadowed)) == 2  # the first try's, which was being answered, and the last
 
 
 async def test_the_second_pack_goes_before_the_packs_own_shadow_policy_of_that_id(
