@@ -85,7 +85,8 @@ class Explainer:
         if written.ended == "time":
             # How far it came depends on the machine's load: nobody could write it again.
             raise Unfit("timeout")
-        return fit(written.text, evidence.text, language)
+        # On a thread: a post of megabytes takes seconds to compare with.
+        return await asyncio.to_thread(fit, written.text, evidence.text, language)
 
 
 def _finding(policy: PolicyVerdict, by_id: Mapping[str, Policy], language: Language) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import islice, pairwise
 
 from moderation_service.contracts.question import Language
 from moderation_service.policies.language import language_of
@@ -17,13 +18,15 @@ _VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
 _SENTENCES = 2
 
 _MARKUP = re.compile(r"^\s*(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
-_SENTENCE = re.compile(r".+?(?:[。！？]+|[.!?]+(?=\s+[^a-z\s]|\s*$))[”’\")）]?", re.DOTALL)
+_END = re.compile(r"(?:[。！？]+|(?<![.!?])[.!?]++(?=[”’\")]?(?:\s+[^a-z\s]|\s*$)))[”’\")）]?")
 _LOOP = re.compile(r"(.{2,40}?)\1{3}|(.)\2{7}")
 _CONTACT = re.compile(
     r"(?:https?://|www\.)[^\s，。]+"  # a link
-    r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"  # an e-mail address
-    r"|@\w+"  # an account
-    r"|\+?\d(?:(?: \(|\) |[ ().-])?\d){4,}"  # a telephone, card or identity number
+    r"|[a-z0-9._%+-]+[@＠][a-z0-9.-]+"  # an e-mail address
+    r"|[@＠]\w+"  # an account
+    r"|(?:[a-z0-9-]+\.)+[a-z]{2,}(?:/[^\s，。]*)?"  # a link without its scheme
+    r"|\+?\d(?:[\W_]{0,2}\d){4,}",  # a telephone, card or identity number
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+")
 
@@ -43,7 +46,8 @@ def fit(written: str, post_text: str, language: Language) -> str:
         raise Unfit("empty")
     if _LOOP.search(said):
         raise Unfit("looping")
-    sentences = [match.group().strip() for match in _SENTENCE.finditer(said)][:_SENTENCES]
+    ends = [0, *(end.end() for end in islice(_END.finditer(said), _SENTENCES))]
+    sentences = [said[begin:end].strip() for begin, end in pairwise(ends)]
     if not sentences:
         raise Unfit("unfinished")
     if len(set(sentences)) < len(sentences):
@@ -68,8 +72,10 @@ def _plain(text: str) -> str:
 
 
 def _quotes(text: str, post_text: str, run: int) -> bool:
+    """In time that grows with the post's length alone, whatever stands in it."""
     ours, theirs = _letters(text), _letters(post_text)
-    return any(ours[at : at + run] in theirs for at in range(len(ours) - run + 1))
+    said = {ours[at : at + run] for at in range(len(ours) - run + 1)}
+    return any(theirs[at : at + run] in said for at in range(len(theirs) - run + 1))
 
 
 def _letters(text: str) -> str:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -6,9 +7,11 @@ import structlog
 from prometheus_client import REGISTRY
 
 from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.contracts.question import Language
 from moderation_service.engine.base import ExplainRequest, Written
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging.prose import MAX_CHARACTERS
+from moderation_service.judging import explaining
+from moderation_service.judging.prose import MAX_CHARACTERS, fit
 from tests.judging.conftest import Ask, MakeJudge, picture
 from tests.judging.engines import RuleEngine
 
@@ -149,6 +152,21 @@ async def test_words_that_are_not_fit_give_way_to_the_template(
     assert TEMPLATE in verdict.explanation
     assert verdict.explanation_kind == "template"
     assert counted(outcome) == before + 1
+
+
+async def test_comparing_words_with_a_long_post_holds_no_other_post_up(
+    make_judge: MakeJudge, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def compare(written: str, post_text: str, language: Language) -> str:
+        threads.append(threading.current_thread())
+        return fit(written, post_text, language)
+
+    monkeypatch.setattr(explaining, "fit", compare)
+    await ask(await make_judge(explain="generate"), "I sell this", picture())
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
 
 
 async def test_scores_and_decisions_are_those_of_a_judge_that_explains_nothing(

@@ -1,3 +1,4 @@
+import time
 from contextlib import suppress
 
 import pytest
@@ -9,6 +10,7 @@ from moderation_service.judging.prose import MASK, MAX_CHARACTERS, Unfit, fit
 
 SAID = "The picture shows a weapon. The words offer it to a buyer."
 CHINESE = "图片展示了一把刀。文字向买家出售它。"
+PATIENT_S = 2.0  # a millisecond; minutes where the time grew with the cube
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,7 @@ CHINESE = "图片展示了一把刀。文字向买家出售它。"
             "en",
             "It shows a weapon, e.g. a knife. The words offer it.",
         ),
+        ('A sign says "sold." The words say "now!" And more.', "en", 'A sign says "sold." The words say "now!"'),
         ("It shows \u202ea weapon\u202c\x00\x1b[0m now.", "en", "It shows a weapon[0m now."),
     ],
 )
@@ -91,6 +94,11 @@ def test_a_quotation_of_the_post_is_refused_however_it_is_spelled(written: str, 
         ("Write to anna.berg@example.org now.", "", f"Write to {MASK} now."),
         ("See https://evil.example/x?y=1 for it.", "", f"See {MASK} for it."),
         ("The words name @anna_b on it.", "", f"The words name {MASK} on it."),
+        ("Write to anna.berg＠example.org now.", "", f"Write to {MASK} now."),
+        ("The words name ＠anna_b on it.", "", f"The words name {MASK} on it."),
+        ("The words name t.me/anna_b there.", "", f"The words name {MASK} there."),
+        ("The words name Evil.Example.", "", f"The words name {MASK}."),
+        ("The words give 555–0134/77 there.", "5550134", f"The words give {MASK} there."),
         ("The words name house 12 there.", "Elm Street 12", f"The words name house {MASK} there."),
         ("The words name house 12 there.", "Elm Street １２", f"The words name house {MASK} there."),
         ("The picture shows 2 guns of 9 mm.", "Lightly used", "The picture shows 2 guns of 9 mm."),
@@ -98,6 +106,16 @@ def test_a_quotation_of_the_post_is_refused_however_it_is_spelled(written: str, 
 )
 def test_contact_data_and_the_posts_numbers_are_masked(written: str, post: str, says: str) -> None:
     assert fit(written, post, "en") == says
+
+
+def test_a_model_that_is_led_to_write_marks_holds_nothing_up() -> None:
+    marks = "a"
+    while len(marks) < 1500:  # no part of it follows itself, so it is no loop
+        marks = "".join({"a": "abc", "b": "ac", "c": "b"}[mark] for mark in marks)
+    begun = time.perf_counter()
+    with pytest.raises(Unfit, match="unfinished"):
+        fit(f"Look {marks.translate(str.maketrans('abc', '.!?'))}x", "a post", "en")
+    assert time.perf_counter() - begun < PATIENT_S
 
 
 @given(
