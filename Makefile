@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint demo-model demo-calibrations kafka lock clean
+.PHONY: demo test lint demo-model demo-calibrations evaluation kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -32,6 +32,9 @@ demo-calibrations: .venv/ready
 	  MODERATION_ENGINE__LAYOUT=$$layout $(BIN)/moderation calibrate bundled \
 	    -o moderation_service/demo/calibrations/$$layout.json; \
 	done
+
+evaluation: .venv/ready
+	$(BIN)/python scripts/evaluation.py $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 kafka: .venv/ready
 	scripts/system-packages.sh test

@@ -138,6 +138,7 @@ def calibrate(  # noqa: PLR0913 - options of a command
     posts: Path | None = None,
     verdicts: Path | None = None,
     seed: int = 7002,
+    scale: float = 1.0,
     settings: SettingsFile = None,
 ) -> int:
     """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.
@@ -151,7 +152,7 @@ def calibrate(  # noqa: PLR0913 - options of a command
     wanted = _labelled()
     target = wanted.Target.of(recall=recall, precision=precision, cost=cost)
     named = wanted.Named(labelled, policy, form, posts, verdicts)
-    made = asyncio.run(wanted.calibrate_labelled(_load(settings), named, seed=seed, target=target))
+    made = asyncio.run(wanted.calibrate_labelled(_load(settings), named, seed=seed, scale=scale, target=target))
     table = Table(*wanted.COLUMNS, title="calibration")
     for line in made.lines:
         table.add_row(*line.cells())

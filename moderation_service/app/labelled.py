@@ -60,19 +60,19 @@ async def evaluate_labelled(
     return first, report
 
 
-async def calibrate_labelled(settings: Settings, named: Named, *, seed: int, target: Target | None) -> Calibrated:
+async def calibrate_labelled(
+    settings: Settings, named: Named, *, seed: int, scale: float, target: Target | None
+) -> Calibrated:
     """Fit every policy that has the labels for it, on posts judged now or on recorded scores."""
     pack = load_pack(settings.policies.path, pictures=False)
     own = {one.id: Thresholds(**one.thresholds.model_dump()) for one in pack.policies}
     if found := await recorded(settings, named):
         _say(found.left_out)
         return calibrate(found.scores, own, data=found.source, target=target)
-    posts = calibration_posts(BUNDLED_CALIBRATION_POSTS, seed)
+    count = round(BUNDLED_CALIBRATION_POSTS * scale)
+    bundled = Bundled(f"{count} calibration posts, seed {seed}", calibration_posts(count, seed))
     judging = settings.judging.model_copy(update={"views": "never", "explain": "never", "calibration": "none"})
-    settings = settings.model_copy(update={"judging": judging})
-    given = await labelled_posts(
-        settings, pack, named, Bundled(f"{BUNDLED_CALIBRATION_POSTS} calibration posts, seed {seed}", posts)
-    )
+    given = await labelled_posts(settings.model_copy(update={"judging": judging}), pack, named, bundled)
     _say(given.left_out)
     async with open_judge(given.settings, pack) as judge:
         with progress(len(given.posts)) as advance, _nowhere() as nowhere:

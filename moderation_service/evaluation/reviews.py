@@ -63,8 +63,8 @@ def of_posts(reviews: Iterable[Row], posts: Iterable[Post | BadPost], reader: Ro
 def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Source, list[BadPost]]:
     """Examples from the recorded raw scores; and what is left out.
 
-    Only verdicts of the latest reviewed verdict's model, revision and prompt are taken: scores of others are not
-    comparable. Raises Misconfigured where no review goes with a verdict.
+    Only verdicts of the latest reviewed verdict's model, revision and prompt are taken, and of each policy its newest
+    version: scores of others are not comparable. Raises Misconfigured where no review goes with a verdict.
     """
     said, left_out = _read(Review, reviews)
     wanted = {review.verdict_id for _, review in said}
@@ -86,14 +86,22 @@ def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Source
         return None
 
     words = _last_words(said, lambda review: review.verdict_id, why_not, left_out)
+    asked = {name: {part.policy_id: part for part in (*known[name].policies, *known[name].shadow)} for name in words}
+    versions: dict[str, int] = {}
+    for parts in asked.values():
+        versions |= {policy: max(part.version, versions.get(policy, 0)) for policy, part in parts.items()}
     rows: dict[str, list[tuple[float, bool, str]]] = {}
-    for name, parts in sorted(words.items()):
-        scores = {part.policy_id: part.raw_score for part in (*known[name].policies, *known[name].shadow)}
-        for policy, word in sorted(parts.items()):
-            if policy in scores:
-                rows.setdefault(policy, []).append((scores[policy], word.said.violated, known[name].post_id))
-            else:
+    for name, answers in sorted(words.items()):
+        for policy, word in sorted(answers.items()):
+            part = asked[name].get(policy)
+            if part is None:
                 left_out.append(BadPost(word.where, f"policies.{policy}: not asked in verdict {name}"))
+            elif part.version < versions[policy]:
+                left_out.append(
+                    BadPost(word.where, f"policies.{policy}: version {part.version}, since {versions[policy]}")
+                )
+            else:
+                rows.setdefault(policy, []).append((part.raw_score, word.said.violated, known[name].post_id))
     posts = {post for kept in rows.values() for _, _, post in kept}
     digest = digest_of([[policy, *map(list, kept)] for policy, kept in rows.items()])
     return Source({policy: _examples(kept) for policy, kept in rows.items()}, model, len(posts), digest), left_out

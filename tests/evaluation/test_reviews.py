@@ -166,6 +166,14 @@ def test_recorded_scores_are_joined_with_the_last_word_on_their_verdict(tmp_path
     assert found.digest == again.digest
 
 
+def test_scores_of_an_older_version_of_a_policy_are_left_out(tmp_path: Path) -> None:
+    older = POLICY.model_copy(update={"version": POLICY.version - 1})
+    verdicts = [recorded("p-1", 0.9), recorded("p-2", 0.4, policies=(older,))]
+    found, left_out = of_verdicts(rows(tmp_path, review(), review("p-2")), [("v:1", one) for one in verdicts])
+    assert found.policies["weapon_sale"].score.tolist() == [0.9]
+    assert faults(left_out) == [(2, "policies.weapon_sale: version 2, since 3")]
+
+
 def test_a_verdict_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
     reviews = [*rows(tmp_path, review())]
     verdicts = [*rows(tmp_path, recorded("p-1", 0.9), {"verdict_id": "v-p-1"}, {"post_id": "p-1"}, "[]")]
