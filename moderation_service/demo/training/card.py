@@ -50,7 +50,7 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
 shows, and what each of its cells shows), {see_again} more on all designs, {words} and {words_again} steps of the
 language model on posts without pictures, {read} on posts with pictures and the tower held still, {together} and
-{together_again} of all together.
+{together_again} of all together, {read_again} more with the tower held still.
 
 The tokenizer undoes what people do to slip past a filter: full-width forms, look-alike letters, emoji or spaces
 between letters.
@@ -137,6 +137,7 @@ def write(figures: dict[str, Any], count: int) -> str:
         words_again=recipe.WORDS_AGAIN.steps,
         read=recipe.READ.steps,
         together=recipe.TOGETHER.steps,
+        read_again=recipe.READ_AGAIN.steps,
         together_again=recipe.TOGETHER_AGAIN.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",

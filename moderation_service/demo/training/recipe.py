@@ -32,6 +32,7 @@ WORDS_AGAIN = Course("words again", steps=1000, seed=24, rates=(0.015, 1.5e-3), 
 READ = Course("read", steps=150, seed=21, rates=(0.012, 1.2e-3), flat=0.7)
 TOGETHER = Course("together", steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
 TOGETHER_AGAIN = Course("together again", steps=1000, seed=31, rates=(0.012, 1.2e-3), flat=0.3)
+READ_AGAIN = Course("read again", steps=1500, seed=41, rates=(0.012, 1.2e-3), flat=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ def together_again(model: Glm4vForConditionalGeneration, heads: Heads, material:
     joint.train(model, heads, material.teacher, optimiser, TOGETHER_AGAIN)
 
 
+def read_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 6: the language model learns to read what the finished tower says; the tower stays as it is."""
+    _language(model, heads, material, READ_AGAIN)
+
+
 def _language(
     model: Glm4vForConditionalGeneration,
     heads: Heads,
@@ -148,4 +154,5 @@ STAGES = (
     Stage("read", read),
     Stage("together", together),
     Stage("together_again", together_again),
+    Stage("read_again", read_again),
 )
