@@ -26,7 +26,7 @@ from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings
 
-__all__ = ["COLUMNS", "Layout", "Named", "Target", "calibrate_labelled", "evaluate_labelled"]
+__all__ = ["COLUMNS", "Named", "Target", "calibrate_labelled", "evaluate_labelled"]
 
 BUNDLED_CALIBRATION_POSTS = 4000
 
