@@ -1,6 +1,8 @@
 """The engine, asked by many posts at once: views share calls to score, flagged posts share calls to explain."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 from moderation_service.engine.base import Engine, ExplainRequest, Scored, ScoreRequest, Written
@@ -34,9 +36,14 @@ class Batcher:
         """Answer one view. Raises what the engine raised for it."""
         return await self._scoring.ask(request)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the next call to explain is full: whoever asks now waits for it, and for the one that runs."""
+        return self._explaining.waiting >= MAX_EXPLANATIONS
+
     async def explain(self, request: ExplainRequest) -> Written:
-        """Write why one post was flagged. Raises what the engine raised for it."""
-        return await self._explaining.ask(request)
+        """Write why one post was flagged, within `within_s` of now. Raises what the engine raised for it."""
+        return await self._explaining.ask((request, time.monotonic() + request.within_s))
 
     async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[Scored]:
         metrics.ENGINE_BATCH.observe(len(requests))
@@ -44,8 +51,10 @@ class Batcher:
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in scored))
         return scored
 
-    async def _explain(self, requests: Sequence[ExplainRequest]) -> Sequence[Written]:
-        written = await self._engine.explain(requests)
+    async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[Written]:
+        # Not longer than the last of them waits: nobody would read it, and no post is scored meanwhile.
+        left = max(0.0, max(until for _, until in waiting) - time.monotonic())
+        written = await self._engine.explain([replace(request, within_s=left) for request, _ in waiting])
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in written))
         metrics.ENGINE_TOKENS.labels("written").inc(sum(one.written for one in written))
         return written

@@ -33,6 +33,11 @@ class Company(Generic[Request, Answer]):
             with suppress(asyncio.CancelledError):
                 await self._runner
 
+    @property
+    def waiting(self) -> int:
+        """How many requests no call has taken yet."""
+        return self._queue.qsize()
+
     async def ask(self, request: Request) -> Answer:
         """Have one request answered. Raises what the call raised for it."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

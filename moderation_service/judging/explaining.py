@@ -71,11 +71,13 @@ class Explainer:
                 metrics.EXPLANATIONS.labels("generated").inc()
                 return Explanation(text, "generated")
         metrics.EXPLANATIONS.labels(outcome).inc()
-        lasting = outcome not in {"failed", "timeout"}
+        lasting = outcome not in {"busy", "failed", "timeout"}
         return Explanation(_template(policies, by_id, unseen, language), "template", lasting=lasting)
 
     async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
         """The model's words, made fit. Raises Unfit, or what the engine raised."""
+        if self._batcher.busy:
+            raise Unfit("busy")
         request = ExplainRequest(evidence.text, evidence.pictures, language, findings, self._within_s)
         try:
             async with asyncio.timeout(self._within_s):

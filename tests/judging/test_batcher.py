@@ -1,11 +1,14 @@
 import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest
+from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.errors import Fatal, Transient
+from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, MAX_VIEWS, Batcher
 from tests.judging.engines import RuleEngine
 
@@ -67,6 +70,31 @@ async def test_explanations_share_calls_of_their_own_which_are_smaller() -> None
         assert not score.done()
         engine.gate.set()
     assert [len(call) for call in engine.explained] == [MAX_EXPLANATIONS, MAX_EXPLANATIONS, 1]
+
+
+async def test_a_call_to_explain_has_the_time_that_the_last_who_waits_for_it_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Held(GatedEngine):
+        async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+            self.entered.set()
+            await self.gate.wait()
+            return await super().explain(requests)
+
+    engine = Held()
+    why = ExplainRequest("x", (), "en", ("Violence",), within_s=60.0)
+    async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
+        group.create_task(batcher.explain(why))
+        await engine.entered.wait()
+        for within_s in (10.0, 20.0, 1e-9):
+            group.create_task(batcher.explain(replace(why, within_s=within_s)))
+        await asyncio.sleep(0)
+        now = time.monotonic()
+        monkeypatch.setattr(batching.time, "monotonic", lambda: now + 15.0)
+        engine.gate.set()
+    first, second = engine.explained
+    assert first[0].within_s == pytest.approx(60.0, abs=1.0)
+    assert [request.within_s for request in second] == pytest.approx([5.0] * 3, abs=1.0)
 
 
 async def test_a_view_that_breaks_the_engine_takes_no_other_with_it() -> None:

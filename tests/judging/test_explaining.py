@@ -11,6 +11,8 @@ from moderation_service.contracts.question import Language
 from moderation_service.engine.base import ExplainRequest, Written
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import explaining
+from moderation_service.judging.batcher import MAX_EXPLANATIONS
+from moderation_service.judging.judged import Judged
 from moderation_service.judging.prose import MAX_CHARACTERS, fit
 from tests.judging.conftest import Ask, MakeJudge, picture
 from tests.judging.engines import RuleEngine
@@ -186,6 +188,34 @@ async def test_posts_are_explained_together(make_judge: MakeJudge, engine: RuleE
     assert sum(map(len, engine.explained)) == len(posts)
     assert len(engine.explained) < len(posts)
     assert {one.verdict.explanation_kind for one in judged} == {"generated"}
+
+
+async def test_more_posts_than_the_next_call_takes_have_the_template_at_once(
+    make_judge: MakeJudge, engine: RuleEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go, explain, before = asyncio.Event(), asyncio.Event(), engine.explain, counted("busy")
+
+    async def held(requests: Sequence[ExplainRequest]) -> list[Written]:
+        entered.set()
+        await go.wait()
+        return await explain(requests)
+
+    monkeypatch.setattr(engine, "explain", held)
+    judge = await make_judge(explain="generate", explain_timeout_s=60.0)
+
+    def judged(number: int) -> asyncio.Task[Judged]:
+        post = Post(post_id=f"p-{number}", text=f"I sell this {number}", images=(picture(),))
+        return asyncio.create_task(judge.judge(post, trace_id="a" * 32))
+
+    first = judged(0)
+    await entered.wait()
+    waiting = {judged(number) for number in range(1, MAX_EXPLANATIONS + 4)}
+    while len(waiting) > MAX_EXPLANATIONS:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result().verdict.explanation_kind for task in done} == {"template"}
+    assert counted("busy") - before == 3
+    go.set()
+    assert {(await task).verdict.explanation_kind for task in (first, *waiting)} == {"generated"}
 
 
 async def test_no_explanation_is_longer_than_a_reader_bears(
