@@ -58,7 +58,8 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     """Run the cases of the policies under `path`, with all views."""
     pack = load_pack(path)
     judging = settings.judging.model_copy(update={"views": "always", "explain": "never"})
-    settings = with_files(settings, root_of(path)).model_copy(update={"judging": judging})
+    policies = settings.policies.model_copy(update={"path": path})
+    settings = with_files(settings, root_of(path)).model_copy(update={"judging": judging, "policies": policies})
     async with open_judge(settings, pack) as judge:
         return await cases.run_cases(judge, pack)
 

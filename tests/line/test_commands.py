@@ -110,6 +110,14 @@ async def test_a_pack_that_enforces_nothing_is_refused(tmp_path: Path) -> None:
     assert "no policy has mode enforce" in one_line(err)
 
 
+async def test_policies_test_names_the_folder_that_enforces_nothing(tmp_path: Path) -> None:
+    head, _ = (shipped_policies() / "doxxing.yaml").read_text(encoding="utf-8").split("\ncases:")
+    (tmp_path / "doxxing.yaml").write_text(head.replace("mode: enforce", "mode: shadow"), encoding="utf-8")
+    code, _, err = await moderation("policies", "test", str(tmp_path))
+    assert code == 2
+    assert f"{tmp_path}: no policy has mode enforce" in one_line(err)
+
+
 async def test_a_calibration_of_policies_that_are_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     entry = {"method": "platt", "slope": 1, "intercept": 0}
