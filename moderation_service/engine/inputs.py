@@ -2,25 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from moderation_service.engine.base import Pixels
-from moderation_service.engine.pictures import shrunk, widened
+from moderation_service.engine.patches import Cutter, Picture
+from moderation_service.engine.pictures import shrunk
 from moderation_service.engine.prompts import Prompts
 from moderation_service.engine.vocabulary import Vocabulary
 
+__all__ = ["Picture", "PostInputs", "PostReader"]
+
 CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture's patches [t·h·w, channels · temporal · patch²] (float32, CPU) and its grid [1, 3] of t, h, w."""
-
-    patches: torch.Tensor
-    grid: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +25,10 @@ class PostInputs:
 
 
 class PostReader:
-    """Turns pixels and text into tokens and patches."""
+    """Turns pixels and text into tokens and pictures that are ready to be cut."""
 
-    def __init__(self, image_processor: Any, vocabulary: Vocabulary, prompts: Prompts) -> None:  # noqa: ANN401
-        """`image_processor` is the checkpoint's own, which transformers leaves untyped."""
-        self._processor = image_processor
+    def __init__(self, cutter: Cutter, vocabulary: Vocabulary, prompts: Prompts) -> None:
+        self._cutter = cutter
         self._vocabulary = vocabulary
         self._words = prompts.words
         # What the prompt puts behind the post's words has to stay when they are cut.
@@ -66,21 +57,19 @@ class PostReader:
 
     def _look_within(self, pixels: Pixels, share: int) -> Picture | None:
         """A picture in at most `share` tokens; None where the processor does not go so low."""
-        picture = self._look(pixels)
+        picture = self._cutter.stage(pixels)
         tokens = len(self._marks(picture))
         if tokens <= share:
             return picture
-        merge = self._processor.merge_size
-        rows, columns = (int(side) // merge for side in picture.grid[0, 1:])  # a token each
+        rows, columns = (int(side) // self._cutter.merge for side in picture.grid[0, 1:])  # a token each
         allowed = share - (tokens - rows * columns)
         if allowed < 1:
             return None
-        unit = self._processor.patch_size * merge
-        picture = self._look(shrunk(pixels, (rows, columns), allowed, unit))
+        picture = self._cutter.stage(shrunk(pixels, (rows, columns), allowed, self._cutter.unit))
         return picture if len(self._marks(picture)) <= share else None
 
     def _marks(self, picture: Picture) -> list[int]:
-        return self._vocabulary.picture(int(picture.grid.prod()) // self._processor.merge_size**2)
+        return self._vocabulary.picture(int(picture.grid.prod()) // self._cutter.merge**2)
 
     def _read_words(self, text: str, room: int) -> tuple[list[int], bool]:
         head = text[: room * CHARACTERS_A_TOKEN]
@@ -90,9 +79,3 @@ class PostReader:
         # The head's own closing goes with what is cut, and is put behind what is kept.
         kept = max(0, min(room, len(ids)) - len(self._closing))
         return [*ids[:kept], *self._closing][:room], True
-
-    def _look(self, pixels: Pixels) -> Picture:
-        """Cut one picture into patches with the checkpoint's own processor."""
-        # Channels are named: a picture three pixels high would be taken for one that has them first.
-        done = self._processor(images=[widened(pixels)], input_data_format="channels_last", return_tensors="pt")
-        return Picture(done["pixel_values"], done["image_grid_thw"])

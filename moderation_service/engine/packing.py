@@ -46,23 +46,15 @@ class Batch:
     ids: torch.Tensor  # [B, Q]
     mask: torch.Tensor  # [B, 1, Q, P + Q], True: may be seen
     positions: torch.Tensor  # [3, B, Q]: time, height, width
-    patches: torch.Tensor | None  # [all patches of the batch, patch size]
-    grids: torch.Tensor | None  # [all pictures of the batch, 3]
     answer_rows: torch.Tensor  # [A]
     answer_columns: torch.Tensor  # [A]
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-
-        def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
         return Batch(
             self.ids.to(device),
             self.mask.to(device),
             self.positions.to(device),
-            move(self.patches),
-            move(self.grids),
             self.answer_rows.to(device),
             self.answer_columns.to(device),
         )
@@ -103,14 +95,11 @@ def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, rope_index
             positions[:, number, at:end] = torch.arange(behind, behind + len(tail))
             answers.append((number, end - 1))
             at = end
-    pictures = [picture for row in rows for picture in row.post.pictures]
     where = torch.tensor(answers)  # [A, 2]
     return Batch(
         ids=ids,
         mask=block_mask(segments, start),
         positions=positions,
-        patches=torch.cat([picture.patches for picture in pictures]) if pictures else None,
-        grids=torch.cat([picture.grid for picture in pictures]) if pictures else None,
         answer_rows=where[:, 0],
         answer_columns=where[:, 1],
     )

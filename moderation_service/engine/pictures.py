@@ -12,9 +12,11 @@ MAX_ASPECT = 150
 
 
 def widened(pixels: Pixels) -> Pixels:
-    """Repeat the edge of a picture too narrow for the processor. A copy: torch warns of arrays it may not write."""
+    """Repeat the edge of a picture too narrow for the processor; others are left as they are."""
     height, width = pixels.shape[:2]
     least = -(-max(height, width) // MAX_ASPECT)
+    if min(height, width) >= least:
+        return pixels
     return np.pad(pixels, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)), mode="edge")
 
 

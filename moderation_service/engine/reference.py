@@ -15,12 +15,7 @@ def reference_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelScore,
     checkpoint, vocabulary = scorer.checkpoint, scorer.vocabulary
     opening = scorer.opening(request.questionnaire)
     post = scorer.reader.read(request.text, request.images, opening.room)
-    pictures = {}
-    if post.pictures:
-        pictures = {
-            "pixel_values": torch.cat([picture.patches for picture in post.pictures]).to(checkpoint.device),
-            "image_grid_thw": torch.cat([picture.grid for picture in post.pictures]).to(checkpoint.device),
-        }
+    pictures = scorer.cutter.inputs(post.pictures)
     answers = []
     for number in request.asked:
         ids = torch.tensor([[*opening.ids, *post.ids, *opening.tails[number]]], device=checkpoint.device)

@@ -13,7 +13,9 @@ from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.inputs import PostReader
 from moderation_service.engine.packing import Batch, Row, pack, plan
+from moderation_service.engine.patches import Cutter
 from moderation_service.engine.prompts import LayoutName, PromptName, Prompts
+from moderation_service.engine.vision import Vision
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Misconfigured, Transient
 
@@ -72,11 +74,13 @@ class Scorer:
         max_context_tokens: int,
         max_batch_tokens: int,
     ) -> None:
-        """Raises Fatal for a tokenizer or chat template that can't be used."""
+        """Raises Fatal for a tokenizer, chat template or image processor that can't be used."""
         self.checkpoint = checkpoint
         self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id)
         self.prompts = Prompts(self.vocabulary.frame, layout, prompt)
-        self.reader = PostReader(checkpoint.image_processor, self.vocabulary, self.prompts)
+        self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
+        self.reader = PostReader(self.cutter, self.vocabulary, self.prompts)
+        self._vision = Vision(checkpoint.model, self.cutter)
         self.limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
         self.max_batch_tokens = max_batch_tokens
         self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
@@ -103,8 +107,9 @@ class Scorer:
         return opening
 
     def forget(self) -> None:
-        """Drop all kept openings."""
+        """Drop all kept openings and features of pictures."""
         self._openings.clear()
+        self._vision.forget()
 
     def _compute_opening(self, questionnaire: Questionnaire) -> Opening:
         ids = self.vocabulary.trusted(self.prompts.opening(questionnaire))
@@ -156,13 +161,15 @@ class Scorer:
         image_token = self.checkpoint.config.image_token_id
         packed = pack(rows, len(opening.ids), image_token, self.vocabulary.pad, body.get_rope_index)
         batch: Batch = packed.to(self.checkpoint.device)
+        words = body.get_input_embeddings()(batch.ids)  # [B, Q, hidden size]
+        if pictures := [picture for row in rows for picture in row.post.pictures]:
+            at = (batch.ids == image_token)[..., None]
+            words = words.masked_scatter(at, self._vision.features(pictures).to(words.dtype))
         hidden = self._forward(
-            input_ids=batch.ids,
+            inputs_embeds=words,
             attention_mask=batch.mask,
             position_ids=batch.positions,
             past_key_values=opening.kept,
-            pixel_values=batch.patches,
-            image_grid_thw=batch.grids,
         )[batch.answer_rows, batch.answer_columns]  # [A, hidden size]
         return [score for part in torch.split(hidden, ANSWERS_A_PROJECTION) for score in self._label_scores(part)]
 

@@ -21,10 +21,11 @@ class Writer:
     def __init__(self, scorer: Scorer) -> None:
         """The checkpoint's own generation settings (sampling, penalties) go: all but what ends an answer."""
         self._checkpoint, self._vocabulary = scorer.checkpoint, scorer.vocabulary
+        self._cutter = scorer.cutter
         self._limit, self._max_batch_tokens = scorer.limit, scorer.max_batch_tokens
         # Whatever the judging prompt is: the words stand between marks, and are not to be followed.
         self._prompts = Prompts(self._vocabulary.frame, "post_first", "full")
-        self._reader = PostReader(self._checkpoint.image_processor, self._vocabulary, self._prompts)
+        self._reader = PostReader(scorer.cutter, self._vocabulary, self._prompts)
         model = self._checkpoint.model
         ends = model.generation_config.eos_token_id
         ends = self._checkpoint.tokenizer.eos_token_id if ends is None else ends
@@ -74,20 +75,11 @@ class Writer:
                 mm_token_type_ids=(asked == self._checkpoint.config.image_token_id).int(),
                 max_new_tokens=MAX_NEW_TOKENS,
                 max_time=left,
-                **self._pictures([post for _, post in prompts]),
+                **self._cutter.inputs([picture for _, post in prompts for picture in post.pictures]),
             )[:, longest:].tolist()
         finally:
             model.model.rope_deltas = None  # generate leaves this batch's on the model
         return [self._read(answer, len(ids)) for answer, (ids, _) in zip(answers, prompts, strict=True)]
-
-    def _pictures(self, posts: Sequence[PostInputs]) -> dict[str, torch.Tensor]:
-        pictures, device = [picture for post in posts for picture in post.pictures], self._checkpoint.device
-        if not pictures:
-            return {}
-        return {
-            "pixel_values": torch.cat([picture.patches for picture in pictures]).to(device),
-            "image_grid_thw": torch.cat([picture.grid for picture in pictures]).to(device),
-        }
 
     def _read(self, answer: list[int], tokens: int) -> Written:
         end = next((place for place, token in enumerate(answer) if token in self._ends), len(answer))

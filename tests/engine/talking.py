@@ -30,7 +30,10 @@ def save_talking_checkpoint(to: Path, lessons: Mapping[str, ExplainRequest]) -> 
         ids = torch.tensor([prompt + answer])
         kinds = (ids == checkpoint.config.image_token_id).int()
         hidden = model.model(
-            input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=kinds, **writer._pictures([post])
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=kinds,
+            **writer._cutter.inputs(post.pictures),
         ).last_hidden_state
         states.append(hidden[0, -len(answer) - 1 : -1])
         answers += answer

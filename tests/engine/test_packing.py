@@ -32,7 +32,6 @@ def test_every_question_starts_right_behind_its_post() -> None:
     assert batch.positions[0, 0].tolist() == [4, 5, 6, 7, 8, 7, 8, 9]
     assert batch.positions[0, 1, :2].tolist() == [4, 5]
     assert list(zip(batch.answer_rows.tolist(), batch.answer_columns.tolist(), strict=True)) == [(0, 4), (0, 7), (1, 1)]
-    assert batch.patches is None
 
 
 def test_rows_alike_in_length_go_together_and_fill_the_batch_with_padding_counted() -> None:

@@ -51,7 +51,7 @@ def greedy(scorer: Scorer, writer: Writer, request: ExplainRequest) -> str:
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
             use_cache=False,
-            **writer._pictures([post]),
+            **writer._cutter.inputs(post.pictures),
         ).logits[0, -1]
         token = int(logits.argmax())
         if token in writer._ends:

@@ -1,0 +1,110 @@
+"""Pixels to patches, as the checkpoint's own image processor makes them, on the model's device.
+
+A picture crosses to the device as bytes, an eighth of the floats that the processor would send: each pixel is
+one byte a channel, and the two frames the family's vision tower sees of a still are made there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+from transformers.models.glm46v.image_processing_glm46v import smart_resize
+
+from moderation_service.engine.base import Pixels
+from moderation_service.engine.pictures import widened
+from moderation_service.errors import Fatal
+
+CHANNELS = 3
+OTHERWISE = 4
+"""Of 255 levels. A pixel further from the processor's was made in another way; rounding is worth a level or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture's pixels, uint8 [height, width, 3] on the CPU, and the grid [1, 3] of t, h, w that it is cut to."""
+
+    pixels: torch.Tensor
+    grid: torch.Tensor
+
+
+class Cutter:
+    """Sizes and cuts pictures; `merge` patches a side make a token, `unit` is that token's side in pixels."""
+
+    def __init__(self, processor: Any, device: torch.device) -> None:  # noqa: ANN401 - transformers leaves it untyped
+        """Read the checkpoint's processor, and see that it makes the same. Raises Fatal where it does not."""
+        self._device = device
+        try:
+            self._patch, self._frames = int(processor.patch_size), int(processor.temporal_patch_size)
+            self.merge = int(processor.merge_size)
+            self._least, self._most = (int(processor.size[edge]) for edge in ("shortest_edge", "longest_edge"))
+            levels = 1 / processor.rescale_factor
+            self._mean = torch.tensor(processor.image_mean, device=device) * levels
+            self._deviation = torch.tensor(processor.image_std, device=device) * levels
+            self._compare(processor)
+        except (AttributeError, KeyError, TypeError, ArithmeticError, ValueError, RuntimeError) as error:
+            msg = (
+                f"the model's image processor, {type(processor).__name__}, does not cut pictures as the GLM-4V family's"
+                " do; use the processor files that the family's checkpoints come with"
+            )
+            raise Fatal(msg) from error
+
+    @property
+    def unit(self) -> int:
+        """The side of one token's pixels."""
+        return self._patch * self.merge
+
+    def stage(self, pixels: Pixels) -> Picture:
+        """A picture [H, W, 3] ready to be cut; its pixels are copied, to where a GPU can fetch them by itself."""
+        wide = widened(pixels)
+        staged = torch.empty(wide.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        staged.numpy()[:] = wide
+        height, width = wide.shape[:2]
+        size = smart_resize(
+            self._frames, height, width, self._frames, self.unit, min_pixels=self._least, max_pixels=self._most
+        )
+        down, across = (side // self._patch for side in size)
+        return Picture(staged, torch.tensor([[1, down, across]]))
+
+    def cut(self, picture: Picture) -> torch.Tensor:
+        """The picture's patches as bytes on the device [t·h·w, patch, patch, 3], in the order of the vision tower."""
+        down, across = picture.grid[0, 1:].tolist()
+        pixels = picture.pixels.to(self._device, non_blocking=True).permute(2, 0, 1)  # [3, H, W], channels still last
+        # Width, then height, bytes in between, as CPUs do it: at once, a GPU would be 25 levels off at a sharp edge.
+        for size in ([pixels.shape[1], across * self._patch], [down * self._patch, across * self._patch]):
+            pixels = transforms.resize(pixels, size, InterpolationMode.BICUBIC, antialias=True)
+        blocks = (down // self.merge, self.merge, self._patch, across // self.merge, self.merge, self._patch * CHANNELS)
+        cut = pixels.permute(1, 2, 0).reshape(blocks).permute(0, 3, 1, 4, 2, 5)
+        return cut.reshape(-1, self._patch, self._patch, CHANNELS)
+
+    def normalised(self, cut: torch.Tensor) -> torch.Tensor:
+        """What the vision tower takes [t·h·w, 3 · t · patch²], float32, of the bytes of any number of pictures."""
+        levels = cut.float().sub_(self._mean).div_(self._deviation)
+        frames = levels.permute(0, 3, 1, 2)[:, :, None].expand(-1, -1, self._frames, -1, -1)
+        return frames.reshape(len(cut), -1)
+
+    def inputs(self, pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
+        """The model's own arguments for pictures; none for none."""
+        if not pictures:
+            return {}
+        return {
+            "pixel_values": self.normalised(torch.cat([self.cut(picture) for picture in pictures])),
+            "image_grid_thw": torch.cat([picture.grid for picture in pictures]).to(self._device),
+        }
+
+    def _compare(self, processor: Any) -> None:  # noqa: ANN401 - as above
+        """Cut a picture that needs all of the processor's steps. Raises ValueError where it does so otherwise."""
+        pixels = np.random.default_rng(0).integers(0, 256, (45, 61, CHANNELS), dtype=np.uint8)
+        # Channels are named: a picture three pixels high would be taken for one that has them first.
+        wanted = processor(images=[pixels], input_data_format="channels_last", return_tensors="pt")
+        ours = self.inputs([self.stage(pixels)])
+        away = (ours["pixel_values"].cpu() - wanted["pixel_values"]).abs()  # of another grid: RuntimeError
+        levels = away.view(len(away), CHANNELS, -1).amax((0, 2)) * self._deviation.cpu()
+        if ours["image_grid_thw"].tolist() != wanted["image_grid_thw"].tolist() or not bool(
+            (levels <= OTHERWISE).all()
+        ):
+            msg = f"{levels.tolist()} of 255 levels apart"
+            raise ValueError(msg)

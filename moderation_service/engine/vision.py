@@ -1,0 +1,63 @@
+"""What the vision tower makes of pictures: once a picture, however often and in however many views it is asked for."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import sha256
+
+import torch
+from transformers import PreTrainedModel
+
+from moderation_service.engine.patches import Cutter, Picture
+
+KEPT_BYTES = 256 * 1024 * 1024
+"""Features of 60 pictures of 640 × 640 of the family's 9B in bfloat16, of 12,000 of the bundled model."""
+
+Key = tuple[bytes, tuple[int, ...], tuple[int, ...]]
+
+
+class Vision:
+    """The tower behind a memory of its features, those used last. For the thread of the model."""
+
+    def __init__(self, model: PreTrainedModel, cutter: Cutter, kept_bytes: int = KEPT_BYTES) -> None:
+        """`kept_bytes` lie on the model's device."""
+        self._model, self._cutter, self._kept_bytes = model, cutter, kept_bytes
+        self._kept: OrderedDict[Key, torch.Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def features(self, pictures: Sequence[Picture]) -> torch.Tensor:
+        """The image tokens of all pictures, in their order [tokens, hidden size]; `pictures` is not empty."""
+        keys = [_key(picture) for picture in pictures]
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        unseen = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in found}
+        if unseen:
+            # Of one storage each: a view would hold the features of all pictures of its call.
+            looked = [tokens.clone() for tokens in self._look(list(unseen.values()))]
+            found |= zip(unseen, looked, strict=True)
+        for key, tokens in found.items():
+            self._keep(key, tokens)
+        return torch.cat([found[key] for key in keys])
+
+    def forget(self) -> None:
+        """Drop all that is kept."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
+        """One pass of the tower: each picture's tokens [t, hidden size]."""
+        tokens: Sequence[torch.Tensor] = self._model.model.get_image_features(
+            **self._cutter.inputs(pictures)
+        ).pooler_output
+        return tokens
+
+    def _keep(self, key: Key, tokens: torch.Tensor) -> None:
+        """Put it last in line to go, and let go of the first until there is room."""
+        if self._kept.pop(key, None) is None:
+            self._bytes += tokens.nbytes
+        self._kept[key] = tokens
+        while self._bytes > self._kept_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def _key(picture: Picture) -> Key:
+    """By content, and one that can't be forged: whoever could would have a picture judged as another."""
+    return sha256(picture.pixels.numpy().data).digest(), tuple(picture.pixels.shape), tuple(picture.grid[0].tolist())

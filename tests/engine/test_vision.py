@@ -1,0 +1,132 @@
+"""The vision tower runs once a picture, and what it saw is kept within a bound."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine.base import Pixels, ScoreRequest
+from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.patches import Cutter, Picture
+from moderation_service.engine.vision import Vision
+from tests.engine.conftest import MakeScorer
+
+Draw = Callable[[int, int], Pixels]
+
+
+class Watched(Vision):
+    """Counts what reaches the tower."""
+
+    def __init__(self, checkpoint: Checkpoint, kept_bytes: int = 10**6) -> None:
+        self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
+        super().__init__(checkpoint.model, self.cutter, kept_bytes)
+        self.looked = 0
+
+    def of(self, *pixels: Pixels) -> torch.Tensor:
+        return self.features([self.cutter.stage(one) for one in pixels])
+
+    def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
+        self.looked += len(pictures)
+        return super()._look(pictures)
+
+
+@pytest.fixture
+def vision(checkpoint: Checkpoint) -> Watched:
+    return Watched(checkpoint)
+
+
+@torch.inference_mode()
+def test_features_are_the_model_s_own_in_the_order_asked(
+    vision: Watched, checkpoint: Checkpoint, picture: Draw
+) -> None:
+    pixels = [picture(60, 90), picture(56, 56), picture(90, 40)]
+    staged = [vision.cutter.stage(one) for one in pixels]
+    wanted = torch.cat(checkpoint.model.model.get_image_features(**vision.cutter.inputs(staged)).pooler_output)
+    assert torch.equal(vision.of(*pixels), wanted)
+    mixed = vision.of(picture(70, 70), *pixels[::-1])  # one of them new
+    assert torch.equal(mixed[-len(wanted) :], torch.cat([vision.of(one) for one in pixels[::-1]]))
+
+
+@torch.inference_mode()
+def test_a_picture_is_looked_at_once_however_often_it_is_asked_for(vision: Watched, picture: Draw) -> None:
+    one, other = picture(60, 90), picture(56, 56)
+    first = vision.of(one, other, one)
+    assert vision.looked == 2
+    again = vision.of(one.copy())  # by content, not by object
+    assert vision.looked == 2
+    assert torch.equal(again, first[: len(again)])
+
+
+@torch.inference_mode()
+def test_pictures_alike_but_for_a_pixel_or_their_shape_are_not_taken_for_each_other(
+    vision: Watched, picture: Draw
+) -> None:
+    one = picture(56, 84)
+    near = one.copy()
+    near[55, 83, 2] ^= 1
+    turned = np.ascontiguousarray(one.reshape(84, 56, 3))
+    seen = [vision.of(pixels) for pixels in (one, near, turned)]
+    assert vision.looked == 3
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+@torch.inference_mode()
+def test_what_is_kept_stays_within_its_bytes_and_the_one_not_used_for_longest_goes(
+    checkpoint: Checkpoint, picture: Draw
+) -> None:
+    first, second, third = (picture(56, 56) for _ in range(3))
+    size = Watched(checkpoint).of(first).nbytes
+    vision = Watched(checkpoint, kept_bytes=2 * size)
+    vision.of(first)
+    vision.of(second)
+    vision.of(first)
+    vision.of(third)  # the second goes
+    assert (vision.looked, vision._bytes) == (3, 2 * size)
+    vision.of(first, third)
+    assert vision.looked == 3
+    vision.of(second)
+    assert vision.looked == 4
+    assert vision._bytes == sum(tokens.nbytes for tokens in vision._kept.values()) == 2 * size
+
+
+@torch.inference_mode()
+def test_more_than_may_be_kept_is_answered_all_the_same(checkpoint: Checkpoint, picture: Draw) -> None:
+    pixels = [picture(56, 56) for _ in range(3)]
+    wanted = Watched(checkpoint).of(*pixels)
+    vision = Watched(checkpoint, kept_bytes=0)
+    assert torch.equal(vision.of(*pixels), wanted)
+    assert (vision._bytes, len(vision._kept)) == (0, 0)
+
+
+@torch.inference_mode()
+def test_each_kept_picture_has_memory_of_its_own(vision: Watched, picture: Draw) -> None:
+    vision.of(picture(56, 56), picture(60, 90))
+    assert all(tokens.untyped_storage().nbytes() == tokens.nbytes for tokens in vision._kept.values())
+
+
+def test_the_picture_alone_and_the_post_again_do_not_run_the_tower(
+    make_scorer: MakeScorer,
+    questionnaires: dict[Language, Questionnaire],
+    picture: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer = make_scorer()
+    pictures, en = (picture(60, 90), picture(56, 56)), questionnaires["en"]
+    joint, alone = ScoreRequest("Lightly used", pictures, en, (0, 1)), ScoreRequest("", pictures, en, (0, 1))
+    unshared = [make_scorer().score([request])[0] for request in (joint, alone)]
+    looked = []
+    model = scorer.checkpoint.model.model
+    tower = model.get_image_features
+    monkeypatch.setattr(model, "get_image_features", lambda *args, **kw: looked.append(1) or tower(*args, **kw))
+    shared = [scorer.score([request])[0] for request in (joint, alone, joint)]
+    assert len(looked) == 1
+    for one, other in zip(shared, [*unshared, unshared[0]], strict=True):
+        for got, wanted in zip(one.labels, other.labels, strict=True):
+            assert got.score == pytest.approx(wanted.score, abs=1e-6)
+            assert got.mass == pytest.approx(wanted.mass, abs=1e-6)
+    scorer.forget()
+    scorer.score([alone])
+    assert len(looked) == 2
