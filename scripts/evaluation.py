@@ -71,7 +71,9 @@ def moderation(*arguments: str, **settings: str) -> tuple[bytes, float]:
 def tables(figures: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
     loader = FileSystemLoader(ROOT / "scripts")
-    made = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
+    made = Environment(  # noqa: S701 - Markdown of our own figures
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     made.filters.update(figure=figure)
     weak = {name: row for name, row in figures["slices"].items() if row.get("f1") is not None and row["f1"] < WEAK}
     return made.get_template("evaluation.md.jinja").render(figures=figures, goals=goals(figures), weak=weak)

@@ -67,6 +67,7 @@ def test_the_tables_hold_the_figures_and_name_what_falls_short(figures: Mapping[
     assert "Not calibrated: `sale`: 10 labelled violating posts." in made
     assert "the first command took 61 s and the second 402 s" in made
     assert "| shuffled | largest change | 0.250 | – |" in made
+    assert made.endswith("ms.\n"), "the marker has a line of its own"
     rows = [line for line in made.splitlines() if line.startswith("|")]
     assert rows
     assert all(line.endswith("|") for line in rows)
