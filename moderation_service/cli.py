@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -19,6 +20,8 @@ from moderation_service.app import files, service
 from moderation_service.app.demo import demo as run_demo
 from moderation_service.app.pack_diff import diff_packs, tables
 from moderation_service.app.replay import replay as run_replay
+from moderation_service.bench import BENCHES, built
+from moderation_service.bench.machine import machine, versions
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.evaluation.replay import Replayed
@@ -34,6 +37,14 @@ from moderation_service.telemetry import logs
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
 PRINTED_WIDTH = 132  # of tables, where standard output is no terminal that has one
 
+
+def _print_figures(made: dict[str, Any] | None) -> int:
+    if made is not None:  # as it is after --help
+        command = shlex.join(["moderation", *sys.argv[1:]])
+        print(json.dumps({**made, "machine": machine(), "versions": versions(), "command": command}, indent=1))
+    return 0
+
+
 cli = App(
     name="moderation",
     version=__version__,
@@ -43,8 +54,13 @@ cli = App(
 )
 topics = App(name="topics", help="The topics as they should be.")
 policies = App(name="policies", help="The owner's policy files.")
+bench = App(name="bench", result_action=_print_figures)
 cli.command(topics)
 cli.command(policies)
+cli.command(bench)
+for name in built():  # as text: their libraries are imported when one is asked for
+    said = f"{BENCHES[name]}\n\nExample: `moderation bench {name} | jq .ratio`"
+    bench.command(f"moderation_service.bench.{name}:run", name=name, help=said)
 
 SettingsFile = Annotated[Path | None, Parameter(name="--settings", help="A TOML file that lies under the environment.")]
 Servers = Annotated[str | None, Parameter(help="Brokers to use: goes before settings and environment.")]
@@ -71,7 +87,6 @@ def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.
 
     Example: `moderation demo`
     """
-    logs.configure(LoggingSettings(level="WARNING"))
     report.touch()
     made = asyncio.run(run_demo(bootstrap_servers))
     report.write_text(made.page(), encoding="utf-8")
@@ -212,6 +227,16 @@ def schema(contract: str, /) -> int:
         raise Misconfigured(msg)
     sys.stdout.write(json_schema(contract))
     return 0
+
+
+@bench.default
+def no_such_bench(name: str, /) -> int:
+    """Measure, and print figures with what they were measured on.
+
+    Example: `moderation bench cache | jq .ratio`
+    """
+    msg = f"bench {name}: no such bench; one of {', '.join(built())}"
+    raise Misconfigured(msg)
 
 
 @topics.command
@@ -359,6 +384,7 @@ def _load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
+    logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
     try:
         code = cli(exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -178,7 +178,7 @@ class JudgingSettings(Section):
     views: Literal["flagged", "always", "never"] = "flagged"
     views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
-    cache_entries: Annotated[int, Field(ge=0)] = 10_000  # contents kept for their duplicates, 1 KB each; 0: none
+    cache_entries: Annotated[int, Field(ge=0)] = 5_000  # contents kept for their duplicates, 4 KB each; 0: none
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"

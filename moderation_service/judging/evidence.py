@@ -42,6 +42,10 @@ class EvidenceRoom:
     @asynccontextmanager
     async def of(self, post: Post) -> AsyncIterator[Evidence]:
         """The post's evidence, held until the block is left. Nothing that is wrong with a picture raises."""
+        text = post.text if post.text.strip() else ""
+        if not post.images:
+            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0))
+            return
         size = self._most(post)
         async with self._changed:
             await self._changed.wait_for(lambda: self._free >= size)
@@ -49,7 +53,7 @@ class EvidenceRoom:
         try:
             loaded = await self._loader.load(post.images)
             pictures = tuple(frame for image in loaded.images for frame in image.frames)
-            yield Evidence(post.text if post.text.strip() else "", pictures, loaded)
+            yield Evidence(text, pictures, loaded)
         finally:
             async with self._changed:
                 self._free += size

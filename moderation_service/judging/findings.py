@@ -11,9 +11,10 @@ from moderation_service.judging.shadow import Shadowed
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """`verdict_id` is of the post that was judged; `tokens` and milliseconds are what that took."""
+    """`post_id` and `revision` are of the post that was judged; `tokens` and milliseconds are what that took."""
 
-    verdict_id: str
+    post_id: str
+    revision: int
     language: Language
     content: Content
     policies: tuple[PolicyVerdict, ...]

@@ -133,7 +133,8 @@ class Judge:
         unseen = cannot_tell(read, policies, self._settings.min_label_mass)
         explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
         return Findings(
-            verdict_id=self._sealer.name(post, read),
+            post_id=post.post_id,
+            revision=post.revision,
             language=language,
             content=read,
             policies=policies,

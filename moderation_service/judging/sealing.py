@@ -26,15 +26,11 @@ class Sealer:
         """What a verdict's id is of, but for the post: its twins have the same."""
         return self._named(content, surface, "", 0)
 
-    def name(self, post: Post, content: Content) -> str:
-        """The id of a post's verdict."""
-        return self._named(content, post.surface, post.post_id, post.revision)
-
     def seal(self, post: Post, found: Findings, trace_id: str, timings: Timings) -> Verdict:
         """The verdict, with its statement of reasons."""
-        named = self.name(post, found.content)
+        own, first = (post.post_id, post.revision), (found.post_id, found.revision)
         verdict = Verdict(
-            verdict_id=named,
+            verdict_id=self._named(found.content, post.surface, *own),
             post_id=post.post_id,
             post_revision=post.revision,
             author_id=post.author_id,
@@ -43,7 +39,7 @@ class Sealer:
             decision=found.decision,
             abstain_reason=found.unseen if found.decision == "abstain" else None,
             flags=flags(found.content),
-            duplicate_of=found.verdict_id if found.verdict_id != named else None,
+            duplicate_of=None if first == own else self._named(found.content, post.surface, *first),
             policies=found.policies,
             shadow=found.shadowed.parts,
             explanation=found.explanation.text,

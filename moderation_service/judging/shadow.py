@@ -25,11 +25,12 @@ def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[Poli
 
     A policy of the second pack goes before the pack's own shadow policy of that id: an id is listed once.
     """
-    if second is None:
-        return ((pack, "shadow"),)
-    ids = {policy.id for policy in second.policies}
-    own = PolicyPack(tuple(policy for policy in pack.shadow if policy.id not in ids))
-    return (own, "shadow"), (second, "enforce"), (second, "shadow")
+    sets: list[tuple[PolicyPack, Mode]] = [(pack, "shadow")]
+    if second is not None:
+        ids = {policy.id for policy in second.policies}
+        own = PolicyPack(tuple(policy for policy in pack.shadow if policy.id not in ids))
+        sets = [(own, "shadow"), (second, "enforce"), (second, "shadow")]
+    return tuple((policies, mode) for policies, mode in sets if policies.of(mode))
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,8 @@ def test_verdicts_are_the_same_with_and_without_reuse(contents: Sequence[Any], e
 
 def findings(key: str, number: int) -> Findings:
     return Findings(
-        verdict_id=f"{key} {number}",
+        post_id=key,
+        revision=number,
         language="en",
         content=Content(text_sha256=key, language="en", truncated=False, images=()),
         policies=(),

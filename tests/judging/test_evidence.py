@@ -35,9 +35,9 @@ async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
         async with room.of(post(1)), room.of(post(1)):
             third = asyncio.create_task(room.of(post(1)).__aenter__())
             async with room.of(post(0)):
-                pass  # words take no room
+                await asyncio.sleep(0)  # words take no room
             assert not third.done()
-            assert loader.calls == 3
+            assert loader.calls == 2
         assert len((await third).pictures) == 1
 
 

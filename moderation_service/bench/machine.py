@@ -1,0 +1,37 @@
+"""What a figure was measured on."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from moderation_service import __version__
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def machine() -> dict[str, Any]:
+    """The processor's model, the cores that this process may use, and bytes of memory; the GPU where one was used."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"cpu": _cpu(), "cores": cores, "memory_bytes": memory, "gpu": _gpu(), "system": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures hang on."""
+    libraries = {name: version(name) for name in ("torch", "transformers", "aiokafka")}
+    return {"moderation-service": __version__, "python": platform.python_version(), **libraries}
+
+
+def _cpu() -> str:
+    """As Linux names it; elsewhere the kind of processor alone may be known."""
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _gpu() -> str | None:
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
