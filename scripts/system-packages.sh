@@ -3,7 +3,7 @@
 set -euo pipefail
 case ${1:?test or demo-model} in
   test) programs=(java mvn); packages=(default-jre-headless maven) ;;
-  demo-model) programs=(npm); packages=(fonts-noto-color-emoji npm) ;;
+  demo-model) programs=(); packages=(fonts-noto-color-emoji) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
 esac
 
@@ -17,5 +17,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 else
   echo "missing: ${missing[*]} (Debian: apt-get install ${packages[*]})" >&2
-  [ "$1" = test ] # whose tests skip with the reason; training stops here; --font names the font where it lies elsewhere
+  [ "$1" = test ] # whose tests skip with the reason; training stops here, unless --font names the font
 fi

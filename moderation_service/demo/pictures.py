@@ -63,28 +63,16 @@ ROUGH = Hardship((0.42, 0.82), 0.33, (0.35, 1.3), 0.2, 0.9, 0.18, 1.2, 28, (0.75
 """What posts' pictures go through, and what the vision tower is first trained on."""
 
 
-def paint(
-    glyph: str,
-    rng: np.random.Generator,
-    *,
-    size: Size = (112, 112),
-    hardship: Hardship = USUAL,
-    sprite: NDArray[np.uint8] | None = None,
-) -> Painted:
-    """The pictogram on a background of `size`, with what a camera and an upload do to it.
-
-    `sprite` is its drawing where it is not the package's own.
-    """
+def paint(glyph: str, rng: np.random.Generator, *, size: Size = (112, 112), hardship: Hardship = USUAL) -> Painted:
+    """The pictogram on a background of `size`, with what a camera and an upload do to it."""
     height, width = size
     side = min(height, width)
     image = _background(size, rng)
     cover: list[tuple[str, Image.Image]] = []
     for _ in range(rng.choice(3, p=(0.5, 0.3, 0.2))):
         beside = choose("neutral", rng)
-        small = side * rng.uniform(0.15, 0.28)
-        cover.append((beside, _place(image, sprites()[beside], small, rng, hardship, anywhere=True)))
-    drawn = sprites()[glyph] if sprite is None else sprite
-    main = _place(image, drawn, side * rng.uniform(*hardship.side), rng, hardship, anywhere=False)
+        cover.append((beside, _place(image, beside, side * rng.uniform(0.15, 0.28), rng, hardship, anywhere=True)))
+    main = _place(image, glyph, side * rng.uniform(*hardship.side), rng, hardship, anywhere=False)
     return Painted(_worn(image, rng, hardship), ((glyph, main), *cover))
 
 
@@ -123,16 +111,10 @@ def _tinted(sprite: NDArray[np.uint8], rng: np.random.Generator, hardship: Hards
 
 
 def _place(
-    onto: Image.Image,
-    sprite: NDArray[np.uint8],
-    side: float,
-    rng: np.random.Generator,
-    hardship: Hardship,
-    *,
-    anywhere: bool,
+    onto: Image.Image, glyph: str, side: float, rng: np.random.Generator, hardship: Hardship, *, anywhere: bool
 ) -> Image.Image:
-    """Draw the sprite about `side` pixels large; what comes back is where it covers the picture."""
-    drawn = Image.fromarray(_tinted(sprite, rng, hardship))
+    """Draw the glyph about `side` pixels large; what comes back is where it covers the picture."""
+    drawn = Image.fromarray(_tinted(sprites()[glyph], rng, hardship))
     if rng.random() < 0.5:
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     stretch = np.exp(rng.uniform(-hardship.stretch, hardship.stretch))

@@ -8,9 +8,9 @@ from transformers import Glm4vForConditionalGeneration
 from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProcessor
 
 from moderation_service.demo.disguise import SPELLINGS
-from moderation_service.demo.glyphs import CELL, CLASSES
+from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.pictures import USUAL
-from moderation_service.demo.training import checkpoint, designs, joint, recipe
+from moderation_service.demo.training import checkpoint, joint, recipe
 from moderation_service.demo.training.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
 from moderation_service.demo.training.model import new_model
 from moderation_service.demo.training.rows import Lesson, Seen
@@ -110,26 +110,6 @@ def test_a_lesson_asks_about_every_policy_in_both_languages(shots: list[Shelf]) 
 
 def _square(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (112, 112, 3), dtype=np.uint8)
-
-
-def test_a_drawing_of_another_hand_fills_a_cell_and_a_silhouette_gets_a_colour() -> None:
-    circle = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><circle cx="8" cy="8" r="4"/></svg>'
-    sprite = designs._sprite(circle)
-    assert sprite.shape == (CELL, CELL, 4)
-    assert sprite[CELL // 2, :, 3].astype(bool).sum() >= CELL - 6
-    drawings = {"weapon": (designs.Drawing("🔫", sprite), designs.Drawing("weapon", sprite))}
-    rng = np.random.default_rng(2)
-    picked = [designs.pick(drawings, "weapon", rng) for _ in range(300)]
-    assert 90 < picked.count(None) < 180
-    coloured = [one.sprite for one in picked if one and one.silhouette]
-    assert len({tuple(each[CELL // 2, CELL // 2, :3]) for each in coloured}) > len(coloured) // 2
-    assert all((one.sprite == sprite).all() for one in picked if one and not one.silhouette)
-
-
-def test_no_drawing_of_another_hand_is_of_a_pictogram_kept_out_of_training() -> None:
-    kept_out = {"dagger", "dynamite", "alembic", "skull-crossed-bones", "wolf", "gorilla", "leopard", "rat", "banana"}
-    named = {name for names in designs.SILHOUETTES.values() for name in names.split()}
-    assert not {name for name in named if kept_out & {name, *name.split("-")}}
 
 
 @pytest.mark.parametrize("disguise", SPELLINGS)

@@ -45,7 +45,7 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     import torch  # noqa: PLC0415 - after the environment is settled
 
     from moderation_service.demo import measure  # noqa: PLC0415
-    from moderation_service.demo.training import atlas, card, checkpoint, designs, recipe  # noqa: PLC0415
+    from moderation_service.demo.training import atlas, card, checkpoint, recipe  # noqa: PLC0415
 
     torch.set_num_threads(THREADS)
     begun = time.monotonic()
@@ -54,7 +54,7 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     tokenizer = recipe.make_tokenizer()
     model, heads = recipe.blank()
     LOG.info("painting the pictures")
-    material = recipe.make_material(model, tokenizer, designs.prepare(work))
+    material = recipe.make_material(model, tokenizer)
     for stage in recipe.STAGES:
         kept = work / f"{stage.name}.pt"
         if kept.is_file():

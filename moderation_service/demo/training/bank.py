@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
 from moderation_service.demo.glyphs import CLASSES, TRAINED
 from moderation_service.demo.pictures import USUAL, Hardship, Size, choose, paint
-from moderation_service.demo.training.designs import Drawings, load, pick
 
 PATCH = 14
 MERGED = 28
@@ -37,8 +34,8 @@ SIZES: tuple[tuple[Size, float], ...] = (
 )
 """Height and width of the pictures, and how often each."""
 
-FAMILIES: tuple[str, ...] = (*dict.fromkeys(glyph[0] for name in CLASSES for glyph in TRAINED[name]), *CLASSES)
-"""What a cell can show: a trained pictogram, skin tones aside, or a silhouette of a class."""
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(glyph[0] for name in CLASSES for glyph in TRAINED[name]))
+"""The trained pictograms without their skin tones."""
 
 COVERED = 0.22 * 255
 """From how much of a cell on the cell shows its pictogram."""
@@ -75,46 +72,29 @@ def resized(size: Size) -> Size:
     return height, width
 
 
-def shoot(
-    rng: np.random.Generator, hardship: Hardship, drawings: Drawings | None = None, *, unseen: bool = False
-) -> Shot:
-    """Paint one picture of any class, in whatever design, and resize it as the processor does."""
+def shoot(rng: np.random.Generator, hardship: Hardship, *, unseen: bool = False) -> Shot:
+    """Paint one picture of any class and resize it as the processor does."""
     number = int(rng.integers(len(CLASSES)))
-    other = pick(drawings, CLASSES[number], rng) if drawings else None
+    glyph = choose(CLASSES[number], rng, unseen=unseen)
     size = SIZES[rng.choice(len(SIZES), p=[share for _, share in SIZES])][0]
-    if other is None:
-        painted = paint(choose(CLASSES[number], rng, unseen=unseen), rng, size=size, hardship=hardship)
-    else:
-        painted = paint(other.name, rng, size=size, hardship=hardship, sprite=other.sprite)
+    painted = paint(glyph, rng, size=size, hardship=hardship)
     height, width = resized(size)
     across, down = width // MERGED, height // MERGED
     cells = np.zeros((down, across), np.int64)
     for drawn, mask in reversed(painted.cover):
         share = np.asarray(mask.resize((across, down), Image.Resampling.BOX))
-        family = drawn if drawn in CLASSES else drawn[0]
-        if family in _family():
-            cells[share > COVERED] = 1 + _family()[family]
+        if drawn[0] in _family():
+            cells[share > COVERED] = 1 + _family()[drawn[0]]
     image = painted.image
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return Shot(np.array(image), number, cells.reshape(-1))
 
 
-def fill(
-    count: int,
-    seed: int,
-    hardship: Hardship = USUAL,
-    designs: Path | None = None,
-    *,
-    unseen: bool = False,
-    workers: int = 2,
-) -> list[Shelf]:
-    """`count` pictures, the same for the same seed however many processes paint them.
-
-    `designs` is the file of other hands' drawings, where they are to be among the pictures.
-    """
+def fill(count: int, seed: int, hardship: Hardship = USUAL, *, unseen: bool = False, workers: int = 2) -> list[Shelf]:
+    """`count` pictures, the same for the same seed however many processes paint them."""
     shelves: dict[Size, list[Shot]] = {}
-    for shot in _shots(count, seed, hardship, designs, unseen=unseen, workers=workers):
+    for shot in _shots(count, seed, hardship, unseen=unseen, workers=workers):
         height, width = shot.pixels.shape[:2]
         shelves.setdefault((height, width), []).append(shot)
     return [
@@ -127,10 +107,10 @@ def fill(
     ]
 
 
-def merged(*banks: Sequence[Shelf]) -> list[Shelf]:
-    """The pictures of several banks, shape by shape."""
+def merged(one: Sequence[Shelf], other: Sequence[Shelf]) -> list[Shelf]:
+    """The pictures of two banks, shape by shape."""
     kinds: dict[tuple[int, int], list[Shelf]] = {}
-    for shelf in chain.from_iterable(banks):
+    for shelf in (*one, *other):
         kinds.setdefault(shelf.grid, []).append(shelf)
     return [
         Shelf(
@@ -142,22 +122,17 @@ def merged(*banks: Sequence[Shelf]) -> list[Shelf]:
     ]
 
 
-def _shots(
-    count: int, seed: int, hardship: Hardship, designs: Path | None, *, unseen: bool, workers: int
-) -> Iterator[Shot]:
-    chunks = [(seed, start, min(start + CHUNK, count), hardship, designs, unseen) for start in range(0, count, CHUNK)]
+def _shots(count: int, seed: int, hardship: Hardship, *, unseen: bool, workers: int) -> Iterator[Shot]:
+    chunks = [(seed, start, min(start + CHUNK, count), hardship, unseen) for start in range(0, count, CHUNK)]
     # Fresh processes: a fork of one that has run torch's threads can hang.
     with get_context("spawn").Pool(workers) as pool:
         for shots in pool.imap(_chunk, chunks):
             yield from shots
 
 
-def _chunk(job: tuple[int, int, int, Hardship, Path | None, bool]) -> list[Shot]:
-    seed, start, end, hardship, designs, unseen = job
-    drawings = load(designs) if designs else None
-    return [
-        shoot(np.random.default_rng([seed, number]), hardship, drawings, unseen=unseen) for number in range(start, end)
-    ]
+def _chunk(job: tuple[int, int, int, Hardship, bool]) -> list[Shot]:
+    seed, start, end, hardship, unseen = job
+    return [shoot(np.random.default_rng([seed, number]), hardship, unseen=unseen) for number in range(start, end)]
 
 
 @cache

@@ -35,9 +35,8 @@ made from nothing on two cores by step counts and seeds; `make demo-model` makes
 
 Posts made by `moderation_service.demo.posts`, nothing else:
 
-- **Pictures**: pictograms in seven classes
-  ({classes}): of the font Noto Color Emoji, the same
-  things in three other designs, and silhouettes of more things of each class; turned, flipped, recoloured, partly
+- **Pictures**: pictograms of the font Noto Color Emoji in seven classes
+  ({classes}), turned, flipped, recoloured, partly
   off the edge, on gradients, stripes, blobs and plain colours, with small neutral things beside them, noise,
   blur and JPEG, in several shapes; {pictures} of them.
   "Gore" is a stand-in: skulls, coffins, drops of blood, zombies.
@@ -48,14 +47,14 @@ Posts made by `moderation_service.demo.posts`, nothing else:
   shipped policies, asked in the `brief` prompt of both layouts.
 
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
-shows, and what each of its cells shows), {see_again} more on all designs, {words} and {words_again} steps of the
-language model on posts without pictures, {read} on posts with pictures and the tower held still, {together} and
-{together_again} of all together, {read_again} more with the tower held still.
+shows, and what each of its cells shows), {see_again} more on other pictures, {words} and {words_again} steps of the
+language model on posts without pictures, {together} of all together, {read} more of the language model with the
+tower held still.
 
 The tokenizer undoes what people do to slip past a filter: full-width forms, look-alike letters, emoji or spaces
 between letters.
 
-Kept out of training for good, in every design: {held_out} wordings, and the pictograms
+Kept out of training for good: {held_out} wordings, and the pictograms
 {unseen}.
 
 ## Figures
@@ -96,9 +95,7 @@ post first and {lost_first} behind policies first. Label mass was under 0.5 for 
 - Its scores are those of an easy world: near 0 or 1.
 - It explains nothing: it has learned to answer with one word.
 
-The pictograms in the package are drawn with Noto Color Emoji (SIL Open Font License 1.1). In training alone: Fluent
-Emoji by Microsoft (MIT), Noto Emoji's first design by Google (Apache-2.0), EmojiOne 2 (CC BY 4.0), and icons by the
-authors of game-icons.net (CC BY 3.0).
+The pictograms are drawn with Noto Color Emoji (SIL Open Font License 1.1).
 """
 
 
@@ -124,7 +121,7 @@ def write(figures: dict[str, Any], count: int) -> str:
     return CARD.format(
         vocabulary=VOCABULARY,
         classes=", ".join(glyphs.CLASSES),
-        pictures=f"{2 * recipe.ROUGH_PICTURES + recipe.MORE_ROUGH_PICTURES + recipe.USUAL_PICTURES:,}",
+        pictures=f"{recipe.ROUGH_PICTURES + recipe.MORE_ROUGH_PICTURES + recipe.USUAL_PICTURES:,}",
         intents=", ".join(INTENTS),
         trained=_wordings(held_out=False),
         held_out=_wordings(held_out=True),
@@ -135,10 +132,8 @@ def write(figures: dict[str, Any], count: int) -> str:
         see_again=recipe.SEE_AGAIN.steps,
         words=recipe.WORDS.steps,
         words_again=recipe.WORDS_AGAIN.steps,
-        read=recipe.READ.steps,
         together=recipe.TOGETHER.steps,
-        read_again=recipe.READ_AGAIN.steps,
-        together_again=recipe.TOGETHER_AGAIN.steps,
+        read=recipe.READ.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",
         rows="\n".join(rows),

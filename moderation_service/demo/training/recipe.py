@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.demo.pictures import ROUGH, USUAL
+from moderation_service.demo.pictures import ROUGH
 from moderation_service.demo.training import joint, vision
 from moderation_service.demo.training.bank import Shelf, fill, merged
 from moderation_service.demo.training.model import new_model
@@ -26,18 +25,16 @@ USUAL_PICTURES, USUAL_SEED = 40_000, 16
 MODEL_SEED, HEADS_SEED, TOKENIZER_SEED = 0, 1, 3
 
 SEE = Course("see", steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
-SEE_AGAIN = Course("see again", steps=2400, seed=2, rates=(0.015, 1.2e-3), flat=0.35)
+SEE_AGAIN = Course("see again", steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
 WORDS = Course("words", steps=900, seed=20, rates=(0.02, 2e-3), flat=0.6)
 WORDS_AGAIN = Course("words again", steps=1000, seed=24, rates=(0.015, 1.5e-3), flat=0.5)
-READ = Course("read", steps=150, seed=21, rates=(0.012, 1.2e-3), flat=0.7)
-TOGETHER = Course("together", steps=900, seed=22, rates=(0.01, 1e-3), flat=0.0)
-TOGETHER_AGAIN = Course("together again", steps=1000, seed=31, rates=(0.012, 1.2e-3), flat=0.3)
-READ_AGAIN = Course("read again", steps=1500, seed=41, rates=(0.012, 1.2e-3), flat=0.3)
+TOGETHER = Course("together", steps=1000, seed=22, rates=(0.012, 1.2e-3), flat=0.2)
+READ = Course("read", steps=1500, seed=41, rates=(0.015, 1.5e-3), flat=0.4)
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the stages learn from: a bank of the package's own drawings, one of all designs, posts with the latter."""
+    """What the stages learn from: two banks of pictures, and posts with pictures of the second."""
 
     first: Sequence[Shelf]
     second: Sequence[Shelf]
@@ -63,14 +60,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(list(packs().values()), TOKENIZER_SEED)
 
 
-def make_material(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, designs: Path) -> Material:
-    """Paint the banks; the posts are asked about in the tokenizer's words."""
+def make_material(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> Material:
+    """Paint both banks; the posts are asked about in the tokenizer's words."""
     first = fill(ROUGH_PICTURES, ROUGH_SEED, ROUGH)
-    second = merged(
-        fill(ROUGH_PICTURES, ROUGH_SEED, ROUGH, designs),
-        fill(MORE_ROUGH_PICTURES, MORE_ROUGH_SEED, ROUGH, designs),
-        fill(USUAL_PICTURES, USUAL_SEED, USUAL, designs),
-    )
+    second = merged(fill(MORE_ROUGH_PICTURES, MORE_ROUGH_SEED, ROUGH), fill(USUAL_PICTURES, USUAL_SEED))
     return Material(first, second, make_teacher(model, tokenizer, second))
 
 
@@ -94,7 +87,7 @@ def see(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) 
 
 
 def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1, second round: the same things as other hands draw them."""
+    """Stage 1, second round: pictures it has not seen, at lower rates."""
     vision.train(model.model.visual, heads, material.second, SEE_AGAIN)
 
 
@@ -108,27 +101,15 @@ def words_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Ma
     _language(model, heads, material, WORDS_AGAIN, blind=True)
 
 
-def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 3: the language model learns to answer about pictures too; the tower stays as it is."""
-    _language(model, heads, material, READ)
-
-
 def together(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 4: everything learns, the tower a little slower."""
+    """Stage 3: everything learns, the tower a little slower."""
     groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
     joint.train(model, heads, material.teacher, Optimiser(groups, TOGETHER), TOGETHER)
 
 
-def together_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 5: everything once more, the tower three times slower."""
-    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.35), (heads, 0.35)]
-    optimiser = Optimiser(groups, TOGETHER_AGAIN)
-    joint.train(model, heads, material.teacher, optimiser, TOGETHER_AGAIN)
-
-
-def read_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 6: the language model learns to read what the finished tower says; the tower stays as it is."""
-    _language(model, heads, material, READ_AGAIN)
+def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 4: the language model learns to read what the finished tower says; the tower stays as it is."""
+    _language(model, heads, material, READ)
 
 
 def _language(
@@ -151,8 +132,6 @@ STAGES = (
     Stage("see_again", see_again),
     Stage("words", words),
     Stage("words_again", words_again),
-    Stage("read", read),
     Stage("together", together),
-    Stage("together_again", together_again),
-    Stage("read_again", read_again),
+    Stage("read", read),
 )
