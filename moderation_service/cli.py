@@ -73,10 +73,16 @@ def run(*, settings: SettingsFile = None) -> int:
 
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation run`
     """
-    asyncio.run(service.run(_load(settings)))
+    asyncio.run(_run_and_exit(_load(settings)))
+    return 0
+
+
+async def _run_and_exit(settings: Settings) -> None:
+    """All is drained when the service returns; what still loads or scores on a thread would hold the process up."""
+    await service.run(settings)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # all is drained; a model that still loads or scores on its thread would hold the process up
+    os._exit(0)  # inside the loop: its end waits for threads
 
 
 @cli.command

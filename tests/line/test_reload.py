@@ -1,9 +1,11 @@
 """Policies changed under a running service: a mounted ConfigMap is swapped, the bundled model judges."""
 
+import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -311,3 +313,24 @@ def _packs_of(verdicts: list[Verdict], packs: list[PolicyPack]) -> list[set[int]
         assert {part.digest for part in verdict.policies} <= {policy.digest for policy in packs[number].policies}
         judged_by[int(verdict.post_id.partition("-")[0])].add(number)
     return judged_by
+
+
+async def test_a_policy_folder_that_hangs_does_not_hold_up_the_end(kafka: str, tmp_path: Path) -> None:
+    topics = kafka_settings(kafka)
+    await create(topics, partitions=1, replication=1)
+    for name, text in SHIPPED.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    path = {"MODERATION_POLICIES__PATH": str(tmp_path), "MODERATION_POLICIES__RELOAD_SECONDS": str(EVERY_S)}
+    async with worker(environment(topics, **path)) as running:
+        await running.logged("lane open")
+        os.mkfifo(tmp_path / "hangs.yaml")
+        writers: list[int] = []
+
+        def read() -> bool:
+            with suppress(OSError):  # nobody reads yet
+                writers.append(os.open(tmp_path / "hangs.yaml", os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writers)
+
+        await eventually(read, "the folder is looked at")
+        assert await asyncio.wait_for(running.stop(), timeout=10) == 0
+        os.close(writers[0])
