@@ -88,8 +88,9 @@ def check_packs(
 
 def _engine_class(settings: Settings) -> Callable[[EngineSettings], Engine]:
     if settings.engine.kind == "openai":
-        msg = "engine.kind openai: not in this version; use local"
-        raise Misconfigured(msg)
+        from moderation_service.engine.remote import RemoteEngine  # noqa: PLC0415
+
+        return RemoteEngine
     from moderation_service.engine.local import LocalEngine  # noqa: PLC0415
 
     return LocalEngine

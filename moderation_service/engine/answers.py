@@ -1,0 +1,127 @@
+"""What an OpenAI-compatible server answers, as far as it is read here, and label scores from it."""
+
+import math
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from moderation_service.engine.base import LabelScore
+from moderation_service.engine.prompts import NO, YES
+
+_ROUNDING = 0.01
+_THOUGHT = re.compile(r".*</think>|<think>.*", re.DOTALL)
+_CONTROL = re.compile(r"<\|[^<>|]*\|>|</?\w+>|\[[a-zA-Z]*MASK\]|/nothink")
+
+
+class ServedModel(BaseModel):
+    """A model that the server has; what it says beyond the name is an extension of vLLM's and others."""
+
+    id: str
+    max_model_len: int | None = None
+    revision: str | None = None
+
+
+class ServedModels(BaseModel):
+    """The answer of `/models`."""
+
+    data: list[ServedModel]
+
+
+class Usage(BaseModel):
+    """Tokens; servers that keep prefixes may say how many of the prompt's were kept."""
+
+    class Details(BaseModel):
+        """Of the prompt's tokens."""
+
+        cached_tokens: int | None = None
+
+    prompt_tokens: Annotated[int, Field(gt=0)]
+    completion_tokens: int = 0
+    prompt_tokens_details: Details | None = None
+
+    @property
+    def read(self) -> int:
+        """Tokens of the prompt that the model had to read."""
+        kept = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        return self.prompt_tokens - (kept or 0)
+
+
+class Likely(BaseModel):
+    """A token that may come next, and its log-probability."""
+
+    token: str
+    logprob: Annotated[float, Field(le=_ROUNDING)]
+
+
+class Place(BaseModel):
+    """What may stand in one place of the answer, the likeliest first."""
+
+    top_logprobs: Annotated[list[Likely], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> Self:
+        # Written so that it refuses what is no number, too.
+        if not 0 < sum(math.exp(one.logprob) for one in self.top_logprobs) <= 1 + _ROUNDING:
+            msg = "probabilities should sum to at most 1"
+            raise ValueError(msg)
+        return self
+
+
+class Places(BaseModel):
+    """The `logprobs` of a choice."""
+
+    content: Annotated[list[Place], Field(min_length=1)]
+
+
+class Answer(BaseModel):
+    """What all answers have."""
+
+    model: str
+    usage: Usage
+
+
+class ScoringAnswer(Answer):
+    """The answer to a question, of which only the first token's likely ones are read."""
+
+    class Choice(BaseModel):
+        """One of one."""
+
+        logprobs: Places
+
+    choices: Annotated[list[Choice], Field(min_length=1)]
+
+    @property
+    def label(self) -> LabelScore:
+        """Label variants summed; one that is not among the likeliest counts as 0, and none at all as undecided."""
+        likely = self.choices[0].logprobs.content[0].top_logprobs
+        yes, no = (sum(math.exp(one.logprob) for one in likely if one.token in words) for words in (YES, NO))
+        mass = yes + no
+        return LabelScore(yes / mass if mass else 0.5, min(mass, 1.0))
+
+
+class WrittenAnswer(Answer):
+    """The answer in words."""
+
+    class Choice(BaseModel):
+        """One of one."""
+
+        class Message(BaseModel):
+            """What the assistant says."""
+
+            content: str | None
+
+        message: Message
+        finish_reason: str | None = None
+
+    choices: Annotated[list[Choice], Field(min_length=1)]
+
+    @property
+    def words(self) -> str:
+        """What was said: no control token, and nothing of what was thought before."""
+        return _CONTROL.sub("", _THOUGHT.sub("", self.choices[0].message.content or "")).strip()
+
+    @property
+    def ended(self) -> Literal["itself", "length"]:
+        """What ended it."""
+        return "itself" if self.choices[0].finish_reason == "stop" else "length"

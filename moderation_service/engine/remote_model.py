@@ -1,0 +1,121 @@
+"""A model on a server: asked by chat completions, measured by what it says it read."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnswer
+from moderation_service.engine.base import WARM_UP, ExplainRequest
+from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, messages
+from moderation_service.engine.prompts import Prompts, explaining_tail
+from moderation_service.engine.server import Refused, Server
+from moderation_service.engine.together import together
+from moderation_service.errors import Misconfigured, Transient
+from moderation_service.settings import EngineSettings
+
+KEPT_OPENINGS = 8
+"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+
+SEAM = 4
+"""Tokens that a prompt may have more than its parts: they are tokenized as one text."""
+
+Answered = TypeVar("Answered", bound=Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What every post of a questionnaire stands behind; `sizes` are the tokens of each question without a post."""
+
+    text: str
+    tails: tuple[str, ...]
+    sizes: tuple[int, ...]
+    room: int
+
+
+class RemoteModel:
+    """All that is asked of a server. Each method raises Refused, and Transient where tries did not help."""
+
+    def __init__(self, settings: EngineSettings, server: Server) -> None:
+        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt)
+        self.limit = settings.max_context_tokens  # less where the server has less
+        self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
+        self._name = settings.model
+        self._server = server
+        self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
+        self._answering: str | None = None
+
+    async def opening(self, questionnaire: Questionnaire) -> Opening:
+        """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest.
+
+        Raises Misconfigured where it leaves no room for a post.
+        """
+        opening = self._openings.pop(questionnaire, None) or await self._measure(questionnaire)
+        self._openings[questionnaire] = opening
+        while len(self._openings) > KEPT_OPENINGS:
+            self._openings.popitem(last=False)
+        return opening
+
+    async def ask(self, opening: str, shown: Shown, tail: str) -> ScoringAnswer:
+        """One question about one post."""
+        return await self._complete(ScoringAnswer, messages(self.prompts, opening, shown, tail), SCORING)
+
+    async def write(self, request: ExplainRequest, shown: Shown) -> WrittenAnswer:
+        """Why the post that is shown was flagged."""
+        opening = self._explaining.opening(Questionnaire(request.language, ()))
+        tail = explaining_tail(request.language, request.findings)
+        return await self._complete(WrittenAnswer, messages(self._explaining, opening, shown, tail), WRITING)
+
+    async def probe(self) -> ScoringAnswer:
+        """A question that every model can answer, about words and a picture."""
+        (tail,) = self.prompts.tails(WARM_UP.questionnaire)
+        shown = Shown.fitting(WARM_UP.text, WARM_UP.images, self.limit)
+        return await self.ask(self.prompts.opening(WARM_UP.questionnaire), shown, tail)
+
+    async def _measure(self, questionnaire: Questionnaire) -> Opening:
+        text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)
+        try:
+            answers = await together(self.ask(text, NOTHING, tail) for tail in tails)
+        except Refused as refused:
+            if not refused.too_long:
+                raise
+            raise self._no_room() from None
+        sizes = tuple(answer.usage.prompt_tokens for answer in answers)
+        room = self.limit - max(sizes, default=0) - SEAM
+        if room <= 0:
+            raise self._no_room()
+        return Opening(text, tails, sizes, room)
+
+    def _no_room(self) -> Misconfigured:
+        msg = (
+            f"engine.max_context_tokens: the policies alone fill the {self.limit} tokens that the model on the server"
+            " may read; use shorter or fewer policies, or a larger context"
+        )
+        return Misconfigured(msg)
+
+    async def _complete(self, kind: type[Answered], turns: list[Message], how: dict[str, Any]) -> Answered:
+        answer = await self._server.ask("chat/completions", kind, {"model": self._name, "messages": turns, **how})
+        self._answering = self._answering or answer.model
+        if answer.model != self._answering:
+            reason = "other_model"
+            raise Transient(reason, "another model answers than at the start")
+        return answer
+
+
+async def shortening(
+    shown: Shown, ask: Callable[[Shown], Awaitable[Answered]], fits: Callable[[Answered], bool]
+) -> tuple[Shown, Answered]:
+    """Ask with ever less of the post until it fits. Raises Refused for another reason, or where nothing is left."""
+    while True:
+        try:
+            answer = await ask(shown)
+        except Refused as refused:
+            shorter = shown.shorter() if refused.too_long else None
+            if shorter is None:
+                raise
+        else:
+            shorter = None if fits(answer) else shown.shorter()
+            if shorter is None:
+                return shown, answer
+        shown = shorter

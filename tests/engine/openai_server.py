@@ -1,0 +1,208 @@
+"""OpenAI-compatible servers for tests: one that serves a checkpoint, and one that answers, or fails, as it is told."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from aiohttp import web
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+Json = dict[str, Any]
+
+
+class Completing(Protocol):
+    """What a server needs: the models it lists, and an answer to each chat request."""
+
+    models: list[Json]
+
+    async def complete(self, request: web.Request) -> web.StreamResponse: ...
+
+
+@asynccontextmanager
+async def serving(server: Completing) -> AsyncIterator[str]:
+    """The server's base URL, on loopback."""
+
+    async def models(_: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": server.models})
+
+    app = web.Application(client_max_size=2**28)
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/v1/chat/completions", server.complete)
+    runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+class CheckpointServer:
+    """A checkpoint by its own chat template and plain forwards: it shares nothing with the local engine."""
+
+    def __init__(self, folder: Path, *, limit: int = 1024, name: str = "judge") -> None:
+        self.models: list[Json] = [{"id": name, "object": "model", "max_model_len": limit}]
+        self.prompts: list[list[int]] = []
+        self._name, self._limit = name, limit
+        self._processor: Any = AutoProcessor.from_pretrained(folder)
+        self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    async def complete(self, request: web.Request) -> web.Response:
+        answering = asyncio.get_running_loop().run_in_executor(self._thread, self._complete, await request.json())
+        status, answer = await answering
+        return web.json_response(answer, status=status)
+
+    @torch.inference_mode()
+    def _complete(self, body: Json) -> tuple[int, Json]:
+        assert body["model"] == self._name
+        turns = [turn["content"] for turn in body["messages"]]
+        pictures = [
+            picture(part) for parts in turns if not isinstance(parts, str) for part in parts if "image_url" in part
+        ]
+        text = self._processor.tokenizer.apply_chat_template(
+            [{"role": turn["role"], "content": _parts(turn["content"])} for turn in body["messages"]],
+            tokenize=False,
+            add_generation_prompt=True,
+            **body["chat_template_kwargs"],
+        )
+        inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt")
+        tokens = inputs["input_ids"].shape[1]
+        if tokens + body["max_tokens"] > self._limit:
+            said = f"This model's maximum context length is {self._limit} tokens. However, you requested {tokens}"
+            return 400, {"error": {"message": said, "type": "BadRequestError", "code": 400}}
+        self.prompts.append(inputs["input_ids"][0].tolist())
+        choice: Json = {"index": 0, "finish_reason": "length"}
+        written = 1
+        if body.get("logprobs"):
+            chances = self._model(**inputs, use_cache=False).logits[0, -1].float().log_softmax(-1)
+            likely = [
+                {"token": self._processor.tokenizer.decode([token]), "logprob": chance}
+                for chance, token in zip(*map(torch.Tensor.tolist, chances.topk(body["top_logprobs"])), strict=True)
+            ]
+            choice |= {"message": {"content": likely[0]["token"]}}
+            choice |= {"logprobs": {"content": [{**likely[0], "top_logprobs": likely}]}}
+        else:
+            said = self._model.generate(**inputs, do_sample=False, max_new_tokens=body["max_tokens"])[0, tokens:]
+            written = len(said)
+            choice |= {"message": {"content": self._processor.tokenizer.decode(said, skip_special_tokens=True)}}
+            if written < body["max_tokens"]:
+                choice["finish_reason"] = "stop"
+        usage = {"prompt_tokens": tokens, "completion_tokens": written, "total_tokens": tokens + written}
+        return 200, {"model": self._name, "choices": [choice], "usage": usage}
+
+
+def _parts(content: str | list[Json]) -> str | list[Json]:
+    if isinstance(content, str):
+        return content
+    return [part if part["type"] == "text" else {"type": "image"} for part in content]
+
+
+def picture(part: Json) -> Image.Image:
+    """The picture of an `image_url` part."""
+    head, data = part["image_url"]["url"].split(",")
+    assert head == "data:image/png;base64"
+    return Image.open(BytesIO(base64.b64decode(data)))
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ScriptedServer:
+    """Answers the n-th chat request by the n-th entry of `script`, and those behind it well."""
+
+    def __init__(self, *script: Answer) -> None:
+        self.models: list[Json] = [{"id": "judge", "object": "model"}]
+        self.script = list(script)
+        self.well: Answer = well
+        self.times: list[float] = []
+        self.bodies: list[Json] = []
+        self.headers: list[dict[str, str]] = []
+        self.now = self.peak = 0
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        self.times.append(asyncio.get_running_loop().time())
+        self.bodies.append(await request.json())
+        self.headers.append(dict(request.headers))
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        try:
+            return await (self.script.pop(0) if self.script else self.well)(request)
+        finally:
+            self.now -= 1
+
+
+def completion(likely: Sequence[tuple[str, float]] = (("yes", -0.5), ("no", -1.5)), **changes: Any) -> Json:
+    """A right answer with these likely tokens, of a model that counts a token a character."""
+    top = [{"token": token, "logprob": logprob, "bytes": list(token.encode())} for token, logprob in likely]
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "judge",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": top[0]["token"]},
+                "logprobs": {"content": [{**top[0], "top_logprobs": top}]},
+                "finish_reason": "length",
+            }
+        ],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101},
+        **changes,
+    }
+
+
+async def well(_: web.Request) -> web.Response:
+    return web.json_response(completion())
+
+
+def answering(body: Json) -> Answer:
+    """Answers with this JSON."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(body)
+
+    return answer
+
+
+def failing(status: int, text: str = "no", **headers: str) -> Answer:
+    """Answers with a status."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(
+            status=status, text=text, headers={name.replace("_", "-"): headers[name] for name in headers}
+        )
+
+    return answer
+
+
+def saying(text: str) -> Answer:
+    """Answers well but for what it says."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text, content_type="application/json")
+
+    return answer
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    """Breaks off in the middle of an answer."""
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b'{"model": ')
+    assert request.transport
+    request.transport.close()
+    return response
+
+
+async def silent(_: web.Request) -> web.StreamResponse:
+    """Never answers."""
+    await asyncio.Event().wait()
+    raise AssertionError
