@@ -51,7 +51,11 @@ async def open_judges(
         calibration = calibrations.fitting(settings, calibration, info)
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
-        async with ImageLoader(settings.media) as loader, Batcher(engine) as batcher, Batcher(engine) as apart:
+        async with (
+            ImageLoader(settings.media, enough=info.picture_pixels) as loader,
+            Batcher(engine) as batcher,
+            Batcher(engine) as apart,
+        ):
             judge = Judge(
                 settings=settings,
                 pack=packs[0],

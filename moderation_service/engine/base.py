@@ -76,7 +76,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a verdict records of the engine, so that it can be replayed."""
+    """What a verdict records of the engine, so that it can be replayed; and, not recorded, `picture_pixels`.
+
+    The model reads no more pixels of a picture than these; None where that is not known.
+    """
 
     name: str
     revision: str
@@ -85,6 +88,7 @@ class EngineInfo:
     engine: str
     layout: str
     prompt_digest: str
+    picture_pixels: int | None = None
 
 
 class Engine(Protocol):

@@ -106,6 +106,7 @@ class LocalEngine:
             engine="local",
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
+            picture_pixels=scorer.cutter.most_pixels,
         )
         return scorer, Writer(scorer), info
 

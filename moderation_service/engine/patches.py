@@ -42,8 +42,8 @@ class Cutter:
             self.merge = int(processor.merge_size)
             self._least, self._most = (int(processor.size[edge]) for edge in ("shortest_edge", "longest_edge"))
             levels = 1 / processor.rescale_factor
-            self._mean = torch.tensor(processor.image_mean, device=device) * levels
-            self._deviation = torch.tensor(processor.image_std, device=device) * levels
+            self._mean = torch.tensor(processor.image_mean, device=device)[:, None, None] * levels
+            self._deviation = torch.tensor(processor.image_std, device=device)[:, None, None] * levels
             self._compare(processor)
         except (AttributeError, KeyError, TypeError, ArithmeticError, ValueError, RuntimeError) as error:
             msg = (
@@ -51,6 +51,11 @@ class Cutter:
                 " do; use the processor files that the family's checkpoints come with"
             )
             raise Fatal(msg) from error
+
+    @property
+    def most_pixels(self) -> int:
+        """Of a picture that is larger, no more pixels are cut."""
+        return self._most // self._frames
 
     @property
     def unit(self) -> int:
@@ -82,9 +87,9 @@ class Cutter:
 
     def normalised(self, cut: torch.Tensor) -> torch.Tensor:
         """What the vision tower takes [t·h·w, 3 · t · patch²], float32, of the bytes of any number of pictures."""
-        levels = cut.float().sub_(self._mean).div_(self._deviation)
-        frames = levels.permute(0, 3, 1, 2)[:, :, None].expand(-1, -1, self._frames, -1, -1)
-        return frames.reshape(len(cut), -1)
+        planes = cut.permute(0, 3, 1, 2).contiguous()  # while they are bytes, this costs least
+        levels = planes.float().sub_(self._mean).div_(self._deviation)
+        return levels[:, :, None].expand(-1, -1, self._frames, -1, -1).reshape(len(cut), -1)
 
     def inputs(self, pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
         """The model's own arguments for pictures; none for none."""
@@ -102,7 +107,7 @@ class Cutter:
         wanted = processor(images=[pixels], input_data_format="channels_last", return_tensors="pt")
         ours = self.inputs([self.stage(pixels)])
         away = (ours["pixel_values"].cpu() - wanted["pixel_values"]).abs()  # of another grid: RuntimeError
-        levels = away.view(len(away), CHANNELS, -1).amax((0, 2)) * self._deviation.cpu()
+        levels = away.view(len(away), CHANNELS, -1).amax((0, 2)) * self._deviation.flatten().cpu()
         if ours["image_grid_thw"].tolist() != wanted["image_grid_thw"].tolist() or not bool(
             (levels <= OTHERWISE).all()
         ):

@@ -14,5 +14,6 @@ def recorded_model(engine: EngineInfo, settings: Settings, calibration_id: str |
     media = settings.media
     bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
     digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds]).encode()).hexdigest()
-    made = Model(**asdict(engine), calibration_id=calibration_id)
+    known = {name: value for name, value in asdict(engine).items() if name in Model.model_fields}
+    made = Model(**known, calibration_id=calibration_id)
     return made.model_copy(update={"prompt_digest": f"sha256:{digest}"})

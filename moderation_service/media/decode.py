@@ -1,5 +1,6 @@
 """Bytes to pixels, within bounds that are known before any pixel is decoded."""
 
+import math
 from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
@@ -48,11 +49,12 @@ _TRANSPOSED = {
 _SIDEWAYS = 5
 
 
-def decode(data: bytes, settings: MediaSettings) -> LoadedImage:
+def decode(data: bytes, settings: MediaSettings, enough: float = math.inf) -> LoadedImage:
     """Decode one picture; blocks. Never raises for what the bytes hold.
 
     `too_large`: more than `max_pixels`, or frames and scans worth more than `max_pixels` × `max_frames` to decode.
-    Frames are at most `max_side` on their longer side, alpha laid over white.
+    Frames are at most `max_side` on their longer side, alpha laid over white. A JPEG may be decoded at 1/2 to 1/8 of
+    its size where `enough` pixels are left, which is less work.
     """
     digest, kind = sha256(data).hexdigest(), media_type(data)
     if kind is None or kind not in DECODED:
@@ -63,7 +65,7 @@ def decode(data: bytes, settings: MediaSettings) -> LoadedImage:
         image, frames, exif = _open(data, kind, settings)
         orientation = _orientation(exif)
         width, height = image.size if orientation < _SIDEWAYS else (image.height, image.width)
-        pixels = tuple(_frames(image, frames, orientation, settings))
+        pixels = tuple(_frames(image, frames, orientation, settings, enough))
     except _TooLarge as fault:
         return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -124,7 +126,9 @@ def _orientation(data: bytes) -> int:
     return value if value in _TRANSPOSED else 1
 
 
-def _frames(image: ImageFile, frames: int, orientation: int, settings: MediaSettings) -> Iterator[Pixels]:
+def _frames(
+    image: ImageFile, frames: int, orientation: int, settings: MediaSettings, enough: float
+) -> Iterator[Pixels]:
     """Up to `max_frames`, evenly spaced, the first and the last among them."""
     wanted = min(frames, settings.max_frames)
     for index in range(wanted):
@@ -132,14 +136,14 @@ def _frames(image: ImageFile, frames: int, orientation: int, settings: MediaSett
         if frames > 1:
             image.seek(at)
         # Shrinking works in place, and would take the next frame's canvas away.
-        small = _shrink(image.copy() if frames > 1 else image, settings.max_side)
+        small = _shrink(image.copy() if frames > 1 else image, settings.max_side, enough)
         if orientation in _TRANSPOSED:
             small = small.transpose(_TRANSPOSED[orientation])
-        yield np.array(small, dtype=np.uint8, order="C")
+        yield np.asarray(small, dtype=np.uint8)
 
 
-def _shrink(image: Image.Image, side: int) -> Image.Image:
-    """RGB, at most `side` pixels on the longer side; a JPEG is decoded at a reduced scale."""
+def _shrink(image: Image.Image, side: int, enough: float) -> Image.Image:
+    """RGB, at most `side` pixels on the longer side; of a JPEG no more is decoded than leaves `enough` pixels."""
     if image.mode.startswith("I"):  # 16 bits of grey: keep the upper eight
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     clear = image.has_transparency_data
@@ -147,8 +151,11 @@ def _shrink(image: Image.Image, side: int) -> Image.Image:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
+    wanted = min(side / max(image.size), math.sqrt(enough / (image.width * image.height)))
+    if wanted < 1:  # `thumbnail` would ask for twice that, and leave most of the decoding to do
+        image.draft(None, (math.ceil(image.width * wanted), math.ceil(image.height * wanted)))
     image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     if clear:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -48,6 +48,7 @@ async def test_it_says_what_a_verdict_records(engine: Engine, tiny_checkpoint: P
     assert info.layout == "post_first"
     assert info.revision.startswith("sha256:")
     assert info.prompt_digest.startswith("sha256:")
+    assert info.picture_pixels == 84 * 84
     other = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu", layout="policies_first"))
     await other.start()
     assert (other.info.layout, other.info.revision) == ("policies_first", info.revision)

@@ -67,7 +67,7 @@ def test_each_format_becomes_contiguous_rgb_bytes(kind: str, media_type: str, pi
         np.uint8,
         (30, 40, 3),
         True,
-        True,
+        False,  # every view of the post reads them
     )
     assert near(image, (200, 30, 60), 15, 20)
 
@@ -81,6 +81,47 @@ def test_a_large_picture_is_scaled_to_the_longer_side_and_a_small_one_is_left(pi
     assert read(picture("PNG", (1, 1))).frames[0].shape == (1, 1, 3)
     large = read(picture("JPEG", (4000, 3000)))
     assert (large.width, large.height, large.frames[0].shape) == (4000, 3000, (768, 1024, 3))
+
+
+def drawn(width: int, height: int) -> Image.Image:
+    """Waves and edges, coarse enough for a small picture to show them."""
+    across, down = np.meshgrid(np.arange(width) / width, np.arange(height) / height)
+    levels = [127 + 80 * np.sin(20 * across + 9 * down), 255 * ((8 * across + 5 * down) % 2 > 1), 255 * down]
+    return Image.fromarray(np.stack(levels, -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(2048, 1536), (1800, 2400), (8000, 500)])
+def test_a_jpeg_is_decoded_at_a_reduced_scale_to_what_the_full_one_would_give(size: tuple[int, int]) -> None:
+    data = encoded(drawn(*size), "JPEG", quality=90)
+    (frame,) = read(data, max_side=512).frames
+    whole = Image.open(BytesIO(data))
+    whole.load()
+    whole.thumbnail((512, 512), Image.Resampling.BICUBIC)
+    away = np.abs(frame.astype(int) - np.asarray(whole).astype(int))
+    assert frame.shape == (*whole.size[::-1], 3)
+    assert 0 < away.mean() < 3  # not the same decoding, and the same picture
+
+
+@pytest.mark.parametrize(
+    ("enough", "shape"),
+    [
+        (None, (768, 1024, 3)),
+        (1024 * 768, (768, 1024, 3)),
+        (1000 * 750, (768, 1024, 3)),  # half as wide would be too few
+        (512 * 384, (384, 512, 3)),
+        (400 * 300, (384, 512, 3)),
+        (200 * 150, (192, 256, 3)),
+        (1, (96, 128, 3)),  # an eighth is the least
+    ],
+)
+def test_a_jpeg_is_not_decoded_larger_than_is_enough_for_the_model(
+    enough: int | None, shape: tuple[int, int, int]
+) -> None:
+    data = encoded(drawn(1024, 768), "JPEG", quality=90)
+    image = decode(data, MediaSettings(), *([] if enough is None else [enough]))
+    assert (image.width, image.height) == (1024, 768)  # as it came
+    assert image.frames[0].shape == shape
+    assert decode(encoded(drawn(1024, 768), "PNG"), MediaSettings(), enough or 1).frames[0].shape == (768, 1024, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
