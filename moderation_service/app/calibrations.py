@@ -35,7 +35,7 @@ def fitting(settings: Settings, calibration: Calibration, engine: EngineInfo) ->
 
     Raises Misconfigured where it is the owner's and does not fit; the bundled model's own is left out instead.
     """
-    why = calibration.differs_from(engine.revision, recorded_model(engine, settings, None).prompt_digest)
+    why = calibration.differs_from(recorded_model(engine, settings, None))
     if why is None:
         return calibration
     if isinstance(settings.judging.calibration, Path):

@@ -84,6 +84,7 @@ def calibrate(
         fitted_on=FittedOn(
             model=source.model.name,
             revision=source.model.revision,
+            quantization=source.model.quantization,
             prompt_digest=source.model.prompt_digest,
             data=data,
             data_digest=source.digest,

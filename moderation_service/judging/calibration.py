@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from moderation_service.contracts.base import Digest
-from moderation_service.contracts.verdict import Probability, Thresholds
+from moderation_service.contracts.verdict import Model, Probability, Thresholds
 from moderation_service.errors import Misconfigured
 
 
@@ -90,6 +90,7 @@ class FittedOn(BaseModel):
 
     model: str
     revision: str
+    quantization: str | None = None
     prompt_digest: str
     data: str
     data_digest: Digest
@@ -136,13 +137,16 @@ class Calibration:
             msg = f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             raise Misconfigured(msg) from error
 
-    def differs_from(self, revision: str, prompt_digest: str) -> str | None:
+    def differs_from(self, model: Model) -> str | None:
         """Why the file is of no use with this model, in one line; None where it fits, or does not say."""
         made = self.fitted_on
-        if made is None or (made.revision, made.prompt_digest) == (revision, prompt_digest):
+        fields = ("revision", "quantization", "prompt_digest")
+        if made is None or all(getattr(made, field) == getattr(model, field) for field in fields):
             return None
-        if made.revision != revision:
-            what = f"model revision {made.revision}, and this is {revision}"
+        if made.revision != model.revision:
+            what = f"model revision {made.revision}, and this is {model.revision}"
+        elif made.quantization != model.quantization:
+            what = f"weights of quantization {made.quantization}, and these are of {model.quantization}"
         else:  # a digest says little to a reader: name what goes into it
             what = f"prompt {made.prompt_digest}, of another layout, wording, or bound on context or pictures than this"
         return f"was fitted on {what}; calibrate again, or unset it"

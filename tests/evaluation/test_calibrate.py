@@ -149,8 +149,8 @@ def test_the_file_is_what_judging_reads_with_thresholds_before_the_policys(tmp_p
     assert read.apply("sale", 0.5) == made.file.policies["sale"].apply(0.5)
     assert read.fitted_on is not None
     assert (read.fitted_on.data, read.fitted_on.target) == ("posts.jsonl", "recall 0.9")
-    assert read.differs_from(MODEL.revision, MODEL.prompt_digest) is None
-    assert read.differs_from("another", MODEL.prompt_digest)
+    assert read.differs_from(MODEL) is None
+    assert read.differs_from(MODEL.model_copy(update={"revision": "another"}))
     (line,) = made.lines
     assert line.recall == pytest.approx(0.9, abs=0.03)
     assert len(line.cells()) == len(COLUMNS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.contracts.verdict import Thresholds
+from moderation_service.contracts.verdict import Model, Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.calibration import Calibration, FittedOn, Platt
 
@@ -14,6 +14,19 @@ FITTED = FittedOn(
     model="m", revision="r1", prompt_digest="p1", data="d", data_digest=f"sha256:{'0' * 64}", posts=1, target="none"
 )
 OWN = Thresholds(review=0.5, block=0.9)
+
+
+def stand_in_model(revision: str, prompt_digest: str) -> Model:
+    return Model(
+        name="m",
+        revision=revision,
+        dtype="float32",
+        quantization=None,
+        engine="local",
+        layout="post_first",
+        prompt_digest=prompt_digest,
+        calibration_id=None,
+    )
 
 
 def written(folder: Path, **policies: object) -> Path:
@@ -90,10 +103,12 @@ def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_says_when_it_was_fitted_on_another_model_or_prompt(tmp_path: Path) -> None:
     calibration = Calibration("c", {}, FITTED)
-    assert calibration.differs_from("r1", "p1") is None
-    assert "model revision r1" in str(calibration.differs_from("r2", "p1"))
-    assert "prompt p1" in str(calibration.differs_from("r1", "p2"))
-    assert Calibration.load(written(tmp_path)).differs_from("r2", "p2") is None, "older files don't say"
+    model = stand_in_model(revision="r1", prompt_digest="p1")
+    assert calibration.differs_from(model) is None
+    assert "model revision r1" in str(calibration.differs_from(model.model_copy(update={"revision": "r2"})))
+    assert "quantization None" in str(calibration.differs_from(model.model_copy(update={"quantization": "int8"})))
+    assert "prompt p1" in str(calibration.differs_from(model.model_copy(update={"prompt_digest": "p2"})))
+    assert Calibration.load(written(tmp_path)).differs_from(model) is None, "older files don't say"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
