@@ -1,0 +1,153 @@
+"""`moderation bench host`: a JPEG of 1024 × 1024 from bytes to patches on one core, here and by the processor.
+
+Times are those of the one thread that works, so that they do not hang on who else uses the machine.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from transformers import Glm46VImageProcessor
+
+from moderation_service.engine.base import Pixels
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.patches import Cutter
+from moderation_service.engine.vision import Vision
+from moderation_service.media.decode import decode
+from moderation_service.settings import EngineSettings, MediaSettings
+
+MEDIA = MediaSettings()
+SIDE, QUALITY = 1024, 85
+MAIN = "448"
+SIZES = {
+    "112": (25_088, 31_360),  # the bundled model's processor
+    MAIN: (12_544, 2 * 448**2),  # as the engine's bench
+    "644": (12_544, 2 * 644**2),
+    "1036": (12_544, 9_633_792),  # the 9B's own
+}
+"""What the picture becomes, by its side: the least and the most pixels of two frames, as processors are told."""
+
+
+def run(*, pictures: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]:
+    """Cut the same pictures by both, in turn, at four sizes; `ratio` and `ms_per_image` are those at 448 × 448.
+
+    `ms_per_image` ends with patches as bytes, `ms_to_floats` with the floats that the processor makes too, and that
+    a GPU makes for itself. `vision_ms` is of the bundled model's tower: a picture's first look, and its second.
+
+    Args:
+        pictures: A third each like a photo, a photo with a caption, and a page of text.
+        repeats: Of each picture by each way; the medians count.
+        seed: Of the pictures.
+    """
+    files = [_jpeg(number, np.random.default_rng([seed, number])) for number in range(pictures)]
+    with _one_core():
+        sizes = {name: _at(_Ways(*edges), files, repeats) for name, edges in SIZES.items()}
+        vision = _vision_ms(files)
+    return {
+        "ratio": sizes[MAIN]["ratio"],
+        "ms_per_image": sizes[MAIN]["ms_per_image"],
+        "sizes": sizes,
+        "vision_ms": vision,
+        "pictures": pictures,
+        "mean_bytes": round(sum(map(len, files)) / len(files)),
+        "seed": seed,
+    }
+
+
+class _Ways:
+    """The same picture's bytes to patches."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self._processor = Glm46VImageProcessor(size={"shortest_edge": least, "longest_edge": most})
+        self._cutter = Cutter(self._processor, torch.device("cpu"))
+
+    def processor(self, data: bytes) -> torch.Tensor:
+        made: torch.Tensor = self._processor(images=[Image.open(io.BytesIO(data))], return_tensors="pt")["pixel_values"]
+        return made
+
+    def bytes_(self, data: bytes) -> torch.Tensor:
+        return self._cutter.cut(self._cutter.stage(self._pixels(data)))
+
+    def floats(self, data: bytes) -> torch.Tensor:
+        return self._cutter.normalised(self.bytes_(data))
+
+    def levels_apart(self, data: bytes) -> float:
+        """How far our patches are from the processor's of the same decoded pixels, of 255 levels."""
+        theirs = self._processor(images=[Image.fromarray(self._pixels(data))], return_tensors="pt")["pixel_values"]
+        deviation = torch.tensor(self._processor.image_std).repeat_interleave(theirs.shape[1] // 3)
+        return float(((self.floats(data) - theirs) * deviation * 255).abs().max())
+
+    def _pixels(self, data: bytes) -> Pixels:
+        return decode(data, MEDIA, self._cutter.most_pixels).frames[0]
+
+
+def _at(ways: _Ways, files: Sequence[bytes], repeats: int) -> dict[str, Any]:
+    taken: dict[Callable[[bytes], torch.Tensor], list[float]] = {ways.processor: [], ways.bytes_: [], ways.floats: []}
+    for file in files:
+        for way in taken:
+            way(file)  # the first of a size is slower
+        for _ in range(repeats):
+            for way, times in taken.items():
+                times.append(_ms(partial(way, file)))
+    theirs, ours, floats = map(median, taken.values())
+    return {
+        "ratio": {"hf_processor": round(theirs / ours, 2), "hf_processor_floats": round(theirs / floats, 2)},
+        "ms_per_image": round(ours, 2),
+        "ms_to_floats": round(floats, 2),
+        "hf_ms_per_image": round(theirs, 2),
+        "max_levels_apart": round(max(map(ways.levels_apart, files)), 4),
+    }
+
+
+@torch.inference_mode()
+def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
+    checkpoint = load_checkpoint(EngineSettings(device="cpu"))
+    cutter = Cutter(checkpoint.image_processor, checkpoint.device)
+    vision = Vision(checkpoint.model, cutter)
+    pictures = [cutter.stage(decode(data, MEDIA, cutter.most_pixels).frames[0]) for data in files]
+    vision.features(pictures)  # the first of all is slower
+    vision.forget()
+    first, again = ([_ms(partial(vision.features, [picture])) for picture in pictures] for _ in range(2))
+    return {"first": round(median(first), 2), "again": round(median(again), 2)}
+
+
+def _ms(work: Callable[[], object]) -> float:
+    begun = time.thread_time()
+    work()
+    return 1000 * (time.thread_time() - begun)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _jpeg(number: int, rng: np.random.Generator) -> bytes:
+    """A photo's spectrum (detail at every scale, less the finer it is); then the same with words, or words alone."""
+    picture = Image.new("RGB", (SIDE, SIDE), "white")
+    if number % 3 < 2:  # noqa: PLR2004 - of three kinds, two have a photo
+        levels = np.full((SIDE, SIDE, 3), 127.0)
+        for cells in (4, 8, 16, 32, 64, 128, 256, 512, 1024):
+            coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+            levels += (np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float) - 127) / cells**0.5
+        picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    if number % 3:
+        draw = ImageDraw.Draw(picture)
+        for line in range(40, SIDE, 200 if number % 3 == 1 else 40):
+            words = "".join(rng.choice(list("abcdefghij      "), 60))
+            draw.text((30, line), words, fill="black", font_size=32)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
