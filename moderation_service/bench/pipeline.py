@@ -44,7 +44,7 @@ def run(
     """
     with ExitStack() as stack:
         address = bootstrap_servers or stack.enter_context(local_kafka())
-        log = stack.enter_context(_logging_to_a_file())
+        log = stack.enter_context(logging_to_a_file())
         made = asyncio.run(_rounds(address, f"bench-{secrets.token_hex(4)}", posts, partitions, seed))
         log.seek(0)
         return {**made, "log_lines": sum('"event": "post"' in line for line in log), "posts": posts, "seed": seed}
@@ -55,11 +55,11 @@ async def _rounds(address: str, name: str, posts: int, partitions: int, seed: in
     rates: dict[str, list[float]] = {"worker": [], "bare_loop": []}
     outputs: dict[bytes, Record] = {}
     for number in range(ROUNDS):
-        ours = await _topics(address, name, f"worker-{number}", partitions)
-        bare = await _topics(address, name, f"bare-{number}", partitions)
+        ours = await topics_of(address, name, f"worker-{number}", partitions)
+        bare = await topics_of(address, name, f"bare-{number}", partitions)
         if not number:
-            await publish(ours, (_record(ours.input_topic, at, rng) for at in range(posts)))
-        rates["worker"].append(await _worker(ours, posts))
+            await publish(ours, (record_of(ours.input_topic, at, rng) for at in range(posts)))
+        rates["worker"].append(await worker_rate(ours, posts))
         if not number:
             outputs = {
                 found.key: Record("", found.key, found.value, list(found.headers))
@@ -77,7 +77,7 @@ async def _rounds(address: str, name: str, posts: int, partitions: int, seed: in
     }
 
 
-async def _topics(address: str, name: str, role: str, partitions: int) -> KafkaSettings:
+async def topics_of(address: str, name: str, role: str, partitions: int) -> KafkaSettings:
     """Settings with an input that all share, and an output and a group of this role's own."""
     settings = KafkaSettings(
         bootstrap_servers=address,
@@ -92,12 +92,13 @@ async def _topics(address: str, name: str, role: str, partitions: int) -> KafkaS
     return settings
 
 
-def _record(topic: str, number: int, rng: random.Random) -> Record:
+def record_of(topic: str, number: int, rng: random.Random) -> Record:
+    """A post of 1 KB."""
     post = Post(post_id=f"p-{number}", author_id=f"u-{number}", language="en", text=text(rng, _TEXT))
     return Record(topic, post.post_id.encode(), post.model_dump_json(exclude_defaults=True).encode())
 
 
-async def _worker(kafka: KafkaSettings, posts: int) -> float:
+async def worker_rate(kafka: KafkaSettings, posts: int) -> float:
     """Posts a second, from the first one taken to the last one published."""
     settings = BareSettings(kafka=kafka, ops=OpsSettings(host="127.0.0.1", port=0))
     health, stop = Health(started=True), asyncio.Event()
@@ -106,16 +107,17 @@ async def _worker(kafka: KafkaSettings, posts: int) -> float:
         taken, wanted = _count(received), _count(processed) + posts
         working = asyncio.create_task(Worker(kafka, judge, health).run(stop))
         try:
-            await _until(lambda: _count(received) > taken or working.done())
+            await until(lambda: _count(received) > taken or working.done())
             begun = time.perf_counter()
-            await _until(lambda: _count(processed) == wanted or working.done())
+            await until(lambda: _count(processed) == wanted or working.done())
             return posts / (time.perf_counter() - begun)
         finally:
             stop.set()
             await working
 
 
-async def _until(reached: Callable[[], bool]) -> None:
+async def until(reached: Callable[[], bool]) -> None:
+    """Look until it is."""
     while not reached():  # noqa: ASYNC110 - a counter wakes nobody
         await asyncio.sleep(_LOOK_S)
 
@@ -127,7 +129,8 @@ def _count(counter: Counter) -> float:
 
 
 @contextmanager
-def _logging_to_a_file() -> Iterator[IO[str]]:
+def logging_to_a_file() -> Iterator[IO[str]]:
+    """Log as the service does in production, to a file that is gone at the end."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         with redirect_stderr(log):
             logs.configure(LoggingSettings(format="json"))
