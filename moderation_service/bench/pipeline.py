@@ -94,7 +94,7 @@ async def topics_of(address: str, name: str, role: str, partitions: int) -> Kafk
 
 def record_of(topic: str, number: int, rng: random.Random) -> Record:
     """A post of 1 KB."""
-    post = Post(post_id=f"p-{number}", author_id=f"u-{number}", language="en", text=text(rng, _TEXT))
+    post = Post(post_id=f"p-{number}", author_id=f"u-{number}", text=text(rng, _TEXT))
     return Record(topic, post.post_id.encode(), post.model_dump_json(exclude_defaults=True).encode())
 
 

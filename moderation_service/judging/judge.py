@@ -31,6 +31,9 @@ from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
+_STAGES = {
+    stage: metrics.STAGE_SECONDS.labels(stage) for stage in ("queue", "fetch", "decode", "score", "views", "explain")
+}
 
 
 class Judge:
@@ -176,5 +179,5 @@ def _count(verdict: Verdict) -> None:
         if policy.violated:
             named = policy.attribution.class_ if policy.attribution else "unknown"
             metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
-    for stage in ("queue", "fetch", "decode", "score", "views", "explain"):
-        metrics.STAGE_SECONDS.labels(stage).observe(getattr(verdict.timings_ms, stage) / 1000)
+    for stage, seconds in _STAGES.items():
+        seconds.observe(getattr(verdict.timings_ms, stage) / 1000)
