@@ -11,7 +11,7 @@ from moderation_service.contracts.verdict import ImageContent, PolicyVerdict, Ve
 from moderation_service.evaluation.recorded import Recorded
 from moderation_service.judging.calibration import Calibration
 
-TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.02}
+TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.05}
 """By dtype, how far two raw scores of the same input may lie apart: a batch's shape moves the last bits."""
 
 APART = frozenset(
