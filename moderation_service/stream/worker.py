@@ -29,9 +29,7 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 _CLOSE_S = 0.8
-_OBJECTS_BETWEEN_COLLECTIONS = (
-    5_000  # a post leaves no cycles; looking for them at Python's 700 takes a seventh of its time
-)
+_COLLECT_AT = 5_000  # objects; at Python's 700 a seventh of a post's time is spent looking for cycles, and it has none
 _DRAINING_SHARE = 0.6  # of the drain timeout; the rest is for the last release and for closing
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +56,7 @@ class Worker:
         stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
         spare_logs()
         gc.freeze()
-        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+        gc.set_threshold(_COLLECT_AT)
         consumer = clients.consumer(self._settings, group=self._settings.group)
         fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
         report = Report(self._settings, consumer, fleet, self._processing, self._health)
