@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint demo-model demo-calibrations evaluation kafka lock clean
+.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -15,6 +15,10 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	$(MAKE) lint
 	$(BIN)/pytest --cov --cov-report=term
+
+test-vllm: .venv/ready
+	scripts/vllm.sh
+	$(BIN)/pytest tests/engine/vllm_check.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -114,3 +114,29 @@ def test_only_the_bundled_model_is_known_not_to_talk(model: str, explain: str, m
 def test_an_unknown_way_to_explain_is_refused() -> None:
     with pytest.raises(Misconfigured, match=r"MODERATION_JUDGING__EXPLAIN .*'auto', 'generate', 'template' or 'never'"):
         load_settings(judging={"explain": "off"})
+
+
+@pytest.mark.parametrize(
+    "url", [None, "vllm:8000/v1", "ftp://vllm/v1", "http://user:key@vllm/v1", "http://vllm/v1?key=k"]
+)
+def test_an_engine_behind_a_server_needs_an_address_with_no_key_in_it(
+    monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    monkeypatch.setenv("MODERATION_ENGINE__KIND", "openai")
+    if url:
+        monkeypatch.setenv("MODERATION_ENGINE__BASE_URL", url)
+    with pytest.raises(Misconfigured, match="kind openai needs base_url"):
+        load_settings()
+
+
+def test_an_engine_behind_a_server_has_its_key_from_a_mounted_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("sk-secret\n")
+    monkeypatch.setenv("MODERATION_ENGINE__KIND", "openai")
+    monkeypatch.setenv("MODERATION_ENGINE__BASE_URL", "https://vllm.example/v1")
+    monkeypatch.setenv("MODERATION_ENGINE__API_KEY_FILE", str(tmp_path / "key"))
+    settings = load_settings()
+    assert settings.engine.api_key
+    assert settings.engine.api_key.get_secret_value() == "sk-secret"
+    assert "sk-secret" not in repr(settings) + str(settings.model_dump(mode="json"))

@@ -35,12 +35,12 @@ class Breaker:
         self._trying = False
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """Make a call inside. Raises Transient, `circuit_open`, where it is not to be made.
+    def call(self, *, probe: bool = False) -> Iterator[None]:
+        """Make a call inside. Raises Transient, `circuit_open`, where it is not to be made; a probe always is.
 
         ServerFailed counts against the server; whatever else comes back shows that it is there.
         """
-        trial = self._admit()
+        trial = not probe and self._admit()
         try:
             yield
         except ServerFailed:

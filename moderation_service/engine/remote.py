@@ -9,17 +9,18 @@ from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine import served
 from moderation_service.engine.answers import ServedModels
 from moderation_service.engine.base import EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
-from moderation_service.engine.breaker import Breaker
+from moderation_service.engine.breaker import Breaker, ServerFailed
 from moderation_service.engine.chat import Shown, digest
 from moderation_service.engine.remote_model import RemoteModel, shortening
-from moderation_service.engine.server import Refused, Server
+from moderation_service.engine.server import ERROR, GARBLED, UNREACHABLE, Refused, Server
 from moderation_service.engine.together import together
-from moderation_service.errors import Fatal, ModerationError, Poison, Transient
+from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.settings import EngineSettings
 
 USUAL_MASS = 0.5
 
 _THE_POSTS_FAULT = frozenset({400, 413, 422})
+_MAY_BE_THE_POSTS_FAULT = frozenset({ERROR, UNREACHABLE, GARBLED})  # an overload, which the others tell of, is not
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +84,10 @@ class RemoteEngine:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request.
 
-        Raises Transient where the server is away, fails, or refuses everybody; and Poison, `engine_error`, for a
-        request that it refuses (400, 413, 422) while it answers another.
+        Raises Transient where the server is away, fails, or refuses everybody. Raises Poison, `engine_error`, for a
+        request that it refuses (400, 413, 422), or that fails alone and again, while it answers another.
         """
-        return await together(self._score(request) for request in requests)
+        return await together(self._score(request, alone=len(requests) == 1) for request in requests)
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
         """Write for each request. Raises Transient as `score`."""
@@ -96,11 +97,24 @@ class RemoteEngine:
         """Close all connections; calls that wait fail."""
         await self._server.close()
 
-    async def _score(self, request: ScoreRequest) -> Scored:
+    async def _score(self, request: ScoreRequest, *, alone: bool) -> Scored:
+        """Answer; where that fails, tell whose fault it is. An outage is no reason to drop a post."""
         try:
             return await self._answers(request)
         except Refused as refused:
-            raise await self._fate(refused) from None
+            if refused.status in _THE_POSTS_FAULT and await self._answers_another():
+                raise _poison(refused) from None
+            raise _not_now(refused) from None
+        except ServerFailed as failed:
+            if not alone or failed.reason not in _MAY_BE_THE_POSTS_FAULT or not await self._answers_another():
+                raise
+        # Without this a post that breaks the server would be tried, and hold its partition, for ever.
+        try:
+            return await self._score(request, alone=False)
+        except ServerFailed as failed:
+            if failed.reason in _MAY_BE_THE_POSTS_FAULT and await self._answers_another():
+                raise _poison(failed) from None
+            raise
 
     async def _answers(self, request: ScoreRequest) -> Scored:
         if not request.asked:
@@ -138,16 +152,16 @@ class RemoteEngine:
             raise _not_now(refused) from None
         return Written(answer.words, answer.ended, answer.usage.read, answer.usage.completion_tokens)
 
-    async def _fate(self, refused: Refused) -> ModerationError:
-        """Whose fault it is. A server that refuses everybody is an outage, and no reason to drop a post."""
-        if refused.status not in _THE_POSTS_FAULT:
-            return _not_now(refused)
+    async def _answers_another(self) -> bool:
         try:
             await self._model.probe()
-        except Refused:
-            return _not_now(refused)
-        msg = f"the engine's server refuses this post (status {refused.status}) and answers another"
-        return Poison("engine_error", msg, stage="score")
+        except (Refused, Transient):
+            return False
+        return True
+
+
+def _poison(error: Refused | ServerFailed) -> Poison:
+    return Poison("engine_error", f"the engine's server answers others, and not this post: {error}", stage="score")
 
 
 def _not_now(refused: Refused) -> Transient:

@@ -57,9 +57,10 @@ class RemoteModel:
             self._openings.popitem(last=False)
         return opening
 
-    async def ask(self, opening: str, shown: Shown, tail: str) -> ScoringAnswer:
+    async def ask(self, opening: str, shown: Shown, tail: str, *, probe: bool = False) -> ScoringAnswer:
         """One question about one post."""
-        return await self._complete(ScoringAnswer, messages(self.prompts, opening, shown, tail), SCORING)
+        turns = messages(self.prompts, opening, shown, tail)
+        return await self._complete(ScoringAnswer, turns, SCORING, probe=probe)
 
     async def write(self, request: ExplainRequest, shown: Shown) -> WrittenAnswer:
         """Why the post that is shown was flagged."""
@@ -68,10 +69,10 @@ class RemoteModel:
         return await self._complete(WrittenAnswer, messages(self._explaining, opening, shown, tail), WRITING)
 
     async def probe(self) -> ScoringAnswer:
-        """A question that every model can answer, about words and a picture."""
+        """A question that every model can answer, about words and a picture; also asked where the breaker is open."""
         (tail,) = self.prompts.tails(WARM_UP.questionnaire)
         shown = Shown.fitting(WARM_UP.text, WARM_UP.images, self.limit)
-        return await self.ask(self.prompts.opening(WARM_UP.questionnaire), shown, tail)
+        return await self.ask(self.prompts.opening(WARM_UP.questionnaire), shown, tail, probe=True)
 
     async def _measure(self, questionnaire: Questionnaire) -> Opening:
         text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)
@@ -94,8 +95,11 @@ class RemoteModel:
         )
         return Misconfigured(msg)
 
-    async def _complete(self, kind: type[Answered], turns: list[Message], how: dict[str, Any]) -> Answered:
-        answer = await self._server.ask("chat/completions", kind, {"model": self._name, "messages": turns, **how})
+    async def _complete(
+        self, kind: type[Answered], turns: list[Message], how: dict[str, Any], *, probe: bool = False
+    ) -> Answered:
+        body = {"model": self._name, "messages": turns, **how}
+        answer = await self._server.ask("chat/completions", kind, body, probe=probe)
         self._answering = self._answering or answer.model
         if answer.model != self._answering:
             reason = "other_model"

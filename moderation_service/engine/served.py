@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from moderation_service.engine.answers import ServedModel, ServedModels
-from moderation_service.engine.server import Refused
+from moderation_service.engine.server import GARBLED, Refused
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.settings import EngineSettings
 
@@ -35,7 +35,7 @@ async def at_start(settings: EngineSettings, asking: Awaitable[Answered]) -> Ans
         msg = f"engine.base_url {settings.base_url}: refused (status {status}): {' '.join(refused.said.split())[:SAID]}"
         raise Fatal(msg) from None
     except Transient as error:
-        hint = "; scoring needs chat completions with usage and logprobs" if error.reason == "server_garbled" else ""
+        hint = "; scoring needs chat completions with usage and logprobs" if error.reason == GARBLED else ""
         msg = f"engine.base_url {settings.base_url}: {error}{hint}"
         raise Fatal(msg) from None
 

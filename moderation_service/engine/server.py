@@ -21,6 +21,10 @@ ATTEMPTS = 4
 LONGEST_WAIT_S = 30.0
 """A server that asks for more is not waited for here: whoever asked tries again later."""
 
+TIMEOUT, UNREACHABLE, UNAVAILABLE = "server_timeout", "server_unreachable", "server_unavailable"
+ERROR, GARBLED = "server_error", "server_garbled"
+"""Reasons of ServerFailed."""
+
 _FIRST_WAIT_S = 0.2
 _OK = 200
 _BUSY = 429
@@ -89,18 +93,20 @@ class Server:
             await self._session.close()
             self._session = None
 
-    async def ask(self, path: str, answer: type[Parsed], body: dict[str, Any] | None = None) -> Parsed:
-        """GET a path, or POST a body there.
+    async def ask(
+        self, path: str, answer: type[Parsed], body: dict[str, Any] | None = None, *, probe: bool = False
+    ) -> Parsed:
+        """GET a path, or POST a body there; a `probe` is made though the breaker is open.
 
         Raises Refused for a status that says no, Transient where tries did not help, Fatal where it is not open.
         """
         sent = None if body is None else json.dumps(body).encode()
-        async for attempt in stamina.retry_context(
-            on=_wait, attempts=ATTEMPTS, timeout=None, wait_initial=_FIRST_WAIT_S, wait_jitter=_FIRST_WAIT_S
-        ):
-            with attempt:
-                async with self._slots:
-                    with self._breaker.call():
+        async with self._slots:  # also while it waits to try again: a server in distress is asked for less
+            with self._breaker.call(probe=probe):
+                async for attempt in stamina.retry_context(
+                    on=_wait, attempts=ATTEMPTS, timeout=None, wait_initial=_FIRST_WAIT_S, wait_jitter=_FIRST_WAIT_S
+                ):
+                    with attempt:
                         return await self._ask_once(path, answer, sent)
         msg = "the retries ended without a result"
         raise Fatal(msg)
@@ -120,17 +126,15 @@ class Server:
             ) as response:
                 raw = await response.read()
         except TimeoutError:
-            reason = "server_timeout"
-            raise ServerFailed(reason, f"no answer of the engine's server in {self._timeout_s:g} s") from None
+            raise ServerFailed(TIMEOUT, f"no answer of the engine's server in {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             # The class alone: a library's message may quote what it was given.
-            reason = "server_unreachable"
-            raise ServerFailed(reason, f"the engine's server can't be reached: {type(error).__name__}") from None
+            raise ServerFailed(UNREACHABLE, f"the engine's server can't be reached: {type(error).__name__}") from None
         status, wait_s = response.status, _retry_after(response.headers.get("Retry-After", ""))
         if status == _BUSY:
             raise Busy(wait_s)
         if status >= _SERVER_ERROR or status in _AGAIN:
-            reason = "server_error"
+            reason = ERROR if status == _SERVER_ERROR else UNAVAILABLE
             raise ServerFailed(reason, f"the engine's server failed (status {status})", wait_s)
         if status != _OK:
             raise Refused(status, raw.decode(errors="replace"))
@@ -138,14 +142,14 @@ class Server:
             return answer.model_validate_json(raw)
         except ValidationError as error:
             fault = error.errors(include_input=False, include_url=False)[0]
-            where, reason = ".".join(map(str, fault["loc"])), "server_garbled"
+            where = ".".join(map(str, fault["loc"]))
             msg = f"the engine's server answered what can't be read: {where or 'all of it'}: {fault['type']}"
-            raise ServerFailed(reason, msg) from None
+            raise ServerFailed(GARBLED, msg) from None
 
 
 def _wait(error: Exception) -> bool | float:
     """Whether to try again, and after how many seconds where the server says so."""
-    if not isinstance(error, Busy | ServerFailed):
+    if not isinstance(error, Busy | ServerFailed) or error.reason == TIMEOUT:  # which has taken long enough
         return False
     if error.wait_s is None:
         return True

@@ -77,6 +77,13 @@ def test_a_trial_that_fails_begins_another_cool_down(breaker: Breaker, clock: Cl
     assert not is_open(breaker)
 
 
+def test_a_probe_is_always_made_and_what_it_finds_counts(breaker: Breaker) -> None:
+    fail(breaker, FAILURES)
+    with breaker.call(probe=True):
+        assert is_open(breaker)
+    assert not is_open(breaker)
+
+
 def test_a_trial_that_is_cancelled_lets_another_try(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += COOL_DOWN_S

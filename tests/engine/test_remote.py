@@ -7,20 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
-from moderation_service.demo.posts import posts
 from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.remote import RemoteEngine
-from moderation_service.engine.scorer import Scorer
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
 from tests.engine.conftest import MakeScorer
+from tests.engine.demo_views import local, views
 from tests.engine.openai_server import CheckpointServer, serving
 from tests.engine.talking import save_talking_checkpoint
 from tests.engine.tiny import PARSED, SPECIAL
@@ -52,24 +49,6 @@ def bundled() -> CheckpointServer:
 @pytest.fixture(scope="module")
 def tiny(tiny_checkpoint: Path) -> CheckpointServer:
     return CheckpointServer(tiny_checkpoint)
-
-
-def local(layout: LayoutName = "post_first", prompt: PromptName = "brief") -> Scorer:
-    checkpoint = load_checkpoint(EngineSettings(model=str(DEMO_MODEL), device="cpu", dtype="float32"))
-    return Scorer(checkpoint, layout, prompt, max_context_tokens=4096, max_batch_tokens=4096)
-
-
-def views(count: int) -> list[ScoreRequest]:
-    """`count` posts, each third with its views, by one half or the other of the shipped policies."""
-    pack = load_pack(shipped_policies())
-    found = []
-    for number, post in enumerate(posts(count, 4242)):
-        questionnaire = pack.questionnaire(post.draft.language, "enforce")
-        asked = tuple(range(number % 2, len(questionnaire.questions), 2))
-        text, images = post.draft.text, tuple(np.asarray(image.convert("RGB")) for image in post.images)
-        alone = [(text, ()), ("", images)] if text and images and number % 3 == 0 else []
-        found += [ScoreRequest(*shown, questionnaire, asked) for shown in ((text, images), *alone)]
-    return found
 
 
 @pytest.mark.timeout(600)

@@ -95,8 +95,8 @@ def started(clock: Clock) -> Started:
 
 FAULTS: list[tuple[Answer, str]] = [
     (failing(500), "server_error"),
-    (failing(503), "server_error"),
-    (failing(408), "server_error"),
+    (failing(503), "server_unavailable"),
+    (failing(408), "server_unavailable"),
     (cut, "server_unreachable"),
     (saying("<html>no JSON</html>"), "server_garbled"),
     (saying("[]"), "server_garbled"),
@@ -122,23 +122,60 @@ async def test_what_passes_is_tried_again(started: Started, fault: Answer) -> No
 
 @pytest.mark.parametrize(("fault", "reason"), FAULTS)
 async def test_what_does_not_pass_is_an_outage(started: Started, fault: Answer, reason: str) -> None:
-    server = ScriptedServer(*[fault] * 10)
+    server = ScriptedServer()
     async with started(server) as engine:
+        server.well = fault
         with pytest.raises(Transient) as caught:
+            await engine.score([ONE, ONE])
+        assert caught.value.reason == reason
+        assert client.ATTEMPTS <= len(server.times) <= 2 * client.ATTEMPTS
+        with pytest.raises(Transient):
             await engine.score([ONE])
-    assert caught.value.reason == reason
-    assert len(server.times) == client.ATTEMPTS
 
 
-async def test_a_server_that_does_not_answer_in_time_is_asked_again(started: Started) -> None:
+async def test_a_server_that_does_not_answer_in_time_is_not_asked_again_at_once(started: Started) -> None:
     server = ScriptedServer(silent)
     async with started(server, request_timeout_s=0.2) as engine:
-        (scored,) = await engine.score([ONE])
-        assert scored.labels
-        server.script = [silent] * client.ATTEMPTS
         with pytest.raises(Transient, match=r"no answer of the engine's server in 0\.2 s") as caught:
             await engine.score([ONE])
     assert caught.value.reason == "server_timeout"
+    assert len(server.times) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [failing(500, f"can't read {WORDS}"), cut, answering(completion([("yes", float("nan"))]))]
+)
+async def test_a_post_that_fails_alone_and_again_while_another_is_answered_is_poison(
+    started: Started, fault: Answer
+) -> None:
+    server = ScriptedServer()
+
+    async def breaking(request: Any) -> Any:
+        return await (fault if WORDS in await request.text() else answering(completion()))(request)
+
+    async with started(server) as engine:
+        server.well = breaking
+        with pytest.raises(Poison, match="answers others, and not this post: the engine's server") as caught:
+            await engine.score([ONE])
+        assert (caught.value.reason, caught.value.stage) == ("engine_error", "score")
+        assert len(server.times) == 2 * (client.ATTEMPTS + 1)
+        with pytest.raises(Transient):
+            await engine.score([ONE, ONE])
+
+
+@pytest.mark.parametrize("fault", [failing(503), failing(429), silent])
+async def test_an_overload_is_never_the_posts_fault(started: Started, fault: Answer) -> None:
+    server = ScriptedServer(*[fault] * client.ATTEMPTS)
+    async with started(server, request_timeout_s=0.2) as engine:
+        with pytest.raises(Transient):
+            await engine.score([ONE])
+    assert len(server.times) <= client.ATTEMPTS
+
+
+async def test_a_post_that_fails_once_and_passes_then_is_answered(started: Started) -> None:
+    server = ScriptedServer(*[failing(500)] * client.ATTEMPTS)
+    async with started(server) as engine:
+        assert len(await engine.score([ONE])) == 1
 
 
 async def test_a_server_that_is_gone_is_an_outage(started: Started) -> None:
@@ -180,34 +217,35 @@ def test_retry_after_may_be_seconds_or_a_date() -> None:
 async def test_the_breaker_opens_and_one_call_finds_the_server_back(started: Started, clock: Clock) -> None:
     server = ScriptedServer()
     async with started(server) as engine:
-        server.well = failing(500)
-        for _ in range(2):
-            with pytest.raises(Transient):
-                await engine.score([ONE])
-        assert len(server.times) == FAILURES
-        with pytest.raises(Transient) as caught:
-            await engine.score([ONE])
-        assert caught.value.reason == "circuit_open"
-        assert len(server.times) == FAILURES
 
+        async def outage(requests: int) -> str:
+            """Score once; the reason, and that so many requests went out."""
+            before = len(server.times)
+            with pytest.raises(Transient) as caught:
+                await engine.score([BOTH])
+            assert len(server.times) - before == requests
+            return caught.value.reason
+
+        server.well = failing(503)
+        for _ in range(FAILURES):
+            assert await outage(client.ATTEMPTS) == "server_unavailable"
+        assert await outage(0) == "circuit_open"
         clock.now += COOL_DOWN_S
-        with pytest.raises(Transient):
-            await engine.score([ONE])
-        assert len(server.times) == FAILURES + 1
+        assert await outage(client.ATTEMPTS) == "server_unavailable"
+        assert await outage(0) == "circuit_open"
 
         clock.now += COOL_DOWN_S
         asked, go_on = asyncio.Event(), asyncio.Event()
 
-        async def held(_: object) -> Any:
+        async def held(request: Any) -> Any:
             asked.set()
             await go_on.wait()
-            return await answering(completion())(_)  # type: ignore[arg-type]
+            return await answering(completion())(request)
 
         server.well = held
         trial = asyncio.create_task(engine.score([ONE]))
         await asked.wait()
-        with pytest.raises(Transient, match="left alone"):
-            await engine.score([ONE])
+        assert await outage(0) == "circuit_open"
         go_on.set()
         await trial
         assert len(await engine.score([ONE, ONE])) == 2
@@ -270,7 +308,7 @@ async def test_the_second_question_waits_for_the_answer_to_the_first(started: St
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_post_that_is_refused_while_another_is_answered_is_poison(started: Started, status: int) -> None:
     async with started(ScriptedServer(failing(status, f"can't read {WORDS}"))) as engine:
-        with pytest.raises(Poison, match=rf"refuses this post \(status {status}\) and answers another") as caught:
+        with pytest.raises(Poison, match=f"answers others, and not this post: status {status}") as caught:
             await engine.score([ONE])
     assert (caught.value.reason, caught.value.stage) == ("engine_error", "score")
 
@@ -443,10 +481,9 @@ async def test_nothing_of_a_post_or_the_key_is_logged_or_raised(
         async with started(server := ScriptedServer()) as engine:
             for fault in faults:
                 engine._server._breaker = Breaker()
-                server.script = [fault] * client.ATTEMPTS
+                server.well = fault
                 with pytest.raises((Transient, Poison)) as caught:
                     await engine.score([ONE])
-                server.script = []
                 raised.append(repr(caught.value))
     out, err = capfd.readouterr()
     everything = out + err + caplog.text + "".join(raised)
