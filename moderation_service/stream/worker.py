@@ -9,7 +9,6 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-import stamina
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -53,7 +52,6 @@ class Worker:
 
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
-        stamina.instrumentation.set_on_retry_hooks(())  # its own hook logs an error's words, which may quote a post
         spare_logs()
         gc.freeze()
         gc.set_threshold(_COLLECT_AT)

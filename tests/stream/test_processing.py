@@ -236,7 +236,7 @@ async def test_an_engine_that_stays_away_is_a_hold_until_any_post_passes() -> No
 
 
 async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are_its_words() -> None:
-    stamina.instrumentation.set_on_retry_hooks(())  # as the worker does
+    stamina.instrumentation.set_on_retry_hooks(())  # as the logs' set-up does
     line, judge = processing(*[ValueError(SECRET)] * 5)
     try:
         with capture_logs() as logged:
