@@ -134,7 +134,5 @@ def logging_to_a_file() -> Iterator[IO[str]]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         with redirect_stderr(log):
             logs.configure(LoggingSettings(format="json"))
-        try:
             yield log
-        finally:
-            logs.configure(LoggingSettings(level="WARNING"))
+        logs.configure(LoggingSettings(level="WARNING"))
