@@ -53,8 +53,8 @@ async def open_judges(
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with (
             ImageLoader(settings.media, enough=info.picture_pixels) as loader,
-            Batcher(engine) as batcher,
-            Batcher(engine) as apart,
+            Batcher(engine, settings.engine) as batcher,
+            Batcher(engine, settings.engine) as apart,
         ):
             judge = Judge(
                 settings=settings,

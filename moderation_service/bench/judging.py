@@ -18,7 +18,11 @@ async def open_judge(settings: Settings, engine: Engine) -> AsyncIterator[Judge]
     pack = load_pack(shipped_policies(), pictures=False)
     await engine.start()
     try:
-        async with ImageLoader(settings.media) as loader, Batcher(engine) as batcher, Batcher(engine) as apart:
+        async with (
+            ImageLoader(settings.media) as loader,
+            Batcher(engine, settings.engine) as batcher,
+            Batcher(engine, settings.engine) as apart,
+        ):
             judge = Judge(
                 settings=settings,
                 pack=pack,

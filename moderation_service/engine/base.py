@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
 
+OUT_OF_MEMORY = "out_of_memory"
+"""Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
+
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB."""
 
@@ -105,7 +108,7 @@ class Engine(Protocol):
         """Compute what all posts of a questionnaire share. Raises Misconfigured where it leaves no room for a post."""
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
-        """Answer each request. Raises Transient when the same call may go through later."""
+        """Answer each request. Raises Transient when the same call may go through later, or in parts."""
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
         """Write why each post was flagged, the likeliest word each time; no score depends on it. Raises as `score`."""

@@ -2,20 +2,26 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import WARM_UP, EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
+from moderation_service.engine.base import (
+    OUT_OF_MEMORY,
+    WARM_UP,
+    EngineInfo,
+    ExplainRequest,
+    Scored,
+    ScoreRequest,
+    Written,
+)
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.thread import Gap, ModelThread
 from moderation_service.engine.writer import Writer
 from moderation_service.errors import Fatal, ModerationError, Poison, Transient
 from moderation_service.settings import EngineSettings
-
-OUT_OF_MEMORY = "out_of_memory"
 
 Result = TypeVar("Result")
 
@@ -26,7 +32,7 @@ class LocalEngine:
     def __init__(self, settings: EngineSettings) -> None:
         """Takes nothing yet: see `start`."""
         self._settings = settings
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._thread = ModelThread()
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
         self._info: EngineInfo | None = None
@@ -41,36 +47,36 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
-        self._scorer, self._writer, self._info = await self._on_thread(self._load)
+        self._scorer, self._writer, self._info = await self._thread.run(self._load)
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute and keep the questionnaire's opening. Raises Misconfigured where it leaves no room for a post."""
         scorer, _ = self._running()
-        await self._on_thread(lambda: scorer.opening(questionnaire))
+        await self._thread.run(lambda: scorer.opening(questionnaire))
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
-        """Answer each request; calls queue for the thread.
+        """Answer each request; calls queue for the thread, but pass between the words of an explanation.
 
         Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison,
         `engine_error`, for a request that fails alone and again while the engine answers another.
         """
         scorer, _ = self._running()
         asked = tuple(requests)
-        return await self._on_thread(lambda: _answer(scorer, asked))
+        return await self._thread.run_brief(lambda: _answer(scorer, asked))
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
-        """Write for each request; no score is computed meanwhile, and so each call has its bounds.
+        """Write for each request; scoring has half of the thread's time meanwhile, if it needs it.
 
         Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
         """
         _, writer = self._running()
         asked = tuple(requests)
-        return await self._on_thread(lambda: _with_fate(lambda: writer.explain(asked), len(asked)))
+        return await self._thread.run(lambda: _with_fate(lambda: writer.explain(asked, Gap(self._thread)), len(asked)))
 
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
         self._scorer = self._writer = None
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._thread.close)
         _free_memory()
 
     def _running(self) -> tuple[Scorer, Writer]:
@@ -78,9 +84,6 @@ class LocalEngine:
             msg = "the engine is not running"
             raise Fatal(msg)
         return self._scorer, self._writer
-
-    async def _on_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _load(self) -> tuple[Scorer, Writer, EngineInfo]:
         settings = self._settings

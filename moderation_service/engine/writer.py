@@ -1,11 +1,11 @@
 """Why a post was flagged, in the model's own words. Greedy, and a post's words do not depend on who it is with."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ExplainRequest, Written
@@ -13,6 +13,18 @@ from moderation_service.engine.inputs import PostInputs, PostReader
 from moderation_service.engine.packing import plan
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, Prompts, explaining_tail
 from moderation_service.engine.scorer import Scorer
+
+
+class _BetweenWords(StoppingCriteria):  # type: ignore[misc]  # transformers' are untyped
+    """Asked after every token whether to stop: it never does, and calls `between`."""
+
+    def __init__(self, between: Callable[[], None]) -> None:
+        self._between = between
+
+    def __call__(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """One False a row [B]."""
+        self._between()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 class Writer:
@@ -35,8 +47,11 @@ class Writer:
         )
 
     @torch.inference_mode()
-    def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
-        """Write for each request, in its place, within the least `within_s`; a prompt without room stays empty."""
+    def explain(self, requests: Sequence[ExplainRequest], between: Callable[[], None] = lambda: None) -> list[Written]:
+        """Write for each request, in its place, within the least `within_s`; a prompt without room stays empty.
+
+        `between` is called after every token, and may use the model meanwhile.
+        """
         deadline = time.monotonic() + min(request.within_s for request in requests)
         prompts = [self._prompt(request) for request in requests]
         done = [Written("", "length", 0, 0)] * len(requests)
@@ -44,7 +59,7 @@ class Writer:
         lengths = [len(prompts[number][0]) + MAX_NEW_TOKENS for number in fitting]
         for part in plan(lengths, self._max_batch_tokens):
             chosen = [fitting[place] for place in part]
-            written = self._write([prompts[number] for number in chosen], deadline)
+            written = self._write([prompts[number] for number in chosen], deadline, between)
             for number, one in zip(chosen, written, strict=True):
                 done[number] = one
         return done
@@ -58,7 +73,9 @@ class Writer:
         post = self._reader.read(request.text, request.images, max(room, 0))
         return ([*opening, *post.ids, *tail] if room > 0 else []), post
 
-    def _write(self, prompts: Sequence[tuple[list[int], PostInputs]], deadline: float) -> list[Written]:
+    def _write(
+        self, prompts: Sequence[tuple[list[int], PostInputs]], deadline: float, between: Callable[[], None]
+    ) -> list[Written]:
         """One batch [B, Q], padded on the left so that all answers begin in the same column."""
         left = deadline - time.monotonic()
         if left <= 0:
@@ -75,6 +92,7 @@ class Writer:
                 mm_token_type_ids=(asked == self._checkpoint.config.image_token_id).int(),
                 max_new_tokens=MAX_NEW_TOKENS,
                 max_time=left,
+                stopping_criteria=[_BetweenWords(between)],
                 **self._cutter.inputs([picture for _, post in prompts for picture in post.pictures]),
             )[:, longest:].tolist()
         finally:

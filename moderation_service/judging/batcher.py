@@ -6,20 +6,32 @@ from dataclasses import replace
 from typing import Self
 
 from moderation_service.engine.base import Engine, ExplainRequest, Scored, ScoreRequest, Written
-from moderation_service.judging.company import Company
+from moderation_service.judging.scheduler import Bounds, Scheduler
+from moderation_service.judging.sizes import Sizes
+from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
 
-MAX_VIEWS = 32  # their patches lie in memory together, some 26 MB for a picture of 1024 × 1024
-MAX_EXPLANATIONS = 16  # a call of them holds the engine's thread for as long as the longest is written
+MAX_EXPLANATIONS = 16
+"""A call of them lasts as long as the longest is written."""
+
+_ONE_IN = 4  # so many of a server's requests at once may be explanations
+_USUAL = EngineSettings()
 
 
 class Batcher:
-    """An idle engine is asked at once; nothing waits for company. Use as an async context manager."""
+    """A local engine is asked in one call at a time, a server in many of one request each. An async context manager."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, settings: EngineSettings = _USUAL) -> None:
+        """`engine` is started."""
         self._engine = engine
-        self._scoring = Company(self._score, MAX_VIEWS)
-        self._explaining = Company(self._explain, MAX_EXPLANATIONS)
+        tokens, most = settings.max_batch_tokens, settings.concurrent_requests
+        scoring, explaining = Bounds(1, tokens, tokens), Bounds(1, MAX_EXPLANATIONS, tokens)
+        if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
+            scoring = Bounds(most, 1, tokens)
+            explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
+        sizes = Sizes(settings, engine.info.picture_pixels)
+        self._scoring = Scheduler(self._score, sizes.view, scoring)
+        self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 
     async def __aenter__(self) -> Self:
         """Begin to take requests."""
@@ -52,7 +64,7 @@ class Batcher:
         return scored
 
     async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[Written]:
-        # Not longer than the last of them waits: nobody would read it, and no post is scored meanwhile.
+        # Not longer than the last of them waits: nobody would read it, and others wait meanwhile.
         left = max(0.0, max(until for _, until in waiting) - time.monotonic())
         written = await self._engine.explain([replace(request, within_s=left) for request, _ in waiting])
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in written))

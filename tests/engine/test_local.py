@@ -219,6 +219,25 @@ async def test_explaining_on_the_engines_thread_leaves_scores_as_they_were(
     assert await engine.score([request_]) == alone
 
 
+async def test_posts_are_scored_between_the_words_of_an_explanation_and_neither_changes_the_other(
+    engine: LocalEngine, request_: ScoreRequest, explain_request: ExplainRequest
+) -> None:
+    scored, written = await engine.score([request_]), await engine.explain([explain_request])
+    assert written[0].written > 3
+    ended = list[str]()
+
+    async def score() -> None:
+        assert await engine.score([request_]) == scored
+        ended.append("scored")
+
+    async def explain() -> None:
+        assert await engine.explain([explain_request]) == written
+        ended.append("explained")
+
+    await asyncio.gather(explain(), score(), score())
+    assert ended == ["scored", "scored", "explained"]
+
+
 async def test_an_engine_that_is_not_running_says_so(
     tiny_checkpoint: Path, request_: ScoreRequest, explain_request: ExplainRequest
 ) -> None:

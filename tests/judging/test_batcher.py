@@ -9,7 +9,8 @@ from moderation_service.contracts.question import Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
-from moderation_service.judging.batcher import MAX_EXPLANATIONS, MAX_VIEWS, Batcher
+from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
+from moderation_service.settings import EngineSettings
 from tests.judging.engines import RuleEngine
 
 SHEET = Questionnaire("en", (Question("violence", "Violence?", ""),))
@@ -50,12 +51,28 @@ async def test_what_waits_while_one_call_runs_makes_the_next() -> None:
     assert [len(call) for call in engine.calls] == [1, 5]
 
 
-async def test_a_call_is_bounded() -> None:
+async def test_a_call_is_of_no_more_tokens_than_a_batch_may_have() -> None:
     engine = GatedEngine()
     engine.gate.set()
-    async with Batcher(engine) as batcher:
-        await asyncio.gather(*(batcher.score(request("x")) for _ in range(2 * MAX_VIEWS + 1)))
-    assert max(len(call) for call in engine.calls) == MAX_VIEWS
+    long, short = request("x" * 3600), request("x" * 400)  # about 900 and 100 tokens, and 20 of the question
+    async with Batcher(engine, EngineSettings(max_batch_tokens=1000)) as batcher:
+        await asyncio.gather(*(batcher.score(one) for one in [*[short] * 10, *[long] * 2]))
+    assert [len(call) for call in engine.calls] == [8, 2, 1, 1]
+
+
+async def test_a_server_is_asked_in_many_calls_of_one_view_each_and_none_waits_for_the_slowest() -> None:
+    class Slow(GatedEngine):
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+            return await (super().score(requests) if requests[0].text == "slow" else RuleEngine.score(self, requests))
+
+    engine = Slow()
+    settings = EngineSettings(kind="openai", base_url="http://server/v1", concurrent_requests=4)
+    async with Batcher(engine, settings) as batcher, asyncio.TaskGroup() as group:
+        slow = [group.create_task(batcher.score(request("slow"))) for _ in range(3)]
+        assert len(await asyncio.gather(*(batcher.score(request("x")) for _ in range(9)))) == 9
+        assert not any(task.done() for task in slow)
+        engine.gate.set()
+    assert {len(call) for call in engine.calls} == {1}
 
 
 async def test_explanations_share_calls_of_their_own_which_are_smaller() -> None:

@@ -1,0 +1,153 @@
+"""Requests of many posts share an engine's calls: whatever waits while calls run makes the next one.
+
+So nobody waits for company. An idle engine is asked at once; a busy one by as many as have come meanwhile, within a
+budget of tokens, from all lanes in turn.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+import structlog
+
+from moderation_service.engine.base import OUT_OF_MEMORY
+from moderation_service.errors import Fatal, ModerationError
+from moderation_service.judging.turns import Turns
+from moderation_service.telemetry import metrics
+
+RECOVERY = 32
+"""Calls that go well before one may again be as large as ever, where there was no memory."""
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Calls at once; requests a call; and about how many tokens a call. A request that is larger goes alone."""
+
+    calls: int
+    requests: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Request, Answer]):
+    request: Request
+    tokens: int
+    answer: "asyncio.Future[Answer]"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.answer.done()
+
+
+class Scheduler(Generic[Request, Answer]):
+    """Use as an async context manager."""
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
+        size: Callable[[Request], int],
+        bounds: Bounds,
+    ) -> None:
+        """`call` answers requests, in order; `size` is about how many tokens one is."""
+        self._call = call
+        self._size = size
+        self._bounds = bounds
+        self._tokens = bounds.tokens  # less for a while, where there was no memory for so many
+        self._waiting: Turns[_Asked[Request, Answer]] = Turns()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._due: asyncio.Handle | None = None
+
+    async def __aenter__(self) -> Self:
+        """Nothing is to begin."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Ask no more; who still waits is cancelled."""
+        while self._waiting:
+            self._waiting.take().answer.cancel()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests no call has taken yet."""
+        return len(self._waiting)
+
+    async def ask(self, request: Request) -> Answer:
+        """Have one request answered. Raises what the call raised for it."""
+        loop = asyncio.get_running_loop()
+        asked: _Asked[Request, Answer] = _Asked(request, self._size(request), loop.create_future())
+        self._waiting.put(asked)
+        if self._due is None:
+            self._due = loop.call_soon(self._begin)  # not now: what is asked in the same turn of the loop comes along
+        return await asked.answer
+
+    def _begin(self) -> None:
+        self._due = None
+        while len(self._calls) < self._bounds.calls and (batch := self._batch()):
+            call = asyncio.create_task(self._serve(batch), name="engine call")
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+
+    def _ended(self, call: "asyncio.Task[None]") -> None:
+        self._calls.discard(call)
+        self._begin()
+
+    def _batch(self) -> list[_Asked[Request, Answer]]:
+        """Whose turn it is, as many as a call may be of; one at least where any waits."""
+        batch: list[_Asked[Request, Answer]] = []
+        left = self._tokens
+        while self._waiting and len(batch) < self._bounds.requests:
+            if batch and self._waiting.next.tokens > left:
+                break
+            asked = self._waiting.take()
+            if asked.is_open:  # else it was given up
+                batch.append(asked)
+                left -= asked.tokens
+        return batch
+
+    async def _serve(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
+        try:
+            await self._answer(batch)
+        finally:
+            for asked in batch:
+                asked.answer.cancel()  # where the call was ended: nobody is left waiting
+
+    async def _answer(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
+        try:
+            answers = await self._call([asked.request for asked in batch])
+            answered = list(zip(batch, answers, strict=True))
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            await self._failed(batch, error)
+            return
+        self._tokens = min(self._bounds.tokens, self._tokens + self._bounds.tokens // RECOVERY)
+        for asked, answer in answered:
+            if asked.is_open:
+                asked.answer.set_result(answer)
+
+    async def _failed(self, batch: Sequence[_Asked[Request, Answer]], error: Exception) -> None:
+        """Make the call again in halves: what breaks the engine must not take the others with it."""
+        reason = _reason(error)
+        metrics.ENGINE_ERRORS.labels(reason).inc()
+        if reason == OUT_OF_MEMORY and len(batch) > 1:
+            self._tokens = min(self._tokens, sum(asked.tokens for asked in batch) // 2)
+            log.warning("no memory for a call of the engine: smaller ones for a while", tokens=self._tokens)
+        batch = [asked for asked in batch if asked.is_open]
+        if len(batch) > 1 and not isinstance(error, Fatal):
+            half = len(batch) // 2
+            await self._answer(batch[:half])
+            await self._answer(batch[half:])
+            return
+        for asked in batch:
+            asked.answer.set_exception(error)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "reason", "engine") if isinstance(error, ModerationError) else "unexpected"
