@@ -8,7 +8,6 @@ from moderation_service.settings import EngineSettings
 
 _BYTES_A_TOKEN = 4  # English has some more; Chinese, of three bytes a character, fewer
 _PIXELS_A_TOKEN = 28 * 28  # four patches of 14
-_CHANNELS = 3
 _MARKS = 16  # of the chat template, behind each question
 _WRITTEN = 256  # an explanation's findings and its answer
 
@@ -33,10 +32,11 @@ class Sizes:
     def _post(self, text: str, images: Sequence[Pixels]) -> int:
         most = self._settings.max_context_tokens
         words = len(text[: most * _BYTES_A_TOKEN].encode(errors="replace")) // _BYTES_A_TOKEN
-        pictures = (image.shape[0] * image.shape[1] for image in images)
-        return min(
-            most, words + sum(min(pixels, self._most_pixels or pixels) // _PIXELS_A_TOKEN for pixels in pictures)
-        )
+        return min(most, words + sum(map(self._picture, images)))
+
+    def _picture(self, image: Pixels) -> int:
+        height, width = image.shape[:2]
+        return int(min(height * width, self._most_pixels or height * width)) // _PIXELS_A_TOKEN
 
     def _tail(self, question: Question) -> int:
         if self._settings.layout == "policies_first":  # it only names the policy
