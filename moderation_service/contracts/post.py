@@ -25,6 +25,14 @@ def _language(tag: object) -> object:
     return tag if _LANGUAGE.fullmatch(tag) else None
 
 
+def _images(images: object) -> object:
+    """Counted before any is looked at: a million wrong ones would take seconds to say what is wrong with each."""
+    if isinstance(images, list | tuple) and len(images) > MAX_IMAGES:
+        msg = f"{len(images)} pictures, of which a post may have {MAX_IMAGES}"
+        raise ValueError(msg)
+    return () if images is None else images
+
+
 class ImageRef(Contract):
     """Where a picture is: exactly one of `url`, `data` (base64, with or without `media_type`) and `object`."""
 
@@ -55,7 +63,7 @@ class Post(Contract):
     images: Annotated[
         tuple[ImageRef, ...],
         Field(max_length=MAX_IMAGES, strict=False),
-        BeforeValidator(lambda images: () if images is None else images),
+        BeforeValidator(_images),
     ] = ()
     metadata: Annotated[Metadata, BeforeValidator(lambda free: {} if free is None else free)] = Field(
         default_factory=dict

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SkipValidation, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
 from moderation_service.contracts.statement import StatementOfReasons
@@ -121,7 +121,7 @@ class Verdict(Contract):
     post_revision: int
     author_id: str | None
     surface: str | None
-    metadata: Metadata
+    metadata: SkipValidation[Metadata]  # the post's, checked there: a copy of millions of values takes seconds
     decision: Decision
     abstain_reason: AbstainReason | None
     flags: tuple[Flag, ...]
