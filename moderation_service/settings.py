@@ -85,6 +85,10 @@ class KafkaSettings(Section):
     max_in_flight_bytes: PositiveInt = 64 * MIB
     max_batch_posts: PositiveInt = 500
     drain_timeout_s: PositiveFloat = 8.0
+    dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
+    dead_letter_window: PositiveInt = 200  # records
+    dead_letter_pause_s: PositiveFloat = 60.0
+    acknowledged_losses: dict[int, int] = {}  # by partition: records below this offset are known to be lost
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -9,14 +9,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
+from moderation_service.judging.turns import LANE
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.processing import Processing
 from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
+from moderation_service.stream.start import Start, start_of
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics
 
@@ -35,10 +38,12 @@ class Fleet:
         self._settings = settings
         self._consumer = consumer
         self._processing = processing
-        self._admission = Intake(settings, consumer)
+        self._breaker = DeadLetterBreaker(settings)
+        self._admission = Intake(settings, consumer, self._breaker)
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
         self._judging: dict[TopicPartition, set[asyncio.Task[None]]] = {}
         self._losses: Counter[TopicPartition] = Counter()
+        self._adrift: set[TopicPartition] = set()
         self._settled_one = asyncio.Event()
         self._intake = False
         self._ended = False
@@ -52,6 +57,16 @@ class Fleet:
     def held(self) -> bool:
         """Whether some lane can't publish."""
         return any(lane.held for lane in self.lanes.values())
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether nothing is taken in because too many records became dead letters."""
+        return self._breaker.is_open
+
+    @property
+    def lossy(self) -> bool:
+        """Whether some partition lost records, and nobody acknowledged it."""
+        return any(lane.note for lane in self.lanes.values())
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a lane for each; their records are dropped until it is open, and fetched again then."""
@@ -96,6 +111,7 @@ class Fleet:
                 await asyncio.wait(late)
         self.lanes.clear()
         self._running.clear()
+        self._adrift.clear()
         self._gauge()
 
     def arrive(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
@@ -122,14 +138,27 @@ class Fleet:
             msg = f"records did not come in the order of their offsets: {error}"
             raise Fatal(msg) from error
 
+    def out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """What comes next in these is not in the log: what they have in flight is published, then they open anew."""
+        for partition, offset in offsets.items():
+            lane = self.lanes.get(partition)
+            if lane is not None and lane.is_open and offset >= lane.position:
+                lane.adrift = True
+                self._end_if_adrift(lane)
+
+    def pass_by(self, lane: Lane, offset: int) -> None:
+        """The consumer went on to `offset`, and nothing was there to take."""
+        if self._intake and not lane.adrift and not lane.ledger.posts and not lane.waiting:
+            lane.pass_by(offset)
+
     def rewind(self) -> None:
         """Fetch again what was not taken in."""
         for lane in self.lanes.values():
-            if lane.is_open:
+            if lane.is_open and not lane.adrift:
                 self._seek(lane)
 
     def _begin(self, partition: TopicPartition, delay_s: float = 0.0) -> None:
-        lane = Lane(partition, self._settings, self._publisher(partition), self._start_offset, self._settled)
+        lane = Lane(partition, self._settings, self._publisher(partition), self._start_of, self._settled)
         self.lanes[partition] = lane
         self._judging[partition] = set()
         self._running[partition] = asyncio.create_task(self._run(lane, delay_s))
@@ -139,19 +168,31 @@ class Fleet:
             return ExactlyOnce(self._settings, partition)
         return AtLeastOnce(self._settings, partition, self._consumer)
 
-    async def _start_offset(self, partition: TopicPartition) -> tuple[int, bool]:
-        committed = await self._consumer.committed(partition)
-        if committed is not None:
-            return committed, True
-        edge = self._consumer.beginning_offsets
-        if self._settings.auto_offset_reset == "latest":
-            edge = self._consumer.end_offsets
-        return (await edge([partition]))[partition], False
+    async def _start_of(self, lane: Lane) -> Start:
+        start = await start_of(self._settings, self._consumer, lane.partition, opening=not lane.is_open)
+        if not lane.is_open and lane.partition in self._adrift:
+            if not start.lost:
+                msg = (
+                    f"{lane.partition.topic}[{lane.partition.partition}] does not go as far as {start.offset}, where "
+                    f"it was read: was the topic made anew? Delete the offsets of group {self._settings.group}"
+                )
+                raise Fatal(msg)
+            self._adrift.discard(lane.partition)
+        return start
+
+    def _end_if_adrift(self, lane: Lane) -> None:
+        if lane.adrift and not lane.ledger.posts and not lane.waiting:
+            lane.end_after_release()
 
     async def _run(self, lane: Lane, delay_s: float) -> None:
         partition = lane.partition
         try:
             await lane.run(self._opened, delay_s)
+            if lane.adrift and self._intake and self.lanes.get(partition) is lane:
+                self._adrift.add(partition)
+                self._begin(partition)
+        except Fatal as error:
+            self._fail(error)
         except Lost:
             # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
             _log.info("lane lost", partition=partition.partition)
@@ -197,6 +238,7 @@ class Fleet:
         task.add_done_callback(judging.discard)
 
     async def _judge(self, lane: Lane, arrived: Arrived) -> None:
+        LANE.set(lane.partition)
         try:
             finished = await self._processing.finish(arrived)
             lane.finish(arrived.record.offset, finished)
@@ -218,8 +260,10 @@ class Fleet:
         self._losses.pop(lane.partition, None)
         for finished in release.results:
             tell(finished)
+            self._breaker.saw(dead_letter=finished.outcome == "dead_letter")
         self._settled_one.set()
         self._admit()
+        self._end_if_adrift(lane)
 
     def _gauge(self) -> None:
         metrics.IN_PROCESS.set(sum(lane.ledger.posts for lane in self.lanes.values()))

@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer
 
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.budget import Bound, Budget
 from moderation_service.stream.lane import Lane
 
@@ -14,9 +15,10 @@ from moderation_service.stream.lane import Lane
 class Intake:
     """Starts records within the bounds, and pauses the partitions that have a queue."""
 
-    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
-        """The bounds are the settings'."""
+    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, breaker: DeadLetterBreaker) -> None:
+        """The bounds are the settings'; an open breaker lets nothing begin."""
         self._consumer = consumer
+        self._breaker = breaker
         self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
 
     def admit(self, lanes: Iterable[Lane], start: Callable[[Lane, Arrived], None]) -> None:
@@ -28,7 +30,8 @@ class Intake:
         random.shuffle(its)
         posts = [lane.ledger.posts for lane in its]
         sizes = [lane.ledger.size for lane in its]
-        hungry = [index for index, lane in enumerate(its) if lane.is_open and lane.waiting]
+        open_to_all = not self._breaker.is_open
+        hungry = [index for index, lane in enumerate(its) if open_to_all and lane.is_open and lane.waiting]
         while hungry:
             still = []
             for index in hungry:
@@ -44,4 +47,5 @@ class Intake:
         assigned = self._consumer.assignment()
         for lane in its:
             if lane.is_open and lane.partition in assigned:
-                (self._consumer.pause if lane.waiting else self._consumer.resume)(lane.partition)
+                full = lane.waiting or lane.adrift
+                (self._consumer.pause if full else self._consumer.resume)(lane.partition)

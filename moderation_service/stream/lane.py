@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka import TopicPartition
 
+from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.ledger import Ledger, Release
 from moderation_service.stream.publisher import Lost, Publisher, TooLarge
+from moderation_service.stream.start import Start
 from moderation_service.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ class Lane:
         partition: TopicPartition,
         settings: KafkaSettings,
         publisher: Publisher,
-        start_offset: Callable[[TopicPartition], Awaitable[tuple[int, bool]]],
+        start: Callable[["Lane"], Awaitable[Start]],
         settled: Callable[["Lane", Release[Finished]], None],
     ) -> None:
-        """`start_offset` gives where to begin and whether that is a committed offset; `settled` hears of releases."""
+        """`start` gives where to begin, also anew; `settled` hears of releases."""
         self.partition = partition
         self.waiting: deque[Arrived] = deque()
         self.ledger: Ledger[Finished] = Ledger()
@@ -49,12 +51,15 @@ class Lane:
         self.committed = -1
         self.is_open = False
         self.held = False
+        self.adrift = False  # what comes next is not in the log; when nothing is in flight, it ends
+        self.note = ""  # of a loss that nobody acknowledged
         self._settings = settings
         self._publisher = publisher
-        self._start_offset = start_offset
+        self._start = start
         self._settled = settled
         self._wake = asyncio.Event()
         self._last_one = False
+        self._passed = -1
         self._log = _log.bind(partition=partition.partition)
 
     def finish(self, offset: int, finished: Finished) -> None:
@@ -67,11 +72,22 @@ class Lane:
         self._last_one = True
         self._wake.set()
 
+    def pass_by(self, offset: int) -> None:
+        """Nothing before `offset` is left to take, though the last record lies further back: commit it when idle."""
+        if offset > self.committed:
+            self._passed = offset
+            self._wake.set()
+
     async def run(self, opened: Callable[["Lane"], None], delay_s: float = 0.0) -> None:
-        """Open, call `opened`, and publish until told to end. Raises Lost when somebody else took the partition."""
+        """Open, call `opened`, and publish until told to end.
+
+        Raises Lost when somebody else took the partition, Fatal where `start` does.
+        """
         try:
             await asyncio.sleep(delay_s)
-            self.position = self.committed = await self._open()
+            start = await self._open()
+            self.position = self.committed = start.offset
+            self._tell_of_loss(start)
             self.is_open = True
             self.held = False
             opened(self)
@@ -80,28 +96,31 @@ class Lane:
                     await self._deliver(release)
                 if self._last_one:
                     return
+                if self._passed > self.committed and not self.ledger.posts:
+                    await self._commit_passed(self._passed)
                 await self._wake.wait()
                 self._wake.clear()
         finally:
             self.is_open = False
             await self._publisher.close()
 
-    async def _open(self) -> int:
+    async def _open(self) -> Start:
         """Start the producer, then read the committed offset; for as long as it takes."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 await self._publisher.start()
                 async with asyncio.timeout(self._settings.request_timeout_s):
-                    offset, is_committed = await self._start_offset(self.partition)
-                if not is_committed and not self.is_open:  # pin it: `latest` would skip what precedes the first commit
-                    await self._publisher.publish([], offset)
-            except Lost:
+                    start = await self._start(self)
+                self.note = start.note
+                if not start.pinned and not self.is_open:  # `latest` would skip what precedes the first commit
+                    await self._publisher.publish([], start.offset, note=start.note)
+            except (Lost, Fatal):
                 raise
             except Exception as error:  # noqa: BLE001 - aiokafka also raises assertions and index errors
                 self._hold("a lane does not open", error)
             else:
-                return offset
+                return start
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads lanes, hides nothing
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -116,7 +135,7 @@ class Lane:
             part_posts = 0
             try:
                 outputs = [finished.output for finished in release.results]
-                await self._publisher.publish(outputs, release.next_offset, singly=singly)
+                await self._publisher.publish(outputs, release.next_offset, note=self.note, singly=singly)
             except Lost:
                 metrics.COMMITS.labels("fenced").inc()
                 raise
@@ -150,13 +169,39 @@ class Lane:
 
     async def _had_gone_through(self, release: Release[Finished]) -> bool:
         """Open anew, and see by the committed offset. Raises Lost."""
-        committed = await self._open()
+        committed = (await self._open()).offset
         if committed == release.next_offset:
             self._log.info("the release had gone through", next_offset=committed)
             return True
         if committed > self.committed:  # not by us: the partition was somebody else's meanwhile
             raise Lost
         return False
+
+    async def _commit_passed(self, passed: int) -> None:
+        """Commit past markers of transactions, which are no records. Raises Lost."""
+        try:
+            await self._publisher.publish([], passed, note=self.note)
+        except Lost:
+            raise
+        except Exception as error:
+            self._hold("a commit has an unknown outcome", error)
+            found = (await self._open()).offset
+            if found not in {self.committed, passed}:
+                raise Lost from error
+            self.held = False
+            self._passed = self.committed = found
+        else:
+            self.committed = passed
+
+    def _tell_of_loss(self, start: Start) -> None:
+        if start.lost:
+            metrics.LOST.inc(start.lost)
+        if start.lost or self.note:
+            self._log.error(
+                "records were deleted from the log before they were judged",
+                offsets_lost_now=start.lost,
+                acknowledge=None if not self.note else f"kafka.acknowledged_losses: {self.note}",
+            )
 
     def _hold(self, what: str, error: Exception) -> None:
         if isinstance(error, TimeoutError):

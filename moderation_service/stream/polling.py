@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from moderation_service.errors import Fatal
 
@@ -23,9 +24,12 @@ Batches = dict[TopicPartition, list[ConsumerRecord]]
 class Polling:
     """Knows how the last polls went."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        """All went well so far."""
+    def __init__(
+        self, consumer: AIOKafkaConsumer, out_of_range: Callable[[Mapping[TopicPartition, int]], None]
+    ) -> None:
+        """All went well so far. `out_of_range` hears of offsets that are not in the log."""
         self._consumer = consumer
+        self._out_of_range = out_of_range
         self._errors = 0
         self._unmendable: list[float] = []
 
@@ -39,6 +43,11 @@ class Polling:
                 found = dict(await self._consumer.getmany(timeout_ms=_POLL_MS))
         except TimeoutError:
             return {}
+        except NoOffsetForPartitionError:  # its lane is not open yet, and seeks
+            found = {}
+        except OffsetOutOfRangeError as error:
+            self._out_of_range(error.args[0])
+            found = {}
         except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the loop goes on or ends loudly
             self._count(error)
             _log.warning("the consumer failed", error=f"{type(error).__name__}: {error}"[:300], times=self._errors)

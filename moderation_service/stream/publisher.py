@@ -39,8 +39,10 @@ class Publisher(Protocol):
     async def start(self) -> None:
         """Begin, or begin anew: what an earlier producer of this lane left open is aborted."""
 
-    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
-        """Write the outputs and commit the offset; `singly` waits for each output, to learn which is refused."""
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+    ) -> None:
+        """Write the outputs and commit the offset with a note; `singly` waits for each, to learn which is refused."""
 
     async def close(self) -> None:
         """End in bounded time."""
@@ -87,14 +89,17 @@ class ExactlyOnce(_Base):
     def _transactional_id(self) -> str:
         return f"{self._settings.group}.{self._partition.topic}.{self._partition.partition}"
 
-    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+    ) -> None:
         """One transaction. Raises Lost where the partition has a newer producer, or the broker ended this one."""
         producer = self._started
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await producer.begin_transaction()
                 sent = await _send(producer, outputs, singly=singly)
-                offsets = producer.send_offsets_to_transaction({self._partition: next_offset}, self._settings.group)
+                commit = {self._partition: (next_offset, note)}
+                offsets = producer.send_offsets_to_transaction(commit, self._settings.group)
                 await _all(*sent, offsets)
                 await producer.commit_transaction()
         except ProducerFenced as error:
@@ -108,12 +113,14 @@ class AtLeastOnce(_Base):
         super().__init__(settings, partition)
         self._consumer = consumer
 
-    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+    ) -> None:
         """Write, then commit. Raises Lost where the group has moved on."""
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await _all(*await _send(self._started, outputs, singly=singly))
-                await self._consumer.commit({self._partition: next_offset})
+                await self._consumer.commit({self._partition: (next_offset, note)})
         except (CommitFailedError, IllegalStateError) as error:
             raise Lost from error
 

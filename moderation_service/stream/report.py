@@ -46,6 +46,8 @@ class Report:
         self._next = time.monotonic() + _EVERY_S
         self._hold("engine", held=self._processing.held)
         self._hold("kafka", held=self._fleet.held or self._silent())
+        self._hold("dead letters", held=self._fleet.poisoned)
+        self._hold("records lost", held=self._fleet.lossy)
         # a member joins the group whether or not there is the topic, and gets its partitions once there is
         missing = self._health.joined and not self._consumer.partitions_for_topic(self._settings.input_topic)
         self._hold("input topic missing", held=missing)
@@ -99,5 +101,7 @@ class Report:
         if not lane.ledger.posts and not lane.waiting:
             with suppress(TimeoutError, IllegalStateError):
                 async with asyncio.timeout(_POSITION_S):
-                    reached = max(reached, await self._consumer.position(lane.partition))
+                    position = await self._consumer.position(lane.partition)
+                self._fleet.pass_by(lane, position)
+                reached = max(reached, position)
         return max(0, int(end) - reached)

@@ -55,7 +55,7 @@ class Worker:
         spare_logs()
         gc.freeze()
         gc.set_threshold(_COLLECT_AT)
-        consumer = clients.consumer(self._settings, group=self._settings.group)
+        consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # lanes seek
         fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
         report = Report(self._settings, consumer, fleet, self._processing, self._health)
         try:
@@ -73,7 +73,7 @@ class Worker:
             _log.info("drained")
 
     async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
-        polling = Polling(consumer)
+        polling = Polling(consumer, fleet.out_of_range)
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure

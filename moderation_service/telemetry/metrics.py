@@ -21,6 +21,10 @@ END_TO_END = Histogram(
 PUBLISHED = Counter("moderation_published_messages", "Records published, by topic and outcome", ["topic", "outcome"])
 RETRIES = Counter("moderation_retries", "Tries again after a transient error", ["reason"])
 DEAD_LETTERS = Counter("moderation_dlq_messages", "Records sent to the dead-letter topic", ["reason"])
+DEAD_LETTER_PAUSES = Counter("moderation_dlq_pauses", "Times intake paused over too many dead letters")
+LOST = Counter(
+    "moderation_lost_records", "Offsets that the log dropped before they were judged; markers of transactions count too"
+)
 LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
 INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["partition"])
 COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["partition"])

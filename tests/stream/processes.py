@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,19 +13,21 @@ from moderation_service.settings import KafkaSettings
 ROOT = Path(__file__).parents[2]
 
 
-class WorkerProcess:
-    """One process; its log is a file of JSON lines."""
+class Process:
+    """One process of ours; what it says is added to `log`."""
 
-    def __init__(self, settings: KafkaSettings, log: Path) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.stream.worker_process", settings.model_dump_json(exclude_none=True)],
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "PYTHONWARNINGS": "default"},
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=env)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
 
     def send(self, how: signal.Signals) -> None:
         self._process.send_signal(how)
@@ -40,9 +42,17 @@ class WorkerProcess:
 
     def end(self) -> None:
         """Whatever state it is in, it is gone afterwards."""
-        if self._process.poll() is None:
+        if self.running:
             self._process.send_signal(signal.SIGCONT)
             self.kill()
+
+
+class WorkerProcess(Process):
+    """A worker with the fake judge; its log is a file of JSON lines."""
+
+    def __init__(self, settings: KafkaSettings, log: Path) -> None:
+        command = [sys.executable, "-m", "tests.stream.worker_process", settings.model_dump_json(exclude_none=True)]
+        super().__init__(command, {**os.environ, "PYTHONWARNINGS": "default"}, log)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from aiokafka import TopicPartition
 
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from tests.stream.records import record
@@ -44,7 +45,7 @@ def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     lanes = lanes_with(settings, 20)
     consumer = Consumer({lane.partition for lane in lanes})
-    intake = Intake(settings, consumer)  # type: ignore[arg-type]
+    intake = Intake(settings, consumer, DeadLetterBreaker(settings))  # type: ignore[arg-type]
     taken = []
     for lane in lanes:
         lane.is_open = True
@@ -57,7 +58,7 @@ def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     lanes = lanes_with(settings, 3)
     consumer = Consumer({lane.partition for lane in lanes})
-    intake = Intake(settings, consumer)  # type: ignore[arg-type]
+    intake = Intake(settings, consumer, DeadLetterBreaker(settings))  # type: ignore[arg-type]
     intake.admit(lanes, begin)
     assert not any(lane.ledger.posts for lane in lanes), "none is open"
     for lane in lanes:
@@ -69,3 +70,20 @@ def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
         lane.waiting.clear()
     intake.admit(lanes, begin)
     assert not consumer.paused
+
+
+def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> None:
+    settings = KafkaSettings(dead_letter_window=2, dead_letter_pause_s=5.0)
+    now = 0.0
+    breaker = DeadLetterBreaker(settings, clock=lambda: now)
+    lanes = lanes_with(settings, 3)
+    for lane in lanes:
+        lane.is_open = True
+    intake = Intake(settings, Consumer({lane.partition for lane in lanes}), breaker)  # type: ignore[arg-type]
+    for _ in range(2):
+        breaker.saw(dead_letter=True)
+    intake.admit(lanes, begin)
+    assert [len(lane.waiting) for lane in lanes] == [3, 3, 3]
+    now = 5.0
+    intake.admit(lanes, begin)
+    assert [len(lane.waiting) for lane in lanes] == [0, 0, 0]

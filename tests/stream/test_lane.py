@@ -14,6 +14,7 @@ from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
+from moderation_service.stream.start import Start, start_of
 from tests.stream.support import eventually, everything, kafka_settings, make_topics, post_record, send
 
 pytestmark = pytest.mark.timeout(60)
@@ -32,11 +33,13 @@ class Faulty:
         self.starts += 1
         await self.real.start()
 
-    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+    ) -> None:
         if self.faults and outputs:
             await self.faults.pop(0)(self, outputs, next_offset)
         else:
-            await self.real.publish(outputs, next_offset, singly=singly)
+            await self.real.publish(outputs, next_offset, note=note, singly=singly)
 
     async def close(self) -> None:
         await self.real.close()
@@ -78,15 +81,14 @@ class Bench:
 
     async def lane(self, *faults: Fault) -> tuple[Lane, Faulty]:
         publisher = Faulty(ExactlyOnce(self.settings, self.partition), *faults)
-        lane = Lane(self.partition, self.settings, publisher, self._start_offset, self._settle)
+        lane = Lane(self.partition, self.settings, publisher, self._start, self._settle)
         opened = asyncio.Event()
         self.tasks.append(asyncio.create_task(lane.run(lambda _: opened.set())))
         await asyncio.wait_for(opened.wait(), 20)
         return lane, publisher
 
-    async def _start_offset(self, partition: TopicPartition) -> tuple[int, bool]:
-        committed = await self.consumer.committed(partition)
-        return (0, False) if committed is None else (committed, True)
+    async def _start(self, lane: Lane) -> Start:
+        return await start_of(self.settings, self.consumer, lane.partition, opening=not lane.is_open)
 
     def _settle(self, _: Lane, release: Release[Finished]) -> None:
         self.settled += release.offsets

@@ -13,6 +13,7 @@ from moderation_service.stream import lane as module
 from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.publisher import TooLarge
+from moderation_service.stream.start import Start
 from tests.stream.support import eventually
 
 PARTITION = TopicPartition("posts", 0)
@@ -34,7 +35,9 @@ class Slow:
     async def close(self) -> None:
         return
 
-    async def publish(self, outputs: Sequence[Output], next_offset: int, *, singly: bool = False) -> None:
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+    ) -> None:
         if outputs:
             self.calls.append((len(outputs), singly))
         if singly and len(outputs) > self.singly_at_most:
@@ -48,10 +51,10 @@ class Slow:
 
 @asynccontextmanager
 async def opened(publisher: Slow) -> AsyncIterator[Lane]:
-    async def start_offset(_: TopicPartition) -> tuple[int, bool]:
-        return publisher.committed, True
+    async def start(_: Lane) -> Start:
+        return Start(publisher.committed)
 
-    lane = Lane(PARTITION, KafkaSettings(), publisher, start_offset, lambda *_: None)
+    lane = Lane(PARTITION, KafkaSettings(), publisher, start, lambda *_: None)
     task = asyncio.create_task(lane.run(lambda _: None))
     try:
         await eventually(lambda: lane.is_open, "the lane is open")

@@ -3,7 +3,13 @@
 import asyncio
 
 import pytest
-from aiokafka.errors import CorruptRecordException, KafkaConnectionError
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaConnectionError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from moderation_service.errors import Fatal
 from moderation_service.stream import polling as module
@@ -25,6 +31,10 @@ class Consumer:
         return answer
 
 
+def ignore(_: object) -> None:
+    """No offset is out of range here."""
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_S", 0.001)
@@ -42,7 +52,7 @@ async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
             others += 1
 
     task = asyncio.create_task(another())
-    polling = Polling(consumer)  # type: ignore[arg-type]
+    polling = Polling(consumer, ignore)  # type: ignore[arg-type]
     for _ in range(20):
         assert await polling.poll() == {}
     assert others == 5
@@ -55,15 +65,24 @@ UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 @pytest.mark.parametrize("error", [UNDECODABLE, CorruptRecordException("crc")], ids=["undecodable", "corrupt"])
 async def test_what_waiting_does_not_mend_is_fatal_soon_also_between_polls_that_go_well(error: Exception) -> None:
     consumer = Consumer(*[answer for _ in range(4) for answer in (error, {})], error)
-    polling = Polling(consumer)  # type: ignore[arg-type]
+    polling = Polling(consumer, ignore)  # type: ignore[arg-type]
     found = [await polling.poll() for _ in range(8)]
     assert found == [None, {}] * 4
     with pytest.raises(Fatal, match="the input topic can't be read"):
         await polling.poll()
 
 
+async def test_offsets_out_of_range_are_handed_on_and_a_partition_without_any_is_waited_for() -> None:
+    partition = TopicPartition("posts", 3)
+    consumer = Consumer(NoOffsetForPartitionError(partition), OffsetOutOfRangeError({partition: 17}), {})
+    heard: list[object] = []
+    polling = Polling(consumer, heard.append)  # type: ignore[arg-type]
+    assert [await polling.poll() for _ in range(100)] == [{}] * 100
+    assert heard == [{partition: 17}]
+
+
 async def test_a_broker_that_is_away_is_borne_for_longer() -> None:
-    polling = Polling(Consumer(KafkaConnectionError("away")))  # type: ignore[arg-type]
+    polling = Polling(Consumer(KafkaConnectionError("away")), ignore)  # type: ignore[arg-type]
     for _ in range(59):
         assert await polling.poll() is None
     with pytest.raises(Fatal, match="the input topic can't be read: KafkaConnectionError"):

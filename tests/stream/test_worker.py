@@ -21,9 +21,12 @@ from moderation_service.kafka.io import Record
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processing
+from moderation_service.stream.lane import Lane
+from moderation_service.stream.start import Start
 from moderation_service.telemetry.health import Health
 from tests.stream.support import (
     FakeJudge,
+    Running,
     Seen,
     eventually,
     everything,
@@ -362,19 +365,21 @@ async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetch
 ) -> None:
     from moderation_service.stream import fleet  # noqa: PLC0415
 
-    settings = await prepared(kafka, unique, 50)
+    settings = await prepared(kafka, unique)
+    await _pin(settings)
+    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(50)])
     gate, dropped = asyncio.Event(), []
-    real_offset, real_arrive = fleet.Fleet._start_offset, fleet.Fleet.arrive
+    real_start, real_arrive = fleet.Fleet._start_of, fleet.Fleet.arrive
 
-    async def slow(self: object, partition: object) -> tuple[int, bool]:
+    async def slow(self: fleet.Fleet, lane: Lane) -> Start:
         await gate.wait()
-        return await real_offset(self, partition)  # type: ignore[arg-type]
+        return await real_start(self, lane)
 
     def noting(self: fleet.Fleet, batches: dict[object, list[ConsumerRecord]]) -> None:
         dropped.extend(record for records in batches.values() for record in records if not gate.is_set())
         real_arrive(self, batches)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleet.Fleet, "_start_offset", slow)
+    monkeypatch.setattr(fleet.Fleet, "_start_of", slow)
     monkeypatch.setattr(fleet.Fleet, "arrive", noting)
     # as if the pause in the callback had come too late
     monkeypatch.setattr("aiokafka.AIOKafkaConsumer.pause", lambda *_: None)
@@ -384,6 +389,22 @@ async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetch
         gate.set()
         seen = await published(settings, 50)
     assert seen.judged == names(50)
+
+
+async def _pin(settings: KafkaSettings) -> None:
+    """Let there be committed offsets, from which a consumer fetches as soon as it has partitions."""
+    async with running(settings, FakeJudge()) as work:
+        await all_open(work)
+
+
+async def all_open(work: Running, lanes: int = 3) -> None:
+    """Wait until every lane is open."""
+
+    def they_are() -> bool:
+        fleet = work.worker._fleet
+        return fleet is not None and sum(lane.is_open for lane in fleet.lanes.values()) == lanes
+
+    await eventually(they_are, "open lanes")
 
 
 async def test_a_header_whose_name_is_not_utf8_does_not_hold_its_partition(kafka: str, unique: str) -> None:
@@ -507,10 +528,7 @@ async def test_gauges_of_a_partition_go_with_it(kafka: str, unique: str) -> None
 async def test_latest_begins_where_the_topic_ended_when_the_lane_first_opened(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 10, auto_offset_reset="latest")
     async with running(settings, FakeJudge()) as work:
-        await eventually(lambda: work.health.joined, "the group is joined")
-        assert work.worker._fleet is not None
-        lanes = work.worker._fleet.lanes.values()
-        await eventually(lambda: len(lanes) == 3 and all(lane.is_open for lane in lanes), "open lanes")
+        await all_open(work)
     await send(settings, [post_record(settings.input_topic, "while away")])
     async with running(settings, FakeJudge()):
         seen = await published(settings, 1)

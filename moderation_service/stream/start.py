@@ -1,0 +1,46 @@
+"""Where a lane begins: at the committed offset; where the log begins later, there, and never quietly.
+
+A loss is noted beside the committed offset. So it outlives restarts and goes with the partition, until the setting
+`kafka.acknowledged_losses` says that it is known.
+"""
+
+import re
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from moderation_service.kafka.offsets import committed
+from moderation_service.settings import KafkaSettings
+
+_NOTE = re.compile(r"lost below (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An offset; whether it is committed already; the note for every commit; how many offsets before it are lost."""
+
+    offset: int
+    pinned: bool = True
+    note: str = ""
+    lost: int = 0
+
+
+async def start_of(
+    settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: TopicPartition, *, opening: bool
+) -> Start:
+    """Ask the broker; the log's own start matters when a lane is `opening`, for what it had taken it has in memory.
+
+    Raises aiokafka's errors where the broker does not answer.
+    """
+    found = await committed(consumer, partition)
+    if found is None:
+        edge = consumer.end_offsets if settings.auto_offset_reset == "latest" else consumer.beginning_offsets
+        return Start((await edge([partition]))[partition], pinned=False)
+    known = settings.acknowledged_losses.get(partition.partition, 0)
+    if opening:
+        begin: int = (await consumer.beginning_offsets([partition]))[partition]
+        if found.offset < begin:
+            note = f"lost below {begin}" if known < begin else ""
+            return Start(begin, pinned=False, note=note, lost=begin - found.offset)
+    noted = _NOTE.fullmatch(found.metadata)
+    return Start(found.offset, note=found.metadata if noted and known < int(noted[1]) else "")

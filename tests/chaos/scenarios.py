@@ -1,0 +1,50 @@
+"""All scenarios: what `make chaos` runs, and the few of them that `make test` does, shorter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.chaos.arena import Scenario, Setting
+from tests.chaos.by_brokers import broker_frozen, broker_kills, cuts, grows, letters_out_of_reach
+from tests.chaos.by_engine import drip, engine_troubles, poison_burst
+from tests.chaos.by_workers import SESSION_S, kills, rolling, stalls, storm, terms, zombies
+from tests.chaos.traffic import GOOD
+
+_QUICK = {"session_timeout_s": SESSION_S}
+_SOON = {"dead_letter_window": 40, "dead_letter_pause_s": 2.0}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A scenario and what it asks for."""
+
+    scenario: Scenario
+    setting: Setting
+
+
+FULL: Mapping[str, Named] = {
+    "kills": Named(kills(100), Setting(kafka=_QUICK)),
+    "kills-at-least-once": Named(kills(20), Setting(kafka={**_QUICK, "delivery": "at_least_once"})),
+    "terms": Named(terms(30), Setting()),
+    "rolling": Named(rolling(3), Setting()),
+    "storm": Named(storm(20), Setting(workers=2)),
+    "zombies": Named(zombies(5), Setting(kafka=_QUICK)),
+    "stalls": Named(stalls(5), Setting(kafka=_QUICK)),
+    "engine": Named(engine_troubles(15.0), Setting()),
+    "poison-burst": Named(poison_burst, Setting(kafka=_SOON)),
+    "letters-away": Named(letters_out_of_reach, Setting(mix=GOOD)),
+    "grows": Named(grows, Setting()),
+    "drip": Named(drip, Setting()),
+    "cuts": Named(cuts(9), Setting(workers=0, proxied=True)),
+    "broker-kills": Named(broker_kills(6, clean=False), Setting(brokers=3)),
+    "broker-stops": Named(broker_kills(6, clean=True), Setting(brokers=3)),
+    "broker-frozen": Named(broker_frozen(3), Setting(brokers=3)),
+    "lone-broker-kills": Named(broker_kills(3, clean=False), Setting()),
+    "lone-broker-frozen": Named(broker_frozen(2), Setting()),
+}
+
+SHORT: Mapping[str, Named] = {
+    "kills": Named(kills(6), Setting(workers=2, kafka=_QUICK)),
+    "zombies": Named(zombies(1), Setting(workers=2, kafka=_QUICK)),
+    "poison-burst": Named(poison_burst, Setting(workers=1, kafka=_SOON)),
+    "lone-broker-kills": Named(broker_kills(1, clean=False), Setting(workers=2)),
+}
