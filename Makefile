@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation kafka lock clean
+.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation chaos kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -39,6 +39,10 @@ demo-calibrations: .venv/ready
 
 evaluation: .venv/ready
 	$(BIN)/python scripts/evaluation.py $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+
+chaos: .venv/ready
+	scripts/system-packages.sh test
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 kafka: .venv/ready
 	scripts/system-packages.sh test

@@ -1,0 +1,107 @@
+"""What the checker must not miss: each breach, made up."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos.checker import Found, Place, breaches
+from tests.chaos.traffic import Sent
+from tests.chaos.watch import Sample
+
+OUT, DEAD = "verdicts", "dead"
+SENT = [
+    Sent("post", "a@1", 0, 0),
+    Sent("poison", "bad", 0, 1),
+    Sent("post", "b@1", 0, 2),
+    Sent("gone", "c", 0, 3),
+]
+SAMPLES = [Sample({}, {}), Sample({0: 2}, {(OUT, 0): 1, (DEAD, 0): 1}), Sample({0: 4}, {(OUT, 0): 3, (DEAD, 0): 1})]
+
+
+def all_well() -> Found:
+    found = Found()
+    verdict(found, "a@1", 0)
+    verdict(found, "b@1", 1)
+    found.add("gone", "c", Place(OUT, 0, 2))
+    letter(found, "bad", "1")
+    return found
+
+
+def verdict(found: Found, name: str, offset: int, verdict_id: str = "") -> None:
+    found.verdict_ids[name].add(verdict_id or name)
+    found.add("verdict", name, Place(OUT, 0, offset))
+
+
+def letter(found: Found, name: str, offset: str) -> None:
+    found.letters[name] = {"partition": "0", "offset": offset, "reason": "not_json"}
+    found.add("dead", name, Place(DEAD, 0, 0))
+
+
+def lost(found: Found) -> None:
+    del found.places["b@1"]
+
+
+def twice(found: Found) -> None:
+    verdict(found, "a@1", 3)
+
+
+def other_id(found: Found) -> None:
+    verdict(found, "a@1", 3, "another")
+
+
+def made_up(found: Found) -> None:
+    verdict(found, "z@1", 3)
+
+
+def out_of_order(found: Found) -> None:
+    found.order[OUT, 0] = ["b@1", "a@1", "c"]
+
+
+def dropped_as_poison(found: Found) -> None:
+    letter(found, "b@1", "2")
+
+
+def judged_poison(found: Found) -> None:
+    found.verdict_ids["bad"].add("x")
+
+
+def misnamed(found: Found) -> None:
+    found.letters["bad"]["offset"] = "7"
+
+
+def published_late(found: Found) -> None:
+    found.places["a@1"] = [Place(OUT, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lost, "missing: 1, such as b@1"),
+        (twice, "more than once: 1, such as a@1"),
+        (other_id, "verdict ids differ: 1, such as a@1"),
+        (made_up, "never sent: 1, such as z@1"),
+        (out_of_order, "order: a@1, offset 0, after 2 in verdicts[0]"),
+        (dropped_as_poison, "a post became a dead letter: b@1: not_json"),
+        (judged_poison, "a verdict on what is no post: 1, such as bad"),
+        (misnamed, "a dead letter names another record: bad"),
+        (published_late, "committed 2 of 0 passed a@1, which was not published"),
+    ],
+)
+def test_each_breach_is_found(fault: Callable[[Found], None], said: str) -> None:
+    found = all_well()
+    assert not breaches(found, SENT, SAMPLES, once=True)
+    fault(found)
+    assert said in breaches(found, SENT, SAMPLES, once=True)
+
+
+def test_a_committed_offset_that_goes_back_is_found() -> None:
+    back = [*SAMPLES, Sample({0: 3}, SAMPLES[-1].ends)]
+    assert breaches(all_well(), SENT, back, once=True) == ["committed offset of 0 went back from 4 to 3"]
+
+
+def test_at_least_once_may_repeat_and_not_differ() -> None:
+    found = all_well()
+    twice(found)
+    assert not breaches(found, SENT, SAMPLES, once=False)
+    other_id(found)
+    assert breaches(found, SENT, SAMPLES, once=False) == ["verdict ids differ: 1, such as a@1"]
