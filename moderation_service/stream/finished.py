@@ -29,16 +29,22 @@ class Output:
 class Finished:
     """`smaller` gives what to publish instead where this is too large; None: there is nothing smaller.
 
-    `facts` are what the log line tells; never words of a post.
+    `also` goes out with it. `facts` are what the log line tells; never words of a post.
     """
 
     output: Output
     outcome: Outcome
     reason: str | None = None
     smaller: "Callable[[], Finished] | None" = None
+    also: tuple[Output, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     arrived: float = 0.0
     timestamp_ms: int = -1
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """All that is to be published."""
+        return (self.output, *self.also)
 
     def within(self, limit: int) -> "Finished":
         """The first of the ever smaller forms that fits, or the smallest."""

@@ -64,7 +64,7 @@ class Lane:
 
     def finish(self, offset: int, finished: Finished) -> None:
         """A record in flight became something to publish."""
-        self.ledger.finish(offset, finished, finished.output.size)
+        self.ledger.finish(offset, finished, sum(output.size for output in finished.outputs))
         self._wake.set()
 
     def end_after_release(self) -> None:
@@ -134,7 +134,7 @@ class Lane:
         while True:
             part_posts = 0
             try:
-                outputs = [finished.output for finished in release.results]
+                outputs = [output for finished in release.results for output in finished.outputs]
                 await self._publisher.publish(outputs, release.next_offset, note=self.note, singly=singly)
             except Lost:
                 metrics.COMMITS.labels("fenced").inc()
@@ -210,9 +210,13 @@ class Lane:
         self._log.warning(what, error=f"{type(error).__name__}: {error}"[:300])
 
 
-def _with_smaller(release: Release[Finished], index: int | None) -> Release[Finished]:
-    """The release with a smaller form of the output that was refused; itself where there is none, or no index."""
-    smaller = release.results[index].smaller if index is not None else None
-    if index is None or smaller is None:
+def _with_smaller(release: Release[Finished], refused: int | None) -> Release[Finished]:
+    """The release with a smaller form of that whose output was refused; itself where there is none, or no index."""
+    if refused is None:
+        return release
+    of_output = [index for index, finished in enumerate(release.results) for _ in finished.outputs]
+    index = of_output[refused]
+    smaller = release.results[index].smaller
+    if smaller is None:
         return release
     return Release(release.offsets, [*release.results[:index], smaller(), *release.results[index + 1 :]])

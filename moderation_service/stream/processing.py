@@ -100,7 +100,10 @@ class Processing:
             return dead_letter(record, poison, settings)
 
         if post is None:
-            return Finished(Output(settings.output_topic, record.key, None, []), "deleted", smaller=too_large)
+            erased = [
+                Output(topic, record.key, None, []) for topic in (settings.output_topic, settings.dead_letter_topic)
+            ]
+            return Finished(erased[0], "deleted", smaller=too_large, also=(erased[1],))
         judged = await self._judge_until_done(post, arrived, trace)
         self._failing.clear()
         verdict = judged.verdict

@@ -72,7 +72,9 @@ def read(settings: KafkaSettings) -> Found:
 def breaches(found: Found, sent: Sequence[Sent], samples: Sequence[Sample], *, once: bool) -> list[str]:
     """What breaks the promise; nothing where all is well. `once`: exactly, not at least."""
     wanted = {one.name: one for one in sent}
+    gone = {one.name for one in sent if one.kind == "gone"}
     return [
+        *_some("letters not erased", sorted(gone - found.erased.keys())),
         *_each(found, wanted, once=once),
         *_kinds(found, wanted),
         *_order(found, wanted),

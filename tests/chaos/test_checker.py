@@ -24,6 +24,7 @@ def all_well() -> Found:
     verdict(found, "b@1", 1)
     found.add("gone", "c", Place(OUT, 0, 2))
     letter(found, "bad", "1")
+    found.erased["c"] += 1
     return found
 
 
@@ -73,6 +74,14 @@ def published_late(found: Found) -> None:
     found.places["a@1"] = [Place(OUT, 0, 1)]
 
 
+def not_erased(found: Found) -> None:
+    found.erased.clear()
+
+
+def erased_twice(found: Found) -> None:
+    found.erased["c"] += 1
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -84,6 +93,8 @@ def published_late(found: Found) -> None:
         (dropped_as_poison, "a post became a dead letter: b@1: not_json"),
         (judged_poison, "a verdict on what is no post: 1, such as bad"),
         (misnamed, "a dead letter names another record: bad"),
+        (not_erased, "letters not erased: 1, such as c"),
+        (erased_twice, "erased more than once: 1, such as c"),
         (published_late, "committed 2 of 0 passed a@1, which was not published"),
     ],
 )

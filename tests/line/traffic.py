@@ -69,7 +69,7 @@ class Found:
 async def found(kafka: KafkaSettings) -> Found:
     """Read the output and dead-letter topics whole."""
     outputs = [record async for record in read(kafka, kafka.output_topic)]
-    letters = [record async for record in read(kafka, kafka.dead_letter_topic)]
+    letters = [record async for record in read(kafka, kafka.dead_letter_topic) if record.value is not None]
     return Found(
         verdicts=Counter(record.key for record in outputs if record.value is not None),
         nulls=Counter(record.key for record in outputs if record.value is None),

@@ -129,6 +129,7 @@ class Seen:
 
     verdicts: list[ConsumerRecord]
     dead: list[ConsumerRecord]
+    erased: list[bytes]  # keys whose dead letters are deleted
 
     @property
     def judged(self) -> list[str]:
@@ -147,7 +148,8 @@ async def everything(settings: KafkaSettings) -> Seen:
     """Read both output topics from their beginning to their end."""
     verdicts = [record async for record in read(settings, settings.output_topic)]
     dead = [record async for record in read(settings, settings.dead_letter_topic)]
-    return Seen(verdicts, dead)
+    letters = [record for record in dead if record.value is not None]
+    return Seen(verdicts, letters, [record.key for record in dead if record.value is None])
 
 
 async def eventually(

@@ -147,6 +147,7 @@ async def test_a_deleted_post_is_a_null_for_its_key_and_one_without_a_key_a_dead
     async with running(settings, FakeJudge()):
         seen = await published(settings, 5)
     assert seen.deleted == ["gone"]
+    assert seen.erased == [b"gone"], "its dead letters go too"
     assert [letter.reason for letter in letters(seen).values()] == ["no_key"]
 
 
