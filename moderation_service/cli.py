@@ -18,6 +18,9 @@ from rich.table import Table
 from moderation_service import __version__
 from moderation_service.app import files, service
 from moderation_service.app.demo import demo as run_demo
+from moderation_service.app.dlq import print_letters
+from moderation_service.app.dlq import redrive as drive_in_again
+from moderation_service.app.dlq_letters import Chosen
 from moderation_service.app.pack_diff import diff_packs, tables
 from moderation_service.app.replay import replay as run_replay
 from moderation_service.bench import BENCHES, built
@@ -54,9 +57,11 @@ cli = App(
 )
 topics = App(name="topics", help="The topics as they should be.")
 policies = App(name="policies", help="The owner's policy files.")
+dlq = App(name="dlq", help="Dead letters: records that could not be judged.")
 bench = App(name="bench", result_action=_print_figures)
 cli.command(topics)
 cli.command(policies)
+cli.command(dlq)
 cli.command(bench)
 for name in built():  # as text: their libraries are imported when one is asked for
     said = f"{BENCHES[name]}\n\nExample: `moderation bench {name} | jq .ratio`"
@@ -280,6 +285,43 @@ def check_topics(
     differences = asyncio.run(differences_of_topics(kafka, partitions, replication))
     print(*(differences or ["the topics are as they should be"]), sep="\n")
     return PROBLEMS if differences else 0
+
+
+@dlq.command(name="list")
+def list_letters(
+    *,
+    reason: str | None = None,
+    stage: str | None = None,
+    key: str | None = None,
+    bootstrap_servers: Servers = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Print the dead letters, a JSON line each, without what the posts say.
+
+    Example: `moderation dlq list --reason not_json | jq -r .key`
+    """
+    asyncio.run(print_letters(_load(settings, bootstrap_servers).kafka, Chosen(reason, stage, key)))
+    return 0
+
+
+@dlq.command
+def redrive(
+    *,
+    reason: str | None = None,
+    stage: str | None = None,
+    key: str | None = None,
+    most: int = 1,
+    bootstrap_servers: Servers = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Send the records of dead letters to the input topic again, each letter once, `most` times a record.
+
+    Exits 1 where some that are meant were left out.
+
+    Example: `moderation dlq redrive --reason engine_error`
+    """
+    kafka = _load(settings, bootstrap_servers).kafka
+    return PROBLEMS if asyncio.run(drive_in_again(kafka, Chosen(reason, stage, key), most)) else 0
 
 
 @policies.command(name="check")

@@ -38,7 +38,7 @@ def consumer(
         auto_offset_reset=reset or settings.auto_offset_reset,
         check_crcs=True,
         max_partition_fetch_bytes=record_limit(settings),
-        fetch_max_bytes=max(record_limit(settings), _FETCH_BYTES),
+        fetch_max_bytes=_FETCH_BYTES,
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         session_timeout_ms=session,
         heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),

@@ -1,9 +1,9 @@
 """Reading and writing whole topics, without a group: for commands and tests."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
 from dataclasses import dataclass, field
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from moderation_service.contracts.envelope import Headers
@@ -21,12 +21,13 @@ _UNDER_WAY = 1000  # records sent and not yet acknowledged
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is to be written; a `value` of None deletes the key."""
+    """What is to be written; a `value` of None deletes the key, a `partition` of None follows from the key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers = field(default_factory=list)
+    partition: int | None = None
 
 
 async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIterable[Record]) -> int:
@@ -40,7 +41,7 @@ async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIter
     try:
         await sender.start()
         async for record in _each(records):
-            waiting.append(await sender.send(record.topic, record.value, record.key, headers=record.headers))
+            waiting.append(await send(sender, record))
             count += 1
             if len(waiting) >= _UNDER_WAY:
                 for acknowledged in waiting:
@@ -54,6 +55,14 @@ async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIter
     finally:
         await close(sender, _CLOSE_S)
     return count
+
+
+async def send(sender: AIOKafkaProducer, record: Record) -> Awaitable[object]:
+    """Hand a record over; what comes back is to be awaited until it is acknowledged."""
+    sent: Awaitable[object] = await sender.send(
+        record.topic, record.value, record.key, partition=record.partition, headers=record.headers
+    )
+    return sent
 
 
 async def read(settings: KafkaSettings, topic: str, *, follow: bool = False) -> AsyncIterator[ConsumerRecord]:

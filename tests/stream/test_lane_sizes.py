@@ -97,6 +97,18 @@ async def test_a_slow_broker_and_an_output_too_large_hold_nothing(singly_at_most
     assert max(outputs for outputs, singly in publisher.calls if singly) <= 16
 
 
+async def test_the_form_that_gets_smaller_is_that_of_the_output_that_was_refused() -> None:
+    publisher = Slow(500)
+    small = Finished(Output("dlq", b"small", b"", []), "dead_letter")
+    async with opened(publisher) as lane:
+        lane.ledger.take(0, 10)
+        null = Output("verdicts", b"gone", None, [])
+        lane.finish(0, Finished(null, "deleted", also=(replace(null, topic="dlq"),)))
+        fill(lane, range(1, 4), large=2, smaller=lambda: small)
+        await eventually(lambda: lane.committed == 4, "all is published")
+    assert publisher.published == [b"gone", b"gone", b"1", b"small", b"3"]
+
+
 async def test_an_output_too_large_in_every_form_holds_the_lane_and_says_so() -> None:
     publisher = Slow(500)
     async with opened(publisher) as lane:
