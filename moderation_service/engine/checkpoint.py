@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from moderation_service.engine import attention
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.settings import EngineSettings
 
@@ -62,13 +63,12 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     _check_family(settings.model, config)
     processor = _attempt(settings.model, lambda: AutoProcessor.from_pretrained(settings.model, **source))
     dtype = _dtype(settings.dtype, device)
-    # sdpa: eager attention takes a boolean mask for numbers to add, and is silently wrong.
     model, report = _attempt(
         settings.model,
         lambda: AutoModelForImageTextToText.from_pretrained(
             settings.model,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention.NAME,
             use_safetensors=True,
             output_loading_info=True,
             **source,

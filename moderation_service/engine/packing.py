@@ -1,4 +1,6 @@
-"""Rows of a batch: a post, and behind it all the questions asked of it, none of which sees another.
+"""Rows of a batch under a mask, as the demo model is trained: here gradients pass; the engine has `rows`.
+
+A post, and behind it all the questions asked of it, none of which sees another.
 
     kept opening │ post …………… │ tail 1 │ tail 2 │ tail 3 │ padding
         P        │            Q, the same for all rows of a batch
@@ -14,8 +16,10 @@ batch before.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from moderation_service.engine.inputs import PostInputs
 
@@ -24,6 +28,32 @@ PADDING = -1
 
 RopeIndex = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 """The model's own `get_rope_index`."""
+
+
+class KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches are untyped
+    """One layer's keys and values of an opening, handed to every row and never grown.
+
+    transformers' own layer would keep each batch's tokens, and a copy of the opening for every row of all layers.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """`keys` and `values`: [1, heads, P, head size]."""
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *_: Any,  # noqa: ANN401 - as in the class above
+        **__: Any,  # noqa: ANN401
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The opening's and the row's, [B, heads, P + Q, head size] each, for this forward alone."""
+        rows = (len(key_states), -1, -1, -1)
+        keys = torch.cat([self.keys.expand(rows), key_states], dim=-2)
+        return keys, torch.cat([self.values.expand(rows), value_states], dim=-2)
 
 
 @dataclass(frozen=True, slots=True)

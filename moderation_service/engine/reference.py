@@ -4,6 +4,7 @@ import torch
 
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.vocabulary import Vocabulary
 
 
 @torch.inference_mode()
@@ -26,7 +27,12 @@ def reference_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelScore,
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
             **pictures,
         ).logits[0, -1]
-        chances = logits.float().softmax(-1)  # [vocabulary]
-        yes, no = (float(chances[list(labels)].sum()) for labels in (vocabulary.yes, vocabulary.no))
-        answers.append(LabelScore(yes / (yes + no), yes + no))
+        answers.append(label_score(logits, vocabulary))
     return tuple(answers)
+
+
+def label_score(logits: torch.Tensor, vocabulary: Vocabulary) -> LabelScore:
+    """Read an answer off the logits [vocabulary] of all tokens."""
+    chances = logits.float().softmax(-1)
+    yes, no = (float(chances[list(labels)].sum()) for labels in (vocabulary.yes, vocabulary.no))
+    return LabelScore(yes / (yes + no), yes + no)

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.attention import KeptRow, Spans
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.inputs import PostReader
-from moderation_service.engine.packing import Batch, Row, pack, plan
+from moderation_service.engine.packing import KeptLayer as KeptLayer  # noqa: PLC0414 - the demo model's recipe asks here
+from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
 from moderation_service.engine.prompts import LayoutName, PromptName, Prompts
+from moderation_service.engine.rows import fill, line_up
 from moderation_service.engine.vision import Vision
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Misconfigured, Transient
@@ -26,38 +29,15 @@ ANSWERS_A_PROJECTION = 256
 """Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""
 
 
-class KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches are untyped
-    """One layer's keys and values of an opening, handed to every row and never grown.
-
-    transformers' own layer would keep each batch's tokens, and a copy of the opening for every row of all layers.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """`keys` and `values`: [1, heads, P, head size]."""
-        super().__init__()
-        self.keys, self.values = keys, values
-        self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
-
-    def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        *_: Any,  # noqa: ANN401 - as in the class above
-        **__: Any,  # noqa: ANN401
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The opening's and the row's, [B, heads, P + Q, head size] each, for this forward alone."""
-        rows = (len(key_states), -1, -1, -1)
-        keys = torch.cat([self.keys.expand(rows), key_states], dim=-2)
-        return keys, torch.cat([self.values.expand(rows), value_states], dim=-2)
-
-
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What every post of a questionnaire stands behind, computed once, and the tails that follow the post."""
+    """What every post of a questionnaire stands behind, computed once, and the tails that follow the post.
+
+    `kept` are its P tokens' keys and values, [key heads, P, head size] each, a pair a layer.
+    """
 
     ids: list[int]
-    kept: Cache
+    kept: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     tails: tuple[list[int], ...]
     room: int
 
@@ -127,8 +107,8 @@ class Scorer:
         cache = DynamicCache(config=self.checkpoint.config)
         positions = torch.arange(len(ids), device=device).expand(3, 1, -1)  # only words: the three are the same
         self._forward(input_ids=torch.tensor([ids], device=device), position_ids=positions, past_key_values=cache)
-        layers = [KeptLayer(layer.keys, layer.values) for layer in cache.layers]
-        return Opening(ids, Cache(layers=list(layers)), tails, room)
+        kept = tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
+        return Opening(ids, kept, tails, room)
 
     def _score_alike(self, opening: Opening, requests: Sequence[ScoreRequest]) -> list[Scored]:
         rows = [
@@ -140,7 +120,7 @@ class Scorer:
         ]
         answers: dict[int, tuple[LabelScore, ...]] = dict.fromkeys(range(len(rows)), ())
         asked = [number for number, row in enumerate(rows) if row.tails]
-        for part in plan([rows[number].length for number in asked], self.max_batch_tokens):
+        for part in fill([rows[number].length for number in asked], self.max_batch_tokens):
             chosen = [asked[place] for place in part]
             labels = iter(self._score_rows(opening, [rows[number] for number in chosen]))
             for number in chosen:
@@ -157,20 +137,21 @@ class Scorer:
 
     def _score_rows(self, opening: Opening, rows: Sequence[Row]) -> list[LabelScore]:
         """One forward: the answers of all rows, one row behind the other."""
-        body = self.checkpoint.model.model
+        body, device = self.checkpoint.model.model, self.checkpoint.device
         image_token = self.checkpoint.config.image_token_id
-        packed = pack(rows, len(opening.ids), image_token, self.vocabulary.pad, body.get_rope_index)
-        batch: Batch = packed.to(self.checkpoint.device)
-        words = body.get_input_embeddings()(batch.ids)  # [B, Q, hidden size]
+        line = line_up(rows, len(opening.ids), image_token, body.get_rope_index)
+        ids = line.ids.to(device)
+        words = body.get_input_embeddings()(ids)  # [1, N, hidden size]
         if pictures := [picture for row in rows for picture in row.post.pictures]:
-            at = (batch.ids == image_token)[..., None]
+            at = (ids == image_token)[..., None]
             words = words.masked_scatter(at, self._vision.features(pictures).to(words.dtype))
+        lengths = (line.posts, line.asked, line.tails, [len(opening.ids)], [ids.shape[1]])
         hidden = self._forward(
             inputs_embeds=words,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            past_key_values=opening.kept,
-        )[batch.answer_rows, batch.answer_columns]  # [A, hidden size]
+            position_ids=line.positions.to(device),
+            use_cache=False,
+            row=KeptRow(opening.kept, *(Spans(each, device) for each in lengths)),
+        )[0, line.answers.to(device)]  # [A, hidden size]
         return [score for part in torch.split(hidden, ANSWERS_A_PROJECTION) for score in self._label_scores(part)]
 
     def _forward(self, **inputs: Any) -> torch.Tensor:  # noqa: ANN401 - the model's own arguments

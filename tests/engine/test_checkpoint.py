@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from moderation_service.engine import attention
 from moderation_service.engine import checkpoint as module
 from moderation_service.engine.checkpoint import digest_folder, load_checkpoint
 from moderation_service.errors import Fatal, Misconfigured
@@ -59,10 +60,10 @@ def test_the_default_precision_on_a_gpu_is_bfloat16() -> None:
     assert module._dtype("auto", torch.device("cuda")) is torch.bfloat16
 
 
-def test_attention_is_the_kind_that_reads_boolean_masks(tiny_checkpoint: Path) -> None:
+def test_attention_is_the_kind_that_reads_one_row_of_posts(tiny_checkpoint: Path) -> None:
     loaded = load(tiny_checkpoint)
-    assert loaded.config._attn_implementation == "sdpa"
-    assert loaded.config.text_config._attn_implementation == "sdpa"
+    assert loaded.config._attn_implementation == attention.NAME
+    assert loaded.config.text_config._attn_implementation == attention.NAME
 
 
 @pytest.mark.parametrize("model", ["/nowhere/at/all", "./nothing", "some/deep/folder", "../up", "~/nothing"])

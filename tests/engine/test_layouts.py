@@ -1,6 +1,7 @@
 """Both layouts, in batches, answer as one full forward of its own for each policy does."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine import packing
+from moderation_service.engine import scorer as scorer_module
 from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.reference import reference_scores
+from moderation_service.engine.rows import Line
 from moderation_service.engine.scorer import KEPT_OPENINGS, Scorer
 from moderation_service.settings import EngineSettings
 from tests.engine.conftest import MakeScorer
@@ -147,8 +149,13 @@ class TestEitherLayout:
         prompt: PromptName,
     ) -> None:
         scorer = make_scorer(layout, prompt)
-        block_mask = packing.block_mask
-        monkeypatch.setattr(packing, "block_mask", lambda segments, start: block_mask(segments * 0, start))
+        line_up = scorer_module.line_up
+
+        def as_one(*args: Any) -> Line:
+            line = line_up(*args)
+            return replace(line, tails=line.asked)
+
+        monkeypatch.setattr(scorer_module, "line_up", as_one)
         assert furthest(scorer, posts[:1], scorer.score(posts[:1])) > 10 * TOLERANCE
 
 
@@ -168,10 +175,10 @@ def test_a_pack_s_opening_is_computed_once_and_stays_as_it_was(
 ) -> None:
     scorer = make_scorer("policies_first")
     opening = scorer.opening(questionnaires["en"])
-    before = [layer.keys.clone() for layer in opening.kept.layers]
+    before = [keys.clone() for keys, _ in opening.kept]
     scorer.score(posts)
     assert scorer.opening(questionnaires["en"]) is opening
-    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(opening.kept.layers, before, strict=True))
+    assert all(torch.equal(keys, kept) for (keys, _), kept in zip(opening.kept, before, strict=True))
 
 
 def test_the_opening_not_used_for_longest_makes_room_for_a_new_one(

@@ -1,0 +1,154 @@
+"""Attention of many posts behind one kept opening, in one row, that computes no masked pair and copies no opening.
+
+    opening (kept) │ post 1 │ post 2 │ … │ tails of post 1 │ tails of post 2 │ …
+
+What a token sees falls into parts that a fused kernel takes whole: the opening; for a tail, its post; and its own
+post or tail up to itself. Each part comes with the log-sum-exp of its logits, by which parts are merged exactly: a
+softmax over all is the parts' softmaxes, weighed by their shares of the sum (as FlashAttention does block by block).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "behind_an_opening"
+"""Of the attention, as transformers is asked for it. Without `row` it is transformers' own sdpa."""
+
+
+class States(NamedTuple):
+    """Of one layer: [heads, tokens, head size] each; a group of query heads shares a head of keys and values."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+
+
+class Part(NamedTuple):
+    """What queries get from some of their keys: [heads, queries, head size], and [heads, queries] in float32."""
+
+    values: torch.Tensor
+    lse: torch.Tensor
+
+
+class Spans:
+    """Sequences laid end to end: their bounds, as numbers and on the device, and the longest."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.bounds = [0, *accumulate(lengths)]
+        self.on_device = torch.tensor(self.bounds, dtype=torch.int32, device=device)
+        self.longest = max(lengths, default=0)
+
+    @property
+    def total(self) -> int:
+        """Tokens of all."""
+        return self.bounds[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """One row behind its opening: where posts and tails lie. `asked` are the tails of each post together.
+
+    `kept` are the opening's keys and values, [key heads, P, head size] each, a pair a layer.
+    """
+
+    kept: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    posts: Spans
+    asked: Spans
+    tails: Spans
+    opening: Spans
+    whole: Spans
+
+
+def attend(  # noqa: PLR0913 - as transformers calls it
+    module: Any,  # noqa: ANN401 - a layer of any member of the family
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    row: KeptRow | None = None,
+    **kwargs: Any,  # noqa: ANN401 - transformers' own
+) -> tuple[torch.Tensor, None]:
+    """Attention for transformers: `query` [1, heads, N, head size] to [1, N, heads, head size]."""
+    if row is None:
+        output: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return output
+    whole, cut = States(query[0], key[0], value[0]), row.posts.total
+    posts, tails = States(*(each[:, :cut] for each in whole)), States(*(each[:, cut:] for each in whole))
+    of_posts = _part(posts, row.posts, row.posts, scaling, causal=True)
+    of_tails = _merged(
+        _part(tails, row.tails, row.tails, scaling, causal=True),
+        _part(States(tails.query, posts.key, posts.value), row.asked, row.posts, scaling),
+    )
+    own = Part(*(torch.cat(pair, dim=1) for pair in zip(of_posts, of_tails, strict=True)))
+    opening = _part(States(whole.query, *row.kept[module.layer_idx]), row.whole, row.opening, scaling)
+    return _merged(own, opening).values.transpose(0, 1)[None], None
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _merged(one: Part, other: Part) -> Part:
+    weight = torch.sigmoid(other.lse - one.lse).to(one.values.dtype)
+    return Part(torch.lerp(one.values, other.values, weight[..., None]), torch.logaddexp(one.lse, other.lse))
+
+
+def _part(states: States, queries: Spans, keys: Spans, scaling: float, *, causal: bool = False) -> Part:
+    """Each span of queries over the span of keys in its place; one without keys weighs nothing."""
+    query = states.query
+    if query.is_cuda and query.dtype != torch.float32 and queries.total and keys.total:
+        return _flash_on_gpu(states, queries, keys, scaling, causal=causal)
+    heads, total, size = query.shape
+    values = query.new_zeros(total, heads, size).transpose(0, 1)
+    lse = query.new_full((heads, total), -torch.inf, dtype=torch.float32)
+    # A query head reads its group's keys where they lie: [key heads, heads a key head, tokens, head size].
+    group = (len(states.key), heads // len(states.key))
+    asking, values_of, lse_of = (each.view(*group, *each.shape[1:]) for each in (query, values, lse))
+    key, value = (each[:, None].expand(*group, -1, -1) for each in (states.key, states.value))
+    over = _flash_on_cpu if query.device.type == "cpu" else _plainly
+    for (q, q_end), (k, k_end) in zip(pairwise(queries.bounds), pairwise(keys.bounds), strict=True):
+        if q < q_end and k < k_end:
+            near = States(asking[:, :, q:q_end], key[:, :, k:k_end], value[:, :, k:k_end])
+            values_of[:, :, q:q_end], lse_of[:, :, q:q_end] = over(near, scaling, causal=causal)
+    return Part(values, lse)
+
+
+def _flash_on_gpu(states: States, queries: Spans, keys: Spans, scaling: float, *, causal: bool) -> Part:
+    """All spans in one launch; what `torch.nn.attention.varlen` calls, whose own arguments change between releases."""
+    values, lse, *_ = torch.ops.aten._flash_attention_forward(  # noqa: SLF001 - none that is public gives the sum
+        *(each.transpose(0, 1) for each in states),
+        queries.on_device,
+        keys.on_device,
+        queries.longest,
+        keys.longest,
+        0.0,
+        causal,
+        False,
+        scale=scaling,
+    )
+    # The kernel says +inf of a query without keys.
+    return Part(values.transpose(0, 1), lse.masked_fill_(lse.isposinf(), -torch.inf))
+
+
+def _flash_on_cpu(states: States, scaling: float, *, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - as above
+    found: tuple[torch.Tensor, torch.Tensor] = kernel(*states, is_causal=causal, scale=scaling)
+    return found
+
+
+def _plainly(states: States, scaling: float, *, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """For devices and precisions without a kernel."""
+    logits = (states.query @ states.key.transpose(-1, -2)).float() * scaling
+    if causal:
+        logits = logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).triu(1), -torch.inf)
+    return logits.softmax(-1).to(states.value.dtype) @ states.value, logits.logsumexp(-1)

@@ -1,0 +1,80 @@
+"""Attention in parts is the attention of the whole, on every way that a device takes it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from moderation_service.engine import attention
+from moderation_service.engine.attention import KeptRow, Spans, attend
+from moderation_service.engine.packing import POST, block_mask
+
+OPENING, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
+KEY_HEADS, GROUP, SIZE = 2, 3, 8
+CPU = torch.device("cpu")
+
+
+def row(
+    device: torch.device = CPU, dtype: torch.dtype = torch.float32, posts: Sequence[int] = POSTS
+) -> tuple[KeptRow, list[torch.Tensor]]:
+    """A row of three posts, the second without tokens, and random queries, keys and values of its tokens."""
+    torch.manual_seed(0)
+    flat = [tail for tails in TAILS for tail in tails]
+    total = sum(posts) + sum(flat)
+
+    def states(heads: int, tokens: int) -> torch.Tensor:
+        return torch.randn(1, tokens, heads, SIZE, device=device, dtype=dtype).transpose(1, 2)  # as a model has them
+
+    kept = [(states(KEY_HEADS, OPENING)[0], states(KEY_HEADS, OPENING)[0]) for _ in range(2)]
+    spans = (Spans(each, device) for each in (posts, list(map(sum, TAILS)), flat, [OPENING], [total]))
+    return KeptRow(kept, *spans), [states(heads, total) for heads in (KEY_HEADS * GROUP, KEY_HEADS, KEY_HEADS)]
+
+
+def in_parts(behind: KeptRow, states: list[torch.Tensor]) -> torch.Tensor:
+    return attend(SimpleNamespace(layer_idx=1), *states, None, scaling=0.4, row=behind)[0]
+
+
+def as_a_whole(behind: KeptRow, states: list[torch.Tensor]) -> torch.Tensor:
+    """Plain softmax, a post and its tails at a time, under the mask of the demo model's training."""
+    query, key, value = states
+    whole = torch.zeros(1, query.shape[2], KEY_HEADS * GROUP, SIZE)
+    tail_at = sum(POSTS)
+    for number, tails in enumerate(TAILS):
+        at = sum(POSTS[:number])
+        tokens = [*range(at, at + POSTS[number]), *range(tail_at, tail_at + sum(tails))]
+        tail_at += sum(tails)
+        segments = [POST] * POSTS[number] + [which + 1 for which, length in enumerate(tails) for _ in range(length)]
+        keys, values = (
+            torch.cat([kept[None], own[:, :, tokens]], dim=2).repeat_interleave(GROUP, dim=1)
+            for kept, own in zip(behind.kept[1], (key, value), strict=True)
+        )
+        logits = query[:, :, tokens] @ keys.transpose(2, 3) * 0.4
+        logits.masked_fill_(~block_mask(torch.tensor([segments]), OPENING), -torch.inf)
+        whole[0, tokens] = (logits.softmax(-1) @ values)[0].transpose(0, 1)
+    return whole
+
+
+@pytest.mark.parametrize("way", ["_flash_on_cpu", "_plainly"])
+def test_parts_merged_are_the_whole(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(attention, "_flash_on_cpu", getattr(attention, way))
+    behind, states = row()
+    assert (in_parts(behind, states) - as_a_whole(behind, states)).abs().max() < 1e-6
+
+
+def test_bfloat16_is_as_near_as_it_can_be() -> None:
+    behind, states = row(dtype=torch.bfloat16)
+    exact = replace(behind, kept=[(keys.float(), values.float()) for keys, values in behind.kept])
+    difference = in_parts(behind, states).float() - as_a_whole(exact, [each.float() for each in states])
+    assert difference.abs().max() < 0.03
+
+
+@pytest.mark.parametrize("posts", [POSTS, [0, 0, 0]])
+def test_the_kernel_for_gpus_takes_what_it_is_given(posts: list[int]) -> None:
+    """Shapes alone, without a GPU: what it answers is compared by scripts/gpu-bench.sh."""
+    with FakeTensorMode():
+        behind, states = row(torch.device("cuda"), torch.bfloat16, posts)
+        found = in_parts(behind, states)
+    assert (found.shape, found.dtype) == ((1, sum(posts) + 15, KEY_HEADS * GROUP, SIZE), torch.bfloat16)
