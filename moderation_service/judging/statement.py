@@ -149,7 +149,7 @@ def _facts(
         for policy in violated
     ]
     ending = wording.blocked if verdict.decision == "block" else wording.to_review
-    unseen = [wording.unseen] if verdict.flags else []
+    unseen = [wording.unseen] if {"image_missing", "truncated"}.intersection(verdict.flags) else []
     return wording.between.join([wording.judged, *facts, *unseen, ending])
 
 
