@@ -1,0 +1,133 @@
+"""The files that deploy the service, read as their tools read them, and the settings that they come to."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from moderation_service.cli import cli
+from moderation_service.settings import PREFIX, Settings, load_settings
+from tests.conftest import skip_or_fail
+
+ROOT = Path(__file__).parents[2]
+SERVICE = "moderation-service"  # the image
+OVERLAYS = ("cpu-demo", "gpu", "vllm")
+_VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
+
+
+@cache
+def compose() -> dict[str, Any]:
+    """docker-compose.yml with no variable set."""
+    text = _VARIABLE.sub(lambda found: found[2], (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return yaml.safe_load(text.replace("$$", "$"))
+
+
+@cache
+def rendered(folder: str) -> list[dict[str, Any]]:
+    """What `kubectl kustomize k8s/FOLDER` prints."""
+    done = subprocess.run([*_kustomize(), f"k8s/{folder}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr  # a warning is of something deprecated
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def _kustomize() -> list[str]:
+    if kubectl := shutil.which("kubectl"):
+        return [kubectl, "kustomize"]
+    if kustomize := shutil.which("kustomize") or shutil.which(str(ROOT / ".cache/kustomize/kustomize")):
+        return [kustomize, "build"]
+    skip_or_fail("neither kubectl nor kustomize is there to render k8s/ (scripts/kustomize.sh makes the latter)")
+    return []
+
+
+def of_kind(folder: str, *kinds: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in rendered(folder) if manifest["kind"] in kinds]
+
+
+def named(folder: str, kind: str, name: str) -> dict[str, Any]:
+    (found,) = (manifest for manifest in of_kind(folder, kind) if manifest["metadata"]["name"] == name)
+    return found
+
+
+def workloads(folder: str) -> list[dict[str, Any]]:
+    return of_kind(folder, "Deployment", "StatefulSet", "Job")
+
+
+def pod_of(workload: Mapping[str, Any]) -> dict[str, Any]:
+    return workload["spec"]["template"]["spec"]
+
+
+def containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A container of the service: what it is told, and where files are put into it."""
+
+    where: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: frozenset[str]
+
+    def settings(self, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> Settings:
+        """The settings as the service reads them; a mounted secret is a file with some words."""
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            monkeypatch.delenv(name)
+        secret = scratch / "secret"
+        secret.write_text("some words")
+        for name, value in self.environment.items():
+            if name.startswith(PREFIX):
+                monkeypatch.setenv(name, str(secret) if name.endswith("_FILE") else value)
+        return load_settings()
+
+    def unmounted(self) -> list[str]:
+        """Paths in the environment that lie under no mount."""
+        paths = [value for value in self.environment.values() if value.startswith("/")]
+        return [path for path in paths if not self.mounts & {path, *map(str, PurePosixPath(path).parents)}]
+
+
+def parse(arguments: tuple[str, ...]) -> None:
+    """Read a command line as `moderation` does. Raises CycloptsError for what it does not know."""
+    assert arguments
+    cli.parse_args([*arguments], exit_on_error=False, print_error=False)
+
+
+def in_compose() -> Iterator[Started]:
+    """The service's containers in docker-compose.yml."""
+    for name, service in compose()["services"].items():
+        if service["image"].startswith(f"{SERVICE}:"):
+            mounts = {volume.split(":")[1] for volume in service.get("volumes", ())}
+            mounts |= {f"/run/secrets/{secret}" for secret in service.get("secrets", ())}
+            yield Started(name, tuple(service.get("command", ("run",))), service["environment"], frozenset(mounts))
+
+
+def in_kubernetes(folder: str) -> Iterator[Started]:
+    """The service's containers in what a folder of k8s/ renders, but those with a command of their own."""
+    maps = {found["metadata"]["name"]: found["data"] for found in of_kind(folder, "ConfigMap")}
+    for workload in workloads(folder):
+        for container in containers(pod_of(workload)):
+            if container["image"].startswith(f"{SERVICE}:") and "command" not in container:
+                environment: dict[str, str] = {}
+                for source in container.get("envFrom", ()):
+                    environment |= maps[source["configMapRef"]["name"]]
+                for entry in container.get("env", ()):
+                    environment[entry["name"]] = _value(entry, maps)
+                mounts = frozenset(mount["mountPath"] for mount in container["volumeMounts"])
+                where = f"{folder}: {workload['metadata']['name']}"
+                yield Started(where, tuple(container["args"]), environment, mounts)
+
+
+def _value(entry: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> str:
+    if "value" in entry:
+        return entry["value"]
+    chosen = entry["valueFrom"]["configMapKeyRef"]
+    return maps[chosen["name"]][chosen["key"]]
