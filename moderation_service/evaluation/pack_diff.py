@@ -13,6 +13,7 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.judged import Judged
 from moderation_service.policies.model import Mode, Policy
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.telemetry.redaction import redacted
 
 WORDS_SHOWN = 120
 
@@ -100,7 +101,7 @@ class PackDiff:
         )
         if flipped or old.verdict.decision != new.verdict.decision:
             decisions = old.verdict.decision, new.verdict.decision
-            text = post.text[:WORDS_SHOWN]
+            text = redacted(post.text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
             self.flips.append(Flip(post.post_id, post.revision, text, len(post.images), *decisions, flipped))
 
     def changed(self) -> Counter[tuple[str, str]]:

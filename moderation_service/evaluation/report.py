@@ -12,6 +12,7 @@ from moderation_service.evaluation.answers import answers
 from moderation_service.evaluation.figures import combined_rows
 from moderation_service.evaluation.mistakes import Mistake
 from moderation_service.evaluation.run import Run
+from moderation_service.telemetry.redaction import redacted
 
 ROWS = {
     "joint": "This service (both together)",
@@ -38,6 +39,7 @@ def page(run: Run, figures: Mapping[str, Any], mistakes: Sequence[Mistake], titl
     }
     environment = Environment(loader=PackageLoader("moderation_service.evaluation", "templates"), autoescape=True)
     environment.filters["figure"] = _figure
+    environment.filters["redacted"] = redacted
     return environment.get_template("report.html").render(
         figures=figures,
         plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 - drawn by matplotlib, names escaped

@@ -6,11 +6,14 @@ from itertools import islice, pairwise
 
 from moderation_service.contracts.question import Language
 from moderation_service.policies.language import language_of
+from moderation_service.telemetry.redaction import redacted
 
 MAX_CHARACTERS = 400
 MASK = "[…]"
 
 _READ = 4 * MAX_CHARACTERS
+_POST_READ = 2**18
+"""Characters of the post that are looked at for quotations: more than a model is shown."""
 _LEAST = 8
 """Fewer characters are an answer, such as `yes`, and no explanation."""
 _VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
@@ -41,7 +44,7 @@ class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
 
 def fit(written: str, post_text: str, language: Language) -> str:
     """What of `written` a verdict may say. Raises Unfit where nothing of it may."""
-    said = _plain(written)
+    said, post_text = _plain(written), post_text[:_POST_READ]
     if len(said) < _LEAST:
         raise Unfit("empty")
     if _LOOP.search(said):
@@ -85,5 +88,5 @@ def _letters(text: str) -> str:
 def _masked(text: str, post_text: str) -> str:
     """Contact data is masked wherever it is from, and so is every number that stands in the post."""
     known = {unicodedata.normalize("NFKC", number) for number in _NUMBER.findall(post_text)}
-    text = _CONTACT.sub(MASK, text)
+    text = _CONTACT.sub(MASK, redacted(text, MASK))
     return _NUMBER.sub(lambda n: MASK if unicodedata.normalize("NFKC", n.group()) in known else n.group(), text)

@@ -81,3 +81,11 @@ async def test_a_policy_that_goes_flips_what_it_flagged_alone_and_words_are_cut(
     assert (flip.post_id, flip.old, flip.new) == ("threat", "review", "allow")
     assert flip.policies == (PolicyFlip("violence", Said("review", 0.7), None),)
     assert (len(flip.text), flip.images) == (120, 0)
+
+
+async def test_the_words_of_a_flip_show_no_private_number(make_judge: MakeJudge, pack: PolicyPack) -> None:
+    old, new = await make_judge(views="never"), await make_judge(changed(pack), views="never")
+    diff = PackDiff(pack, new.pack)
+    post = Post(post_id="p", text="I sell this, call 13812345678 or a@b.example", images=(picture(),))
+    diff.add(post, await judged(old, post), await judged(new, post))
+    assert [flip.text for flip in diff.flips] == ["I sell this, call [phone] or [e-mail]"]

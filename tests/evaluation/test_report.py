@@ -91,7 +91,7 @@ async def made_page() -> str:
     made = posts()
     nasty = Post(
         post_id="<script>alert(1)</script>",
-        text="<img src=https://evil.example/x.png>",
+        text="<img src=https://evil.example/x.png> or call 13812345678",
         images=(picture(), ImageRef(data="AAAA")),
     )
     wrong = judged("x", {"sale": True}, {"sale": (0.01, 0.1, 0.1)})
@@ -112,6 +112,7 @@ def test_the_report_is_one_page_without_outside_addresses_or_scripts(made_page: 
     assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
     assert not re.search(r"url\((?!#)|@import", made_page)
     assert "&lt;script&gt;" in made_page
+    assert "or call [phone]" in made_page
     assert "Sale &amp; more" in made_page
     assert "2 wrong rows were left out" in made_page
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from moderation_service.contracts.question import Language
 from moderation_service.judging.prose import MASK, MAX_CHARACTERS, Unfit, fit
+from tests.telemetry.test_redaction import MARKED
 
 SAID = "The picture shows a weapon. The words offer it to a buyer."
 CHINESE = "图片展示了一把刀。文字向买家出售它。"
@@ -106,6 +107,20 @@ def test_a_quotation_of_the_post_is_refused_however_it_is_spelled(written: str, 
 )
 def test_contact_data_and_the_posts_numbers_are_masked(written: str, post: str, says: str) -> None:
     assert fit(written, post, "en") == says
+
+
+@pytest.mark.parametrize(("private", "_"), MARKED)
+def test_no_private_number_is_explained(private: str, _: str) -> None:
+    with suppress(Unfit):  # sixteen equal digits are not said at all
+        said = fit(f"The words name {private} there.", "", "en")
+        assert MASK in said
+        assert private not in said
+
+
+def test_a_post_of_many_megabytes_holds_no_explanation_up() -> None:
+    begun = time.process_time()
+    assert fit(SAID, "buy now 12 " * 4_000_000, "en")
+    assert time.process_time() - begun < PATIENT_S
 
 
 def test_a_model_that_is_led_to_write_marks_holds_nothing_up() -> None:
