@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation chaos kafka lock clean
+.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -43,6 +43,9 @@ evaluation: .venv/ready
 chaos: .venv/ready
 	scripts/system-packages.sh test
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+audit sbom: .venv/ready
+	scripts/supply-chain.sh $@
 
 kafka: .venv/ready
 	scripts/system-packages.sh test
