@@ -21,6 +21,7 @@ from moderation_service.app.demo import demo as run_demo
 from moderation_service.app.dlq import print_letters
 from moderation_service.app.dlq import redrive as drive_in_again
 from moderation_service.app.dlq_letters import Chosen
+from moderation_service.app.newest import newest as read_newest
 from moderation_service.app.pack_diff import diff_packs, tables
 from moderation_service.app.replay import replay as run_replay
 from moderation_service.bench import BENCHES, built
@@ -218,11 +219,22 @@ def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: Setti
 
 
 @cli.command
-def verdicts(*, follow: bool = False, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
+def verdicts(
+    *, follow: bool = False, newest: bool = False, bootstrap_servers: Servers = None, settings: SettingsFile = None
+) -> int:
     """Print the verdicts on the output topic as JSON lines, from the first to the latest.
+
+    With `--newest` one a post, of its highest revision, and none of a deleted post.
 
     Example: `moderation verdicts --follow | jq .decision`
     """
+    if newest:
+        if follow:
+            msg = "verdicts: --newest looks at what is there now; leave out --follow"
+            raise Misconfigured(msg)
+        found = asyncio.run(read_newest(_load(settings, bootstrap_servers).kafka))
+        sys.stdout.buffer.writelines(verdict + b"\n" for verdict in found.verdicts)
+        return 0
     asyncio.run(files.print_verdicts(_load(settings, bootstrap_servers), follow=follow))
     return 0
 

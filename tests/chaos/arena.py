@@ -29,10 +29,11 @@ class Setting:
 
     workers: int = 3
     brokers: int = 1
-    rate: float = 120.0
+    rate: float = 60.0
     kafka: Mapping[str, object] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     mix: Mapping[str, int] = field(default_factory=lambda: MIX)
+    text_bytes: int = 0
     proxied: bool = False
 
 
@@ -51,6 +52,7 @@ class Arena:
     host_port: int  # of a host of pictures, which the workers may ask
     workers: list[Worker] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    partial: bool = False  # it can't get done: what is committed in the end is checked
     _started: int = 0
 
     def did(self, fault: str) -> None:
@@ -131,23 +133,27 @@ async def take_place(
                 arena.start_worker()
             for worker in arena.workers:
                 await worker.ready()
-            arena.traffic.begin()
+            if setting.workers:
+                arena.traffic.begin()
             try:
                 await scenario(arena)
             finally:
                 outcome.faults = ", ".join(f"{times} {fault}" for fault, times in arena.counts.items())
             sent = await asyncio.to_thread(arena.traffic.end)
-            await arena.until_all_done(sent)
+            if not arena.partial:
+                await arena.until_all_done(sent)
             for worker in list(arena.workers):
                 await arena.stop_worker(worker)
+            await arena.watch.one_more()
+            until = arena.watch.committed if arena.partial else None
             samples = arena.watch.end()
             found = await asyncio.to_thread(checker.read, arena.settings)
             once = arena.settings.delivery == "exactly_once"
-            outcome.breaches = checker.breaches(found, sent, samples, once=once)
+            outcome.breaches = checker.breaches(found, sent, samples, once=once, until=until)
             outcome.posts, outcome.looks = len(sent), len(samples)
             outcome.verdicts, outcome.dead, outcome.gone = (found.kinds[kind] for kind in ("verdict", "dead", "gone"))
             outcome.twice = sum(len(places) > 1 for places in found.places.values())
-            outcome.missing = sum(one.name not in found.places for one in sent)
+            outcome.missing = sum(one.name not in found.places for one in checker.due(sent, until))
     except (AssertionError, TimeoutError, OSError) as error:
         outcome.breaches.append(f"{type(error).__name__}: {error}")
     outcome.seconds = time.monotonic() - begun
@@ -178,7 +184,12 @@ async def _arena(name: str, setting: Setting, cluster: Cluster, seed: int, folde
         host_port = free_port()
         env = environment(theirs, answering.url, folder, **_media(host_port), **setting.env)
         traffic = Traffic(
-            cluster.address, settings.input_topic, random.Random(f"{seed} {name} traffic"), setting.rate, setting.mix
+            cluster.address,
+            settings.input_topic,
+            random.Random(f"{seed} {name} traffic"),
+            setting.rate,
+            setting.mix,
+            setting.text_bytes,
         )
         arena = Arena(cluster, settings, answering, traffic, Watch(settings), rng, folder, env, host_port)
         arena.watch.begin()

@@ -56,6 +56,7 @@ def cuts(times: int) -> Scenario:
         async with proxy("127.0.0.1", node.extra_ports["PROXIED"], arena.cluster.proxied) as line:
             for worker in [arena.start_worker() for _ in range(2)]:
                 await worker.ready()
+            arena.traffic.begin()
             for number in range(times):
                 await arena.until_done(50)
                 how = ("cut", "black hole", "slow")[number % 3]

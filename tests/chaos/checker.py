@@ -69,11 +69,19 @@ def read(settings: KafkaSettings) -> Found:
     return found
 
 
-def breaches(found: Found, sent: Sequence[Sent], samples: Sequence[Sample], *, once: bool) -> list[str]:
-    """What breaks the promise; nothing where all is well. `once`: exactly, not at least."""
+def breaches(
+    found: Found,
+    sent: Sequence[Sent],
+    samples: Sequence[Sample],
+    *,
+    once: bool,
+    until: Mapping[int, int] | None = None,
+) -> list[str]:
+    """What breaks the promise; nothing where all is well. `once`: exactly, not at least. `until`: as far as that."""
     wanted = {one.name: one for one in sent}
-    gone = {one.name for one in sent if one.kind == "gone"}
+    gone = {one.name for one in due(sent, until) if one.kind == "gone"}
     return [
+        *_some("missing", [one.name for one in due(sent, until) if one.name not in found.places]),
         *_some("letters not erased", sorted(gone - found.erased.keys())),
         *_each(found, wanted, once=once),
         *_kinds(found, wanted),
@@ -82,8 +90,12 @@ def breaches(found: Found, sent: Sequence[Sent], samples: Sequence[Sample], *, o
     ]
 
 
+def due(sent: Sequence[Sent], until: Mapping[int, int] | None) -> list[Sent]:
+    """What must have been published: all, or what lies below these offsets of the partitions."""
+    return [one for one in sent if until is None or one.offset < until.get(one.partition, 0)]
+
+
 def _each(found: Found, wanted: Mapping[str, Sent], *, once: bool) -> Iterator[str]:
-    yield from _some("missing", [name for name in wanted if name not in found.places])
     yield from _some("never sent", [name for name in found.places if name not in wanted])
     if once:
         yield from _some("more than once", [name for name, places in found.places.items() if len(places) > 1])

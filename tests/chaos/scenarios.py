@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from tests.chaos.arena import Scenario, Setting
 from tests.chaos.by_brokers import broker_frozen, broker_kills, cuts, grows, letters_out_of_reach
 from tests.chaos.by_engine import drip, engine_troubles, poison_burst
+from tests.chaos.by_load import OVERLOAD_RATE, TEXT_BYTES, overload
 from tests.chaos.by_workers import SESSION_S, kills, rolling, stalls, storm, terms, zombies
 from tests.chaos.traffic import GOOD
 
 _QUICK = {"session_timeout_s": SESSION_S}
+_OVERLOAD = Setting(workers=0, rate=OVERLOAD_RATE, text_bytes=TEXT_BYTES)
 _SOON = {"dead_letter_window": 40, "dead_letter_pause_s": 2.0}
 
 
@@ -34,6 +36,7 @@ FULL: Mapping[str, Named] = {
     "letters-away": Named(letters_out_of_reach, Setting(mix=GOOD)),
     "grows": Named(grows, Setting()),
     "drip": Named(drip, Setting()),
+    "overload": Named(overload(100_000, 60), _OVERLOAD),
     "cuts": Named(cuts(9), Setting(workers=0, proxied=True)),
     "broker-kills": Named(broker_kills(6, clean=False), Setting(brokers=3)),
     "broker-stops": Named(broker_kills(6, clean=True), Setting(brokers=3)),
@@ -46,5 +49,6 @@ SHORT: Mapping[str, Named] = {
     "kills": Named(kills(6), Setting(workers=2, kafka=_QUICK)),
     "zombies": Named(zombies(1), Setting(workers=2, kafka=_QUICK)),
     "poison-burst": Named(poison_burst, Setting(workers=1, kafka=_SOON)),
+    "overload": Named(overload(5_000, 10), _OVERLOAD),
     "lone-broker-kills": Named(broker_kills(1, clean=False), Setting(workers=2)),
 }

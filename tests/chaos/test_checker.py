@@ -116,3 +116,12 @@ def test_at_least_once_may_repeat_and_not_differ() -> None:
     assert not breaches(found, SENT, SAMPLES, once=False)
     other_id(found)
     assert breaches(found, SENT, SAMPLES, once=False) == ["verdict ids differ: 1, such as a@1"]
+
+
+def test_what_was_not_committed_yet_may_be_missing_where_not_all_could_be_done() -> None:
+    found = all_well()
+    for name in ("b@1", "c"):
+        del found.places[name]
+    found.erased.clear()
+    assert not breaches(found, SENT, SAMPLES[:2], once=True, until={0: 2})
+    assert breaches(found, SENT, SAMPLES[:2], once=True, until={0: 3}) == ["missing: 1, such as b@1"]

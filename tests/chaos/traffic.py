@@ -46,7 +46,9 @@ class Sent:
 class Traffic:
     """Sends from a thread of its own until `end`. `sent` is what the brokers acknowledged, in no order."""
 
-    def __init__(self, address: str, topic: str, rng: random.Random, rate: float, mix: Mapping[str, int]) -> None:
+    def __init__(
+        self, address: str, topic: str, rng: random.Random, rate: float, mix: Mapping[str, int], text_bytes: int
+    ) -> None:
         self.rate = rate
         self.mix = dict(mix)
         self.images: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Traffic:
         self.failures: list[str] = []
         self._topic = topic
         self._rng = rng
+        self._padding = " x" * (text_bytes // 2)
         self._count = 0
         self._ending = threading.Event()
         self._producer = Producer(
@@ -125,7 +128,7 @@ class Traffic:
             return Made("gone", key, key.encode(), None)
         if kind == "poison":
             return Made("poison", key, key.encode(), self._rng.choice(_POISON))
-        fields: dict[str, object] = {"text": f"Message {number}, {self._rng.random()}"}
+        fields: dict[str, object] = {"text": f"Message {number}, {self._rng.random()}{self._padding}"}
         if kind == "picture":
             fields["images"] = [{"data": _PNG}]
         if kind == "image":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from moderation_service.settings import KafkaSettings
+from tests.stream.support import eventually
 
 _EVERY_S = 0.4
 _PATIENCE_S = 3.0
@@ -40,6 +41,11 @@ class Watch:
 
     def begin(self) -> None:
         self._thread.start()
+
+    async def one_more(self) -> None:
+        """Wait for a look that begins after now."""
+        seen = len(self.samples)
+        await eventually(lambda: len(self.samples) >= seen + 2, "a look at the committed offsets")
 
     def end(self) -> list[Sample]:
         self._ending.set()
