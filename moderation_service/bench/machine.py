@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from moderation_service import __version__
 
 _CPUINFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
 
 
 def machine() -> dict[str, Any]:
@@ -23,6 +25,14 @@ def versions() -> dict[str, str]:
     """Of what the figures hang on."""
     libraries = {name: version(name) for name in ("torch", "transformers", "aiokafka")}
     return {"moderation-service": __version__, "python": platform.python_version(), **libraries}
+
+
+def peak_memory() -> int:
+    """Bytes that this process had in memory at most."""
+    if _STATUS.exists():  # `getrusage` counts in the process that began this one
+        (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def _cpu() -> str:

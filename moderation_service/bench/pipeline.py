@@ -6,8 +6,8 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, redirect_stderr
 from typing import IO, Any
 
 from prometheus_client import Counter
@@ -100,20 +100,31 @@ def record_of(topic: str, number: int, rng: random.Random) -> Record:
 
 async def worker_rate(kafka: KafkaSettings, posts: int) -> float:
     """Posts a second, from the first one taken to the last one published."""
+    async with working(kafka) as worker:
+        taken, wanted = _count(metrics.RECEIVED), processed() + posts
+        await until(lambda: _count(metrics.RECEIVED) > taken or worker.done())
+        begun = time.perf_counter()
+        await until(lambda: processed() == wanted or worker.done())
+        return posts / (time.perf_counter() - begun)
+
+
+@asynccontextmanager
+async def working(kafka: KafkaSettings) -> AsyncIterator["asyncio.Task[None]"]:
+    """The whole worker with an instant engine, at work until the block is left. Raises what ended it before."""
     settings = BareSettings(kafka=kafka, ops=OpsSettings(host="127.0.0.1", port=0))
     health, stop = Health(started=True), asyncio.Event()
     async with open_judge(settings, InstantEngine()) as judge, ops_server(settings.ops, health):
-        received, processed = metrics.RECEIVED, metrics.PROCESSED.labels("verdict")
-        taken, wanted = _count(received), _count(processed) + posts
-        working = asyncio.create_task(Worker(kafka, judge, health).run(stop))
+        worker = asyncio.create_task(Worker(kafka, judge, health).run(stop))
         try:
-            await until(lambda: _count(received) > taken or working.done())
-            begun = time.perf_counter()
-            await until(lambda: _count(processed) == wanted or working.done())
-            return posts / (time.perf_counter() - begun)
+            yield worker
         finally:
             stop.set()
-            await working
+            await worker
+
+
+def processed() -> float:
+    """Verdicts published by this process."""
+    return _count(metrics.PROCESSED.labels("verdict"))
 
 
 async def until(reached: Callable[[], bool]) -> None:

@@ -31,6 +31,8 @@ def content_of(post: Post, language: Language, evidence: Evidence) -> Content:
 
 def as_read(content: Content, scored: Scored) -> Content:
     """What of it was read: a picture that had no room in the prompt is `skipped`."""
+    if not content.images and content.truncated == scored.truncated:
+        return content
     left = scored.images_read
     images = []
     for image in content.images:

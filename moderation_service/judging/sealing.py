@@ -54,7 +54,7 @@ class Sealer:
             statement_of_reasons=None,
         )
         reasons = draft(verdict, post, self._by_id, found.language)
-        return verdict.model_copy(update={"statement_of_reasons": reasons})
+        return verdict.model_copy(update={"statement_of_reasons": reasons}) if reasons else verdict
 
     def _named(self, content: Content, surface: str | None, post_id: str, revision: int) -> str:
         return verdict_id(

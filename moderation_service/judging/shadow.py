@@ -63,8 +63,17 @@ class Shadowed:
         return [policy_id for policy_id in self.judged if flipped(policy_id)]
 
 
-async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S]) -> tuple[T, S]:
-    """Both answers. Where the enforced fails, the shadow ends with it: each try again would leave one more behind."""
+_NOTHING = Shadowed((), (), 0, whole=True)
+Joints = list[Joint | None]
+
+
+async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> tuple[T, S]:
+    """Both answers; a shadow's that is there already costs no task.
+
+    Where the enforced fails, the shadow ends with it: each try again would leave one more behind.
+    """
+    if not isinstance(shadow, Coroutine):
+        return await enforced, shadow
     shadowing = asyncio.create_task(shadow)
     try:
         return await enforced, await shadowing
@@ -78,12 +87,20 @@ class Shadow:
     def __init__(self, panels: Sequence[Panel]) -> None:
         self._panels = panels
 
-    async def joint(self, evidence: Evidence, surface: str | None) -> list[Joint | None]:
+    def joint(self, evidence: Evidence, surface: str | None) -> Joints | Coroutine[Any, Any, Joints]:
         """Score the post whole by each set; None for one that failed."""
+        return self._joint(evidence, surface) if self._panels else []
+
+    def verdicts(
+        self, evidence: Evidence, joints: Joints, *, sampled: bool
+    ) -> Shadowed | Coroutine[Any, Any, Shadowed]:
+        """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
+        return self._verdicts(evidence, joints, sampled=sampled) if self._panels else _NOTHING
+
+    async def _joint(self, evidence: Evidence, surface: str | None) -> Joints:
         return await asyncio.gather(*(_apart(partial(panel.joint, evidence, surface)) for panel in self._panels))
 
-    async def verdicts(self, evidence: Evidence, joints: Sequence[Joint | None], *, sampled: bool) -> Shadowed:
-        """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
+    async def _verdicts(self, evidence: Evidence, joints: Joints, *, sampled: bool) -> Shadowed:
         answered = [(panel, joint) for panel, joint in zip(self._panels, joints, strict=True) if joint]
         found = await asyncio.gather(
             *(_apart(partial(panel.verdicts, evidence, joint, sampled=sampled)) for panel, joint in answered)
