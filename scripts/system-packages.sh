@@ -2,8 +2,11 @@
 # Installs what a target wants from the system, with apt where this is root on Debian; elsewhere says what is missing.
 set -euo pipefail
 case ${1:?test or demo-model} in
-  test) programs=(java mvn); packages=(default-jre-headless maven) ;;
-  demo-model) programs=(); packages=(fonts-noto-color-emoji) ;;
+  test)
+    programs=(java mvn prometheus amtool)
+    packages=(default-jre-headless maven prometheus prometheus-alertmanager)
+    ;;
+  demo-model) programs=(g++); packages=(fonts-noto-color-emoji g++ python3-dev) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
 esac
 

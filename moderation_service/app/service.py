@@ -14,6 +14,7 @@ from moderation_service.app.reload import reloading
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker
+from moderation_service.telemetry import certificates
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 
@@ -26,6 +27,7 @@ async def run(settings: Settings) -> None:
     A thread may still load or score when this returns; nothing that it does is waited for.
     """
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
+    certificates.tell(settings.kafka)
     health = Health()
     packs = load_packs(settings.policies)
     with _stop_on_signals() as stop:

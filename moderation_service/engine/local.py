@@ -22,6 +22,7 @@ from moderation_service.engine.thread import Gap, ModelThread
 from moderation_service.engine.writer import Writer
 from moderation_service.errors import Fatal, ModerationError, Poison, Transient
 from moderation_service.settings import EngineSettings
+from moderation_service.telemetry import metrics
 
 Result = TypeVar("Result")
 
@@ -111,7 +112,20 @@ class LocalEngine:
             prompt_digest=scorer.prompts.digest,
             picture_pixels=scorer.cutter.most_pixels,
         )
+        _watch_memory(checkpoint.device)
         return scorer, Writer(scorer), info
+
+
+def _watch_memory(device: torch.device) -> None:
+    """Let every look at the metrics ask the GPU."""
+    if device.type == "cuda":
+        metrics.GPU_MEMORY_TOTAL.set(torch.cuda.mem_get_info(device)[1])
+        metrics.GPU_MEMORY_USED.set_function(lambda: _used(device))
+
+
+def _used(device: torch.device) -> int:
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:

@@ -59,14 +59,16 @@ class Batcher:
 
     async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[Scored]:
         metrics.ENGINE_BATCH.observe(len(requests))
-        scored = await self._engine.score(requests)
+        with metrics.ENGINE_CALL_SECONDS.labels("score").time():
+            scored = await self._engine.score(requests)
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in scored))
         return scored
 
     async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[Written]:
         # Not longer than the last of them waits: nobody would read it, and others wait meanwhile.
         left = max(0.0, max(until for _, until in waiting) - time.monotonic())
-        written = await self._engine.explain([replace(request, within_s=left) for request, _ in waiting])
+        with metrics.ENGINE_CALL_SECONDS.labels("explain").time():
+            written = await self._engine.explain([replace(request, within_s=left) for request, _ in waiting])
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in written))
         metrics.ENGINE_TOKENS.labels("written").inc(sum(one.written for one in written))
         return written

@@ -1,4 +1,7 @@
-"""Every metric of the service, declared once. Labels are bounded: never an id of a post or a person."""
+"""Every metric of the service, declared once. Labels are bounded: never an id of a post or a person.
+
+Label values that are known are begun at zero: to Prometheus, what first appears as one has not risen.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -55,7 +58,41 @@ ENGINE_TOKENS = Counter("moderation_engine_tokens", "Tokens read by the model", 
 ENGINE_BATCH = Histogram(
     "moderation_engine_batch_posts", "Views scored together in one call of the engine", buckets=_BATCH
 )
+ENGINE_CALL_SECONDS = Histogram(
+    "moderation_engine_call_duration_seconds",
+    "Time in a call of the engine; its sum's rate is how many run at once, of one at most where the model is local",
+    ["kind"],
+    buckets=_LATENCY,
+)
 ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
 MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
 MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])
+GPU_MEMORY_USED = Gauge("moderation_gpu_memory_used_bytes", "Of the local engine's GPU, by whom ever; 0 without one")
+GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Of the local engine's GPU; 0 without one")
+
+# people, and what they rely on
+REVIEWS = Counter(
+    "moderation_reviews", "People's answers by policy, and whether they agree with the verdict", ["policy", "agreed"]
+)
+SCORE_DRIFT = Gauge(
+    "moderation_score_drift",
+    "Population stability index of the last scores against those of the calibration set; over 0.25 they differ much",
+    ["policy"],
+)
+CERTIFICATE_EXPIRY = Gauge(
+    "moderation_certificate_expiry_timestamp_seconds", "When the certificate that a setting names ends", ["file"]
+)
 BUILD_INFO = Gauge("moderation_build_info", "The service's version", ["version"])
+
+for _kind in ("score", "explain"):
+    ENGINE_CALL_SECONDS.labels(_kind)
+for _outcome in ("verdict", "dead_letter", "deleted"):
+    PROCESSED.labels(_outcome)
+for _outcome in ("done", "failed", "fenced"):
+    COMMITS.labels(_outcome)
+for _outcome in ("taken", "refused"):
+    POLICY_RELOADS.labels(_outcome)
+for _event in ("assigned", "revoked"):
+    REBALANCES.labels(_event)
+for _decision in ("allow", "review", "block", "abstain"):
+    VERDICTS.labels(_decision)

@@ -1,5 +1,6 @@
 """The operations port: `/metrics` and the three probes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -42,7 +43,9 @@ async def ops_server(settings: OpsSettings, health: Health) -> AsyncIterator[int
 
 async def _metrics(request: web.Request) -> web.Response:
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
+    # on a thread: a gauge may ask the GPU's driver, and the probes must answer whatever that does
+    body = await asyncio.to_thread(encode, REGISTRY)
+    return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 def _probe(faults: Callable[[], list[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
