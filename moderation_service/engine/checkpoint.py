@@ -13,7 +13,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils import logging as transformers_logging
 
 from moderation_service.engine import attention
-from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.engine.fits import check_fits
+from moderation_service.engine.int8 import quantize
+from moderation_service.engine.weights import check_weights
+from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.settings import EngineSettings
 
 DIGESTED = ("*.safetensors", "*.json", "*.jinja")
@@ -46,11 +49,9 @@ class Checkpoint:
 def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     """Load what `engine.model` names, a folder or a name on the hub; a folder never asks the network.
 
-    Raises Misconfigured for settings that can't be right, Fatal for a checkpoint that can't be used.
+    Raises Misconfigured for settings that can't be right and for a model that does not fit in memory, Fatal for a
+    checkpoint that can't be used.
     """
-    if settings.quantization is not None:
-        msg = f"engine.quantization: {settings.quantization} is left to a later version; leave it unset"
-        raise Misconfigured(msg)
     device = _device(settings.device)
     folder = _folder(settings.model)
     source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder is not None}
@@ -63,6 +64,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     _check_family(settings.model, config)
     processor = _attempt(settings.model, lambda: AutoProcessor.from_pretrained(settings.model, **source))
     dtype = _dtype(settings.dtype, device)
+    _attempt(settings.model, lambda: check_fits(settings, config, dtype, device))
     model, report = _attempt(
         settings.model,
         lambda: AutoModelForImageTextToText.from_pretrained(
@@ -79,6 +81,8 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     if lacking:
         msg = f"engine.model {settings.model}: the weights lack {len(lacking)} tensors, for example {lacking[0]}"
         raise Fatal(msg)
+    if settings.quantization == "int8":
+        quantize(model)
     return Checkpoint(
         model=_attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device)),
         tokenizer=processor.tokenizer,
@@ -110,11 +114,7 @@ def _folder(model: str) -> Path | None:
     """The folder that `model` is, or None for a name on the hub."""
     path = Path(model).expanduser()
     if path.is_dir():
-        if not any(path.glob("*.safetensors")):
-            pickled = any(path.glob("*.bin")) or any(path.glob("*.pt*"))
-            found = "only pickle files, which can run code" if pickled else "none"
-            msg = f"engine.model {model}: needs weights as safetensors, and holds {found}"
-            raise Fatal(msg)
+        check_weights(model, path)
         return path.resolve()
     if path.exists() or model.startswith((".", "~", os.sep)) or model.count(os.sep) > 1 or "\\" in model:
         msg = f"engine.model {model}: no such folder; it should hold a checkpoint of the GLM-4V family"
@@ -163,8 +163,13 @@ def _attempt(name: str, load: Callable[[], Loaded]) -> Loaded:
     """Do one step of the loading, and make of what it raises a Fatal of one line."""
     try:
         return load()
+    except ModerationError:
+        raise
     except Exception as error:
         # Whatever a library raises over a broken checkpoint, the process can't go on without the model.
         reason = next(iter(str(error).strip().splitlines()), "")
+        if "trust_remote_code" in str(error):  # the libraries' advice, which can't be followed here
+            msg = f"engine.model {name}: needs code of its own, which is never run; it should do without"
+            raise Fatal(msg) from error
         msg = f"engine.model {name}: {type(error).__name__}: {reason}"
         raise Fatal(msg) from error

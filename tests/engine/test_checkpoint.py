@@ -130,11 +130,6 @@ def test_a_device_that_is_not_there_is_a_fault_of_the_settings(tiny_checkpoint: 
         load_checkpoint(EngineSettings(model=str(tiny_checkpoint), device="abacus"))
 
 
-def test_quantization_is_refused_until_it_is_built(tiny_checkpoint: Path) -> None:
-    with pytest.raises(Misconfigured, match=r"engine.quantization: int8 is left to a later version"):
-        load(tiny_checkpoint, quantization="int8")
-
-
 def test_a_name_on_the_hub_is_asked_for_with_its_revision_and_without_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 

@@ -1,0 +1,201 @@
+"""A model of a stated shape with random weights, posts and policies of stated lengths, and their arithmetic."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+
+from moderation_service.bench.posts import text
+from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.engine import attention
+from moderation_service.engine.base import ScoreRequest
+from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.inputs import PostInputs
+from moderation_service.engine.prompts import LayoutName
+from moderation_service.engine.scorer import Scorer
+from moderation_service.settings import DEMO_MODEL
+
+WORDS = 200
+"""Characters of a post."""
+
+CONTEXT = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a model of the GLM-4V family, and of the pictures that it is shown."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    vocabulary: int
+    vision_hidden: int
+    vision_layers: int
+    vision_heads: int
+    side: int  # pixels of a picture
+
+    @property
+    def sections(self) -> list[int]:
+        """Of half a head's size, in the family's ratio of 8 to 12 to 12."""
+        half = self.hidden // self.heads // 4
+        return [half // 4, (half - half // 4) // 2, half - half // 4 - (half - half // 4) // 2]
+
+
+SMALL = Shape(384, 8, 1536, 3, 1, 2560, 192, 6, 3, 448)
+TINY = Shape(64, 2, 96, 2, 1, 2048, 32, 2, 2, 112)
+NINE_B = Shape(4096, 40, 13696, 32, 2, 151_552, 1536, 24, 12, 644)
+"""GLM-4.6V-Flash's, with its pictures at 640² as its processor rounds them."""
+
+
+def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 1) -> Checkpoint:
+    """Random weights wide enough that answers differ; tokenizer, template and processor are the bundled model's."""
+    config = AutoConfig.from_pretrained(DEMO_MODEL, local_files_only=True)
+    config.text_config.update(
+        {
+            "hidden_size": shape.hidden,
+            "num_hidden_layers": shape.layers,
+            "intermediate_size": shape.intermediate,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.key_heads,
+            "head_dim": shape.hidden // shape.heads,
+            "vocab_size": shape.vocabulary,
+            "max_position_embeddings": CONTEXT,
+        }
+    )
+    config.text_config.rope_parameters["mrope_section"] = shape.sections
+    config.vision_config.update(
+        {
+            "hidden_size": shape.vision_hidden,
+            "depth": shape.vision_layers,
+            "num_heads": shape.vision_heads,
+            "out_hidden_size": shape.hidden,
+            "intermediate_size": shape.intermediate,
+        }
+    )
+    torch.manual_seed(seed)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                # Wide queries and keys: attention that prefers some words to others.
+                wide = 2.0 if "q_proj" in name or "k_proj" in name else 1.0
+                weight.normal_(std=wide if "embed" in name else 2 * wide * weight[0].numel() ** -0.5)
+    processor = make_processor(shape.side)
+    return Checkpoint(
+        model=model.eval().requires_grad_(False),
+        tokenizer=processor.tokenizer,
+        image_processor=processor.image_processor,
+        name="random",
+        revision=f"seed {seed}",
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def make_processor(side: int) -> Any:  # noqa: ANN401 - transformers' own
+    """The bundled model's, for pictures of `side` squared."""
+    processor = AutoProcessor.from_pretrained(DEMO_MODEL, local_files_only=True)
+    processor.image_processor.size = {"shortest_edge": 2 * 28 * 28, "longest_edge": 2 * side**2}
+    return processor
+
+
+def make_scorer(checkpoint: Checkpoint, layout: LayoutName) -> Scorer:
+    """A batch holds whatever it is given."""
+    limit = checkpoint.config.text_config.max_position_embeddings
+    return Scorer(checkpoint, layout, "brief", max_context_tokens=limit, max_batch_tokens=2**20)
+
+
+def make_questionnaire(scorer: Scorer, policies: int, tokens: int, rng: random.Random) -> Questionnaire:
+    """`policies` questions of `tokens` tokens each, a few more at most."""
+
+    def question() -> str:
+        words = text(rng, 8 * tokens).split()[:-1]  # the last may be cut
+        ends = accumulate(len(scorer.vocabulary.trusted(f" {word}")) for word in words)
+        return " ".join(words[: 1 + next(at for at, end in enumerate(ends) if end >= tokens)])
+
+    return Questionnaire("en", tuple(Question(f"policy_{n}", question(), "") for n in range(policies)))
+
+
+def make_requests(questionnaire: Questionnaire, posts: int, side: int, seed: int) -> list[ScoreRequest]:
+    """Posts of words and a picture of noise, all policies asked of each."""
+    rng = random.Random(seed)  # noqa: S311 - repeatable, no secret
+    noise = np.random.default_rng(seed)
+    asked = tuple(range(len(questionnaire.questions)))
+    return [
+        ScoreRequest(text(rng, WORDS), (noise.integers(0, 256, (side, side, 3), np.uint8),), questionnaire, asked)
+        for _ in range(posts)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Floating-point operations that no way of asking can do without, a multiplication and an addition being two.
+
+    Matrix products of words and patches, and logits and sums of the pairs of tokens of which one may see the other.
+    """
+
+    a_token: int
+    a_pair: int
+    an_answer: int
+    a_patch: int
+    a_patch_pair: int
+    an_image_token: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Arithmetic":
+        """Counted off the model's own weights."""
+        text_config, vision = model.config.text_config, model.config.vision_config
+        tower = model.model.visual
+        return cls(
+            a_token=2 * _weights([model.model.language_model.layers]),
+            a_pair=4 * text_config.hidden_size * text_config.num_hidden_layers,
+            an_answer=2 * model.lm_head.weight.numel(),
+            a_patch=2 * _weights([tower.patch_embed, tower.blocks]),
+            a_patch_pair=4 * vision.hidden_size * vision.depth,
+            an_image_token=2 * _weights([tower.downsample, tower.merger]),
+        )
+
+    def pictures(self, post: PostInputs) -> int:
+        """The tower's, once a picture."""
+        patches = [int(picture.grid.prod()) for picture in post.pictures]
+        return sum(n * (self.a_patch + n * self.a_patch_pair) + n // 4 * self.an_image_token for n in patches)
+
+    def packed(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
+        """All tails of each post behind a kept opening."""
+        return sum(
+            self.pictures(post)
+            + self._words(len(post.ids), opening)
+            + sum(self._words(tail, opening + len(post.ids)) + self.an_answer for tail in tails)
+            for post in posts
+        )
+
+    def apart(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
+        """A prompt of its own for each tail of each post, the picture in it, and nothing kept."""
+        return sum(
+            self.pictures(post) + self._words(opening + len(post.ids) + tail, 0) + self.an_answer
+            for post in posts
+            for tail in tails
+        )
+
+    def _words(self, count: int, before: int) -> int:
+        return count * self.a_token + (count * before + count * (count + 1) // 2) * self.a_pair
+
+
+def _weights(modules: Iterable[nn.Module]) -> int:
+    """Of all matrix products, each used once a token."""
+    kinds = (nn.Linear, nn.Conv2d, nn.Conv3d)
+    return sum(part.weight.numel() for module in modules for part in module.modules() if isinstance(part, kinds))
+
+
+def described(shape: Shape, model: PreTrainedModel) -> dict[str, int]:
+    """The shape, with the parameters that come of it."""
+    return {**asdict(shape), "parameters": sum(weight.numel() for weight in model.parameters())}
