@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
 from moderation_service.engine.prompts import NO, YES, ChatFrame, chat_frame, neutralise
 from moderation_service.errors import Fatal
 
@@ -90,6 +88,8 @@ class Vocabulary:
 
         try:
             return chat_frame(render)
-        except (ValueError, jinja2.TemplateError) as error:
+        except Fatal:
+            raise
+        except Exception as error:  # a template is a program, if one that is shut in, and fails as it likes
             msg = f"the model's chat template can't be rendered: {error}".splitlines()[0]
             raise Fatal(msg) from error
