@@ -9,17 +9,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
-from moderation_service.judging.turns import LANE
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.at_work import AtWork
 from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.processing import Processing
-from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, Lost, Publisher
-from moderation_service.stream.start import Start, start_of
+from moderation_service.stream.publisher import Lost, publisher_of
+from moderation_service.stream.start import Start, beyond_the_log, start_of
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Fleet:
-    """The lanes, and the tasks that judge their records. `failure` is set where the process can't go on."""
+    """The lanes, and what they have at work. `failure` is set where the process can't go on."""
 
     def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, processing: Processing) -> None:
         """No lane is open yet."""
@@ -37,11 +37,10 @@ class Fleet:
         self.failure: Fatal | None = None
         self._settings = settings
         self._consumer = consumer
-        self._processing = processing
+        self._at_work = AtWork(processing, self._fail)
         self._breaker = DeadLetterBreaker(settings)
         self._admission = Intake(settings, consumer, self._breaker)
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
-        self._judging: dict[TopicPartition, set[asyncio.Task[None]]] = {}
         self._losses: Counter[TopicPartition] = Counter()
         self._adrift: set[TopicPartition] = set()
         self._settled_one = asyncio.Event()
@@ -96,7 +95,7 @@ class Fleet:
             left = sum(lane.ledger.posts for lane in self.lanes.values())
             _log.info("posts are left to their next owner", posts=left)
         for partition in list(self.lanes):
-            self._abandon(partition)
+            self._at_work.abandon(partition)
         for partition, lane in self.lanes.items():
             if lane.is_open:
                 lane.end_after_release()
@@ -158,26 +157,17 @@ class Fleet:
                 self._seek(lane)
 
     def _begin(self, partition: TopicPartition, delay_s: float = 0.0) -> None:
-        lane = Lane(partition, self._settings, self._publisher(partition), self._start_of, self._settled)
-        self.lanes[partition] = lane
-        self._judging[partition] = set()
+        publisher = publisher_of(self._settings, partition, self._consumer)
+        lane = self.lanes[partition] = Lane(partition, self._settings, publisher, self._start_of, self._settled)
         self._running[partition] = asyncio.create_task(self._run(lane, delay_s))
 
-    def _publisher(self, partition: TopicPartition) -> Publisher:
-        if self._settings.delivery == "exactly_once":
-            return ExactlyOnce(self._settings, partition)
-        return AtLeastOnce(self._settings, partition, self._consumer)
-
     async def _start_of(self, lane: Lane) -> Start:
-        start = await start_of(self._settings, self._consumer, lane.partition, opening=not lane.is_open)
-        if not lane.is_open and lane.partition in self._adrift:
-            if not start.lost:
-                msg = (
-                    f"{lane.partition.topic}[{lane.partition.partition}] does not go as far as {start.offset}, where "
-                    f"it was read: was the topic made anew? Delete the offsets of group {self._settings.group}"
-                )
-                raise Fatal(msg)
+        opening = not lane.is_open
+        start = await start_of(self._settings, self._consumer, lane.partition, opening=opening)
+        if opening and lane.partition in self._adrift:
             self._adrift.discard(lane.partition)
+            if not start.lost:
+                raise beyond_the_log(self._settings, lane.partition, start)
         return start
 
     def _end_if_adrift(self, lane: Lane) -> None:
@@ -196,7 +186,7 @@ class Fleet:
         except Lost:
             # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
             _log.info("lane lost", partition=partition.partition)
-            self._abandon(partition)
+            self._at_work.abandon(partition)
             if self._intake and self.lanes.get(partition) is lane:
                 self._losses[partition] += 1
                 longest = min(_LONGEST_DELAY_S, 2.0 ** (self._losses[partition] - 1))
@@ -207,7 +197,7 @@ class Fleet:
             else:
                 self.lanes.pop(partition, None)
             self._settled_one.set()
-        except Exception as error:  # noqa: BLE001 - a bug in a lane must stop the process, not the partition
+        except Exception as error:  # noqa: BLE001 - as for records
             _log.exception("a lane failed", partition=partition.partition)
             self._fail(Fatal(f"the lane of partition {partition.partition} failed: {type(error).__name__}"))
 
@@ -226,35 +216,12 @@ class Fleet:
 
     def _admit(self) -> None:
         if self._intake:
-            self._admission.admit(self.lanes.values(), self._start)
+            self._admission.admit(self.lanes.values(), self._at_work.start)
             self._gauge()
-
-    def _start(self, lane: Lane, arrived: Arrived) -> None:
-        metrics.RECEIVED.inc()
-        lane.ledger.take(arrived.record.offset, arrived.size)
-        task = asyncio.create_task(self._judge(lane, arrived))
-        judging = self._judging[lane.partition]
-        judging.add(task)
-        task.add_done_callback(judging.discard)
-
-    async def _judge(self, lane: Lane, arrived: Arrived) -> None:
-        LANE.set(lane.partition)
-        try:
-            finished = await self._processing.finish(arrived)
-            lane.finish(arrived.record.offset, finished)
-        except Fatal as error:
-            self._fail(error)
-        except Exception as error:  # noqa: BLE001 - as for lanes
-            _log.exception("a record could not be finished", partition=lane.partition.partition)
-            self._fail(Fatal(f"a record could not be finished: {type(error).__name__}"))
 
     def _fail(self, error: Fatal) -> None:
         self.failure = self.failure or error
         self._settled_one.set()
-
-    def _abandon(self, partition: TopicPartition) -> None:
-        for task in self._judging.get(partition, ()):
-            task.cancel()
 
     def _settled(self, lane: Lane, release: Release[Finished]) -> None:
         self._losses.pop(lane.partition, None)

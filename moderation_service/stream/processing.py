@@ -31,6 +31,7 @@ _HELD_AFTER_TRIES = 3
 _HUNG_AFTER_S = 60.0
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
+_OPENING = metrics.STAGE_SECONDS.labels("open")
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ class Processing:
 
     async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
         record, settings = arrived.record, self.settings
-        with metrics.STAGE_SECONDS.labels("open").time():
+        with _OPENING.time():
             post = await open_record(record)
 
         def too_large() -> Finished:
@@ -114,7 +115,7 @@ class Processing:
             "post_id": post.post_id,
             "decision": verdict.decision,
             "tokens": judged.tokens,
-            **{f"{step}_ms": round(took, 2) for step, took in verdict.timings_ms.model_dump().items()},
+            **{f"{step}_ms": took for step, took in verdict.timings_ms},
         }
         return Finished(output, "verdict", smaller=too_large, facts=facts)
 

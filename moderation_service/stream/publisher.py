@@ -125,6 +125,13 @@ class AtLeastOnce(_Base):
             raise Lost from error
 
 
+def publisher_of(settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Publisher:
+    """As the settings promise."""
+    if settings.delivery == "exactly_once":
+        return ExactlyOnce(settings, partition)
+    return AtLeastOnce(settings, partition, consumer)
+
+
 async def _send(
     producer: AIOKafkaProducer, outputs: Sequence[Output], *, singly: bool
 ) -> "list[asyncio.Future[object]]":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from moderation_service.errors import Fatal
 from moderation_service.kafka.offsets import committed
 from moderation_service.settings import KafkaSettings
 
@@ -44,3 +45,12 @@ async def start_of(
             return Start(begin, pinned=False, note=note, lost=begin - found.offset)
     noted = _NOTE.fullmatch(found.metadata)
     return Start(found.offset, note=found.metadata if noted and known < int(noted[1]) else "")
+
+
+def beyond_the_log(settings: KafkaSettings, partition: TopicPartition, start: Start) -> Fatal:
+    """What to raise where the broker has nothing at a committed offset, and has not deleted it either."""
+    msg = (
+        f"{partition.topic}[{partition.partition}] does not go as far as {start.offset}, which is committed: "
+        f"was the topic made anew? Delete the offsets of group {settings.group}"
+    )
+    return Fatal(msg)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import cache
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -12,13 +13,14 @@ from moderation_service.stream.opening import OFF_LOOP_BYTES
 from moderation_service.telemetry import metrics
 
 _CHARS = 128
+_PROCESSED, _PUBLISHED = cache(metrics.PROCESSED.labels), cache(metrics.PUBLISHED.labels)
 _log = structlog.get_logger(__name__)
 
 
 def tell(finished: Finished) -> None:
     """Say what became of a record and count it; now that it is published."""
-    metrics.PROCESSED.labels(finished.outcome).inc()
-    metrics.PUBLISHED.labels(finished.output.topic, finished.outcome).inc()
+    _PROCESSED(finished.outcome).inc()
+    _PUBLISHED(finished.output.topic, finished.outcome).inc()
     if finished.reason is not None:
         metrics.DEAD_LETTERS.labels(finished.reason).inc()
     end_to_end = None

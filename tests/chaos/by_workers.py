@@ -22,7 +22,7 @@ def kills(times: int) -> Scenario:
             await asyncio.sleep(arena.rng.uniform(0.2, 2.0))
             if number % 5 == 0:
                 await arena.until_done(arena.rng.randint(1, 60))
-            working = [worker for worker in arena.workers if worker.logged("lane open")]
+            working = [worker for worker in arena.workers if _works(worker)]
             arena.kill_worker(arena.rng.choice(working or arena.workers))
             arena.did("SIGKILL")
             arena.start_worker()
@@ -37,12 +37,12 @@ def terms(times: int) -> Scenario:
         leaving = []
         for _ in range(times):
             await asyncio.sleep(arena.rng.uniform(0.2, 2.0))
-            working = [worker for worker in arena.workers if worker.logged("partitions assigned")]
-            if working:
-                leaving.append(asyncio.create_task(arena.stop_worker(arena.rng.choice(working))))
-                await asyncio.sleep(0)
-                arena.did("SIGTERM")
-                arena.start_worker()
+            await eventually(lambda: any(map(_works, arena.workers)), "one has partitions", 60)
+            working = [worker for worker in arena.workers if _works(worker)]
+            leaving.append(asyncio.create_task(arena.stop_worker(arena.rng.choice(working))))
+            await asyncio.sleep(0)
+            arena.did("SIGTERM")
+            arena.start_worker()
         await asyncio.gather(*leaving)
 
     return scenario
@@ -117,6 +117,10 @@ def stalls(times: int) -> Scenario:
             await arena.until_done(200)
 
     return scenario
+
+
+def _works(worker: Worker) -> bool:
+    return worker.logged("lane open") > 0
 
 
 async def _more(workers: Sequence[Worker], event: str) -> None:

@@ -12,7 +12,7 @@ STALLED = "stalled by the harness"
 
 
 def _stall(*_: object) -> None:
-    sys.stderr.write(json.dumps({"event": STALLED}) + "\n")
+    sys.stderr.write(json.dumps({"message": STALLED}) + "\n")
     time.sleep(STALL_S)
 
 

@@ -60,7 +60,7 @@ class Worker(Process):
 
     def logged(self, event: str) -> int:
         """In how many lines it stands."""
-        return self.log.read_text(errors="replace").count(f'"event": "{event}"')
+        return self.log.read_text(errors="replace").count(f'"message": "{event}"')
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
