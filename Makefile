@@ -13,6 +13,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	scripts/system-packages.sh test
+	scripts/kustomize.sh
 	$(MAKE) lint
 	$(BIN)/pytest --cov --cov-report=term
 

@@ -19,7 +19,12 @@ from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "moderation-service"  # the image
-OVERLAYS = ("cpu-demo", "gpu", "vllm")
+OVERLAYS = ["overlays/cpu-demo", "overlays/gpu", "overlays/vllm"]
+SCALED = ["overlays/gpu", "overlays/vllm"]
+FOLDERS = [*OVERLAYS, "jobs/fetch-model"]
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
+every_overlay = pytest.mark.parametrize("folder", OVERLAYS)
+every_scaled = pytest.mark.parametrize("folder", SCALED)
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -59,6 +64,10 @@ def named(folder: str, kind: str, name: str) -> dict[str, Any]:
 
 def workloads(folder: str) -> list[dict[str, Any]]:
     return of_kind(folder, "Deployment", "StatefulSet", "Job")
+
+
+def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return selector.get("matchLabels", {}).items() <= labels.items()
 
 
 def pod_of(workload: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,3 +140,8 @@ def _value(entry: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> s
         return entry["value"]
     chosen = entry["valueFrom"]["configMapKeyRef"]
     return maps[chosen["name"]][chosen["key"]]
+
+
+def worker_settings(folder: str, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> Settings:
+    (worker,) = (started for started in in_kubernetes(folder) if started.arguments == ("run",))
+    return worker.settings(monkeypatch, scratch)

@@ -1,0 +1,18 @@
+#!/bin/sh
+# What a worker may do in Kafka, and no more. An administrator runs it with Kafka's own tool and its options:
+#   k8s/kafka/acls.sh kafka-acls.sh --bootstrap-server kafka:9093 --command-config admin.properties
+# The names are those of the service's defaults; with other topics or another group change them here too.
+set -eu
+principal=${PRINCIPAL:-User:moderation}
+
+# Reads posts, as a member of its group, and keeps offsets there.
+"$@" --add --allow-principal "$principal" --operation Read --topic moderation.posts --group moderation
+# Writes verdicts, dead letters and its own record of what was done to it.
+"$@" --add --allow-principal "$principal" --operation Write \
+  --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.audit
+# One transactional producer for each input partition: GROUP.TOPIC.PARTITION.
+"$@" --add --allow-principal "$principal" --operation Write \
+  --transactional-id moderation.moderation.posts. --resource-pattern-type prefixed
+# Compares the topics with what they should be when it starts, and warns.
+"$@" --add --allow-principal "$principal" --operation DescribeConfigs \
+  --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq

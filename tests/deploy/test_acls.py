@@ -1,0 +1,136 @@
+"""The ACLs of k8s/kafka/acls.sh, on a real broker that enforces them: enough for a worker, and no more."""
+
+import argparse
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.errors import Fatal
+from moderation_service.kafka import topics
+from moderation_service.kafka.io import read
+from moderation_service.settings import KafkaSettings
+from tests.conftest import skip_or_fail
+from tests.deploy.files import ROOT
+from tests.stream.support import FakeJudge, eventually, post_record, published, running, send
+
+pytestmark = pytest.mark.timeout(120)
+LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_moderation="right";'
+RECORDER = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))"]
+RESOURCES = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional_id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def bindings() -> Iterator[AclBinding]:
+    """What the script asks of kafka-acls.sh, read as that reads it: each operation on each resource."""
+    script = ROOT / "k8s" / "kafka" / "acls.sh"
+    done = subprocess.run([script, *RECORDER], capture_output=True, text=True, check=True)
+    tool = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    tool.add_argument("--add", action="store_true", required=True)
+    tool.add_argument("--allow-principal", required=True)
+    tool.add_argument("--resource-pattern-type", choices=["literal", "prefixed"], default="literal")
+    for repeated in ("--operation", "--topic", "--group", "--transactional-id"):
+        tool.add_argument(repeated, action="append", default=[])
+    for line in done.stdout.splitlines():
+        asked = tool.parse_args(json.loads(line))
+        for kind, type_ in RESOURCES.items():
+            for name in getattr(asked, kind):
+                for operation in asked.operation:
+                    yield AclBinding(
+                        type_,
+                        name,
+                        ResourcePatternType[asked.resource_pattern_type.upper()],
+                        asked.allow_principal,
+                        "*",
+                        AclOperation[{"DescribeConfigs": "DESCRIBE_CONFIGS"}.get(operation, operation.upper())],
+                        AclPermissionType.ALLOW,
+                    )
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A broker's addresses: where its administrator may do all, and where a user may do what an ACL says."""
+    if reason := missing_tools():
+        skip_or_fail(reason)
+    ports = {name: free_port() for name in ("PLAINTEXT", "GUARDED", "CONTROLLER")}
+    addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+    properties = {
+        "listeners": ",".join(addresses.values()),
+        "advertised.listeners": f"{addresses['PLAINTEXT']},{addresses['GUARDED']}",
+        "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.name.guarded.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.guarded.plain.sasl.jaas.config": LOGIN,
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",  # who comes without a password, as this test's administrator does
+    }
+    broker = Broker(tmp_path_factory.mktemp("guarded"), ports["PLAINTEXT"], properties)
+    broker.start()
+    yield broker.address, f"127.0.0.1:{ports['GUARDED']}"
+    broker.stop()
+
+
+def quick(address: str, **fields: object) -> KafkaSettings:
+    """Settings with the service's own names of topics and group, quick to give up."""
+    return KafkaSettings.model_validate({"bootstrap_servers": address, "request_timeout_s": 5.0, **fields})
+
+
+async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded: tuple[str, str]) -> None:
+    administrator = quick(guarded[0])
+    worker = quick(
+        guarded[1],
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_username="moderation",
+        sasl_password="right",
+    )
+    await topics.create(administrator, partitions=2)
+    used = {worker.input_topic, worker.output_topic, worker.dead_letter_topic}
+    with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
+        await topics.check(worker, only=used)
+
+    client = AdminClient({"bootstrap.servers": guarded[0]})
+    for done in client.create_acls(list(bindings())).values():
+        done.result(10)
+
+    async def as_they_should_be() -> bool:
+        with contextlib.suppress(Fatal):
+            return await topics.check(worker, only=used) == []
+        return False
+
+    await eventually(as_they_should_be, "the broker acts on the ACLs")
+    posts = [post_record(worker.input_topic, f"p-{number}") for number in range(20)]
+    await send(administrator, [*posts, post_record(worker.input_topic, "bad", text=7)])  # type: ignore[arg-type]
+    async with running(worker, FakeJudge()):
+        seen = await published(administrator, 21)
+    assert (len(seen.judged), len(seen.dead)) == (20, 1)
+
+    with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
+        await send(worker, [post_record(worker.input_topic, "forged")])
+    for topic in (worker.output_topic, worker.review_topic):
+        with pytest.raises(Fatal):
+            _ = [record async for record in read(worker, topic)]
+
+
+def test_the_script_is_one_that_a_shell_reads(tmp_path: Path) -> None:
+    script = ROOT / "k8s" / "kafka" / "acls.sh"
+    assert shlex.split(script.read_text().splitlines()[0]) == ["#!/bin/sh"]
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0

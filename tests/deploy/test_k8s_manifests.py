@@ -1,0 +1,166 @@
+"""k8s/ as kustomize renders it: valid, whole, and in keeping with the conventions of clusters."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.deploy.files import (
+    ROOT,
+    SCALED,
+    containers,
+    every_folder,
+    every_overlay,
+    matches,
+    named,
+    of_kind,
+    pod_of,
+    rendered,
+    workloads,
+)
+
+SCHEMAS = Path(__file__).parent / "schemas"
+KUBERNETES = json.loads((SCHEMAS / "kubernetes.json").read_text())
+CUSTOM = json.loads((SCHEMAS / "custom.json").read_text())
+SECRETS = {"kafka": {"username", "password", "ca.crt"}, "vllm": {"key"}}  # that an administrator makes
+
+
+@cache
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    """Of what a cluster of the oldest version that we support takes, by `apiVersion kind`."""
+    if kind in CUSTOM:
+        return jsonschema.Draft202012Validator(CUSTOM[kind])
+    return jsonschema.Draft202012Validator(
+        {"$ref": f"#/$defs/{KUBERNETES['kinds'][kind]}", "$defs": KUBERNETES["$defs"]}
+    )
+
+
+def validate(manifest: Mapping[str, Any]) -> None:
+    """Raises ValidationError for what a cluster would refuse or drop."""
+    validator(f"{manifest['apiVersion']} {manifest['kind']}").validate(manifest)
+
+
+def pods(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for workload in workloads(folder):
+        yield workload["metadata"]["name"], pod_of(workload)
+
+
+@every_folder
+def test_every_manifest_is_as_its_schema_has_it(folder: str) -> None:
+    for manifest in rendered(folder):
+        validate(manifest)
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "path"),
+    [
+        ("overlays/gpu", "Deployment", ("spec", "template", "spec")),
+        ("overlays/gpu", "PodDisruptionBudget", ("spec",)),
+        ("overlays/gpu", "ScaledObject", ("spec", "advanced")),
+        ("overlays/gpu", "PodMonitor", ("spec",)),
+    ],
+)
+def test_a_misspelt_field_is_found(folder: str, kind: str, path: tuple[str, ...]) -> None:
+    manifest = json.loads(json.dumps(of_kind(folder, kind)[0]))
+    part = manifest
+    for name in path:
+        part = part[name]
+    part["replicsa"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="replicsa"):
+        validate(manifest)
+
+
+@every_folder
+def test_the_namespace_asks_for_restricted_pods_and_all_is_in_it(folder: str) -> None:
+    for manifest in rendered(folder):
+        if manifest["kind"] == "Namespace":
+            assert manifest["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        else:
+            assert manifest["metadata"]["namespace"] == "moderation"
+
+
+@every_folder
+def test_pods_are_restricted(folder: str) -> None:
+    for name, pod in pods(folder):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name  # their variables would be unknown settings
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod), name
+        assert not [volume for volume in pod["volumes"] if "hostPath" in volume], name
+        for container in containers(pod):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert security.get("readOnlyRootFilesystem") is True or name == "kafka", name
+
+
+@every_folder
+def test_containers_have_a_version_limits_and_probes(folder: str) -> None:
+    for workload in workloads(folder):
+        pod = pod_of(workload)
+        for container in containers(pod):
+            assert re.search(r":(v?\d[\w.-]+|cpu|gpu)$", container["image"]), container["image"]
+            for kind in ("requests", "limits"):
+                assert {"cpu", "memory"} <= set(container["resources"][kind]), container["name"]
+        if workload["kind"] != "Job":
+            for container in pod["containers"]:
+                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+
+@every_folder
+def test_what_a_pod_refers_to_is_there(folder: str) -> None:
+    there = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in rendered(folder)}
+    keys = {(found["metadata"]["name"]): set(found["data"]) for found in of_kind(folder, "ConfigMap")}
+    for name, pod in pods(folder):
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for volume in volumes.values():
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in keys, name
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in SECRETS, name
+            if "persistentVolumeClaim" in volume:
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in there, name
+        for container in containers(pod):
+            assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes), name
+            for entry in container.get("env", ()):
+                if "valueFrom" in entry:
+                    chosen = entry["valueFrom"]["configMapKeyRef"]
+                    assert chosen["key"] in keys[chosen["name"]], name
+        if "serviceAccountName" in pod:
+            assert ("ServiceAccount", pod["serviceAccountName"]) in there
+
+
+def test_the_docs_make_each_secret_with_its_keys() -> None:
+    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    for secret, keys in SECRETS.items():
+        (command,) = re.findall(rf"create secret generic {secret} ((?:[^\n]*\\\n)*[^\n]*)", docs)
+        assert set(re.findall(r"--from-(?:literal|file)=([\w.]+)=", command)) == keys
+    for folder in SCALED:
+        (login,) = of_kind(folder, "TriggerAuthentication")
+        assert {(entry["name"], entry["key"]) for entry in login["spec"]["secretTargetRef"]} == {
+            ("kafka", key) for key in SECRETS["kafka"]
+        }
+
+
+@every_overlay
+def test_selectors_select_the_pods_they_are_for(folder: str) -> None:
+    templates = {
+        found["metadata"]["name"]: found["spec"]["template"]["metadata"]["labels"] for found in workloads(folder)
+    }
+    for workload in of_kind(folder, "Deployment", "StatefulSet"):
+        assert matches(workload["spec"]["selector"], templates[workload["metadata"]["name"]])
+    worker = templates["worker"]
+    assert matches(named(folder, "PodDisruptionBudget", "worker")["spec"]["selector"], worker)
+    for constraint in pod_of(named(folder, "Deployment", "worker"))["topologySpreadConstraints"]:
+        assert matches(constraint["labelSelector"], worker)
+    for monitor in of_kind(folder, "PodMonitor"):
+        assert matches(monitor["spec"]["selector"], worker)
+    for service in of_kind(folder, "Service"):
+        assert [name for name, labels in templates.items() if service["spec"]["selector"].items() <= labels.items()]
