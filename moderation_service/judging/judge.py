@@ -34,6 +34,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {
     stage: metrics.STAGE_SECONDS.labels(stage) for stage in ("queue", "fetch", "decode", "score", "views", "explain")
 }
+_DECIDED = cache(metrics.VERDICTS.labels)
 
 
 class Judge:
@@ -172,7 +173,7 @@ def _ms(milliseconds: float) -> float:
 
 
 def _count(verdict: Verdict) -> None:
-    metrics.VERDICTS.labels(verdict.decision).inc()
+    _DECIDED(verdict.decision).inc()
     for image in verdict.content.images:
         metrics.IMAGES.labels(image.status).inc()
     for policy in verdict.policies:
@@ -180,4 +181,5 @@ def _count(verdict: Verdict) -> None:
             named = policy.attribution.class_ if policy.attribution else "unknown"
             metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
     for stage, seconds in _STAGES.items():
-        seconds.observe(getattr(verdict.timings_ms, stage) / 1000)
+        if took := getattr(verdict.timings_ms, stage):  # a step that a post did not need took no time
+            seconds.observe(took / 1000)

@@ -139,14 +139,18 @@ class Scheduler(Generic[Request, Answer]):
         if reason == OUT_OF_MEMORY and len(batch) > 1:
             self._tokens = min(self._tokens, sum(asked.tokens for asked in batch) // 2)
             log.warning("no memory for a call of the engine: smaller ones for a while", tokens=self._tokens)
-        batch = [asked for asked in batch if asked.is_open]
-        if len(batch) > 1 and not isinstance(error, Fatal):
-            half = len(batch) // 2
-            await self._answer(batch[:half])
-            await self._answer(batch[half:])
+        waiting = [asked for asked in batch if asked.is_open]
+        if len(batch) == 1 or isinstance(error, Fatal):
+            for asked in waiting:
+                asked.answer.set_exception(error)
             return
-        for asked in batch:
-            asked.answer.set_exception(error)
+        half = len(waiting) // 2
+        for part in (
+            waiting[:half],
+            waiting[half:],
+        ):  # also where one is left: whoever broke the call may have given up
+            if still := [asked for asked in part if asked.is_open]:
+                await self._answer(still)
 
 
 def _reason(error: Exception) -> str:

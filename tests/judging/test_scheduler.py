@@ -137,6 +137,19 @@ async def test_one_that_breaks_the_callee_takes_no_other_with_it_and_costs_few_c
     assert len(callee.calls) == 1 + 2 * 6  # two a halving
 
 
+async def test_who_is_left_of_a_call_that_another_broke_and_gave_up_is_answered() -> None:
+    callee = Callee()
+    callee.bad = {2}
+    callee.gate.clear()
+    async with scheduling(callee) as scheduler:
+        good, bad = (asyncio.create_task(scheduler.ask(number)) for number in (1, 2))
+        await callee.entered.wait()
+        bad.cancel()
+        callee.gate.set()
+        assert await good == -1
+    assert callee.calls == [[1, 2], [1]]
+
+
 async def test_a_fatal_error_reaches_all_and_nothing_is_tried_again() -> None:
     class Broken(Callee):
         async def __call__(self, numbers: Sequence[int]) -> list[int]:
