@@ -1,4 +1,4 @@
-"""Asks a worker's probes five times a second, from a process of its own; on SIGTERM, prints the slowest answer's ms.
+"""Asks a worker's probes five times a second, from a process of its own; on SIGTERM, prints the slowest: ms and which.
 
 A probe that does not answer, or that says no where it must say yes, is an answer of a minute.
 """
@@ -13,9 +13,9 @@ NONE_MS = 60_000
 _EVERY_S = 0.2
 
 
-def slowest_ms(port: int) -> int:
+def slowest(port: int) -> tuple[int, str]:
     """Of one round."""
-    slowest = 0
+    found = (0, "")
     for path in PATHS:
         begun = time.monotonic()
         asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -24,13 +24,13 @@ def slowest_ms(port: int) -> int:
             answer = asked.getresponse()
             answer.read()
             if answer.status != 200 and path != "readyz":
-                return NONE_MS
-        except OSError:
-            return NONE_MS
+                return NONE_MS, f"{path}: {answer.status}"
+        except OSError as error:
+            return NONE_MS, f"{path}: {error!r}"
         finally:
             asked.close()
-        slowest = max(slowest, int((time.monotonic() - begun) * 1000))
-    return slowest
+        found = max(found, (int((time.monotonic() - begun) * 1000), path))
+    return found
 
 
 def main() -> None:
@@ -42,11 +42,11 @@ def main() -> None:
         ending = True
 
     signal.signal(signal.SIGTERM, end)
-    worst = 0
+    worst = (0, "")
     while not ending:
-        worst = max(worst, slowest_ms(int(sys.argv[1])))
+        worst = max(worst, slowest(int(sys.argv[1])))
         time.sleep(_EVERY_S)
-    sys.stdout.write(f"{worst}\n")
+    sys.stdout.write("{} {}\n".format(*worst))
 
 
 if __name__ == "__main__":
