@@ -182,7 +182,7 @@ class JudgingSettings(Section):
     views: Literal["flagged", "always", "never"] = "flagged"
     views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
-    cache_entries: Annotated[int, Field(ge=0)] = 5_000  # contents kept for their duplicates, 4 KB each; 0: none
+    cache_entries: Annotated[int, Field(ge=0)] = 2_000  # contents kept for their duplicates, 4 KB each; 0: none
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"
@@ -201,6 +201,7 @@ class LoggingSettings(Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "console"] = "auto"
+    allow_sample: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the lines of allowed posts; the others are all written
 
 
 class _Environment(EnvSettingsSource):

@@ -47,7 +47,7 @@ def run(
         log = stack.enter_context(logging_to_a_file())
         made = asyncio.run(_rounds(address, f"bench-{secrets.token_hex(4)}", posts, partitions, seed))
         log.seek(0)
-        return {**made, "log_lines": sum('"event": "post"' in line for line in log), "posts": posts, "seed": seed}
+        return {**made, "log_lines": sum('"message": "post"' in line for line in log), "posts": posts, "seed": seed}
 
 
 async def _rounds(address: str, name: str, posts: int, partitions: int, seed: int) -> dict[str, Any]:

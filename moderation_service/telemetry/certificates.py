@@ -1,7 +1,7 @@
 """When the certificates that the settings name end, told as a metric."""
 
 import ssl
-from _ssl import _test_decode_cert  # the one reader of a PEM file's dates in Python; its own tests use it
+from _ssl import _test_decode_cert  # type: ignore[attr-defined] # Python's one reader of a PEM file's dates
 from contextlib import suppress
 
 from moderation_service.settings import KafkaSettings

@@ -259,7 +259,7 @@ async def test_posts_are_published_judged_and_their_verdicts_printed(kafka: str,
     assert re.search(r"left out: d: \d+ bytes, over kafka.max_message_bytes", err)
     assert "published 2 posts" in err
     async with worker(env) as running:
-        await running.logged('"event": "post"', times=2)
+        await running.logged('"message": "post"', times=2)
         assert await running.stop() == 0
     code, out, _ = await moderation("verdicts", env=env)
     verdicts = {verdict["post_id"]: verdict for verdict in map(json.loads, out.splitlines())}

@@ -17,7 +17,7 @@ from tests.line.traffic import REACHABLE, Found, found, traffic
 POSTS, POISON, DELETED = 480, 20, 4
 KILLS = 3
 DRAIN_S = 10.0
-JUDGED = '"event": "post"'
+JUDGED = '"message": "post"'
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def test_lines_are_json_on_standard_error_where_it_is_no_terminal(capsys: pytest
     logging.getLogger("library").warning("of its own")
     printed = capsys.readouterr()
     first, second = (json.loads(line) for line in printed.err.splitlines())
-    assert (first["event"], first["post_id"], first["level"]) == ("post", "p-1", "info")
-    assert (second["event"], second["logger"]) == ("of its own", "library")
+    assert (first["message"], first["post_id"], first["log.level"]) == ("post", "p-1", "info")
+    assert (second["message"], second["log.logger"]) == ("of its own", "library")
     assert printed.out == ""
 
 
@@ -65,3 +65,42 @@ def test_a_retry_tells_nothing_of_what_it_tries(capsys: pytest.CaptureFixture[st
         judge("canary-words")
     assert len(tries) == 2
     assert "canary" not in capsys.readouterr().err
+
+
+def test_lines_have_elastics_names_and_no_word_where_elastic_has_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LoggingSettings(format="json"))
+    log = structlog.get_logger("here")
+    log.warning("away", error="Timeout: none")
+    log.info("post", post_id="p", decision="block", **{"trace.id": "0" * 32})
+    try:
+        int("")
+    except ValueError:
+        log.exception("failed")
+    away, post, failed = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert {
+        "@timestamp",
+        "message",
+        "log.level",
+        "log.logger",
+        "ecs.version",
+        "service.name",
+        "service.version",
+    } <= set(post)
+    assert (post["trace.id"], post["decision"]) == ("0" * 32, "block")
+    assert away["error.message"] == "Timeout: none"
+    assert "ValueError" in failed["error.stack_trace"]
+    assert not {"event", "error", "log", "level", "service", "trace"} & (set(away) | set(post) | set(failed))
+
+
+def test_of_the_lines_of_allowed_posts_a_share_is_written_and_all_others(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LoggingSettings(format="json", allow_sample=0.25))
+    log = structlog.get_logger("here")
+    for number in range(400):
+        trace_id = f"{number * (2**32 // 400):032x}"
+        log.info("post", decision="allow", **{"trace.id": trace_id})
+        log.info("post", decision="review", **{"trace.id": trace_id})
+        log.info("post", outcome="dead_letter", **{"trace.id": trace_id})
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert sum(line.get("decision") == "allow" for line in lines) == 101
+    assert sum(line.get("decision") == "review" for line in lines) == 400
+    assert sum(line.get("outcome") == "dead_letter" for line in lines) == 400
