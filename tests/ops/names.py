@@ -9,6 +9,7 @@ from moderation_service.telemetry import metrics
 
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 FROM_PROMETHEUS = {"instance", "job", "le"}
+BEGUN = {"outcome", "event", "decision", "kind", "le"}  # whose values are there before the first post
 
 _NAME = re.compile(r"\bmoderation_\w+")
 _MATCHERS = re.compile(r"\b(moderation_\w+)\{([^}]*)\}")
@@ -38,7 +39,7 @@ def wrong_in(query: str) -> list[str]:
         for label, how, value in _MATCHER.findall(matchers):
             if label not in known.get(name, frozenset()) | FROM_PROMETHEUS:
                 wrong.append(f"{name}{{{label}}}")
-            elif how == "=" and value not in _values(name, label):
+            elif how == "=" and label in BEGUN and value not in _values(name, label):
                 wrong.append(f'{name}{{{label}="{value}"}}')
     return wrong
 
