@@ -52,6 +52,10 @@ kafka: .venv/ready
 	scripts/system-packages.sh test
 	$(BIN)/python -m moderation_service.bench.broker
 
+bench: .venv/ready
+	scripts/system-packages.sh test
+	$(BIN)/python scripts/performance.py pipeline cache host scale
+
 lock:
 	uv pip compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
 	  pyproject.toml -o requirements.lock
