@@ -1,5 +1,6 @@
 """`moderation bench engine` asks the same questions by every way. No figure of speed is held to a bound here."""
 
+import asyncio
 import json
 import random
 from dataclasses import replace
@@ -9,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from moderation_service.bench.engine_case import LAYOUTS, Load, measure
 from moderation_service.bench.engine_shape import (
     NINE_B,
     SMALL,
@@ -20,6 +22,9 @@ from moderation_service.bench.engine_shape import (
     make_scorer,
 )
 from moderation_service.bench.engine_ways import DecisionPipeline, Prefill
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.settings import DEMO_MODEL, EngineSettings
+from tests.engine.openai_server import CheckpointServer, serving
 from tests.line.service import environment, moderation
 
 EXACT = 1e-4
@@ -98,3 +103,15 @@ def test_the_shapes_are_the_stated_ones() -> None:
     with torch.device("meta"):
         large = make_checkpoint(NINE_B, "meta", torch.bfloat16)
     assert sum(weight.numel() for weight in large.model.parameters()) == pytest.approx(10.3e9, rel=0.02)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # the family's processor, on the server
+async def test_a_server_with_the_bundled_model_is_asked_the_same() -> None:
+    async with serving(CheckpointServer(DEMO_MODEL)) as url:
+        checkpoint = load_checkpoint(EngineSettings(device="cpu"))
+        case = await asyncio.to_thread(measure, checkpoint, Load(2, 20, 2, 112, 1, 1), server=(url, "judge"))
+    for layout in LAYOUTS:
+        assert case.rates[f"vllm_{layout}"] > 0
+        assert case.differences[f"vllm_{layout}"] < EXACT
