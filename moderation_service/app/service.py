@@ -14,7 +14,7 @@ from moderation_service.app.reload import reloading
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker
-from moderation_service.telemetry import certificates
+from moderation_service.telemetry import certificates, tracing
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 
@@ -30,7 +30,7 @@ async def run(settings: Settings) -> None:
     certificates.tell(settings.kafka)
     health = Health()
     packs = load_packs(settings.policies)
-    with _stop_on_signals() as stop:
+    with tracing.exporting(), _stop_on_signals() as stop:
         async with ops_server(settings.ops, health) as port:
             log.info("ops port open", port=port)
             serving = asyncio.create_task(_serve(settings, packs, health, stop))

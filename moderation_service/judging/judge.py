@@ -28,7 +28,7 @@ from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
-from moderation_service.telemetry import metrics
+from moderation_service.telemetry import metrics, tracing
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {
@@ -121,21 +121,24 @@ class Judge:
     async def _find(self, post: Post, language: Language, content: Content, evidence: Evidence, key: str) -> Findings:
         """Score, attribute, decide, explain."""
         enforced, shadow = self._panels(language)
-        enforced_joint, shadow_joints = await beside(
-            enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
-        )
+        with tracing.step("score"):
+            enforced_joint, shadow_joints = await beside(
+                enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
+            )
 
         views_begun = self._clock()
         sampled = int(key[:8], 16) < self._settings.views_sample * 2**32
-        (policies, tokens), shadowed = await beside(
-            enforced.verdicts(evidence, enforced_joint, sampled=sampled),
-            shadow.verdicts(evidence, shadow_joints, sampled=sampled),
-        )
+        with tracing.step("attribute"):
+            (policies, tokens), shadowed = await beside(
+                enforced.verdicts(evidence, enforced_joint, sampled=sampled),
+                shadow.verdicts(evidence, shadow_joints, sampled=sampled),
+            )
 
         explain_begun = self._clock()
         read = as_read(content, enforced_joint.scored)
         unseen = cannot_tell(read, policies, self._settings.min_label_mass)
-        explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
+        with tracing.step("explain"):
+            explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
         return Findings(
             post_id=post.post_id,
             revision=post.revision,

@@ -20,6 +20,7 @@ from moderation_service.media.names import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.objects import ObjectReader
 from moderation_service.media.outcome import ImageFault, Loaded, LoadedImage, TransientFault
 from moderation_service.settings import MediaSettings
+from moderation_service.telemetry import tracing
 
 __all__ = ["ImageLoader", "Loaded", "LoadedImage"]
 
@@ -89,7 +90,8 @@ class ImageLoader:
         started = perf_counter()
         try:
             if read := self._at_hand(reference):
-                return await self._on_thread(self._read, read), 0.0, _ms_since(started)
+                with tracing.step("decode"):
+                    return await self._on_thread(self._read, read), 0.0, _ms_since(started)
             fetch = self._fetcher(reference, turns.lookups)
         except ImageFault as fault:
             return LoadedImage(fault.status), _ms_since(started), 0.0
@@ -98,11 +100,13 @@ class ImageLoader:
             left = self._settings.fetch_timeout_s - (perf_counter() - started)
             async with self._at_once:
                 try:
-                    data = await self._tried(fetch, left)
+                    with tracing.step("fetch"):
+                        data = await self._tried(fetch, left)
                 except ImageFault as fault:
                     return LoadedImage(fault.status), _ms_since(started), 0.0
                 fetched = _ms_since(started)
-                image = await self._on_thread(decode, data, self._settings, self._enough)
+                with tracing.step("decode"):
+                    image = await self._on_thread(decode, data, self._settings, self._enough)
                 return image, fetched, _ms_since(started) - fetched
 
     def _at_hand(self, reference: ImageRef) -> Callable[[], bytes] | None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from moderation_service.contracts.envelope import Headers
 from moderation_service.kafka.sizes import size_of
+from moderation_service.telemetry.tracing import UNTRACED, Way
 
 Outcome = Literal["verdict", "dead_letter", "deleted"]
 
@@ -40,6 +41,7 @@ class Finished:
     facts: Mapping[str, object] = field(default_factory=dict)
     arrived: float = 0.0
     timestamp_ms: int = -1
+    way: Way = UNTRACED
 
     @property
     def outputs(self) -> tuple[Output, ...]:

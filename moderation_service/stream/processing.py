@@ -23,7 +23,7 @@ from moderation_service.stream.dead_letters import dead_letter
 from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.opening import headers_of, open_record
 from moderation_service.stream.telling import name_of, short
-from moderation_service.telemetry import metrics
+from moderation_service.telemetry import metrics, tracing
 
 BUG_TRIES = 3
 INTERNAL_ERROR = "internal_error"
@@ -79,7 +79,8 @@ class Processing:
 
     async def _finish(self, arrived: Arrived) -> Finished:
         record, headers = arrived.record, headers_of(arrived.record)
-        trace, facts = Trace.of(headers), dict[str, object]()
+        way, facts = tracing.begin(record.topic, headers), dict[str, object]()
+        trace = Trace(*way.ids) if way.ids else Trace.of(headers)
         try:
             if event := CloudEvent.of(headers):
                 facts["ce_id"] = short(event.id)
@@ -89,7 +90,8 @@ class Processing:
             finished = dead_letter(record, poison, self.settings, attempts=tries)
         facts |= finished.facts or await name_of(record)
         facts |= {"trace.id": trace.trace_id, "partition": record.partition, "offset": record.offset}
-        return replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
+        way.judged(finished.outcome, finished.reason)
+        return replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp, way=way)
 
     async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
         record, settings = arrived.record, self.settings
@@ -174,7 +176,7 @@ def _carrying(finished: Finished) -> Finished:
         return finished
 
     def keeping() -> Finished:
-        kept = replace(smaller(), facts=finished.facts, arrived=finished.arrived, timestamp_ms=finished.timestamp_ms)
-        return _carrying(kept)
+        told = {name: getattr(finished, name) for name in ("facts", "arrived", "timestamp_ms", "way")}
+        return _carrying(replace(smaller(), **told))
 
     return replace(finished, smaller=keeping)

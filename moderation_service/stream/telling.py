@@ -26,7 +26,8 @@ def tell(finished: Finished) -> None:
     end_to_end = None
     if finished.timestamp_ms > 0:  # a producer may set none
         end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
-        metrics.END_TO_END.observe(end_to_end)
+        metrics.END_TO_END.observe(end_to_end, finished.way.exemplar)
+    finished.way.published()
     _log.info(
         "post",
         **finished.facts,

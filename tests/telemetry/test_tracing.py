@@ -1,0 +1,115 @@
+"""A post's way as spans, and nothing of it where tracing is off."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+from prometheus_client import REGISTRY
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from moderation_service.app.compose import open_judge
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.errors import Misconfigured
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import BareSettings, KafkaSettings, shipped_policies
+from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.processing import Processing
+from moderation_service.stream.telling import tell
+from moderation_service.telemetry import tracing
+from tests.stream.records import record
+from tests.stream.support import FakeJudge
+
+PRODUCER, THEIR_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACED = (("traceparent", f"00-{PRODUCER}-{THEIR_SPAN}-01".encode()),)
+SECRET = "the words of the post"
+
+
+@pytest.fixture
+def exporter() -> Iterator[Any]:
+    """Tracing on, into memory."""
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: PLC0415
+
+    kept = InMemorySpanExporter()
+    with tracing._spans_to(SimpleSpanProcessor(kept)):
+        yield kept
+
+
+def post(**fields: object) -> bytes:
+    return json.dumps({"post_id": "p", "text": SECRET, **fields}).encode()
+
+
+def picture() -> dict[str, str]:
+    png = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(png, "PNG")
+    return {"data": base64.b64encode(png.getvalue()).decode()}
+
+
+async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(exporter: Any) -> None:
+    settings = BareSettings()
+    async with open_judge(settings, load_pack(shipped_policies())) as judge:
+        arrived = Arrived.of(record(post(images=[picture()]), headers=TRACED))
+        finished = await Processing(settings.kafka, judge).finish(arrived)
+    tell(finished)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert set(spans) == {"process moderation.posts", "decode", "score", "attribute", "explain", "publish"}
+    whole = spans.pop("process moderation.posts")
+    assert [f"{link.context.trace_id:032x}" for link in whole.links] == [PRODUCER]
+    assert f"{whole.links[0].context.span_id:016x}" == THEIR_SPAN
+    for span in spans.values():
+        assert span.parent.span_id == whole.context.span_id
+        assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
+    handed_on = dict(finished.output.headers)["traceparent"].decode()
+    assert handed_on == f"00-{PRODUCER}-{whole.context.span_id:016x}-01"
+    assert Verdict.model_validate_json(finished.output.value or b"").trace_id == PRODUCER
+    assert SECRET not in "".join(span.to_json() for span in exporter.get_finished_spans())
+
+
+async def test_a_fetch_is_a_span_and_what_fails_in_it_says_nothing_of_the_post(exporter: Any) -> None:
+    with pytest.raises(ValueError, match=SECRET), tracing.step("fetch"):
+        raise ValueError(SECRET)
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.events) == ("fetch", ())
+    assert SECRET not in span.to_json()
+
+
+async def test_a_dead_letters_span_has_its_reason(exporter: Any) -> None:
+    tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(b"{"))))
+    whole = next(span for span in exporter.get_finished_spans() if span.name.startswith("process"))
+    assert (whole.attributes["moderation.outcome"], whole.attributes["error.type"]) == ("dead_letter", "not_json")
+    assert whole.links == ()
+
+
+async def test_a_traced_posts_latency_is_an_exemplar_and_an_unsampled_ones_is_not(exporter: Any) -> None:
+    processing = Processing(KafkaSettings(), FakeJudge())
+    tell(await processing.finish(Arrived.of(record(post(), headers=TRACED))))
+    assert f'trace_id="{PRODUCER}"' in generate_latest(REGISTRY).decode()
+    other = "1" + PRODUCER[1:]
+    unsampled = (("traceparent", f"00-{other}-{THEIR_SPAN}-00".encode()),)
+    tell(await processing.finish(Arrived.of(record(post(), headers=unsampled))))
+    assert other not in generate_latest(REGISTRY).decode()
+
+
+async def test_without_being_asked_for_nothing_is_traced_and_the_producers_trace_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in tracing.ASKED_BY:
+        monkeypatch.delenv(name, raising=False)
+    with tracing.exporting():
+        finished = await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED)))
+        tell(finished)
+        assert tracing.step("score") is tracing.step("fetch")
+    assert finished.way is tracing.UNTRACED
+    assert PRODUCER in dict(finished.output.headers)["traceparent"].decode()
+
+
+def test_asked_for_without_the_extra_it_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setitem(__import__("sys").modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(Misconfigured, match=r"moderation-service\[otel\]"), tracing.exporting():
+        pass
