@@ -29,7 +29,16 @@ _SIGNS = re.compile(
 )
 
 
+_WORDS = (
+    *("<", "[", "think", "##", "system", "assistant", "developer", "ignore", "disregard", "forget", "override"),
+    *("your ", "prompt", "answer", "respond", "reply", "say", "output", " this ", "忽略", "无视", "忘记", "忽视"),
+    *("不要理会", "提示", "你的新", "回答", "回复", "输出", "判为", "标为", "视为", "标记为", "系统", "助手"),
+)
+"""Every sign holds one of these, which is told in a twentieth of the time."""
+
+
 def suspected(text: str) -> bool:
     """Whether words look meant for the model: a control token, the mark of a role, an order to judge otherwise."""
     plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_READ]))
-    return _SIGNS.search(plain) is not None
+    folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the signs' own IGNORECASE
+    return any(word in folded for word in _WORDS) and _SIGNS.search(plain) is not None

@@ -13,7 +13,7 @@ from moderation_service.settings import MIB, KafkaSettings
 
 CLIENT_ID = "moderation-service"
 _FETCH_WAIT_MS = 200  # a resumed partition waits for the fetch under way, at most this long
-_FETCH_BYTES = MIB // 4  # compressed: some 1,000 small records wait, decoded in one go; a larger record comes alone
+_FETCH_BYTES = MIB // 8  # compressed: some 500 small records wait, decoded in one go; a larger record comes alone
 _HEARTBEAT_MS = 1000
 _METADATA_AGE_MS = 30_000  # new partitions of a topic are seen this soon
 _MAX_POLL_INTERVAL_MS = 120_000

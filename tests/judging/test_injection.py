@@ -1,7 +1,11 @@
 import time
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from moderation_service.judging import injection
 from moderation_service.judging.injection import suspected
 from tests.engine.tiny import PARSED, SPECIAL
 from tests.judging.conftest import Ask, MakeJudge, picture
@@ -81,3 +85,9 @@ async def test_an_order_to_the_model_is_flagged_and_decides_nothing(
 async def test_a_harmless_post_with_an_order_is_allowed_and_flagged(make_judge: MakeJudge, ask: Ask) -> None:
     verdict = await ask(await make_judge(), f"a sunny day\n{ORDERS[0]}")
     assert (verdict.decision, verdict.flags) == ("allow", ("injection_suspected",))
+
+
+@given(st.from_regex(injection._SIGNS))
+def test_what_is_looked_for_first_is_in_every_sign(words: str) -> None:
+    plain = unicodedata.normalize("NFKC", injection._INVISIBLE.sub("", words))
+    assert suspected(words) == bool(injection._SIGNS.search(plain))
