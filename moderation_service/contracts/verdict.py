@@ -19,6 +19,7 @@ Flag = Literal["image_missing", "truncated", "injection_suspected"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Thresholds(Contract):
@@ -171,4 +172,4 @@ def verdict_id(
         model.prompt_digest,
         model.calibration_id,
     ]
-    return hashlib.sha256(json.dumps(named, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()[:32]
+    return hashlib.sha256(_compact(named).encode()).hexdigest()[:32]

@@ -41,4 +41,4 @@ def suspected(text: str) -> bool:
     """Whether words look meant for the model: a control token, the mark of a role, an order to judge otherwise."""
     plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_READ]))
     folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the signs' own IGNORECASE
-    return any(word in folded for word in _WORDS) and _SIGNS.search(plain) is not None
+    return any(map(folded.__contains__, _WORDS)) and _SIGNS.search(plain) is not None

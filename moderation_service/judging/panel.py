@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
@@ -14,6 +15,8 @@ from moderation_service.judging.decision import outcome
 from moderation_service.judging.evidence import Evidence
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
+
+_KINDS_OF_POST = 64  # by modality and surface, whose policies in scope are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,11 @@ class Panel:
         self._batcher = batcher
         self._calibration = calibration
         self._settings = settings
+        self._in_scope = lru_cache(_KINDS_OF_POST)(self._applying)
 
     async def joint(self, evidence: Evidence, surface: str | None) -> Joint:
         """Score the post whole by every policy in whose scope it is."""
-        asked = tuple(
-            index
-            for index, policy in enumerate(self.policies)
-            if policy.applies_to(has_text=bool(evidence.text), has_images=bool(evidence.pictures), surface=surface)
-        )
+        asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
         if not asked:
             return Joint((), Scored((), tokens=0, images_read=len(evidence.pictures), truncated=False))
         request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
@@ -81,6 +81,13 @@ class Panel:
             for index, label in zip(joint.asked, joint.scored.labels, strict=True)
         )
         return parts, tokens
+
+    def _applying(self, has_text: bool, has_images: bool, surface: str | None) -> tuple[int, ...]:  # noqa: FBT001 - a key
+        return tuple(
+            index
+            for index, policy in enumerate(self.policies)
+            if policy.applies_to(has_text=has_text, has_images=has_images, surface=surface)
+        )
 
     def _wants_views(self, joint: Joint, *, sampled: bool) -> tuple[int, ...]:
         if self._settings.views == "never":
