@@ -131,6 +131,7 @@ class EngineSettings(Section):
     base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
     api_key: SecretStr | None = None
     request_timeout_s: PositiveFloat = 60.0
+    load_attempts: PositiveInt = 4  # of the service, at its start, with 5, 10, 20 s between; then it exits with 3
     concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
 
     @model_validator(mode="after")

@@ -8,8 +8,9 @@ from pathlib import Path
 import structlog
 
 from moderation_service.app import calibrations
+from moderation_service.app.loading import load
 from moderation_service.engine.base import Engine
-from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.errors import Misconfigured
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
@@ -25,27 +26,23 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(
-    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None
+    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, load_attempts: int = 1
 ) -> AsyncIterator[Judge]:
     """A judge on a loaded, warm engine. Raises Fatal where the model or a calibration that fits can't be had."""
-    async with open_judges(settings, pack, shadow_pack=shadow_pack) as (judge,):
+    async with open_judges(settings, pack, shadow_pack=shadow_pack, load_attempts=load_attempts) as (judge,):
         yield judge
 
 
 @asynccontextmanager
 async def open_judges(
-    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None
+    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, load_attempts: int = 1
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = calibrations.named(settings)
     check_packs(settings, packs, shadow_pack, calibration)
     # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
     engine: Engine = (await asyncio.to_thread(_engine_class, settings))(settings.engine)
-    try:
-        await engine.start()
-    except Fatal:
-        metrics.MODEL_LOAD_FAILURES.inc()
-        raise
+    await load(engine, load_attempts)
     try:
         info = engine.info
         calibration = calibrations.fitting(settings, calibration, info)

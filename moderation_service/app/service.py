@@ -48,7 +48,7 @@ async def run(settings: Settings) -> None:
 async def _serve(
     settings: Settings, packs: tuple[PolicyPack, PolicyPack | None], health: Health, stop: asyncio.Event
 ) -> None:
-    async with open_judge(settings, *packs) as judge:
+    async with open_judge(settings, *packs, load_attempts=settings.engine.load_attempts) as judge:
         health.started = True
         worker = Worker(settings.kafka, judge, health)
         async with reloading(settings, judge, worker.judge_by):
