@@ -108,7 +108,7 @@ def test_containers_have_a_version_limits_and_probes(folder: str) -> None:
         for container in containers(pod):
             assert re.search(r":(v?\d[\w.-]+|cpu|gpu)$", container["image"]), container["image"]
             for kind in ("requests", "limits"):
-                assert {"cpu", "memory"} <= set(container["resources"][kind]), container["name"]
+                assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"][kind]), container["name"]
         if workload["kind"] != "Job":
             for container in pod["containers"]:
                 assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
