@@ -4,6 +4,7 @@ import json
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from moderation_service.app.newest import Newest
@@ -12,6 +13,7 @@ from tests.line.service import environment, moderation
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send
 
 
+@effort(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 4)), max_size=20))
 def test_the_highest_revision_since_the_last_deletion_is_kept(records: list[tuple[bytes, int]]) -> None:
     """Revision 0 stands for a deletion."""

@@ -1,7 +1,7 @@
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation_service.settings import KafkaSettings
@@ -59,6 +59,7 @@ def test_a_share_of_1_never_opens_it() -> None:
     assert not its.is_open
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 12), st.sampled_from([0.1, 0.5, 0.9]))
 def test_it_counts_as_a_plain_sum_does(seen: list[bool], window: int, share: float) -> None:
     its, last = breaker(Clock(), window, share), deque[bool](maxlen=window)
