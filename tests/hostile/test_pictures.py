@@ -21,7 +21,7 @@ from tests.judging.engines import RuleEngine
 
 __all__ = ["ask", "engine", "make_judge", "pack"]  # fixtures of the judge, used here
 
-LONGEST_S = 8.0  # of CPU; a fifth of it is the costliest found, docs/security.md
+LONGEST_S = 8.0  # of CPU; a fifth of it is the costliest found, SECURITY.md
 SMALL = Image.new("RGB", (24, 16), "red")
 
 
