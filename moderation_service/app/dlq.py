@@ -4,11 +4,13 @@ import json
 import sys
 from collections import Counter
 
+from moderation_service.app import audit
 from moderation_service.app.dlq_letters import REDRIVEN, Chosen, Letter, letters, original, records
 from moderation_service.errors import Fatal
 from moderation_service.kafka.io import Record
 from moderation_service.kafka.transactions import transactions
 from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry.audit import Entry, user
 
 _TOGETHER = 50  # letters in one transaction
 
@@ -50,6 +52,11 @@ async def redrive(settings: KafkaSettings, chosen: Chosen, most: int) -> int:
     left_out = Counter(reason for reason in why_not.values() if reason is not None)
     said = "".join(f"; left out: {count} {reason}" for reason, count in sorted(left_out.items()))
     sys.stderr.write(f"{driven} of {len(meant)} dead letters driven in again{said}\n")
+    if driven:
+        details = {"records": driven, "left_out": len(meant) - len(wanted)}
+        target = settings.dead_letter_topic
+        entry = Entry(actor=user(), action="dead_letters.redriven", target=target, details=details)
+        await audit.tell(settings, entry)
     if driven != len(wanted):
         msg = f"{len(wanted) - driven} dead letters were gone when they were to be driven in"
         raise Fatal(msg)

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 async def load(engine: Engine, attempts: int) -> None:
-    """Start the engine, trying up to `attempts` times. Raises Fatal, and Misconfigured at once: time mends no setting."""
+    """Start the engine, in up to `attempts` tries. Raises Fatal; Misconfigured at once, for time mends no setting."""
     for attempt in range(1, attempts + 1):
         try:
             await engine.start()

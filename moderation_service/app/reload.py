@@ -1,7 +1,7 @@
 """Hot reload: changed policy files are held to all that the start asks of them, then taken between two posts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,16 +13,23 @@ from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PATH, SHADOW_PATH, PolicyPack
 from moderation_service.policies.watch import next_change
 from moderation_service.settings import Settings
-from moderation_service.telemetry import metrics
+from moderation_service.telemetry import audit, metrics
+
+Tell = Callable[[audit.Entry], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def reloading(settings: Settings, judge: Judge, take: Callable[[Judge], None]) -> AsyncIterator[None]:
-    """During the block `take` is handed a judge for every change of `policies.path` and `shadow_path` that is right."""
+async def reloading(
+    settings: Settings, judge: Judge, take: Callable[[Judge], None], tell: Tell | None = None
+) -> AsyncIterator[None]:
+    """During the block `take` is handed a judge for every change of `policies.path` and `shadow_path` that is right.
+
+    Then `tell` is handed the entry for the audit.
+    """
     policies = settings.policies
-    newest = _Newest(settings, judge, take)
+    newest = _Newest(settings, judge, take, tell)
     watched = [(PATH, policies.path), (SHADOW_PATH, policies.shadow_path)] if policies.reload_seconds else []
     following = [asyncio.create_task(newest.follow(setting, path)) for setting, path in watched if path]
     try:
@@ -36,10 +43,11 @@ async def reloading(settings: Settings, judge: Judge, take: Callable[[Judge], No
 class _Newest:
     """The judge by the newest right policies."""
 
-    def __init__(self, settings: Settings, judge: Judge, take: Callable[[Judge], None]) -> None:
+    def __init__(self, settings: Settings, judge: Judge, take: Callable[[Judge], None], tell: Tell | None) -> None:
         self._settings = settings
         self._judge = judge
         self._take = take
+        self._tell = tell
         self._taking = asyncio.Lock()  # a change of one pack must not undo one of the other
 
     async def follow(self, setting: str, path: Path) -> None:
@@ -76,4 +84,14 @@ class _Newest:
         self._judge = judge
         self._take(judge)
         metrics.POLICY_RELOADS.labels("taken").inc()
-        log.info("policies taken", setting=setting, digest=pack.digest, before=before and before.digest)
+        digest_before = before and before.digest
+        log.info("policies taken", setting=setting, digest=pack.digest, before=digest_before)
+        if self._tell is not None:
+            taken = audit.Entry(
+                actor=audit.process(),
+                action="policies.taken",
+                target=setting,
+                before=digest_before,
+                after=pack.digest,
+            )
+            await self._tell(taken)

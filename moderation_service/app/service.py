@@ -5,10 +5,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 
 from moderation_service import __version__
+from moderation_service.app import audit
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
 from moderation_service.policies.pack import PolicyPack, load_packs
@@ -51,7 +53,7 @@ async def _serve(
     async with open_judge(settings, *packs, load_attempts=settings.engine.load_attempts) as judge:
         health.started = True
         worker = Worker(settings.kafka, judge, health)
-        async with reloading(settings, judge, worker.judge_by):
+        async with reloading(settings, judge, worker.judge_by, partial(audit.tell, settings.kafka)):
             await worker.run(stop)
 
 
