@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -106,13 +107,13 @@ class Lane:
 
     async def _open(self) -> Start:
         """Start the producer, then read the committed offset; for as long as it takes."""
-        pause = _FIRST_PAUSE_S
+        pause, lost = _FIRST_PAUSE_S, 0
         while True:
             try:
                 await self._publisher.start()
                 async with asyncio.timeout(self._settings.request_timeout_s):
                     start = await self._start(self)
-                self.note = start.note
+                self.note, lost = start.note, max(lost, start.lost)  # once it is noted, it is not found again
                 if not start.pinned and not self.is_open:  # `latest` would skip what precedes the first commit
                     await self._publisher.publish([], start.offset, note=start.note)
             except (Lost, Fatal):
@@ -120,7 +121,7 @@ class Lane:
             except Exception as error:  # noqa: BLE001 - aiokafka also raises assertions and index errors
                 self._hold("a lane does not open", error)
             else:
-                return start
+                return replace(start, lost=lost)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads lanes, hides nothing
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 

@@ -31,7 +31,6 @@ class Setting:
     brokers: int = 1
     rate: float = 60.0
     kafka: Mapping[str, object] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
     mix: Mapping[str, int] = field(default_factory=lambda: MIX)
     text_bytes: int = 0
     proxied: bool = False
@@ -74,6 +73,8 @@ class Arena:
         assert code == 0, f"exit code {code} after SIGTERM: {worker.tail()}"
 
     def kill_worker(self, worker: Worker) -> None:
+        """SIGKILL of one that has not ended by itself."""
+        assert worker.running, worker.tail()
         self.workers.remove(worker)
         worker.kill()
 
@@ -182,7 +183,7 @@ async def _arena(name: str, setting: Setting, cluster: Cluster, seed: int, folde
         theirs = settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{cluster.proxied}"})
     async with engine() as answering:
         host_port = free_port()
-        env = environment(theirs, answering.url, folder, **_media(host_port), **setting.env)
+        env = environment(theirs, answering.url, folder, **_media(host_port))
         traffic = Traffic(
             cluster.address,
             settings.input_topic,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import lane as module
@@ -128,3 +129,28 @@ async def test_forms_get_smaller_until_one_passes() -> None:
         fill(lane, range(3), large=1, smaller=lambda: replace(large))
         await eventually(lambda: lane.committed == 3, "all is published")
     assert publisher.published == [b"0", b"least", b"2"]
+
+
+async def test_a_loss_is_counted_once_though_its_first_note_has_an_unknown_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = Slow(500)
+    starts = [Start(50, pinned=False, note="lost below 50", lost=10), Start(50, note="lost below 50")]
+    through = publisher.publish
+
+    async def unknown(*arguments: object, **named: object) -> None:
+        monkeypatch.setattr(publisher, "publish", through)
+        raise TimeoutError
+
+    async def start(_: Lane) -> Start:
+        return starts.pop(0)
+
+    monkeypatch.setattr(publisher, "publish", unknown)
+    lane = Lane(PARTITION, KafkaSettings(), publisher, start, lambda *_: None)
+    before = REGISTRY.get_sample_value("moderation_lost_records_total") or 0.0
+    task = asyncio.create_task(lane.run(lambda _: None))
+    await eventually(lambda: lane.is_open, "the lane is open")
+    task.cancel()
+    await asyncio.wait({task})
+    assert REGISTRY.get_sample_value("moderation_lost_records_total") == before + 10
+    assert lane.note == "lost below 50"
