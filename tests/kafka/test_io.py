@@ -1,10 +1,12 @@
 import asyncio
+import random
 
 import pytest
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
 from moderation_service.kafka.io import Record, publish, read
+from moderation_service.settings import MIB
 from tests.stream.support import kafka_settings, make_topics
 
 pytestmark = pytest.mark.timeout(60)
@@ -18,6 +20,16 @@ async def test_what_is_published_is_read_to_the_present_end(kafka: str, unique: 
     seen = [record async for record in read(settings, settings.input_topic)]
     assert sorted(record.key for record in seen) == sorted(record.key for record in records)
     assert seen[0].headers == (("h", b"1"),)
+
+
+async def test_records_larger_than_a_fetch_come_too(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings, 2)
+    large = [random.Random(number).randbytes(3 * MIB) for number in range(4)]  # no compression makes them small
+    records = [Record(settings.input_topic, b"k%d" % number, value) for number, value in enumerate([*large, b"small"])]
+    await publish(settings, records)
+    seen = {record.key: record.value async for record in read(settings, settings.input_topic)}
+    assert seen == {record.key: record.value for record in records}
 
 
 async def test_an_empty_topic_ends_at_once(kafka: str, unique: str) -> None:
