@@ -31,8 +31,11 @@ async def at_start(settings: EngineSettings, asking: Awaitable[Answered]) -> Ans
                 " it should be the address that ends in /v1, without a redirect"
             )
             raise Misconfigured(msg) from None
-        # Only our own words have been asked so far, so the server's may be repeated.
-        msg = f"engine.base_url {settings.base_url}: refused (status {status}): {' '.join(refused.said.split())[:SAID]}"
+        # Only our own words have been asked so far, so the server's may be repeated, unless they repeat our key.
+        said = " ".join(refused.said.split())
+        if settings.api_key:
+            said = said.replace(settings.api_key.get_secret_value(), "[the key]")
+        msg = f"engine.base_url {settings.base_url}: refused (status {status}): {said[:SAID]}"
         raise Fatal(msg) from None
     except Transient as error:
         hint = "; scoring needs chat completions with usage and logprobs" if error.reason == GARBLED else ""

@@ -33,6 +33,7 @@ _SERVER_ERROR = 500
 
 _TOO_LONG = re.compile(r"context.length|model.length|too long|max_tokens", re.IGNORECASE)
 """What OpenAI, vLLM and SGLang say of it, in all their versions, in a plain status 400."""
+_OF_THE_REQUEST = frozenset({400, 413, 422})
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -56,7 +57,7 @@ class Refused(Exception):  # noqa: N818 - no fate yet: that depends on what was 
     @property
     def too_long(self) -> bool:
         """Whether less of a post might be taken."""
-        return bool(_TOO_LONG.search(self.said))
+        return self.status in _OF_THE_REQUEST and bool(_TOO_LONG.search(self.said))
 
 
 class Server:
