@@ -10,7 +10,7 @@ ARG CUDA_DIGEST=
 ARG UV_TAG=0.13.9
 ARG UV_DIGEST=
 
-FROM ghcr.io/astral-sh/uv:${UV_TAG}${UV_DIGEST:+@${UV_DIGEST}} AS uv
+FROM astral/uv:${UV_TAG}${UV_DIGEST:+@${UV_DIGEST}} AS uv
 
 FROM debian:${DEBIAN_TAG}${DEBIAN_DIGEST:+@${DEBIAN_DIGEST}} AS build
 # Debian keeps one version of a package: a pinned one would be gone with its next fix.
