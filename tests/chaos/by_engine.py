@@ -28,7 +28,7 @@ def engine_troubles(seconds: float) -> Scenario:
         engine.hanging = False
         arena.did("hanging")
         await arena.until_done(100)
-        engine.status = 503
+        engine.status = 500
         await _said(arena, "engine")
         await asyncio.sleep(seconds)
         engine.status = 200
