@@ -1,5 +1,6 @@
 """All policies' calibration: a file that `judging.calibration` names, and what there is to say of each policy."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from moderation_service.evaluation.maps import Refused
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.calibration import CalibrationFile, FittedOn, Map
+from moderation_service.judging.drift import PARTS, part_of
 
 COLUMNS = (
     "policy",
@@ -93,8 +95,14 @@ def calibrate(
             refused={line.policy: line.refused for line in lines if line.refused},
         ),
         policies={line.policy: line.map for line in lines if line.map},
+        scores={policy: _histogram(examples) for policy, examples in sorted(source.policies.items())},
     )
     return Calibrated(file, lines)
+
+
+def _histogram(examples: Examples) -> tuple[int, ...]:
+    counts = Counter(part_of(score) for score in examples.score)
+    return tuple(counts[part] for part in range(PARTS))
 
 
 def _line(policy: str, examples: Examples, own: Thresholds | None, target: Target | None, seed: int) -> Line:

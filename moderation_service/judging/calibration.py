@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from moderation_service.contracts.base import Digest
 from moderation_service.contracts.verdict import Model, Probability, Thresholds
 from moderation_service.errors import Misconfigured
+from moderation_service.judging.drift import PARTS
 
 
 def _method(entry: object) -> str:
@@ -83,6 +85,9 @@ def logit(score: float) -> float:
     return math.log(bounded / (1 - bounded))
 
 
+Histogram = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=PARTS, max_length=PARTS)]
+
+
 class FittedOn(BaseModel):
     """What a calibration was made of: which model's scores, on which data."""
 
@@ -107,6 +112,8 @@ class CalibrationFile(BaseModel):
     schema_version: Literal["1"] = "1"
     fitted_on: FittedOn | None = None
     policies: dict[str, Annotated[Annotated[Platt, Tag("platt")] | Annotated[Isotonic, Tag("isotonic")], _BY_METHOD]]
+    scores: dict[str, Histogram] = {}
+    """How many of each policy's raw scores were in each tenth of 0..1: what drift is measured from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ class Calibration:
     calibration_id: str | None
     policies: dict[str, Map]
     fitted_on: FittedOn | None = None
+    scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
@@ -128,7 +136,8 @@ class Calibration:
         try:
             raw = path.read_bytes()
             file = CalibrationFile.model_validate_json(raw)
-            return cls("sha256:" + hashlib.sha256(raw).hexdigest(), dict(file.policies), file.fitted_on)
+            digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+            return cls(digest, dict(file.policies), file.fitted_on, file.scores)
         except OSError as error:
             msg = f"judging.calibration {path}: {error.strerror}"
             raise Misconfigured(msg) from error

@@ -14,6 +14,7 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.content import as_read, content_of
 from moderation_service.judging.decision import cannot_tell, decide
+from moderation_service.judging.drift import Drift
 from moderation_service.judging.duplicates import Duplicates
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explaining import Explainer
@@ -62,6 +63,7 @@ class Judge:
         self._shadow_batcher = shadow_batcher
         self._explainer = Explainer(settings, batcher)
         self._clock = clock
+        self._drift = Drift(calibration.scores)
         self.model = recorded_model(engine.info, settings, calibration.calibration_id)
         self._rule_by(pack, shadow_pack)
 
@@ -114,6 +116,7 @@ class Judge:
         )
         verdict = self._sealer.seal(post, found, trace_id, timings)
         _count(verdict)
+        self._drift.saw(verdict.policies)
         for policy_id in found.shadowed.flips(found.policies, found.decision):
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
         return Judged(verdict, found.tokens)

@@ -207,3 +207,11 @@ def test_examples_of_judged_posts_are_raw_scores_where_the_policy_was_asked() ->
     assert len(found.policies["doxxing"].truth) == 0
     with pytest.raises(Misconfigured, match="no post was judged"):
         from_judged([])
+
+
+def test_the_file_keeps_how_the_scores_are_spread_also_of_a_refused_policy(tmp_path: Path) -> None:
+    given = {"sale": examples(), "few": examples(20)}
+    calibrate(source(**given), OWN, data="d").write(tmp_path / "c.json")
+    kept = Calibration.load(tmp_path / "c.json").scores
+    for policy, own in given.items():
+        assert list(kept[policy]) == np.histogram(own.score, bins=10, range=(0, 1))[0].tolist()
