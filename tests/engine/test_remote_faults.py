@@ -328,6 +328,15 @@ async def test_a_server_that_refuses_everybody_is_an_outage(started: Started, st
             assert caught.value.reason == "server_refused"
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_words_about_length_in_another_refusal_cut_no_post_short(started: Started, status: int) -> None:
+    server = ScriptedServer(failing(status, '{"max_tokens": 1}'))
+    async with started(server) as engine:
+        with pytest.raises(Transient, match=rf"refuses what it is asked \(status {status}\)"):
+            await engine.score([ONE])
+    assert len(server.times) == 1
+
+
 async def test_another_model_than_at_the_start_gives_no_score(started: Started) -> None:
     async with started(ScriptedServer(answering(completion(model="newer")))) as engine:
         with pytest.raises(Transient, match="another model answers") as caught:
@@ -398,6 +407,7 @@ REFUSALS: list[tuple[Answer, type[Fatal], str]] = [
     (failing(404), Misconfigured, r"engine\.base_url .*: no OpenAI-compatible API is there \(status 404\)"),
     (failing(307, Location="http://127.0.0.1:1/"), Misconfigured, r"engine\.base_url .* without a redirect"),
     (failing(400, "not a\nmultimodal model"), Fatal, r"refused \(status 400\): not a multimodal model"),
+    (failing(400, f"you sent Bearer {KEY}"), Fatal, r"refused \(status 400\): you sent Bearer \[the key\]"),
     (failing(500), Fatal, r"engine\.base_url .* failed \(status 500\)"),
     (answering(no_logprobs), Fatal, r"choices\.0\.logprobs: missing; scoring needs chat completions with .* logprobs"),
 ]
