@@ -1,9 +1,14 @@
 """A post's way as spans, and nothing of it where tracing is off."""
 
 import base64
+import gzip
 import io
 import json
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -113,3 +118,53 @@ def test_asked_for_without_the_extra_it_is_refused_in_one_line(monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(Misconfigured, match=r"moderation-service\[otel\]"), tracing.exporting():
         pass
+
+
+async def test_spans_reach_a_collector_by_otlp(collector: str, got: "Queue[tuple[str, bytes]]") -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        with tracing.exporting():
+            tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED))))
+    path, body = got.get(timeout=10)
+    assert path == "/v1/traces"
+    assert bytes.fromhex(PRODUCER) in body
+    for named in (b"process moderation.posts", b"publish", b"moderation-service"):
+        assert named in body
+
+
+async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    with tracing.exporting():
+        tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED))))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2 * tracing._FLUSH_S
+
+
+@pytest.fixture
+def got() -> "Queue[tuple[str, bytes]]":
+    return Queue()
+
+
+@pytest.fixture
+def collector(got: "Queue[tuple[str, bytes]]") -> Iterator[str]:
+    """An OTLP collector's address: it takes what comes."""
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.put((self.path, gzip_or_not(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def gzip_or_not(body: bytes) -> bytes:
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
