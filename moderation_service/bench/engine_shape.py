@@ -56,7 +56,7 @@ NINE_B = Shape(4096, 40, 13696, 32, 2, 151_552, 1536, 24, 12, 644)
 
 
 def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 1) -> Checkpoint:
-    """Random weights wide enough that answers differ; tokenizer, template and processor are the bundled model's."""
+    """Random weights, of which answers differ and hang on no rounding; the bundled model's tokenizer and processor."""
     config = AutoConfig.from_pretrained(DEMO_MODEL, local_files_only=True)
     config.text_config.update(
         {
@@ -86,9 +86,7 @@ def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torc
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1:
-                # Wide queries and keys: attention that prefers some words to others.
-                wide = 2.0 if "q_proj" in name or "k_proj" in name else 1.0
-                weight.normal_(std=wide if "embed" in name else 2 * wide * weight[0].numel() ** -0.5)
+                weight.normal_(std=_spread(name, weight))
     processor = make_processor(shape.side)
     return Checkpoint(
         model=model.eval().requires_grad_(False),
@@ -99,6 +97,14 @@ def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torc
         device=torch.device(device),
         dtype=dtype,
     )
+
+
+def _spread(name: str, weight: torch.Tensor) -> float:
+    """Small words, which the layers then outweigh; queries, keys and head wide enough to tell one from another."""
+    if "embed" in name and "patch" not in name:
+        return 0.1
+    wide = 1.5 if "q_proj" in name or "k_proj" in name else 2.0 if "lm_head" in name else 1.0
+    return float(wide * weight[0].numel() ** -0.5)
 
 
 def make_processor(side: int) -> Any:  # noqa: ANN401 - transformers' own
@@ -122,7 +128,9 @@ def make_questionnaire(scorer: Scorer, policies: int, tokens: int, rng: random.R
         ends = accumulate(len(scorer.vocabulary.trusted(f" {word}")) for word in words)
         return " ".join(words[: 1 + next(at for at, end in enumerate(ends) if end >= tokens)])
 
-    return Questionnaire("en", tuple(Question(f"policy_{n}", question(), "") for n in range(policies)))
+    # Ids of several tokens each: all that policies first tells two policies apart by, behind the post.
+    names = ["_".join([*text(rng, 30).split()[:2], str(number)]) for number in range(policies)]
+    return Questionnaire("en", tuple(Question(name, question(), "") for name in names))
 
 
 def make_requests(questionnaire: Questionnaire, posts: int, side: int, seed: int) -> list[ScoreRequest]:
