@@ -9,15 +9,12 @@ every engine shares what comes first and reads the answer's first token behind e
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
 from typing import Any, Literal
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.engine.untrusted import CONTROL, neutralise
 from moderation_service.errors import Fatal
 
 LayoutName = Literal["post_first", "policies_first"]
@@ -27,31 +24,6 @@ YES = ("yes", "Yes", "是")
 NO = ("no", "No", "否")
 
 _SAMPLE = "words <|user|> [gMASK] /nothink"
-_CONTROL = re.compile(r"<(?=[|/A-Za-z])|\[(?=[A-Za-z]*MASK\])|(?<=\|)(?=>)|(?<=/)(?=(?:no)?think)", re.IGNORECASE)
-_STRANGE = re.compile(r"[^\t-\r -~]")
-_MAY_BE_DISGUISED = re.compile("[<＜﹤≮\\[［﹇|｜/／℀℁℅℆]")
-
-
-def neutralise(text: str) -> str:
-    """Break whatever a chat template or tokenizer of the family could take for a control token.
-
-    A space is put inside `<|…`, `</…`, `<word`, `[gMASK]`, `|>`, `/nothink`, also where they come to light only when
-    a tokenizer normalises (full-width and styled characters, invisible ones, accents); all else stays as it was.
-    """
-    text = _CONTROL.sub(lambda match: match.group() + " ", text)
-    if not (_STRANGE.search(text) and _MAY_BE_DISGUISED.search(text)):
-        return text
-    plain = [_plain(character) for character in text]
-    places = list(chain.from_iterable([place] * len(folded) for place, folded in enumerate(plain)))
-    broken = {places[match.end() - 1] for match in _CONTROL.finditer("".join(plain))}
-    return "".join(character + " " if place in broken else character for place, character in enumerate(text))
-
-
-@lru_cache(4096)
-def _plain(character: str) -> str:
-    """What the strongest of normalisers would leave of a character."""
-    folded = unicodedata.normalize("NFKD", character)
-    return "".join(c for c in folded if c in "\t\n\r" or unicodedata.category(c)[0] not in "CM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,5 +170,5 @@ class Prompts:
         """Digest of all that shapes a prompt but the policies and the post: a sample of each piece, as it is read."""
         samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in WORDINGS]
         pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
-        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, _CONTROL.pattern]
+        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, CONTROL.pattern]
         return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from moderation_service.engine.prompts import NO, YES, ChatFrame, chat_frame, neutralise
+from moderation_service.engine.prompts import NO, YES, ChatFrame, chat_frame
+from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Fatal
 
 

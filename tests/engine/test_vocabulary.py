@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.engine import vocabulary
-from moderation_service.engine.prompts import neutralise
+from moderation_service.engine.untrusted import neutralise
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Fatal
 from tests.engine.tiny import CORPUS, PARSED, SPECIAL, TEMPLATE, make_tokenizer

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
-from moderation_service.engine.prompts import neutralise
+from moderation_service.engine.untrusted import neutralise
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.settings import DEMO_MODEL
 from tests.engine.openai_server import CheckpointServer
