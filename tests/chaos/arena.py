@@ -144,6 +144,7 @@ async def take_place(
             if not arena.partial:
                 await arena.until_all_done(sent)
             for worker in list(arena.workers):
+                await worker.ready()  # before that, SIGTERM ends Python itself
                 await arena.stop_worker(worker)
             await arena.watch.one_more()
             until = arena.watch.committed if arena.partial else None
