@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Sequence
 
-from tests.chaos.arena import Arena, Scenario
+from tests.chaos.arena import DONE_S, Arena, Scenario
 from tests.chaos.service_process import STALLED
 from tests.chaos.workers import Worker
 from tests.stream.support import eventually
@@ -37,7 +37,7 @@ def terms(times: int) -> Scenario:
         leaving = []
         for _ in range(times):
             await asyncio.sleep(arena.rng.uniform(0.2, 2.0))
-            await eventually(lambda: any(map(_works, arena.workers)), "one has partitions", 60)
+            await eventually(lambda: any(map(_works, arena.workers)), "one has partitions", DONE_S)
             working = [worker for worker in arena.workers if _works(worker)]
             leaving.append(asyncio.create_task(arena.stop_worker(arena.rng.choice(working))))
             await asyncio.sleep(0)
