@@ -47,7 +47,6 @@ from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.processing import Processing
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import logs, tracing
-from tests.engine.openai_server import ScriptedServer, cut, serving
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
 
@@ -164,6 +163,8 @@ async def engines() -> None:
 
 
 async def servers() -> None:
+    from tests.engine.openai_server import ScriptedServer, cut, serving  # noqa: PLC0415 - torch, ten seconds of it
+
     scripts = [[echoing(status)] for status in (400, 401, 403, 404, 413, 422, 429, 500, 503)]
     scripts += [[echoing(500)] * 9, [echoing(200)] * 5, [cut] * 5]
     for script in scripts:
