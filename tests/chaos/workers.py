@@ -49,6 +49,7 @@ class Worker(Process):
     """One `moderation run`; its log is a file of JSON lines."""
 
     def __init__(self, env: dict[str, str], log: Path) -> None:
+        log.unlink(missing_ok=True)  # a kept folder may have an earlier run's
         super().__init__([sys.executable, "-m", "tests.chaos.service_process"], env, log)
 
     async def ready(self, patience_s: float = READY_S) -> None:
