@@ -129,6 +129,7 @@ async def take_place(
     """Run it, wait until all is done, stop the workers, and check."""
     outcome, begun = Outcome(name), time.monotonic()
     try:
+        await asyncio.to_thread(cluster.mend)
         async with _arena(name, setting, cluster, seed, folder) as arena:
             for _ in range(setting.workers):
                 arena.start_worker()

@@ -52,6 +52,12 @@ class Cluster:
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(Broker.start, self.nodes))
 
+    def mend(self) -> None:
+        """Start those that a scenario which ended early has left down."""
+        for node in self.nodes:
+            if node._process is None:
+                node.start()
+
     def stop(self) -> None:
         for node in self.nodes:
             node.kill()
