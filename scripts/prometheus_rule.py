@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RULES = ROOT / "ops" / "prometheus" / "rules.yml"
+RULES = ROOT / "observability" / "prometheus" / "rules.yaml"
 MADE = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
 
 
@@ -18,7 +18,7 @@ def prometheus_rule(rules: str) -> str:
         "metadata": {"name": "moderation"},
         "spec": yaml.safe_load(rules),
     }
-    head = "# Made by scripts/prometheus_rule.py from ops/prometheus/rules.yml: change that.\n"
+    head = "# Made by scripts/prometheus_rule.py from observability/prometheus/rules.yaml: change that.\n"
     return head + yaml.safe_dump(resource, allow_unicode=True, sort_keys=False, width=120)
 
 

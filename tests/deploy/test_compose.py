@@ -129,14 +129,16 @@ def test_promtool_takes_its_configuration(tmp_path: Path) -> None:
         skip_or_fail("promtool is not there (Debian: prometheus)")
     text = (ROOT / "compose" / "prometheus.yml").read_text()
     config = tmp_path / "prometheus.yml"
-    config.write_text(text.replace("/etc/prometheus/rules.yml", str(ROOT / "ops" / "prometheus" / "rules.yml")))
+    config.write_text(
+        text.replace("/etc/prometheus/rules.yaml", str(ROOT / "observability" / "prometheus" / "rules.yaml"))
+    )
     done = subprocess.run([str(promtool), "check", "config", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_grafanas_boards_use_the_data_source_that_it_is_given() -> None:
     (source,) = yaml.safe_load((ROOT / "compose" / "grafana" / "datasources.yml").read_text())["datasources"]
-    boards = list((ROOT / "ops" / "grafana").glob("*.json"))
+    boards = list((ROOT / "observability" / "grafana").glob("*.json"))
     assert boards
     for board in boards:
         used = set(re.findall(r'"type": "prometheus",\s*"uid": "([^"]+)"', board.read_text(encoding="utf-8")))

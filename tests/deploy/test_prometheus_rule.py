@@ -15,7 +15,9 @@ def test_the_committed_rule_is_what_the_script_makes_of_the_rule_file() -> None:
 
 
 def test_a_cluster_gets_the_groups_of_the_rule_file() -> None:
-    groups = yaml.safe_load((ROOT / "ops" / "prometheus" / "rules.yml").read_text(encoding="utf-8"))["groups"]
+    groups = yaml.safe_load((ROOT / "observability" / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))[
+        "groups"
+    ]
     assert any("alert" in rule for group in groups for rule in group["rules"])
     for folder in ("overlays/gpu", "overlays/vllm"):
         assert named(folder, "PrometheusRule", "moderation")["spec"]["groups"] == groups

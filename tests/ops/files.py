@@ -1,4 +1,4 @@
-"""The files under ops/ as data, and the programs that check them."""
+"""The files under observability/ as data, and the programs that check them."""
 
 import shutil
 from pathlib import Path
@@ -9,8 +9,8 @@ import yaml
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
-OPS = ROOT / "ops"
-RULES = OPS / "prometheus" / "rules.yml"
+OPS = ROOT / "observability"
+RULES = OPS / "prometheus" / "rules.yaml"
 ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 LINK = "{{ $externalLabels.runbooks }}docs/runbook.md#"

@@ -28,10 +28,10 @@ def prometheus_files(folder: Path, worker_port: int, alertmanager_port: int) -> 
     """A configuration that loads the shipped rules, their times cut to seconds."""
     text = RULES.read_text(encoding="utf-8")
     text = re.sub(r"\[\d+[mhd]\]", "[10s]", re.sub(r"\bfor: \d+[mh]\b", "for: 2s", text))
-    (folder / "rules.yml").write_text(text, encoding="utf-8")
+    (folder / "rules.yaml").write_text(text, encoding="utf-8")
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s", "external_labels": {"runbooks": RUNBOOKS}},
-        "rule_files": ["rules.yml"],
+        "rule_files": ["rules.yaml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]},
         "scrape_configs": [
             {"job_name": "moderation", "static_configs": [{"targets": [f"127.0.0.1:{worker_port}"]}]},

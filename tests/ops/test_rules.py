@@ -8,7 +8,7 @@ import yaml
 
 from tests.ops.files import LINK, OPS, RULES, RUNBOOK, alerts, program
 
-TESTS = OPS / "prometheus" / "rules.test.yml"
+TESTS = OPS / "prometheus" / "rules.test.yaml"
 
 
 @pytest.mark.timeout(240)

@@ -1,4 +1,4 @@
-"""Writes the two boards beside it: `python ops/grafana/make.py`. A board is a list of rows, a row of panels."""  # noqa: INP001
+"""Writes the two boards beside it, run as a script. A board is a list of rows, a row of panels."""  # noqa: INP001
 
 import json
 from pathlib import Path
