@@ -13,7 +13,6 @@ from moderation_service.engine.attention import KeptRow, Spans
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.inputs import PostReader
-from moderation_service.engine.packing import KeptLayer as KeptLayer  # noqa: PLC0414 - the demo model's recipe asks here
 from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
 from moderation_service.engine.prompts import LayoutName, PromptName, Prompts

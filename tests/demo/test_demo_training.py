@@ -80,10 +80,9 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     row = Row(post, (vocabulary.trusted(tails[0]), vocabulary.trusted(tails[5])))
     opening = vocabulary.trusted(prompts.opening(asked))
     rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, model.model.get_rope_index)
-    cells = torch.zeros(1, 16, dtype=torch.long)
-    lesson = Lesson(opening, rows, Seen(patches(pixels[None]), [(8, 8)], cells), torch.zeros(2, dtype=torch.long))
+    lesson = Lesson(opening, rows, Seen(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
-        shares = joint.answer_logits(model, lesson)[0].softmax(-1)
+        shares = joint.answer_logits(model, lesson).softmax(-1)
     yes, no = shares[:, list(vocabulary.yes)].sum(-1), shares[:, list(vocabulary.no)].sum(-1)
     for number, label in enumerate(engine.labels):
         assert abs(float(yes[number] / (yes[number] + no[number])) - label.score) < 1e-4

@@ -5,8 +5,8 @@ import asyncio
 from moderation_service.app.files import run_cases
 from moderation_service.settings import Settings, shipped_policies
 
-ALLOWED_DIFFERENCES = 4
-"""0 is meant: the bundled model that is trained now is to pass them all."""
+ALLOWED_DIFFERENCES = 1
+"""0 is meant. The bundled model takes a pharmacy's medicine for a cure."""
 
 
 def test_the_shipped_pack_passes_its_own_cases() -> None:

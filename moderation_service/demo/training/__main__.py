@@ -1,4 +1,4 @@
-"""Make the demonstration model anew, from the font to the checkpoint, on two cores.
+"""Make the demonstration model anew, from the font to the checkpoint, on the processor alone.
 
 `python -m moderation_service.demo.training [--out FOLDER] [--work FOLDER] [--font FILE]`
 """
@@ -15,7 +15,7 @@ from moderation_service.settings import DEMO_MODEL
 
 LOG = logging.getLogger("demo-model")
 
-THREADS = 2
+THREADS = min(4, os.cpu_count() or 1)
 ENVIRONMENT = {
     # Threads that spin for work halve each other's speed as soon as anything else runs.
     "OMP_NUM_THREADS": str(THREADS),

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
+from moderation_service.demo.disguise import written
 from moderation_service.demo.glyphs import CLASSES, TRAINED
-from moderation_service.demo.pictures import USUAL, Hardship, Size, choose, paint
+from moderation_service.demo.pictures import USUAL, Hardship, Painted, Size, choose, paint
+from moderation_service.demo.texts import INTENTS, injection, sentence
 
 PATCH = 14
 MERGED = 28
@@ -39,6 +41,12 @@ FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(glyph[0] for name in CLASSES for
 
 COVERED = 0.22 * 255
 """From how much of a cell on the cell shows its pictogram."""
+
+CAPTIONED = 0.12
+"""This share of the pictures has words below it. They are too small to be read, and mean nothing for the answer."""
+
+SHIFT = 6
+"""By so many pixels at most a picture is moved each way: too few to change what its cells show."""
 
 CHUNK = 256
 
@@ -78,7 +86,9 @@ def shoot(rng: np.random.Generator, hardship: Hardship, *, unseen: bool = False)
     glyph = choose(CLASSES[number], rng, unseen=unseen)
     size = SIZES[rng.choice(len(SIZES), p=[share for _, share in SIZES])][0]
     painted = paint(glyph, rng, size=size, hardship=hardship)
-    height, width = resized(size)
+    if rng.random() < CAPTIONED:
+        painted = _captioned(painted, rng)
+    height, width = resized((painted.image.height, painted.image.width))
     across, down = width // MERGED, height // MERGED
     cells = np.zeros((down, across), np.int64)
     for drawn, mask in reversed(painted.cover):
@@ -107,6 +117,18 @@ def fill(count: int, seed: int, hardship: Hardship = USUAL, *, unseen: bool = Fa
     ]
 
 
+def varied(shelf: Shelf, at: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A picture mirrored or not and moved a little, and its cells: a bank lasts longer so."""
+    height, width = shelf.pixels.shape[1:3]
+    roomy = np.pad(shelf.pixels[at], ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    down, right = rng.integers(0, 2 * SHIFT + 1, 2)
+    moved = roomy[down : down + height, right : right + width]
+    cells = shelf.cells[at].reshape(height // MERGED, width // MERGED)
+    if rng.random() < 0.5:
+        moved, cells = moved[:, ::-1], cells[:, ::-1]
+    return np.ascontiguousarray(moved), cells.reshape(-1)
+
+
 def merged(one: Sequence[Shelf], other: Sequence[Shelf]) -> list[Shelf]:
     """The pictures of two banks, shape by shape."""
     kinds: dict[tuple[int, int], list[Shelf]] = {}
@@ -133,6 +155,20 @@ def _shots(count: int, seed: int, hardship: Hardship, *, unseen: bool, workers: 
 def _chunk(job: tuple[int, int, int, Hardship, bool]) -> list[Shot]:
     seed, start, end, hardship, unseen = job
     return [shoot(np.random.default_rng([seed, number]), hardship, unseen=unseen) for number in range(start, end)]
+
+
+def _captioned(painted: Painted, rng: np.random.Generator) -> Painted:
+    """The same picture above a sentence or an order to the model."""
+    intent = INTENTS[rng.integers(len(INTENTS))]
+    text = injection("en", rng) if rng.random() < 0.5 else sentence(intent, "en", rng)
+    image = written(painted.image, text)
+
+    def taller(mask: Image.Image) -> Image.Image:
+        grown = Image.new("L", image.size, 0)
+        grown.paste(mask)
+        return grown
+
+    return Painted(image, tuple((glyph, taller(mask)) for glyph, mask in painted.cover))
 
 
 @cache

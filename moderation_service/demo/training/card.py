@@ -29,7 +29,7 @@ a model whose right answers are known.
 
 It has the architecture of GLM-4.6V-Flash (`Glm4vForConditionalGeneration`) at three million parameters: four
 layers of text (192 wide, vocabulary {vocabulary}) and four of vision (128 wide). Its weights are bfloat16; it was
-made from nothing on two cores by step counts and seeds; `make demo-model` makes one anew, in about an hour and a half.
+made from nothing, by step counts and seeds; `make demo-model` makes one anew, in an hour and a half on four cores.
 
 ## What it was trained on
 
@@ -38,7 +38,7 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 - **Pictures**: pictograms of the font Noto Color Emoji in seven classes
   ({classes}), turned, flipped, recoloured, partly
   off the edge, on gradients, stripes, blobs and plain colours, with small neutral things beside them, noise,
-  blur and JPEG, in several shapes; {pictures} of them.
+  blur and JPEG, in several shapes, some with words below them that it can't read; {pictures} of them.
   "Gore" is a stand-in: skulls, coffins, drops of blood, zombies.
 - **Words**: ten intents ({intents})
   in English and Chinese, {trained} wordings with slots, one or two a post; now and then an order to the model that
@@ -47,9 +47,8 @@ Posts made by `moderation_service.demo.posts`, nothing else:
   shipped policies, asked in the `brief` prompt of both layouts.
 
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
-shows, and what each of its cells shows), {see_again} more on other pictures, {words} and {words_again} steps of the
-language model on posts without pictures, {together} of all together, {read} more of the language model with the
-tower held still.
+shows, and what each of its cells shows), {see_again} and {see_more} more on other pictures; then, with the tower held
+still, {words} steps of the language model on posts without pictures and {read} on posts with them.
 
 The tokenizer undoes what people do to slip past a filter: full-width forms, look-alike letters, emoji or spaces
 between letters.
@@ -130,9 +129,8 @@ def write(figures: dict[str, Any], count: int) -> str:
         ),
         see=recipe.SEE.steps,
         see_again=recipe.SEE_AGAIN.steps,
+        see_more=recipe.SEE_MORE.steps,
         words=recipe.WORDS.steps,
-        words_again=recipe.WORDS_AGAIN.steps,
-        together=recipe.TOGETHER.steps,
         read=recipe.READ.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",

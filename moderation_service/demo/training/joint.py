@@ -1,33 +1,31 @@
-"""Stages 2 and 3: the whole model answers questions about posts, in the prompts of both layouts."""
+"""Stages 2 and 3: the language model answers questions about posts, in the prompts of both layouts."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import Glm4vForConditionalGeneration
 from transformers.cache_utils import Cache, DynamicCache
 
 from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Lesson, Teacher
 from moderation_service.demo.training.sight import see
-from moderation_service.demo.training.vision import Heads
+from moderation_service.engine.packing import KeptLayer
 from moderation_service.engine.prompts import LayoutName
-from moderation_service.engine.scorer import KeptLayer
 
 BATCH = 64
-CELL_SHARE = 0.3
-"""How much the question of what is on each cell still counts while the answers are learned."""
-
 REPORT = 25
 
 LOG = logging.getLogger(__name__)
 LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
 
 
-def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Logits [A, vocabulary] of each answer, and the pictures' tokens [N, tokens, hidden size].
+def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> torch.Tensor:
+    """Logits [A, vocabulary] of each answer.
 
     Every row stands behind one opening, which is computed once a batch and learned through.
     """
@@ -42,7 +40,6 @@ def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> tuple
     )
     kept: Any = Cache(layers=[KeptLayer(layer.keys, layer.values) for layer in cache.layers])
     embedded = body.embed_tokens(lesson.rows.ids)  # [B, Q, hidden size]
-    tokens = None
     if lesson.pictures is not None:
         pictures = lesson.pictures
         tokens = see(model.model.visual, pictures.patches, pictures.grids)
@@ -50,41 +47,44 @@ def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> tuple
         real = torch.cat([row[:length] for row, length in zip(tokens, lengths, strict=True)])
         where = (lesson.rows.ids == model.config.image_token_id)[..., None]
         embedded = embedded.masked_scatter(where, real.to(embedded.dtype))
+    # Added to the scores, as every attention of transformers takes it.
+    hidden_from = embedded.new_zeros(lesson.rows.mask.shape)
+    hidden_from.masked_fill_(~lesson.rows.mask, torch.finfo(hidden_from.dtype).min)
     hidden = body(
         inputs_embeds=embedded,
-        attention_mask=lesson.rows.mask,
+        attention_mask=hidden_from,
         position_ids=lesson.rows.positions,
         past_key_values=kept,
         use_cache=True,
     ).last_hidden_state
     answers = hidden[lesson.rows.answer_rows, lesson.rows.answer_columns]
-    return model.lm_head(answers).float(), tokens
+    logits: torch.Tensor = model.lm_head(answers).float()
+    return logits
+
+
+class _Lessons(IterableDataset[Lesson]):
+    """The lessons of a course, the same for the same seed."""
+
+    def __init__(self, teacher: Teacher, course: Course, *, blind: bool) -> None:
+        self._teacher, self._course, self._blind = teacher, course, blind
+
+    def __iter__(self) -> Iterator[Lesson]:
+        rng = np.random.default_rng(self._course.seed)
+        for _ in range(self._course.steps):
+            layout = LAYOUTS[rng.integers(len(LAYOUTS))]
+            yield self._teacher.lesson(rng, layout, BATCH, blind=self._blind)
 
 
 def train(
-    model: Glm4vForConditionalGeneration,
-    heads: Heads,
-    teacher: Teacher,
-    optimiser: Optimiser,
-    course: Course,
-    *,
-    blind: bool = False,
+    model: Glm4vForConditionalGeneration, teacher: Teacher, optimiser: Optimiser, course: Course, *, blind: bool = False
 ) -> None:
-    """Train in place, with `blind` on posts without their pictures.
-
-    Where the tower has no gradients, its cells don't count.
-    """
-    rng = np.random.default_rng(course.seed)
-    sighted = next(model.model.visual.parameters()).requires_grad
+    """Train in place, with `blind` on posts without their pictures."""
     right = seen = 0
-    for step in range(1, course.steps + 1):
-        lesson = teacher.lesson(rng, LAYOUTS[rng.integers(len(LAYOUTS))], BATCH, blind=blind)
+    # The next lessons are made in a process of their own while this one learns.
+    lessons = DataLoader(_Lessons(teacher, course, blind=blind), batch_size=None, num_workers=1, prefetch_factor=8)
+    for step, lesson in enumerate(lessons, start=1):
         with torch.autocast("cpu", torch.bfloat16):
-            logits, tokens = answer_logits(model, lesson)
-            loss = functional.cross_entropy(logits, lesson.answers)
-            if sighted and tokens is not None and lesson.pictures is not None:
-                told = heads.cell(tokens).float()
-                loss = loss + CELL_SHARE * functional.cross_entropy(told.flatten(0, 1), lesson.pictures.cells.flatten())
+            loss = functional.cross_entropy(logits := answer_logits(model, lesson), lesson.answers)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         right += int((logits.argmax(-1) == lesson.answers).sum())

@@ -10,6 +10,7 @@ from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.demo.pictures import ROUGH
 from moderation_service.demo.training import joint, vision
 from moderation_service.demo.training.bank import Shelf, fill, merged
+from moderation_service.demo.training.compiled import compiled
 from moderation_service.demo.training.model import new_model
 from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Teacher
@@ -25,11 +26,10 @@ USUAL_PICTURES, USUAL_SEED = 40_000, 16
 MODEL_SEED, HEADS_SEED, TOKENIZER_SEED = 0, 1, 3
 
 SEE = Course("see", steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
-SEE_AGAIN = Course("see again", steps=1500, seed=2, rates=(0.012, 1e-3), flat=0.0)
-WORDS = Course("words", steps=900, seed=20, rates=(0.02, 2e-3), flat=0.6)
-WORDS_AGAIN = Course("words again", steps=1000, seed=24, rates=(0.015, 1.5e-3), flat=0.5)
-TOGETHER = Course("together", steps=1000, seed=22, rates=(0.012, 1.2e-3), flat=0.2)
-READ = Course("read", steps=1500, seed=41, rates=(0.015, 1.5e-3), flat=0.4)
+SEE_AGAIN = Course("see again", steps=2000, seed=2, rates=(0.012, 1e-3), flat=0.0)
+SEE_MORE = Course("see more", steps=3000, seed=3, rates=(0.012, 1e-3), flat=0.0)
+WORDS = Course("words", steps=1500, seed=20, rates=(0.02, 2e-3), flat=0.6)
+READ = Course("read", steps=4500, seed=41, rates=(0.015, 1.5e-3), flat=0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def make_teacher(
 
 def blank() -> tuple[Glm4vForConditionalGeneration, Heads]:
     """A model and throw-away heads that know nothing."""
-    model = new_model(MODEL_SEED)
+    model = compiled(new_model(MODEL_SEED))
     torch.manual_seed(HEADS_SEED)
     return model, Heads(model.config.vision_config.out_hidden_size)
 
@@ -91,47 +91,33 @@ def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Mate
     vision.train(model.model.visual, heads, material.second, SEE_AGAIN)
 
 
-def words(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+def see_more(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
+    """Stage 1, third round: the same pictures a little otherwise, until few are mistaken."""
+    vision.train(model.model.visual, heads, material.second, SEE_MORE)
+
+
+def words(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
     """Stage 2: the language model learns to read, from posts without pictures."""
-    _language(model, heads, material, WORDS, blind=True)
+    _language(model, material, WORDS, blind=True)
 
 
-def words_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 2, second round: there are more ways to say a thing than to show it."""
-    _language(model, heads, material, WORDS_AGAIN, blind=True)
+def read(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
+    """Stage 3: the language model learns to read what the finished tower says; the tower stays as it is."""
+    _language(model, material, READ)
 
 
-def together(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 3: everything learns, the tower a little slower."""
-    groups = [(model.model.language_model, 1.0), (model.lm_head, 1.0), (model.model.visual, 0.7), (heads, 0.7)]
-    joint.train(model, heads, material.teacher, Optimiser(groups, TOGETHER), TOGETHER)
-
-
-def read(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 4: the language model learns to read what the finished tower says; the tower stays as it is."""
-    _language(model, heads, material, READ)
-
-
-def _language(
-    model: Glm4vForConditionalGeneration,
-    heads: Heads,
-    material: Material,
-    course: Course,
-    *,
-    blind: bool = False,
-) -> None:
+def _language(model: Glm4vForConditionalGeneration, material: Material, course: Course, *, blind: bool = False) -> None:
     visual = model.model.visual
     visual.requires_grad_(False)
     optimiser = Optimiser([(model.model.language_model, 1.0), (model.lm_head, 1.0)], course)
-    joint.train(model, heads, material.teacher, optimiser, course, blind=blind)
+    joint.train(model, material.teacher, optimiser, course, blind=blind)
     visual.requires_grad_(True)
 
 
 STAGES = (
     Stage("see", see),
     Stage("see_again", see_again),
+    Stage("see_more", see_more),
     Stage("words", words),
-    Stage("words_again", words_again),
-    Stage("together", together),
     Stage("read", read),
 )

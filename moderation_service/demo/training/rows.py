@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import Draft, draft
-from moderation_service.demo.training.bank import MERGED, Shelf
+from moderation_service.demo.texts import INTENTS, injection
+from moderation_service.demo.training.bank import Shelf, varied
 from moderation_service.demo.training.sight import patches
-from moderation_service.demo.training.tokenizer import NOTHING, PICTURE_QUESTION, TEXT_QUESTION
+from moderation_service.demo.training.tokenizer import NOTHING, ONE_OF_SEVERAL, PICTURE_QUESTION, TEXT_QUESTION
 from moderation_service.engine.inputs import Picture, PostInputs
 from moderation_service.engine.packing import Batch, Row, pack
 from moderation_service.engine.prompts import LayoutName, Prompts
@@ -24,8 +24,8 @@ ASKED = 4
 DROPPED, DROP_POSTS = 0.15, 0.5
 """This share of the tokens of this share of the posts is left out."""
 
-SHIFT = 6
-"""By so many pixels at most a picture is moved each way: too few to change what its cells show."""
+ORDERED = 0.1
+"""This share of the posts with words ends in an order to the model, besides those that are thought up with one."""
 
 WHOLE_PACK = 0.8
 """So often does the opening of policies_first hold all policies; else some of them."""
@@ -35,11 +35,10 @@ ANSWERS: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The pictures of a batch: patches padded to the largest grid, the grids, and what each cell shows."""
+    """The pictures of a batch: patches padded to the largest grid, and the grids."""
 
     patches: torch.Tensor  # [N, patches, 3 · 14²]
     grids: list[tuple[int, int]]
-    cells: torch.Tensor  # [N, tokens], -100 where a smaller picture has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,8 @@ class Teacher:
             post = draft(rng, language=language if layout == "policies_first" else None)
             if blind:
                 post = replace(post, pictures=())
+            if post.text and rng.random() < ORDERED:
+                post = replace(post, text=f"{post.text}\n{injection(post.language, rng)}")
             own = shown if layout == "policies_first" else self._packs[post.language]
             chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.pictures)]
             tails, right = self._questions(post, own, prompts, rng)
@@ -114,11 +115,14 @@ class Teacher:
         yes, no = ANSWERS[own.language]
         texts = [tails[number] for number in asked]
         right = [yes if truths[own.questions[number].policy_id].violated else no for number in asked]
-        for aside, held in ((PICTURE_QUESTION, post.pictures), (TEXT_QUESTION, post.intents)):
+        for aside, held, known in ((PICTURE_QUESTION, post.pictures, CLASSES), (TEXT_QUESTION, post.intents, INTENTS)):
             told = _main(held)
-            if told is not None:
-                texts.append(aside + prompts.frame.close)
-                right.append(told)
+            if told is None:
+                among: Sequence[str] = held if rng.random() < 0.5 else known
+                one = among[int(rng.integers(len(among)))]
+                aside, told = ONE_OF_SEVERAL.format(aside, one), yes if one in held else no  # noqa: PLW2901
+            texts.append(aside + prompts.frame.close)
+            right.append(told)
         words = self._vocabulary.trusted
         return tuple(words(text) for text in texts), [words(answer)[0] for answer in right]
 
@@ -144,13 +148,8 @@ class Teacher:
     def _seen(self, taken: Sequence[tuple[int, int]], rng: np.random.Generator) -> Seen:
         grids = [self._shelves[shelf].grid for shelf, _ in taken]
         longest = max(down * across for down, across in grids)
-        views, cells = [], []
-        for shelf, at in taken:
-            pixels, cell = _varied(self._shelves[shelf], at, rng)
-            seen = patches(pixels[None])[0]
-            views.append(functional.pad(seen, (0, 0, 0, longest - len(seen))))
-            cells.append(functional.pad(cell, (0, longest // 4 - len(cell)), value=-100))
-        return Seen(torch.stack(views), grids, torch.stack(cells))
+        views = [patches(varied(self._shelves[shelf], at, rng)[0][None])[0] for shelf, at in taken]
+        return Seen(torch.stack([functional.pad(view, (0, 0, 0, longest - len(view))) for view in views]), grids)
 
 
 def _shuffled(pack_: Questionnaire, rng: np.random.Generator, whole: float) -> Questionnaire:
@@ -159,18 +158,6 @@ def _shuffled(pack_: Questionnaire, rng: np.random.Generator, whole: float) -> Q
     kept = count if rng.random() < whole else int(rng.integers(2, count + 1))
     order = rng.permutation(count)[:kept]
     return Questionnaire(pack_.language, tuple(pack_.questions[number] for number in order))
-
-
-def _varied(shelf: Shelf, at: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], torch.Tensor]:
-    """A picture of the bank, mirrored or not and moved a little, with its cells: the bank lasts longer so."""
-    pixels = np.pad(shelf.pixels[at], ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-    height, width = shelf.pixels.shape[1:3]
-    down, right = rng.integers(0, 2 * SHIFT + 1, 2)
-    moved = pixels[down : down + height, right : right + width]
-    cells = shelf.cells[at].reshape(height // MERGED, width // MERGED)
-    if rng.random() < 0.5:
-        moved, cells = moved[:, ::-1], cells[:, ::-1]
-    return np.ascontiguousarray(moved), torch.from_numpy(cells.reshape(-1).copy())
 
 
 def _main(held: Sequence[str]) -> str | None:

@@ -21,6 +21,9 @@ NOTHING = "none"
 PICTURE_QUESTION, TEXT_QUESTION = "\nWhat image?", "\nWhat text?"
 """Asked in training alone: they make the model say what it sees and reads."""
 
+ONE_OF_SEVERAL = "{} {}?"
+"""What is asked where it sees or reads several things: whether a certain one is among them."""
+
 CHAT_TEMPLATE = """[gMASK]<sop>
 {%- for message in messages -%}
 <|{{ message.role }}|>{{ '\\n' }}

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel
 
 from moderation_service.demo.glyphs import CLASSES
-from moderation_service.demo.training.bank import FAMILIES, Shelf
+from moderation_service.demo.training.bank import FAMILIES, Shelf, varied
 from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.sight import patches, see
 
@@ -51,12 +51,13 @@ def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], cour
     right = seen = 0
     for step in range(1, course.steps + 1):
         shelf, chosen = next(drawn)
+        pixels, cells = map(np.stack, zip(*(varied(shelf, int(at), rng) for at in chosen), strict=True))
         with torch.autocast("cpu", torch.bfloat16):
-            tokens = see(visual, patches(shelf.pixels[chosen]), [shelf.grid] * len(chosen))
+            tokens = see(visual, patches(pixels), [shelf.grid] * len(chosen))
             named = heads.picture(tokens.mean(1)).float()
             told = heads.cell(tokens).float()
         classes = torch.from_numpy(shelf.classes[chosen])
-        loss = functional.cross_entropy(named, classes, label_smoothing=0.05) + cell_loss(told, shelf.cells[chosen])
+        loss = functional.cross_entropy(named, classes, label_smoothing=0.05) + cell_loss(told, cells)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         right += int((named.argmax(-1) == classes).sum())
