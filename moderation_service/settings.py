@@ -197,6 +197,33 @@ class OpsSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
 
 
+class ConsoleSettings(Section):
+    """The reviewers' pages, the HTTP API, and their database."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - reviewers and callers come from outside the pod
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    database_url: SecretStr = SecretStr("sqlite:///moderation-console.db")  # or postgresql://USER:PASSWORD@HOST/NAME
+    judge: Literal["off", "local", "openai"] = "off"  # off: no second copy of a large model is loaded by accident
+    max_in_flight: PositiveInt = 32  # posts being judged for callers; more are told to come again
+    judge_timeout_s: PositiveFloat = 30.0
+    requests_per_minute: PositiveInt = 600  # a key
+    retention_days: PositiveInt = 200  # of verdicts and reviews
+    unjudged_hours: PositiveInt = 48  # a post whose verdict has not come is kept so long
+    lease_s: PositiveFloat = 300.0  # a reviewer has a job to themselves
+    undo_s: Annotated[float, Field(ge=0)] = 8.0  # a review can be taken back, and is not published before
+    session_hours: PositiveFloat = 12.0
+    secure_cookies: bool = True  # false only where the pages are read over plain HTTP on this machine
+    thumbnail_side: Annotated[int, Field(ge=64, le=2048)] = 512  # pixels
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_known_database(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("sqlite:///", "postgresql://")):
+            msg = "should be sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+            raise ValueError(msg)
+        return url
+
+
 class LoggingSettings(Section):
     """JSON by default when standard error is no terminal."""
 
@@ -250,6 +277,7 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()
     judging: JudgingSettings = JudgingSettings()
     ops: OpsSettings = OpsSettings()
+    console: ConsoleSettings = ConsoleSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

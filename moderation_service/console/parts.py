@@ -1,0 +1,29 @@
+"""What every page and every call of the API has at hand."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import HTTPConnection
+
+from moderation_service.judging.judge import Judge
+from moderation_service.policies.pack import PolicyPack
+from moderation_service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Made once by the composition root; `judge` is None where `console.judge` is off."""
+
+    settings: Settings
+    database: AsyncEngine
+    pack: Callable[[], PolicyPack]  # the active one, which may be reloaded
+    judge: Judge | None = None
+    put_in_outbox: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever adds to it; the sender waits
+
+
+def parts_of(request: HTTPConnection) -> Parts:
+    """The parts of the console that answers this request."""
+    parts: Parts = request.app.state.parts
+    return parts

@@ -1,0 +1,214 @@
+"""The tables, in SQLite and in PostgreSQL. Migrations make them; every query is written with these."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware moment in UTC; SQLite knows no time zones, so it is kept there without."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """As UTC."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+METADATA = MetaData()
+_number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in an INTEGER
+
+verdicts = Table(
+    "verdicts",
+    METADATA,
+    Column("seq", _number, primary_key=True, autoincrement=True),
+    Column("verdict_id", Text, nullable=False, unique=True),
+    Column("post_id", Text, nullable=False),
+    Column("post_revision", BigInteger, nullable=False),
+    Column("newest", Boolean, nullable=False),  # of its post: highest revision, and of one revision the last
+    Column("decision", Text, nullable=False),
+    Column("abstain_reason", Text),
+    Column("severity", Integer, nullable=False),  # of the gravest policy violated; 0: none is
+    Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
+    Column("language", Text, nullable=False),
+    Column("surface", Text),
+    Column("total_ms", Double, nullable=False),
+    Column("judged_at", Moment, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("policies", JSON, nullable=False),  # the verdict's `policies`, as published
+    Column("rest", JSON, nullable=False),  # all its other fields, as published
+    Index("verdicts_by_post", "post_id", "post_revision"),
+    Index("verdicts_by_time", "judged_at"),
+    Index("verdicts_by_decision", "decision", "judged_at"),
+)
+
+jobs = Table(  # one for each verdict that a person is to look at
+    "jobs",
+    METADATA,
+    Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
+    Column("state", Text, nullable=False),  # open | decided | superseded (a newer verdict of the post is there)
+    Column("decision", Text, nullable=False),
+    Column("abstain_reason", Text),
+    Column("severity", Integer, nullable=False),
+    Column("margin", Double, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("judged_at", Moment, nullable=False),
+    Column("leased_by", Text),
+    Column("leased_until", Moment),
+)
+Index("jobs_in_order", jobs.c.state, jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
+Index("jobs_leased", jobs.c.leased_by, jobs.c.leased_until)
+
+job_policies = Table(  # what the queue can be filtered by
+    "job_policies",
+    METADATA,
+    Column("verdict_seq", _number, ForeignKey("jobs.verdict_seq", ondelete="CASCADE"), primary_key=True),
+    Column("policy_id", Text, primary_key=True),  # violated, or for an abstention all that were asked
+    Column("attribution", Text),
+    Index("job_policies_by_policy", "policy_id", "attribution"),
+)
+
+posts = Table(  # kept while a verdict may come, and then if a person may want to see it
+    "posts",
+    METADATA,
+    Column("post_id", Text, primary_key=True),
+    Column("revision", BigInteger, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("record", LargeBinary),  # the record as published, until its thumbnails are made
+    Column("wanted", Boolean, nullable=False),  # a verdict came that a person may want to see; its thumbnails are due
+    Column("received_at", Moment, nullable=False),
+    Index("posts_by_time", "received_at"),
+    Index("posts_wanted", "wanted", "received_at"),
+)
+
+thumbnails = Table(
+    "thumbnails",
+    METADATA,
+    Column("post_id", Text, primary_key=True),
+    Column("revision", BigInteger, primary_key=True),
+    Column("position", Integer, primary_key=True),  # of the picture in its post, from 0
+    Column("status", Text, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("picture", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
+)
+
+offsets = Table(  # where reading goes on, written with what was read
+    "offsets",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    METADATA,
+    Column("review_id", Text, primary_key=True),
+    Column("verdict_id", Text, nullable=False),
+    Column("post_id", Text, nullable=False),
+    Column("post_revision", BigInteger, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("verdict_decision", Text),  # null where the verdict is not known here
+    Column("policies", JSON, nullable=False),  # a list of PolicyReview
+    Column("reason", Text, nullable=False),
+    Column("reviewer", Text, nullable=False),
+    Column("reviewed_at", Moment, nullable=False),
+    Index("reviews_by_verdict", "verdict_id"),
+    Index("reviews_by_post", "post_id"),
+    Index("reviews_by_reviewer", "reviewer", "reviewed_at"),
+)
+
+outbox = Table(  # records that are to be written to Kafka, each exactly once, in this order
+    "outbox",
+    METADATA,
+    Column("number", _number, primary_key=True, autoincrement=True),
+    Column("entry_id", Text, nullable=False, unique=True),  # a review's or verdict's id: found again on the topic
+    Column("topic", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("value", LargeBinary),
+    Column("headers", JSON, nullable=False),
+    Column("due_at", Moment, nullable=False),  # not before: a review may be undone for some seconds
+    Index("outbox_due", "due_at"),
+)
+
+users = Table(
+    "users",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("password_hash", Text, nullable=False),  # argon2id
+    Column("role", Text, nullable=False),  # reviewer | admin
+    Column("created_at", Moment, nullable=False),
+    Column("disabled_at", Moment),
+)
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("token_digest", Text, primary_key=True),  # SHA-256 of the cookie's value
+    Column("user", Text, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("csrf_token", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    METADATA,
+    Column("key_id", Text, primary_key=True),  # the part of a key that may be shown
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the whole key, which is random and long
+    Column("scopes", JSON, nullable=False),  # of judge, read, review, admin
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+answers = Table(  # of requests with an Idempotency-Key
+    "answers",
+    METADATA,
+    Column("key_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("answers_by_time", "created_at"),
+)
+
+case_results = Table(  # the last run of the active pack's cases
+    "case_results",
+    METADATA,
+    Column("policy_id", Text, primary_key=True),
+    Column("case_name", Text, primary_key=True),
+    Column("policy_digest", Text, nullable=False),
+    Column("as_expected", Boolean, nullable=False),
+    Column("decided", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("ran_at", Moment, nullable=False),
+)
