@@ -12,7 +12,7 @@ from typing import NamedTuple, Self, TypeVar
 import stamina
 
 from moderation_service.contracts.post import ImageRef
-from moderation_service.media.decode import decode
+from moderation_service.media.again import Decoder
 from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.files import FileReader
 from moderation_service.media.inline import from_base64, from_data_url
@@ -45,7 +45,7 @@ class ImageLoader:
 
     def __init__(self, settings: MediaSettings, *, enough: int | None = None, lookup: Lookup | None = None) -> None:
         self._settings = settings
-        self._enough = math.inf if enough is None else enough
+        self._decode = Decoder(settings, math.inf if enough is None else enough)
         self._lookup = lookup
         self._resources = AsyncExitStack()
         self._at_once = asyncio.Semaphore(settings.concurrent_images)
@@ -106,7 +106,7 @@ class ImageLoader:
                     return LoadedImage(fault.status), _ms_since(started), 0.0
                 fetched = _ms_since(started)
                 with tracing.step("decode"):
-                    image = await self._on_thread(decode, data, self._settings, self._enough)
+                    image = await self._on_thread(self._decode, data)
                 return image, fetched, _ms_since(started) - fetched
 
     def _at_hand(self, reference: ImageRef) -> Callable[[], bytes] | None:
@@ -127,7 +127,7 @@ class ImageLoader:
 
     def _read(self, read: Callable[[], bytes]) -> LoadedImage:
         try:
-            return decode(read(), self._settings, self._enough)
+            return self._decode(read())
         except ImageFault as fault:
             return LoadedImage(fault.status)
 

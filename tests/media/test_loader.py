@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
-from moderation_service.media import loader as room
+from moderation_service.media import again
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 
@@ -186,7 +186,7 @@ async def test_one_post_cannot_take_what_all_posts_share(serve: Serve, reaching:
 async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: Serve, reaching: Reaching) -> None:
     tarpit = Tarpit()
     port = await serve(tarpit)
-    async with ImageLoader(reaching(port, fetch_timeout_s=0.3, fetch_attempts=1)) as loader:
+    async with ImageLoader(reaching(port, fetch_timeout_s=1.0, fetch_attempts=1)) as loader:
         loaded = await loader.load([ImageRef(url=f"http://127.0.0.1:{port}/")] * 10)
     assert {image.status for image in loaded.images} == {"unavailable"}
     assert tarpit.asked == 4
@@ -196,7 +196,7 @@ async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: S
 async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, decoding, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     threads: set[int] = set()
-    real = room.decode
+    real = again.decode
 
     def decode(*arguments: Any) -> Any:
         threads.add(threading.get_ident())
@@ -204,7 +204,7 @@ async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkey
         assert seen.wait(10)  # held until the loop has been seen to run
         return real(*arguments)
 
-    monkeypatch.setattr(room, "decode", decode)
+    monkeypatch.setattr(again, "decode", decode)
     async with ImageLoader(MediaSettings(decode_threads=2)) as loader:
         task = asyncio.create_task(loader.load([inline(picture())] * 8))
         await decoding.wait()
