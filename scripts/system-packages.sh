@@ -4,7 +4,7 @@ set -euo pipefail
 case ${1:?test or demo-model} in
   test)
     programs=(java mvn prometheus amtool)
-    packages=(default-jre-headless maven prometheus prometheus-alertmanager)
+    packages=(default-jre-headless maven postgresql prometheus prometheus-alertmanager)
     ;;
   demo-model) programs=(g++); packages=(fonts-noto-color-emoji g++ python3-dev) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
@@ -12,6 +12,9 @@ esac
 
 missing=()
 for program in ${programs[@]+"${programs[@]}"}; do command -v "$program" >/dev/null || missing+=("$program"); done
+if [ "$1" = test ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  missing+=(initdb) # Debian keeps it off the path
+fi
 if [ "$1" = demo-model ] && [ ! -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
   missing+=(NotoColorEmoji.ttf)
 fi

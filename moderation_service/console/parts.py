@@ -12,15 +12,19 @@ from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Parts:
-    """Made once by the composition root; `judge` is None where `console.judge` is off."""
+    """Made once by the composition root, which alone replaces `judge`, by one with newer policies.
+
+    `judge` is None where `console.judge` is off. `held` says what is away, and holds nothing up but itself.
+    """
 
     settings: Settings
     database: AsyncEngine
     pack: Callable[[], PolicyPack]  # the active one, which may be reloaded
     judge: Judge | None = None
     put_in_outbox: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever adds to it; the sender waits
+    held: set[str] = field(default_factory=set)  # such as "ingest: Kafka does not answer"
 
 
 def parts_of(request: HTTPConnection) -> Parts:

@@ -41,6 +41,25 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text of others' making: it may hold U+0000, which PostgreSQL's text can't, and is escaped."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Escape, with U+001B, it and U+0000."""
+        if value is None or ("\0" not in value and "\x1b" not in value):
+            return value
+        return value.replace("\x1b", "\x1b1").replace("\0", "\x1b0")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """As it was."""
+        if value is None or "\x1b" not in value:
+            return value
+        return value.replace("\x1b0", "\0").replace("\x1b1", "\x1b")
+
+
 METADATA = MetaData()
 _number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only in an INTEGER
 
@@ -48,16 +67,16 @@ verdicts = Table(
     "verdicts",
     METADATA,
     Column("seq", _number, primary_key=True, autoincrement=True),
-    Column("verdict_id", Text, nullable=False, unique=True),
-    Column("post_id", Text, nullable=False),
+    Column("verdict_id", Words, nullable=False, unique=True),
+    Column("post_id", Words, nullable=False),
     Column("post_revision", BigInteger, nullable=False),
     Column("newest", Boolean, nullable=False),  # of its post: highest revision, and of one revision the last
     Column("decision", Text, nullable=False),
     Column("abstain_reason", Text),
     Column("severity", Integer, nullable=False),  # of the gravest policy violated; 0: none is
     Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
-    Column("language", Text, nullable=False),
-    Column("surface", Text),
+    Column("language", Words, nullable=False),
+    Column("surface", Words),
     Column("total_ms", Double, nullable=False),
     Column("judged_at", Moment, nullable=False),
     Column("received_at", Moment, nullable=False),
@@ -77,7 +96,7 @@ jobs = Table(  # one for each verdict that a person is to look at
     Column("abstain_reason", Text),
     Column("severity", Integer, nullable=False),
     Column("margin", Double, nullable=False),
-    Column("language", Text, nullable=False),
+    Column("language", Words, nullable=False),
     Column("judged_at", Moment, nullable=False),
     Column("leased_by", Text),
     Column("leased_until", Moment),
@@ -89,7 +108,7 @@ job_policies = Table(  # what the queue can be filtered by
     "job_policies",
     METADATA,
     Column("verdict_seq", _number, ForeignKey("jobs.verdict_seq", ondelete="CASCADE"), primary_key=True),
-    Column("policy_id", Text, primary_key=True),  # violated, or for an abstention all that were asked
+    Column("policy_id", Words, primary_key=True),  # violated, or for an abstention all that were asked
     Column("attribution", Text),
     Index("job_policies_by_policy", "policy_id", "attribution"),
 )
@@ -97,9 +116,9 @@ job_policies = Table(  # what the queue can be filtered by
 posts = Table(  # kept while a verdict may come, and then if a person may want to see it
     "posts",
     METADATA,
-    Column("post_id", Text, primary_key=True),
+    Column("post_id", Words, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
-    Column("text", Text, nullable=False),
+    Column("text", Words, nullable=False),
     Column("record", LargeBinary),  # the record as published, until its thumbnails are made
     Column("wanted", Boolean, nullable=False),  # a verdict came that a person may want to see; its thumbnails are due
     Column("received_at", Moment, nullable=False),
@@ -110,7 +129,7 @@ posts = Table(  # kept while a verdict may come, and then if a person may want t
 thumbnails = Table(
     "thumbnails",
     METADATA,
-    Column("post_id", Text, primary_key=True),
+    Column("post_id", Words, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("position", Integer, primary_key=True),  # of the picture in its post, from 0
     Column("status", Text, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
@@ -130,15 +149,15 @@ offsets = Table(  # where reading goes on, written with what was read
 reviews = Table(
     "reviews",
     METADATA,
-    Column("review_id", Text, primary_key=True),
-    Column("verdict_id", Text, nullable=False),
-    Column("post_id", Text, nullable=False),
+    Column("review_id", Words, primary_key=True),
+    Column("verdict_id", Words, nullable=False),
+    Column("post_id", Words, nullable=False),
     Column("post_revision", BigInteger, nullable=False),
     Column("decision", Text, nullable=False),
     Column("verdict_decision", Text),  # null where the verdict is not known here
     Column("policies", JSON, nullable=False),  # a list of PolicyReview
-    Column("reason", Text, nullable=False),
-    Column("reviewer", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("reviewer", Words, nullable=False),
     Column("reviewed_at", Moment, nullable=False),
     Index("reviews_by_verdict", "verdict_id"),
     Index("reviews_by_post", "post_id"),
@@ -149,7 +168,7 @@ outbox = Table(  # records that are to be written to Kafka, each exactly once, i
     "outbox",
     METADATA,
     Column("number", _number, primary_key=True, autoincrement=True),
-    Column("entry_id", Text, nullable=False, unique=True),  # a review's or verdict's id: found again on the topic
+    Column("entry_id", Words, nullable=False, unique=True),  # a review's or verdict's id: found again on the topic
     Column("topic", Text, nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary),

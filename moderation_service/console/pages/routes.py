@@ -1,0 +1,8 @@
+"""The list of routes."""
+
+from starlette.routing import BaseRoute
+
+
+def page_routes() -> list[BaseRoute]:
+    """None yet."""
+    return []

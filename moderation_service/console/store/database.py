@@ -1,0 +1,112 @@
+"""The database: SQLite in a file by default, PostgreSQL by its address; its tables are made or moved on first."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from moderation_service.errors import Fatal, Misconfigured
+
+SETTING = "console.database_url"
+_SQLITE = "sqlite:///"
+_BUSY_S = 30.0  # how long one writer waits for another
+_CONNECT_S = 20.0
+_POOL = 10  # connections kept; as many again are opened where there is need
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_ONE_AT_A_TIME = 7_301_001  # the advisory lock of whoever moves the tables on
+_WRITES = "moderation_writes"
+
+
+class _OneWriter(AsyncEngine):
+    """SQLite, which has one writer at a time: a block of `begin` waits for its turn at its start, not in its middle."""
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self.connect() as connection:
+            await connection.execution_options(**{_WRITES: True})
+            async with connection.begin():
+                yield connection
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
+    """The database at `url` (sqlite:///PATH or postgresql://...) with the newest tables, until the block is left.
+
+    Read in `connect()`, write in `begin()`: one block is one transaction. Raises Misconfigured for an address that is
+    none or refuses us, Fatal where nobody answers; neither shows the password.
+    """
+    database = _sqlite(url) if url.startswith(_SQLITE) else _postgresql(url)
+    try:
+        try:
+            async with database.begin() as connection:
+                await connection.run_sync(_move_on)
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            raise _said(url, error) from None
+        yield database
+    finally:
+        await database.dispose()
+
+
+def _sqlite(url: str) -> AsyncEngine:
+    path = url.removeprefix(_SQLITE)
+    if not path or path == ":memory:":
+        msg = f"{SETTING} {url}: should name a file, sqlite:///PATH"
+        raise Misconfigured(msg)
+    made = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": _BUSY_S}, pool_size=_POOL, max_overflow=_POOL
+    )
+    engine = made.sync_engine
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: object) -> None:  # noqa: ANN401 - SQLAlchemy's face of aiosqlite
+        connection.isolation_level = None  # or Python's sqlite3 begins transactions by its own rules
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return _OneWriter(engine)
+
+
+def _postgresql(url: str) -> AsyncEngine:
+    async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy wraps
+        return await asyncpg.connect(url, timeout=_CONNECT_S)  # it reads all that libpq's addresses can say
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=_POOL, max_overflow=_POOL, pool_pre_ping=True
+    )
+
+
+def _move_on(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _said(url: str, error: Exception) -> Fatal:
+    """What is wrong in one line, without the password."""
+    cause = getattr(error, "orig", None) or error
+    why = str(cause.__cause__ or cause).splitlines()[:1] or [type(cause).__name__]
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return Misconfigured(f"{SETTING}: no address; should be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+    hidden = (url, why[0]) if not password else (url.replace(password, "***"), why[0].replace(password, "***"))
+    msg = f"{SETTING} {hidden[0]}: {hidden[1]}"
+    return Fatal(msg) if isinstance(cause, (OSError, TimeoutError)) else Misconfigured(msg)
