@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from moderation_service.contracts.verdict import Verdict
@@ -90,14 +91,19 @@ def check_content_type(headers: Iterable[tuple[str, bytes]]) -> None:
 
 def verdict_headers(verdict: Verdict, trace: Trace) -> Headers:
     """The headers of a verdict's record."""
+    headers = event_headers("verdict", verdict.verdict_id, verdict.post_id, verdict.judged_at)
+    return [*headers, ("traceparent", trace.traceparent.encode())]
+
+
+def event_headers(kind: str, id_: str, subject: str, at: datetime) -> Headers:
+    """The headers of a record of ours: a CloudEvent with this id, about a post or what else `subject` names."""
     named = {
         "ce_specversion": "1.0",
-        "ce_id": verdict.verdict_id,
+        "ce_id": id_,
         "ce_source": "/moderation-service",
-        "ce_type": "moderation.verdict.v1",
-        "ce_subject": verdict.post_id,
-        "ce_time": verdict.judged_at.isoformat(),
+        "ce_type": f"moderation.{kind}.v1",
+        "ce_subject": subject,
+        "ce_time": at.isoformat(),
         "content-type": "application/json",
-        "traceparent": trace.traceparent,
     }
     return [(name, value.encode()) for name, value in named.items()]

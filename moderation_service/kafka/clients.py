@@ -1,7 +1,7 @@
 """Every aiokafka object is built here, from the settings: security, sizes, timeouts. None is started here."""
 
 import ssl
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,9 +21,13 @@ _PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the 
 
 
 def consumer(
-    settings: KafkaSettings, *topics: str, group: str | None = None, reset: str | None = None
+    settings: KafkaSettings,
+    *topics: str,
+    group: str | None = None,
+    reset: str | None = None,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
 ) -> AIOKafkaConsumer:
-    """Build a reader of committed records; with a `group` its member. Offsets are never committed by themselves.
+    """Build a reader; with a `group` its member. Offsets are never committed by themselves.
 
     `reset` goes before `auto_offset_reset`. Raises Misconfigured for files that can't be read.
     """
@@ -33,7 +37,7 @@ def consumer(
         *topics,
         **connection_arguments(settings),
         group_id=group,
-        isolation_level="read_committed",
+        isolation_level=isolation,
         enable_auto_commit=False,
         auto_offset_reset=reset or settings.auto_offset_reset,
         check_crcs=True,

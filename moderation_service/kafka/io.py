@@ -1,9 +1,11 @@
 """Reading and writing whole topics, without a group: for commands and tests."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from moderation_service.contracts.envelope import Headers
@@ -70,33 +72,68 @@ async def read(settings: KafkaSettings, topic: str, *, follow: bool = False) -> 
 
     Records of one partition come in order. Raises Fatal where the broker is away or the topic is missing.
     """
+    partitions = await _partitions(settings, topic)
+    async with _reading(consumer(settings, reset="earliest"), topic) as reader:
+        begins, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+        async for record in _between(reader, begins, ends, follow=follow):
+            yield record
+
+
+async def read_since(settings: KafkaSettings, topic: str, since: datetime) -> AsyncIterator[ConsumerRecord]:
+    """Give the committed records of a topic from the first of that time or later to its present end.
+
+    Transactions that are open now are waited for: none that was begun before is missed. Raises as `read`.
+    """
+    partitions = await _partitions(settings, topic)
+    wanted = dict.fromkeys(partitions, int(since.timestamp() * 1000))
+    async with _reading(consumer(settings, isolation="read_uncommitted"), topic) as looker:
+        ends = await looker.end_offsets(partitions)
+        found = await looker.offsets_for_times(wanted)
+    begins = {partition: found[partition].offset if found.get(partition) else end for partition, end in ends.items()}
+    async with _reading(consumer(settings, reset="earliest"), topic) as reader:
+        async for record in _between(reader, begins, ends):
+            yield record
+
+
+async def _partitions(settings: KafkaSettings, topic: str) -> list[TopicPartition]:
     async with connected(settings) as client:
         numbers = await partitions_of(client, topic)
     if not numbers:
         msg = f"topic {topic}: missing; `moderation topics create` makes it"
         raise Fatal(msg)
-    partitions = [TopicPartition(topic, number) for number in numbers]
-    reader = consumer(settings, reset="earliest")
+    return [TopicPartition(topic, number) for number in numbers]
+
+
+@asynccontextmanager
+async def _reading(reader: AIOKafkaConsumer, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         await reader.start()
-        reader.assign(partitions)
-        ends = await reader.end_offsets(partitions)
-        begins = await reader.beginning_offsets(partitions)
-        for partition in partitions:
-            reader.seek(partition, begins[partition])
-        left = set(partitions)
-        while left or follow:
-            for records in (await reader.getmany(timeout_ms=_POLL_MS)).values():
-                for record in records:
-                    if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
-                        yield record
-            # the position passes transaction markers; an offset of a record might never reach the end
-            left = {partition for partition in left if await reader.position(partition) < ends[partition]}
+        yield reader
     except KafkaError as error:
         msg = f"topic {topic} can't be read: {error or type(error).__name__}"
         raise Fatal(msg) from error
     finally:
         await close(reader, _CLOSE_S)
+
+
+async def _between(
+    reader: AIOKafkaConsumer,
+    begins: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+    *,
+    follow: bool = False,
+) -> AsyncIterator[ConsumerRecord]:
+    reader.assign(list(begins))
+    for partition, begin in begins.items():
+        reader.seek(partition, begin)
+    left = set(ends)
+    while left or follow:
+        for records in (await reader.getmany(timeout_ms=_POLL_MS)).values():
+            for record in records:
+                if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                    yield record
+        # the position passes transaction markers; an offset of a record might never reach the end
+        left = {partition for partition in left if await reader.position(partition) < ends[partition]}
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:

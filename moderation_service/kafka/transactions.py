@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
@@ -30,9 +30,11 @@ def _told() -> Iterator[None]:
 
 @asynccontextmanager
 async def transactions(
-    settings: KafkaSettings, name: str
+    settings: KafkaSettings, name: str | None
 ) -> AsyncIterator[Callable[[Sequence[Record]], Awaitable[None]]]:
     """Give what writes records in one transaction; who enters with the same `name` later fences us.
+
+    Without a name it is no transaction, and some of the records may be written where others fail.
 
     Entering and writing raise Fatal where the broker is away, refuses a record, or we are fenced.
     """
@@ -41,7 +43,12 @@ async def transactions(
 
     async def write(records: Sequence[Record]) -> None:
         with _told():
-            async with asyncio.timeout(settings.request_timeout_s), sender.transaction():
+            # two clocks: when the inner one runs out the transaction is aborted, and that may hang as well
+            async with (
+                asyncio.timeout(settings.request_timeout_s + _CLOSE_S),
+                asyncio.timeout(settings.request_timeout_s),
+                sender.transaction() if name else nullcontext(),
+            ):
                 for acknowledged in [await send(sender, record) for record in records]:
                     await acknowledged
 

@@ -11,7 +11,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from moderation_service import __version__
 
-Action = Literal["policies.taken", "dead_letters.redriven"]
+Action = Literal[
+    "policies.taken",
+    "dead_letters.redriven",
+    "user.added",
+    "user.disabled",
+    "user.logged_in",
+    "login.throttled",
+    "review.undone",
+    "key.created",
+    "key.revoked",
+]
 
 
 class Entry(BaseModel):
@@ -43,3 +53,8 @@ def user() -> str:
     except (KeyError, OSError):  # a container's user may have no name
         name = str(os.getuid())
     return f"user:{name}@{socket.gethostname()}"
+
+
+def reviewer(name: str) -> str:
+    """A user of the console, as an actor."""
+    return f"reviewer:{name}"

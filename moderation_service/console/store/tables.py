@@ -104,10 +104,10 @@ jobs = Table(  # one for each verdict that a person is to look at
 Index("jobs_in_order", jobs.c.state, jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
 Index("jobs_leased", jobs.c.leased_by, jobs.c.leased_until)
 
-job_policies = Table(  # what the queue can be filtered by
+job_policies = Table(  # what the queue, and the list of all verdicts, can be filtered by
     "job_policies",
     METADATA,
-    Column("verdict_seq", _number, ForeignKey("jobs.verdict_seq", ondelete="CASCADE"), primary_key=True),
+    Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
     Column("policy_id", Words, primary_key=True),  # violated, or for an abstention all that were asked
     Column("attribution", Text),
     Index("job_policies_by_policy", "policy_id", "attribution"),
@@ -174,6 +174,7 @@ outbox = Table(  # records that are to be written to Kafka, each exactly once, i
     Column("value", LargeBinary),
     Column("headers", JSON, nullable=False),
     Column("due_at", Moment, nullable=False),  # not before: a review may be undone for some seconds
+    Column("taken", Boolean, nullable=False),  # the sender has it, and it may be on its topic: too late to undo
     Index("outbox_due", "due_at"),
 )
 

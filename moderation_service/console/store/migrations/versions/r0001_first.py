@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.JSON(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("taken", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("entry_id"),
     )
@@ -171,7 +172,7 @@ def upgrade() -> None:
         sa.Column("verdict_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("policy_id", sa.Text(), nullable=False),
         sa.Column("attribution", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(["verdict_seq"], ["jobs.verdict_seq"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["verdict_seq"], ["verdicts.seq"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("verdict_seq", "policy_id"),
     )
     op.create_index("job_policies_by_policy", "job_policies", ["policy_id", "attribution"], unique=False)

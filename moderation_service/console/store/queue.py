@@ -1,0 +1,183 @@
+"""The jobs that wait for a person, each leased to one reviewer at a time: gravest first, then least sure, then oldest.
+
+Every change is one statement that names the state it expects, so two who want the same job don't both get it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from moderation_service.console.store.tables import job_policies, jobs, verdicts
+
+_ORDER = (jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a reviewer wants to see of the queue; None: whatever it is."""
+
+    policy_id: str | None = None
+    attribution: str | None = None  # of that policy, or of any
+    language: str | None = None
+    abstain_reason: str | None = None
+    decision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A verdict that waits for a person. `leased_by` is None once a lease is over."""
+
+    seq: int
+    verdict_id: str
+    post_id: str
+    decision: str
+    abstain_reason: str | None
+    severity: int
+    margin: float
+    language: str
+    judged_at: datetime
+    leased_by: str | None
+    leased_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of the open jobs; `oldest` is when the one that waits longest was judged."""
+
+    open: int
+    leased: int
+    review: int
+    abstain: int
+    oldest: datetime | None
+
+
+async def listed(database: AsyncEngine, filters: Filters, *, limit: int, now: datetime) -> list[Job]:
+    """The first open jobs in order, leased ones too."""
+    query = _query().where(jobs.c.state == "open", *_conditions(filters)).order_by(*_ORDER).limit(limit)
+    async with database.connect() as connection:
+        return [_job(row, now) for row in await connection.execute(query)]
+
+
+async def lease_next(
+    database: AsyncEngine, reviewer: str, filters: Filters, *, now: datetime, lease_s: float
+) -> Job | None:
+    """Lease the first job in order that nobody else has; the one that the reviewer holds goes before others.
+
+    None where no job is left.
+    """
+    async with database.begin() as connection:
+        for whose in (_held_by(reviewer, now), _free(now)):
+            first = (
+                select(jobs.c.verdict_seq)
+                .where(jobs.c.state == "open", whose, *_conditions(filters))
+                .order_by(*_ORDER)
+                .limit(1)
+                .with_for_update(skip_locked=True)  # on PostgreSQL; SQLite has one writer at a time
+            )
+            if job := await _lease(connection, reviewer, jobs.c.verdict_seq == first.scalar_subquery(), now, lease_s):
+                return job
+    return None
+
+
+async def lease(database: AsyncEngine, reviewer: str, verdict_id: str, *, now: datetime, lease_s: float) -> Job | None:
+    """Lease this job, or go on with it; None where another holds it, it is decided, or there is none."""
+    this = jobs.c.verdict_seq == _seq_of(verdict_id)
+    async with database.begin() as connection:
+        return await _lease(connection, reviewer, and_(this, claimable(reviewer, now)), now, lease_s)
+
+
+async def release(database: AsyncEngine, reviewer: str, verdict_id: str) -> None:
+    """Give a job back, if this reviewer holds it."""
+    mine = jobs.c.leased_by == reviewer
+    async with database.begin() as connection:
+        await connection.execute(
+            update(jobs)
+            .where(jobs.c.verdict_seq == _seq_of(verdict_id), jobs.c.state == "open", mine)
+            .values(leased_by=None, leased_until=None)
+        )
+
+
+async def counts(database: AsyncEngine, *, now: datetime) -> Counts:
+    """How many wait, and how they stand."""
+    leased = func.count().filter(jobs.c.leased_until > now)
+    query = (
+        select(jobs.c.decision, func.count(), leased, func.min(jobs.c.judged_at))
+        .where(jobs.c.state == "open")
+        .group_by(jobs.c.decision)
+    )
+    async with database.connect() as connection:
+        found = {row[0]: row for row in await connection.execute(query)}
+    of = {decision: row[1] for decision, row in found.items()}
+    return Counts(
+        open=sum(of.values()),
+        leased=sum(row[2] for row in found.values()),
+        review=of.get("review", 0),
+        abstain=of.get("abstain", 0),
+        oldest=min((row[3] for row in found.values()), default=None),
+    )
+
+
+def claimable(reviewer: str, now: datetime) -> ColumnElement[bool]:
+    """That an open job is this reviewer's, or nobody's."""
+    return and_(jobs.c.state == "open", or_(jobs.c.leased_by == reviewer, _free(now)))
+
+
+async def _lease(
+    connection: AsyncConnection, reviewer: str, which: ColumnElement[bool], now: datetime, lease_s: float
+) -> Job | None:
+    until = now + timedelta(seconds=lease_s)
+    taken = update(jobs).where(which).values(leased_by=reviewer, leased_until=until).returning(jobs.c.verdict_seq)
+    seq = (await connection.execute(taken)).scalar_one_or_none()
+    if seq is None:
+        return None
+    return _job((await connection.execute(_query().where(jobs.c.verdict_seq == seq))).one(), now)
+
+
+def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    for column in (jobs.c.language, jobs.c.abstain_reason, jobs.c.decision):
+        if (wanted := getattr(filters, column.name)) is not None:
+            yield column == wanted
+    named = [
+        column == wanted
+        for column in (job_policies.c.policy_id, job_policies.c.attribution)
+        if (wanted := getattr(filters, column.name)) is not None
+    ]
+    if named:
+        yield exists().where(job_policies.c.verdict_seq == jobs.c.verdict_seq, *named)
+
+
+def _held_by(reviewer: str, now: datetime) -> ColumnElement[bool]:
+    return and_(jobs.c.leased_by == reviewer, jobs.c.leased_until > now)
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    return or_(jobs.c.leased_until.is_(None), jobs.c.leased_until <= now)
+
+
+def _seq_of(verdict_id: str) -> Any:  # noqa: ANN401 - SQLAlchemy's scalar subquery
+    return select(verdicts.c.seq).where(verdicts.c.verdict_id == verdict_id).scalar_subquery()
+
+
+def _query() -> Select[Any]:
+    return select(jobs, verdicts.c.verdict_id, verdicts.c.post_id).join(verdicts, verdicts.c.seq == jobs.c.verdict_seq)
+
+
+def _job(row: Row[Any], now: datetime) -> Job:
+    held = row.leased_until is not None and row.leased_until > now
+    return Job(
+        seq=row.verdict_seq,
+        verdict_id=row.verdict_id,
+        post_id=row.post_id,
+        decision=row.decision,
+        abstain_reason=row.abstain_reason,
+        severity=row.severity,
+        margin=row.margin,
+        language=row.language,
+        judged_at=row.judged_at,
+        leased_by=row.leased_by if held else None,
+        leased_until=row.leased_until if held else None,
+    )

@@ -1,0 +1,182 @@
+"""What people decided: a review's row, its record for Kafka and the end of its job are one transaction."""
+
+import secrets
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Row, delete, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from moderation_service.console.parts import Parts
+from moderation_service.console.store import outbox, queue
+from moderation_service.console.store.tables import jobs, reviews, verdicts
+from moderation_service.contracts.envelope import event_headers
+from moderation_service.contracts.review import PolicyReview, Review
+from moderation_service.kafka.io import Record
+from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry import audit, metrics
+
+
+class Unknown(LookupError):  # noqa: N818 - a fate, not a fault
+    """No such verdict is here."""
+
+
+class NotYours(Exception):  # noqa: N818 - a fate, not a fault
+    """The review is refused: another reviewer holds the job, or it is decided, or a newer verdict took its place."""
+
+    def __init__(self, why: Literal["leased", "decided", "superseded"]) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person's answer. `further`: it is meant as one more review, of a verdict that is decided or out of date."""
+
+    decision: Literal["allow", "block"]
+    policies: tuple[PolicyReview, ...] = ()
+    reason: str = ""
+    further: bool = False
+
+
+async def decide(parts: Parts, reviewer: str, verdict_id: str, decided: Decided) -> Review:
+    """Keep a review, and see to it that it goes to Kafka once it can't be undone any more.
+
+    The job, if there is one, must be this reviewer's or nobody's. Raises Unknown without a verdict, NotYours, and
+    pydantic's ValidationError for what the contract refuses.
+    """
+    now = datetime.now(UTC)
+    async with parts.database.begin() as connection:
+        found = await connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id))
+        if (verdict := found.one_or_none()) is None:
+            raise Unknown(verdict_id)
+        review = Review(
+            review_id=secrets.token_hex(16),
+            verdict_id=verdict_id,
+            post_id=verdict.post_id,
+            post_revision=verdict.post_revision,
+            decision=decided.decision,
+            policies=decided.policies,
+            reason=decided.reason,
+            reviewer=reviewer,
+            reviewed_at=now,
+        )
+        await _close_job(connection, verdict.seq, reviewer, now, further=decided.further)
+        await connection.execute(insert(reviews).values(_row(review, verdict.decision)))
+        due = now + timedelta(seconds=parts.settings.console.undo_s)
+        await outbox.put(connection, outbox.Entry(review.review_id, _record(parts.settings.kafka, review), due))
+    parts.put_in_outbox.set()
+    return review
+
+
+async def undo(parts: Parts, reviewer: str, review_id: str) -> bool:
+    """Take a review back while it is not on its way to Kafka; its job is the reviewer's again. False: it is too late.
+
+    A review that is not theirs can't be taken back either.
+    """
+    now = datetime.now(UTC)
+    async with parts.database.begin() as connection:
+        mine = (reviews.c.review_id == review_id) & (reviews.c.reviewer == reviewer)
+        verdict_id = (await connection.execute(select(reviews.c.verdict_id).where(mine))).scalar_one_or_none()
+        if verdict_id is None or not await outbox.withdraw(connection, review_id, now):
+            return False
+        await connection.execute(delete(reviews).where(mine))
+        others = exists().where(reviews.c.verdict_id == verdict_id)
+        seq = select(verdicts.c.seq).where(verdicts.c.verdict_id == verdict_id).scalar_subquery()
+        until = now + timedelta(seconds=parts.settings.console.lease_s)
+        await connection.execute(
+            update(jobs)
+            .where(jobs.c.verdict_seq == seq, jobs.c.state == "decided", ~others)
+            .values(state="open", leased_by=reviewer, leased_until=until)
+        )
+        entry = audit.Entry(actor=audit.reviewer(reviewer), action="review.undone", target=verdict_id)
+        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
+    parts.put_in_outbox.set()
+    return True
+
+
+async def of_verdict(database: AsyncEngine, verdict_id: str) -> list[Review]:
+    """The reviews of a verdict, newest first."""
+    query = select(reviews).where(reviews.c.verdict_id == verdict_id).order_by(reviews.c.reviewed_at.desc())
+    async with database.connect() as connection:
+        return [_review(row) for row in await connection.execute(query)]
+
+
+async def put(connection: AsyncConnection, review: Review) -> None:
+    """Keep a review that was made elsewhere; one that is here already changes nothing. Its job is done."""
+    known = select(reviews.c.review_id).where(reviews.c.review_id == review.review_id)
+    if (await connection.execute(known)).first():
+        return
+    found = await connection.execute(
+        select(verdicts.c.seq, verdicts.c.decision).where(verdicts.c.verdict_id == review.verdict_id)
+    )
+    verdict = found.one_or_none()
+    await connection.execute(insert(reviews).values(_row(review, verdict.decision if verdict else None)))
+    if verdict:
+        await connection.execute(_done().where(jobs.c.verdict_seq == verdict.seq, jobs.c.state == "open"))
+
+
+async def exported(database: AsyncEngine) -> AsyncIterator[Review]:
+    """All reviews, oldest first."""
+    async with database.connect() as connection:
+        async for row in await connection.stream(select(reviews).order_by(reviews.c.reviewed_at)):
+            yield _review(row)
+
+
+async def count(database: AsyncEngine, review_ids: Collection[str]) -> None:
+    """Add reviews to `moderation_reviews_total`: each answer for a policy that the verdict has."""
+    query = (
+        select(reviews.c.policies, verdicts.c.policies.label("judged"))
+        .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id)
+        .where(reviews.c.review_id.in_(review_ids))
+    )
+    async with database.connect() as connection:
+        for row in await connection.execute(query):
+            violated = {policy["policy_id"]: policy["violated"] for policy in row.judged}
+            for answer in row.policies:
+                if (policy := answer["policy_id"]) in violated:
+                    agreed = answer["violated"] == violated[policy]
+                    metrics.REVIEWS.labels(policy, str(agreed).lower()).inc()
+
+
+async def _close_job(connection: AsyncConnection, seq: int, reviewer: str, now: datetime, *, further: bool) -> None:
+    mine = _done().where(jobs.c.verdict_seq == seq, queue.claimable(reviewer, now))
+    if (await connection.execute(mine)).rowcount:
+        return
+    state = (await connection.execute(select(jobs.c.state).where(jobs.c.verdict_seq == seq))).scalar_one_or_none()
+    if state == "open":
+        raise NotYours("leased")
+    if state is not None and not further:
+        raise NotYours(state)
+
+
+def _done() -> Any:  # noqa: ANN401 - SQLAlchemy's update
+    return update(jobs).values(state="decided", leased_by=None, leased_until=None)
+
+
+def _record(kafka: KafkaSettings, review: Review) -> Record:
+    headers = event_headers("review", review.review_id, review.post_id, review.reviewed_at)
+    return Record(kafka.review_topic, review.post_id.encode(), review.model_dump_json().encode(), headers)
+
+
+def _row(review: Review, verdict_decision: str | None) -> dict[str, Any]:
+    fields = review.model_dump(exclude={"schema_version", "policies"})
+    answers = [answer.model_dump(mode="json") for answer in review.policies]
+    return {**fields, "policies": answers, "verdict_decision": verdict_decision}
+
+
+def _review(row: Row[Any]) -> Review:
+    answers = tuple(PolicyReview(**answer) for answer in row.policies)
+    return Review(
+        review_id=row.review_id,
+        verdict_id=row.verdict_id,
+        post_id=row.post_id,
+        post_revision=row.post_revision,
+        decision=row.decision,
+        policies=answers,
+        reason=row.reason,
+        reviewer=row.reviewer,
+        reviewed_at=row.reviewed_at,
+    )
