@@ -1,0 +1,57 @@
+"""Verdicts as rows, and rows as verdicts. Pure."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from moderation_service.contracts.verdict import Verdict
+
+TO_REVIEW = frozenset({"review", "abstain"})
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
+    """The row of a verdict, without `seq` and `newest`, which depend on the others of its post."""
+    published = verdict.model_dump(mode="json", by_alias=True)
+    violated = [policy.severity for policy in verdict.policies if policy.violated]
+    margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
+    return {
+        "verdict_id": verdict.verdict_id,
+        "post_id": verdict.post_id,
+        "post_revision": verdict.post_revision,
+        "decision": verdict.decision,
+        "abstain_reason": verdict.abstain_reason,
+        "severity": max(violated, default=0),
+        "margin": min(margins, default=1.0),
+        "language": verdict.content.language,
+        "surface": verdict.surface,
+        "total_ms": verdict.timings_ms.total,
+        "judged_at": verdict.judged_at,
+        "received_at": received_at,
+        "policies": published.pop("policies"),
+        "rest": published,
+    }
+
+
+def verdict_of(row: Row[Any]) -> Verdict:
+    """The verdict as it was published."""
+    return Verdict.model_validate_json(_compact({**row.rest, "policies": row.policies}))
+
+
+def job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
+    """The job of a verdict's row."""
+    same = ("decision", "abstain_reason", "severity", "margin", "language", "judged_at")
+    return {"verdict_seq": seq, "state": state, **{name: row[name] for name in same}}
+
+
+def policy_rows(row: dict[str, Any], seq: int) -> Iterator[dict[str, Any]]:
+    """The policies that a verdict's row is found by: those violated, and where it abstains all that were asked."""
+    seen = set()
+    for policy in row["policies"]:
+        if (policy["violated"] or row["decision"] == "abstain") and policy["policy_id"] not in seen:
+            seen.add(policy["policy_id"])
+            attribution = policy["attribution"] and policy["attribution"]["class"]
+            yield {"verdict_seq": seq, "policy_id": policy["policy_id"], "attribution": attribution}

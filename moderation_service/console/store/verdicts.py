@@ -1,0 +1,175 @@
+"""Verdicts: kept with the jobs that they make, looked up, erased with their post."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from moderation_service.console.store.posts import settle
+from moderation_service.console.store.rows import TO_REVIEW, job_row, policy_rows, verdict_of, verdict_row
+from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
+from moderation_service.contracts.verdict import Verdict
+
+_ONE_WRITER = 7_301_002  # the advisory lock of whoever writes verdicts: which is the newest depends on all of a post
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A verdict that is kept. `newest`: of its post, by revision, and of one revision the last that came."""
+
+    seq: int
+    verdict: Verdict
+    newest: bool
+    received_at: datetime
+
+
+async def by_id(database: AsyncEngine, verdict_id: str) -> Stored | None:
+    """The verdict of this id."""
+    async with database.connect() as connection:
+        found = await connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id))
+        row = found.one_or_none()
+    return None if row is None else _stored(row)
+
+
+async def of_post(database: AsyncEngine, post_id: str) -> list[Stored]:
+    """All verdicts of a post, the newest first."""
+    query = select(verdicts).where(verdicts.c.post_id == post_id)
+    async with database.connect() as connection:
+        rows = await connection.execute(query.order_by(verdicts.c.post_revision.desc(), verdicts.c.seq.desc()))
+        return [_stored(row) for row in rows]
+
+
+async def listed(
+    database: AsyncEngine,
+    *,
+    limit: int,
+    before: int | None = None,
+    decision: str | None = None,
+    policy_id: str | None = None,
+    post_id: str | None = None,
+) -> list[Stored]:
+    """The verdicts that came last, the last first; of those before the seq `before` where it is given.
+
+    With a `policy_id` those that violate it, and abstentions for which it was asked.
+    """
+    query = select(verdicts).order_by(verdicts.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(verdicts.c.seq < before)
+    if decision is not None:
+        query = query.where(verdicts.c.decision == decision)
+    if policy_id is not None:
+        named = select(job_policies.c.verdict_seq).where(job_policies.c.policy_id == policy_id)
+        query = query.where(verdicts.c.seq.in_(named))
+    if post_id is not None:
+        query = query.where(verdicts.c.post_id == post_id)
+    async with database.connect() as connection:
+        return [_stored(row) for row in await connection.execute(query)]
+
+
+async def put(connection: AsyncConnection, verdict: Verdict, received_at: datetime) -> None:
+    """Keep a verdict; one that is known changes nothing. See `put_rows`."""
+    await put_rows(connection, [verdict_row(verdict, received_at)])
+
+
+async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> int:
+    """Keep the rows of verdicts in the order in which they came; how many were not known.
+
+    The newest of each post is marked, has a job if a person is to look at it, and ends the jobs of the others. What is
+    kept of the posts follows.
+    """
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time by itself
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_WRITER})
+    fresh = await _unknown(connection, rows)
+    if not fresh:
+        return 0
+    before = await _newest_before(connection, {row["post_id"] for row in fresh})
+    newest = dict[str, dict[str, Any]]()
+    for row in fresh:
+        held = newest[row["post_id"]]["post_revision"] if row["post_id"] in newest else None
+        if held is None:
+            held = before[row["post_id"]].post_revision if row["post_id"] in before else row["post_revision"]
+        if row["post_revision"] >= held:
+            newest[row["post_id"]] = row
+    seqs = await _insert(connection, fresh, {row["verdict_id"] for row in newest.values()})
+    if passed := [{"old": before[post_id].seq} for post_id in newest if post_id in before]:
+        old: BindParameter[int] = bindparam("old")
+        await connection.execute(update(verdicts).where(verdicts.c.seq == old).values(newest=False), passed)
+        ended = update(jobs).where(jobs.c.verdict_seq == old, jobs.c.state == "open").values(state="superseded")
+        await connection.execute(ended, passed)
+    reviewed = await _reviewed(connection, fresh)
+    made = [
+        job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
+        for row in newest.values()
+        if row["decision"] in TO_REVIEW
+    ]
+    if made:
+        await connection.execute(insert(jobs), made)
+    if named := [policy for row in fresh for policy in policy_rows(row, seqs[row["verdict_id"]])]:
+        await connection.execute(insert(job_policies), named)
+    await settle(connection, {row["post_id"] for row in fresh})
+    return len(fresh)
+
+
+async def erase(connection: AsyncConnection, post_id: str) -> None:
+    """All rows of a post that was deleted."""
+    await erase_all(connection, [post_id])
+
+
+async def erase_all(connection: AsyncConnection, post_ids: Collection[str]) -> None:
+    """All rows of posts whose verdicts were deleted, and what waits to be published of them.
+
+    But a post of which no verdict came yet stays: it may have been made anew since, and the input topic tells if not.
+    """
+    judged = tuple_(posts.c.post_id, posts.c.revision).in_(
+        select(verdicts.c.post_id, verdicts.c.post_revision).where(verdicts.c.post_id.in_(post_ids))
+    )
+    gone = (await connection.execute(delete(posts).where(judged).returning(posts.c.post_id, posts.c.revision))).all()
+    if gone:
+        pictures = tuple_(thumbnails.c.post_id, thumbnails.c.revision)
+        await connection.execute(delete(thumbnails).where(pictures.in_([tuple(row) for row in gone])))
+    for table in (verdicts, reviews):
+        await connection.execute(delete(table).where(table.c.post_id.in_(post_ids)))
+    await connection.execute(delete(outbox).where(outbox.c.key.in_([post_id.encode() for post_id in post_ids])))
+
+
+async def _unknown(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a verdict id: the first, where none is kept."""
+    first = dict[str, dict[str, Any]]()
+    for row in rows:
+        first.setdefault(row["verdict_id"], row)
+    query = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id.in_(list(first)))
+    known = set((await connection.execute(query)).scalars())
+    return [row for verdict_id, row in first.items() if verdict_id not in known]
+
+
+async def _newest_before(connection: AsyncConnection, post_ids: Collection[str]) -> dict[str, Any]:
+    query = select(verdicts.c.post_id, verdicts.c.post_revision, verdicts.c.seq)
+    rows = await connection.execute(query.where(verdicts.c.post_id.in_(post_ids), verdicts.c.newest))
+    return {row.post_id: row for row in rows}
+
+
+async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]], newest: Collection[str]) -> dict[str, int]:
+    """Insert; gives each verdict id's seq."""
+    made = await connection.execute(
+        insert(verdicts).returning(verdicts.c.verdict_id, verdicts.c.seq, sort_by_parameter_order=True),
+        [{**row, "newest": row["verdict_id"] in newest} for row in rows],
+    )
+    return {row.verdict_id: row.seq for row in made}
+
+
+async def _reviewed(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> set[str]:
+    """Verdicts whose reviews were here first; those now learn what they are of."""
+    decisions = {row["verdict_id"]: row["decision"] for row in rows}
+    query = select(reviews.c.verdict_id).where(reviews.c.verdict_id.in_(list(decisions))).distinct()
+    found = set((await connection.execute(query)).scalars())
+    if found:
+        learn = update(reviews).where(reviews.c.verdict_id == bindparam("of")).values(verdict_decision=bindparam("is"))
+        await connection.execute(learn, [{"of": one, "is": decisions[one]} for one in found])
+    return found
+
+
+def _stored(row: Row[Any]) -> Stored:
+    return Stored(row.seq, verdict_of(row), row.newest, row.received_at)
