@@ -12,7 +12,7 @@ BENCHES = {
     "host": "A JPEG from bytes to patches, against the Hugging Face processor.",
     "cache": "Posts of which four in five are duplicates, against posts of which none is.",
     "scale": "Posts a second and memory by lanes and backlog; start and rebalance of many partitions.",
-    "load": "The HTTP API under load.",
+    "load": "Latency by rate of running workers, and the rate up to which they keep up.",
     "console": "The reviewer console under load.",
 }
 """What each measures, by name."""
