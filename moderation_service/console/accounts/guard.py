@@ -1,0 +1,93 @@
+"""Before every page: who asks, whether they may, and whether it is our own page that sends their form."""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from urllib.parse import quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from moderation_service.console.accounts.sessions import Session, session_of, token_of
+from moderation_service.console.accounts.users import Role
+from moderation_service.console.parts import parts_of
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_READS = frozenset({"GET", "HEAD"})
+_FORM = "application/x-www-form-urlencoded"
+_FORM_BYTES = 64 * 1024
+_LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
+
+
+def reader(role: Role = "reviewer") -> Callable[[Endpoint], Endpoint]:
+    """Let only those pass who are logged in, and with `admin` only admins; an admin may do what a reviewer may.
+
+    The endpoint finds the Session at `request.state.session`. Others are sent to the login page. What changes
+    something is refused with 403 without the session's CSRF token.
+    """
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        async def answer(request: Request) -> Response:
+            parts = parts_of(request)
+            session = await session_of(parts.database, token_of(request, parts.settings.console))
+            if session is None:
+                return _to_login(request)
+            request.state.session = session
+            if role not in {"reviewer", session.role}:
+                raise HTTPException(403, "this is for admins")
+            if request.method not in _READS:
+                await check_csrf(request)
+            return await endpoint(request)
+
+        return answer
+
+    return guarded
+
+
+async def check_csrf(request: Request) -> None:
+    """Raise HTTPException 403 without the token, as the header `X-CSRF-Token` or the form's field `csrf_token`.
+
+    Of a form only a small urlencoded one is read here: what carries more sends the header.
+    """
+    session: Session = request.state.session
+    given = request.headers.get("x-csrf-token") or await _in_form(request)
+    if not secrets.compare_digest(given.encode(), session.csrf_token.encode()):
+        raise HTTPException(403, "the form is not of this session; load the page again")
+
+
+def check_same_site(request: Request) -> None:
+    """Raise HTTPException 403 where a browser says that another site sends this form: there is no session to ask."""
+    origin = request.headers.get("origin")
+    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if elsewhere or request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise HTTPException(403, "another site sent this form")
+
+
+def local(address: str) -> str:
+    """An address to go on to, if it is a path of ours; else the first page."""
+    return address if _LOCAL.fullmatch(address) else "/"
+
+
+async def _in_form(request: Request) -> str:
+    length = request.headers.get("content-length", "")
+    small = length.isascii() and length.isdigit() and int(length) <= _FORM_BYTES
+    if not small or request.headers.get("content-type", "").partition(";")[0] != _FORM:
+        return ""
+    given = (await request.form()).get("csrf_token")
+    return given if isinstance(given, str) else ""
+
+
+def _to_login(request: Request) -> Response:
+    if request.headers.get("hx-request") == "true":  # htmx follows this header, not a redirect
+        page = urlsplit(request.headers.get("hx-current-url", "/"))
+        return Response(status_code=401, headers={"HX-Redirect": _login(page.path, page.query)})
+    address = (request.url.path, request.url.query) if request.method in _READS else ("/", "")
+    return RedirectResponse(_login(*address), status_code=303)
+
+
+def _login(path: str, query: str) -> str:
+    return f"/login?next={quote(local(f'{path}?{query}' if query else path), safe='/')}"

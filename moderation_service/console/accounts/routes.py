@@ -1,0 +1,119 @@
+"""Logging in and out."""
+
+import asyncio
+import math
+from urllib.parse import parse_qs
+
+import structlog
+from sqlalchemy import select
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from moderation_service.console.accounts import sessions
+from moderation_service.console.accounts.guard import check_same_site, local, reader
+from moderation_service.console.accounts.throttle import Throttle
+from moderation_service.console.accounts.users import known
+from moderation_service.console.pages.render import page
+from moderation_service.console.parts import parts_of
+from moderation_service.console.store import outbox
+from moderation_service.console.store.tables import users
+from moderation_service.telemetry import audit
+
+_FORM_BYTES = 8 * 1024
+_FORM_S = 10.0
+_FIELDS = 8
+
+log = structlog.get_logger(__name__)
+
+
+def account_routes() -> list[BaseRoute]:
+    """`/login` and `/logout`."""
+    return [
+        Route("/login", _Login(Throttle()).answer, methods=["GET", "POST"]),
+        Route("/logout", _log_out, methods=["POST"]),
+    ]
+
+
+class _Login:
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+
+    async def answer(self, request: Request) -> Response:
+        if request.method != "POST":
+            return _form(request, local(request.query_params.get("next", "/")))
+        check_same_site(request)
+        given = await _read(request)
+        name, go_on = given.get("name", ""), local(given.get("next", "/"))
+        address = request.client.host if request.client else ""
+        if wait_s := self._throttle.begin(name, address):
+            log.warning("login refused", reason="throttled", address=address)
+            response = _form(request, go_on, error="throttled", status=429)
+            response.headers["Retry-After"] = str(math.ceil(wait_s))
+            return response
+        if not await known(parts_of(request).database, name, given.get("password", "")):
+            log.warning("login refused", reason="wrong", address=address)
+            if self._throttle.spent(name, address):
+                await _tell_of_guesses(request, name, address)
+            return _form(request, go_on, error="wrong", status=401)
+        self._throttle.passed(name, address)
+        return await _log_in(request, name, go_on)
+
+
+async def _log_in(request: Request, name: str, go_on: str) -> Response:
+    parts = parts_of(request)
+    console = parts.settings.console
+    entry = audit.Entry(actor=audit.reviewer(name), action="user.logged_in", target=name)
+    async with parts.database.begin() as connection:
+        await sessions.close_session(connection, sessions.token_of(request, console))
+        token = await sessions.open_session(connection, name, console.session_hours)
+        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
+    parts.put_in_outbox.set()
+    response = RedirectResponse(go_on, status_code=303)
+    sessions.give(response, token, console)
+    return response
+
+
+@reader()
+async def _log_out(request: Request) -> Response:
+    parts = parts_of(request)
+    console = parts.settings.console
+    async with parts.database.begin() as connection:
+        await sessions.close_session(connection, sessions.token_of(request, console))
+    response = RedirectResponse("/login", status_code=303)
+    sessions.forget(response, console)
+    return response
+
+
+async def _tell_of_guesses(request: Request, name: str, address: str) -> None:
+    """On record once a window. A name that is nobody's may be a password in the wrong field, and is not told."""
+    parts = parts_of(request)
+    async with parts.database.begin() as connection:
+        there = (await connection.execute(select(users.c.name).where(users.c.name == name))).first()
+        target = name if there else "nobody"
+        entry = audit.Entry(actor=f"address:{address}", action="login.throttled", target=target)
+        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
+    parts.put_in_outbox.set()
+
+
+async def _read(request: Request) -> dict[str, str]:
+    """The form's fields. Anybody may send it, so it is bounded in size and time. Raises HTTPException 408, 413, 400."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_FORM_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _FORM_BYTES:
+                    raise HTTPException(413, f"should be at most {_FORM_BYTES} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"should be here within {_FORM_S:g} s") from None
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict")
+    except ValueError:
+        raise HTTPException(400, "should be a form, urlencoded in UTF-8") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _form(request: Request, go_on: str, *, error: str | None = None, status: int = 200) -> Response:
+    return page(request, "login.html", status=status, error=error, next=go_on)
