@@ -24,6 +24,8 @@ from moderation_service.telemetry import audit
 _FORM_BYTES = 8 * 1024
 _FORM_S = 10.0
 _FIELDS = 8
+WRONG = "The user or the password is wrong."
+TOO_MANY = "Too many tries. Try again in a few minutes."
 
 log = structlog.get_logger(__name__)
 
@@ -45,18 +47,18 @@ class _Login:
             return _form(request, local(request.query_params.get("next", "/")))
         check_same_site(request)
         given = await _read(request)
-        name, go_on = given.get("name", ""), local(given.get("next", "/"))
+        name, go_on = given.get("user", ""), local(given.get("next", "/"))
         address = request.client.host if request.client else ""
         if wait_s := self._throttle.begin(name, address):
             log.warning("login refused", reason="throttled", address=address)
-            response = _form(request, go_on, error="throttled", status=429)
+            response = _form(request, go_on, error=TOO_MANY, status=429)
             response.headers["Retry-After"] = str(math.ceil(wait_s))
             return response
         if not await known(parts_of(request).database, name, given.get("password", "")):
             log.warning("login refused", reason="wrong", address=address)
             if self._throttle.spent(name, address):
                 await _tell_of_guesses(request, name, address)
-            return _form(request, go_on, error="wrong", status=401)
+            return _form(request, go_on, error=WRONG, status=401)
         self._throttle.passed(name, address)
         return await _log_in(request, name, go_on)
 
