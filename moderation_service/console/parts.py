@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import HTTPConnection
 
+from moderation_service.console.seats import Seats
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
@@ -25,6 +26,11 @@ class Parts:
     judge: Judge | None = None
     put_in_outbox: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever adds to it; the sender waits
     held: set[str] = field(default_factory=set)  # such as "ingest: Kafka does not answer"
+    seats: Seats = field(init=False)  # of posts that are judged for callers
+
+    def __post_init__(self) -> None:
+        """As many as the settings say."""
+        self.seats = Seats(self.settings.console.max_in_flight)
 
 
 def parts_of(request: HTTPConnection) -> Parts:

@@ -81,17 +81,19 @@ class Judge:
                 if questionnaire.questions:
                     await self._engine.prepare(questionnaire)
 
-    async def judge(self, post: Post, *, trace_id: str, queue_ms: float = 0.0) -> Judged:
+    async def judge(self, post: Post, *, trace_id: str, queue_ms: float = 0.0, published: bool = True) -> Judged:
         """Load a post's evidence and judge it, once. Raises as `judge_on`."""
         async with self.evidence(post) as evidence:
-            return await self.judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+            return await self.judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms, published=published)
 
     def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
         """What of the post could be had, held while it is judged, also again and again. A bad picture never raises."""
         return self._room.of(post)
 
-    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float = 0.0) -> Judged:
-        """Judge a post on its evidence.
+    async def judge_on(
+        self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float = 0.0, published: bool = True
+    ) -> Judged:
+        """Judge a post on its evidence. Of a verdict that is not to be `published` no other is the duplicate.
 
         Raises Transient where trying again may help, Poison where this post breaks the engine.
         """
@@ -101,7 +103,7 @@ class Judge:
         key = self._sealer.key(content, post.surface)
         had = all(image.sha256 for image in content.images)
         found = await self._duplicates.findings(
-            key if had else None, lambda: self._find(post, language, content, evidence, key)
+            key if had and published else None, lambda: self._find(post, language, content, evidence, key)
         )
         found_ms = (self._clock() - begun) * 1000
         loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms

@@ -1,0 +1,86 @@
+"""Judging for callers: bounded in number and in time, so that a crowd is told to come again before memory grows."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from moderation_service.console.parts import Parts
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import Verdict
+from moderation_service.errors import Poison
+from moderation_service.judging.judge import Judge
+
+
+class JudgingOff(Exception):  # noqa: N818 - a fate, not a fault
+    """This console judges nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("this console judges nothing: console.judge is off")
+
+
+class Full(Exception):  # noqa: N818 - a fate, not a fault
+    """As many posts as may be are being judged."""
+
+    def __init__(self) -> None:
+        super().__init__("as many posts are being judged as may be at once")
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """The right to have one post judged at a time, by the policies that were active when it was taken."""
+
+    parts: Parts
+    judge: Judge
+
+    async def judged(self, post: Post, *, trace_id: str, published: bool) -> Verdict:
+        """Judge once. What is not to be `published` leaves no trace in the verdicts of others.
+
+        Raises Poison where the post can't be judged, Transient where it can't be now, TimeoutError.
+        """
+        _check_addresses(post)
+        async with asyncio.timeout(self.parts.settings.console.judge_timeout_s):
+            return (await self.judge.judge(post, trace_id=trace_id, published=published)).verdict
+
+    async def each_judged(self, posts: Sequence[Post], *, trace_id: str) -> list[Verdict]:
+        """Judge several, none to be published; side by side as far as other seats are free. Raises as `judged`."""
+        verdicts = dict[int, Verdict]()
+        left = iter(enumerate(posts))
+
+        async def work() -> None:
+            for number, post in left:
+                verdicts[number] = await self.judged(post, trace_id=trace_id, published=False)
+
+        with self.parts.seats.take(len(posts) - 1) as more:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(1 + more):
+                        group.create_task(work())
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+        return [verdicts[number] for number in range(len(posts))]
+
+
+@contextmanager
+def seat(parts: Parts) -> Iterator[Seat]:
+    """A seat until the block is left. Raises JudgingOff and Full, at once."""
+    if parts.judge is None:
+        raise JudgingOff
+    with parts.seats.take() as taken:
+        if not taken:
+            raise Full
+        yield Seat(parts, parts.judge)
+
+
+async def judged(parts: Parts, post: Post, *, trace_id: str) -> Verdict:
+    """Judge a post that is not kept and not published. Raises as `seat` and `Seat.judged`."""
+    with seat(parts) as taken:
+        return await taken.judged(post, trace_id=trace_id, published=False)
+
+
+def _check_addresses(post: Post) -> None:
+    """A judge that is shared with others may read files for them; never for callers."""
+    for number, image in enumerate(post.images):
+        if image.url is not None and image.url.lstrip()[:5].lower() == "file:":
+            msg = f"images.{number}.url: file: addresses are not read for callers"
+            raise Poison("wrong_address", msg)
