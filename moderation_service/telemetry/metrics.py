@@ -74,6 +74,10 @@ GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Of the local engi
 REVIEWS = Counter(
     "moderation_reviews", "People's answers by policy, and whether they agree with the verdict", ["policy", "agreed"]
 )
+CONSOLE_RECORDS = Counter(
+    "moderation_console_records", "Records that the console read, and what became of them", ["kind", "outcome"]
+)
+CONSOLE_LAG = Gauge("moderation_console_lag", "Records that the console has still to read", ["topic", "partition"])
 SCORE_DRIFT = Gauge(
     "moderation_score_drift",
     "Population stability index of the last scores against those of the calibration set; over 0.25 they differ much",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +24,14 @@ _POOL = 10  # connections kept; as many again are opened where there is need
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = 7_301_001  # the advisory lock of whoever moves the tables on
 _WRITES = "moderation_writes"
+_ALWAYS: dict[str, Any] = {
+    "pool_size": _POOL,
+    "max_overflow": _POOL,
+    "hide_parameters": True,  # in errors, which are logged
+    # what is no number in JSON is null, or PostgreSQL refuses the row
+    "json_serializer": lambda value: to_json(value, inf_nan_mode="null").decode(),
+    "json_deserializer": from_json,
+}
 
 
 class _OneWriter(AsyncEngine):
@@ -60,9 +69,7 @@ def _sqlite(url: str) -> AsyncEngine:
     if not path or path == ":memory:":
         msg = f"{SETTING} {url}: should name a file, sqlite:///PATH"
         raise Misconfigured(msg)
-    made = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": _BUSY_S}, pool_size=_POOL, max_overflow=_POOL
-    )
+    made = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": _BUSY_S}, **_ALWAYS)
     engine = made.sync_engine
 
     @event.listens_for(engine, "connect")
@@ -85,9 +92,7 @@ def _postgresql(url: str) -> AsyncEngine:
     async def connect() -> Any:  # noqa: ANN401 - asyncpg's connection, which SQLAlchemy wraps
         return await asyncpg.connect(url, timeout=_CONNECT_S)  # it reads all that libpq's addresses can say
 
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=_POOL, max_overflow=_POOL, pool_pre_ping=True
-    )
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **_ALWAYS)
 
 
 def _move_on(connection: Connection) -> None:

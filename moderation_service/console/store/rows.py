@@ -1,16 +1,15 @@
 """Verdicts as rows, and rows as verdicts. Pure."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Row
 
 from moderation_service.contracts.verdict import Verdict
 
 TO_REVIEW = frozenset({"review", "abstain"})
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
 
 def verdict_of(row: Row[Any]) -> Verdict:
     """The verdict as it was published."""
-    return Verdict.model_validate_json(_compact({**row.rest, "policies": row.policies}))
+    return Verdict.model_validate_json(to_json({**row.rest, "policies": row.policies}))
 
 
 def job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:

@@ -122,9 +122,10 @@ posts = Table(  # kept while a verdict may come, and then if a person may want t
     Column("record", LargeBinary),  # the record as published, until its thumbnails are made
     Column("wanted", Boolean, nullable=False),  # a verdict came that a person may want to see; its thumbnails are due
     Column("received_at", Moment, nullable=False),
-    Index("posts_by_time", "received_at"),
-    Index("posts_wanted", "wanted", "received_at"),
 )
+_due = posts.c.wanted & posts.c.record.is_not(None)
+Index("posts_unjudged", posts.c.received_at, sqlite_where=~posts.c.wanted, postgresql_where=~posts.c.wanted)
+Index("posts_due", posts.c.received_at, sqlite_where=_due, postgresql_where=_due)
 
 thumbnails = Table(
     "thumbnails",
@@ -209,14 +210,13 @@ api_keys = Table(
     Column("revoked_at", Moment),
 )
 
-answers = Table(  # of requests with an Idempotency-Key
+answers = Table(  # to requests with an Idempotency-Key: verdicts, which may be erased since
     "answers",
     METADATA,
     Column("key_id", Text, primary_key=True),
     Column("idempotency_key", Text, primary_key=True),
-    Column("request_digest", Text, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("request_digest", Text, nullable=False),  # SHA-256 of its body
+    Column("verdict_id", Words, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("answers_by_time", "created_at"),
 )

@@ -130,9 +130,10 @@ async def erase_all(connection: AsyncConnection, post_ids: Collection[str]) -> N
     if gone:
         pictures = tuple_(thumbnails.c.post_id, thumbnails.c.revision)
         await connection.execute(delete(thumbnails).where(pictures.in_([tuple(row) for row in gone])))
-    for table in (verdicts, reviews):
-        await connection.execute(delete(table).where(table.c.post_id.in_(post_ids)))
-    await connection.execute(delete(outbox).where(outbox.c.key.in_([post_id.encode() for post_id in post_ids])))
+    for table, entry_id in ((reviews, reviews.c.review_id), (verdicts, verdicts.c.verdict_id)):
+        theirs = table.c.post_id.in_(post_ids)
+        await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))
+        await connection.execute(delete(table).where(theirs))
 
 
 async def _unknown(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,8 +14,7 @@ def upgrade() -> None:
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("idempotency_key", sa.Text(), nullable=False),
         sa.Column("request_digest", sa.Text(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("verdict_id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("key_id", "idempotency_key"),
     )
@@ -72,8 +71,9 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("post_id", "revision"),
     )
-    op.create_index("posts_by_time", "posts", ["received_at"], unique=False)
-    op.create_index("posts_wanted", "posts", ["wanted", "received_at"], unique=False)
+    for name, where in {"posts_unjudged": "NOT wanted", "posts_due": "wanted AND record IS NOT NULL"}.items():
+        some = sa.text(where)
+        op.create_index(name, "posts", ["received_at"], unique=False, sqlite_where=some, postgresql_where=some)
     op.create_table(
         "reviews",
         sa.Column("review_id", sa.Text(), nullable=False),

@@ -1,0 +1,172 @@
+"""Kafka's topics into the database, each record once: the offsets are written with the rows that they count."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import structlog
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from moderation_service.console.parts import Parts
+from moderation_service.console.store import posts, reviews, verdicts
+from moderation_service.console.store.arrivals import Arrivals, Record, arrivals
+from moderation_service.console.store.tables import offsets
+from moderation_service.console.store.turn import turn
+from moderation_service.errors import Fatal, Transient
+from moderation_service.kafka.follow import Follower, Place, following
+from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry import metrics
+
+TOGETHER = 500  # records in one transaction
+_WAIT_S = 0.2
+_AGAIN_S = 5.0
+_LOOK_S = 5.0  # how often it is asked how far behind this is, which also tells that Kafka is away
+_BEHIND = 1000  # verdicts; while there are more to read, posts wait: most of them need not be kept any more
+
+log = structlog.get_logger(__name__)
+
+
+class Elsewhere(Exception):  # noqa: N818 - a fate, not a fault
+    """Another console wrote what we read."""
+
+
+class Ingest:
+    """Reads posts, verdicts and reviews for as long as it runs; of several consoles one at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        """`parts.held` tells while Kafka or the database is away."""
+        self._parts = parts
+        self._database = parts.database
+        self._kafka = parts.settings.kafka
+        self._ends: dict[Place, int] = {}
+        self._held: str | None = None
+        self.wrote = asyncio.Event()  # set after every transaction
+
+    async def run(self) -> None:
+        """Read until cancelled. While Kafka or the database is away all waits, and is tried again."""
+        while True:
+            try:
+                async with turn(self._database, "ingest"):
+                    await self._follow()
+            except Elsewhere:
+                log.info("another console reads the topics too; this one begins again where that is")
+            except (Fatal, Transient, SQLAlchemyError, OSError) as error:
+                # the database's own message may quote rows
+                self._hold("the database does not answer" if isinstance(error, SQLAlchemyError) else str(error))
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _follow(self) -> None:
+        self._ends = await read_offsets(self._parts)
+        topics = (self._kafka.output_topic, self._kafka.input_topic, self._kafka.review_topic)
+        async with following(self._kafka, topics, self._ends) as follower:
+            looked = -_LOOK_S
+            while True:
+                if time.monotonic() - looked >= _LOOK_S:
+                    await self._look(follower)
+                    looked = time.monotonic()
+                records = await follower.take(TOGETHER, _WAIT_S)
+                if records:
+                    await self.write(records)
+
+    async def _look(self, follower: Follower) -> None:
+        lags = await follower.lags()
+        self._hold(None)
+        for (topic, partition), lag in lags.items():
+            metrics.CONSOLE_LAG.labels(topic, partition).set(lag)
+        behind = sum(lag for (topic, _), lag in lags.items() if topic == self._kafka.output_topic)
+        follower.hold(self._kafka.input_topic, held=behind > _BEHIND)
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Write what records say, and the offsets behind them, in one transaction.
+
+        What the database refuses is tried a record at a time, and the one that it refuses is left out. Raises
+        Elsewhere, and SQLAlchemyError where the database is away.
+        """
+        found = await asyncio.to_thread(arrivals, records, self._kafka)
+        try:
+            await self._write(found)
+        except (DBAPIError, OverflowError, UnicodeError) as error:
+            if not _of_a_row(error):
+                raise
+            if len(records) == 1:
+                await self._write(Arrivals(refused=[(records[0], "wrong_row")], ends=found.ends))
+            for record in records if len(records) > 1 else ():
+                await self.write([record])
+        self.wrote.set()
+
+    async def _write(self, found: Arrivals) -> None:
+        async with self._database.begin() as connection:
+            await _move(connection, self._ends, found.ends)
+            if found.deleted_verdicts:
+                await verdicts.erase_all(connection, found.deleted_verdicts)
+            new = await verdicts.put_rows(connection, found.verdicts) if found.verdicts else 0
+            if found.deleted_posts:
+                await posts.erase(connection, found.deleted_posts)
+            if found.posts:
+                await posts.put_rows(connection, found.posts)
+            for review in found.reviews:
+                await reviews.put(connection, review)
+        self._ends |= found.ends
+        _count(found, self._kafka, new)
+
+    def _hold(self, why: str | None) -> None:
+        """Say once that it waits, and once that it goes on."""
+        if (why is None) != (self._held is None):
+            if why is None:
+                log.info("the topics are read again")
+            else:
+                log.warning("the topics are not read", error=why)
+        self._parts.held.discard(f"ingest: {self._held}")
+        if why is not None:
+            self._parts.held.add(f"ingest: {why}")
+        self._held = why
+
+
+async def read_offsets(parts: Parts) -> dict[Place, int]:
+    """Where reading goes on, by topic and partition."""
+    async with parts.database.connect() as connection:
+        rows = await connection.execute(select(offsets))
+        return {(row.topic, row.partition): row.next_offset for row in rows}
+
+
+async def _move(connection: AsyncConnection, before: Mapping[Place, int], after: Mapping[Place, int]) -> None:
+    """Move the offsets on. Raises Elsewhere where they are not what they were."""
+    for (topic, partition), end in sorted(after.items()):
+        if (known := before.get((topic, partition))) is None:
+            try:
+                async with connection.begin_nested():
+                    row = {"topic": topic, "partition": partition, "next_offset": end}
+                    await connection.execute(insert(offsets).values(row))
+            except IntegrityError:
+                raise Elsewhere from None
+            continue
+        at = (offsets.c.topic == topic, offsets.c.partition == partition, offsets.c.next_offset == known)
+        if not (await connection.execute(update(offsets).where(*at).values(next_offset=end))).rowcount:
+            raise Elsewhere
+
+
+def _of_a_row(error: Exception) -> bool:
+    """Whether it is a value that the database can't keep; not that it is away, or full."""
+    if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
+        return isinstance(error.driver_exception, asyncpg.DataError)  # which SQLAlchemy leaves untranslated
+    return True
+
+
+def _count(found: Arrivals, kafka: KafkaSettings, new: int) -> None:
+    for kind, outcome, count in (
+        ("verdict", "taken", new),
+        ("verdict", "known", len(found.verdicts) - new),
+        ("verdict", "deleted", len(found.deleted_verdicts)),
+        ("post", "taken", len(found.posts)),
+        ("post", "deleted", len(found.deleted_posts)),
+        ("review", "taken", len(found.reviews)),
+    ):
+        metrics.CONSOLE_RECORDS.labels(kind, outcome).inc(count)
+    kinds = {kafka.output_topic: "verdict", kafka.input_topic: "post", kafka.review_topic: "review"}
+    for record, reason in found.refused:
+        metrics.CONSOLE_RECORDS.labels(kinds[record.topic], "refused").inc()
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        log.warning("a record is none of ours, and left out", **place, reason=reason)
