@@ -1,0 +1,62 @@
+"""What is kept no longer: verdicts and reviews by their age, posts that no verdict came for, answers and sessions."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.store.tables import answers, posts, reviews, sessions, thumbnails, verdicts
+from moderation_service.settings import ConsoleSettings
+
+EVERY_S = 3600.0
+_ANSWERS = timedelta(hours=24)  # an Idempotency-Key is remembered so long
+_TOGETHER = 1000  # rows in a transaction, so that nobody waits long for it
+
+log = structlog.get_logger(__name__)
+
+
+async def run(database: AsyncEngine, settings: ConsoleSettings) -> None:
+    """Forget every hour, until cancelled."""
+    while True:
+        try:
+            if forgotten := await forget(database, settings, datetime.now(UTC)):
+                log.info("rows that are past their retention are gone", **forgotten)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("nothing could be forgotten, and is tried again", error=type(error).__name__)
+        await asyncio.sleep(EVERY_S)
+
+
+async def forget(database: AsyncEngine, settings: ConsoleSettings, now: datetime) -> dict[str, int]:
+    """Delete what is past its time; how many rows of which table, where there were any."""
+    kept = now - timedelta(days=settings.retention_days)
+    unjudged = now - timedelta(hours=settings.unjudged_hours)
+    judged = exists().where(verdicts.c.post_id == posts.c.post_id, verdicts.c.post_revision == posts.c.revision)
+    of_a_post = exists().where(posts.c.post_id == thumbnails.c.post_id, posts.c.revision == thumbnails.c.revision)
+    past: dict[Table, ColumnElement[bool]] = {
+        verdicts: verdicts.c.judged_at < kept,
+        reviews: reviews.c.reviewed_at < kept,
+        posts: (posts.c.received_at < unjudged) & ~judged,
+        thumbnails: ~of_a_post,
+        answers: answers.c.created_at < now - _ANSWERS,
+        sessions: sessions.c.expires_at < now,
+    }
+    gone = {table.name: await _delete(database, table, where) for table, where in past.items()}
+    return {name: count for name, count in gone.items() if count}
+
+
+async def _delete(database: AsyncEngine, table: Table, where: ColumnElement[bool]) -> int:
+    """Look first, and then delete: SQLite's one place to write is not held while a large table is looked through."""
+    key: Any = tuple_(*table.primary_key)
+    some = select(*table.primary_key).where(where).limit(_TOGETHER)
+    count = 0
+    while True:
+        async with database.connect() as connection:
+            found = [tuple(row) for row in await connection.execute(some)]
+        if not found:
+            return count
+        async with database.begin() as connection:
+            count += (await connection.execute(delete(table).where(key.in_(found), where))).rowcount

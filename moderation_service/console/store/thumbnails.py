@@ -1,0 +1,82 @@
+"""Small copies of pictures, made while their addresses still work, through the same guards as for judging."""
+
+import asyncio
+from datetime import datetime
+from io import BytesIO
+
+import structlog
+from PIL import Image
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.store.tables import posts, thumbnails
+from moderation_service.contracts.post import read_post
+from moderation_service.media.loader import ImageLoader, LoadedImage
+from moderation_service.settings import Settings
+
+_AT_ONCE = 4  # posts
+_LOOK_S = 2.0
+_AGAIN_S = 5.0
+_QUALITY = 80
+
+log = structlog.get_logger(__name__)
+
+
+class Thumbnails:
+    """Makes those of every post that a person may want to see, oldest first, and drops the post's record then."""
+
+    def __init__(self, settings: Settings, database: AsyncEngine) -> None:
+        """Of an animated picture the first frame is taken."""
+        side = settings.console.thumbnail_side
+        self._media = settings.media.model_copy(update={"max_frames": 1, "max_side": side})
+        self._database = database
+
+    async def run(self) -> None:
+        """Make them until cancelled. While the database is away all waits, and is tried again."""
+        async with ImageLoader(self._media, enough=self._media.max_side**2) as loader:
+            while True:
+                try:
+                    made = await self.make(loader)
+                except (SQLAlchemyError, OSError) as error:
+                    log.warning("no thumbnails can be made", error=type(error).__name__)
+                    await asyncio.sleep(_AGAIN_S)
+                else:
+                    await asyncio.sleep(0 if made else _LOOK_S)
+
+    async def make(self, loader: ImageLoader) -> int:
+        """Make those of the next few posts; of how many."""
+        columns = (posts.c.post_id, posts.c.revision, posts.c.record, posts.c.received_at)
+        due = select(*columns).where(posts.c.wanted, posts.c.record.is_not(None)).order_by(posts.c.received_at)
+        async with self._database.connect() as connection:
+            found = (await connection.execute(due.limit(_AT_ONCE))).all()
+        async with asyncio.TaskGroup() as group:
+            for row in found:
+                group.create_task(self._make(loader, row.post_id, row.revision, row.record, row.received_at))
+        return len(found)
+
+    async def _make(
+        self, loader: ImageLoader, post_id: str, revision: int, record: bytes, received_at: datetime
+    ) -> None:
+        post = await asyncio.to_thread(read_post, record)  # it was read when it came
+        loaded = await loader.load(post.images)
+        key = {"post_id": post_id, "revision": revision}
+        rows = [
+            {**key, "position": position, **await asyncio.to_thread(_row, image)}
+            for position, image in enumerate(loaded.images)
+        ]
+        this = (posts.c.post_id == post_id, posts.c.revision == revision, posts.c.received_at == received_at)
+        async with self._database.begin() as connection:
+            done = update(posts).where(*this, posts.c.record.is_not(None)).values(record=None)
+            if (await connection.execute(done)).rowcount and rows:  # or it was erased, or published anew, meanwhile
+                await connection.execute(insert(thumbnails), rows)
+
+
+def _row(image: LoadedImage) -> dict[str, object]:
+    """What became of a picture, with the thumbnail's size in pixels and its WebP file where there is one; blocks."""
+    if not image.frames:
+        return {"status": image.status, "width": None, "height": None, "picture": None}
+    height, width, _ = image.frames[0].shape
+    out = BytesIO()
+    Image.fromarray(image.frames[0]).save(out, "WEBP", quality=_QUALITY)
+    return {"status": image.status, "width": width, "height": height, "picture": out.getvalue()}
