@@ -160,6 +160,10 @@ class Policy(Part):
     severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
     thresholds: Thresholds = Field(description="two scores, as review and block")
     mode: Mode = Field(default="enforce", description="enforce, or shadow (judged and listed, decides nothing)")
+    restricted: bool = Field(
+        default=False,
+        description="true where a person should see pictures of violating posts only after asking twice, or false",
+    )
     dsa_category: DsaCategory | None = Field(
         default=None, description="the category of the EU DSA Transparency Database, or null"
     )
@@ -174,8 +178,8 @@ class Policy(Part):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of what is judged and decided, and so of all but titles, cases and what a statement cites."""
-        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope", "statement"})
+        """Digest of what is judged and decided: of all but titles, cases and what is cited or shown to people."""
+        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope", "statement", "restricted"})
         judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
         return digest_of(judged)
 

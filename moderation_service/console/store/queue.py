@@ -62,6 +62,16 @@ async def listed(database: AsyncEngine, filters: Filters, *, limit: int, now: da
         return [_job(row, now) for row in await connection.execute(query)]
 
 
+async def held(database: AsyncEngine, reviewer: str, *, now: datetime) -> Job | None:
+    """The job that this reviewer has in hand, of several the one that was leased last."""
+    query = (
+        _query().where(jobs.c.state == "open", _held_by(reviewer, now)).order_by(jobs.c.leased_until.desc()).limit(1)
+    )
+    async with database.connect() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _job(row, now)
+
+
 async def lease_next(
     database: AsyncEngine, reviewer: str, filters: Filters, *, now: datetime, lease_s: float
 ) -> Job | None:

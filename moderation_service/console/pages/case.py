@@ -1,0 +1,111 @@
+"""A post in front of a person: what was found in it, and as much of it as they may see."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moderation_service.console.parts import parts_of
+from moderation_service.console.store import posts, verdicts
+from moderation_service.console.store.posts import Shown
+from moderation_service.contracts.verdict import PolicyVerdict, Verdict
+from moderation_service.judging.decision import gravest_first
+from moderation_service.policies.pack import PolicyPack
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a post; `address` where it can be shown, else `status` says why not."""
+
+    status: str
+    width: int | None
+    height: int | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures."""
+
+    verdict: Verdict
+    shown: Shown | None
+    flagged: tuple[PolicyVerdict, ...]  # gravest first
+    rest: tuple[PolicyVerdict, ...]  # highest score first
+    restricted: bool
+    pictures: tuple[Picture, ...] = ()
+    asked: bool = False
+    confirmed: bool = False
+
+    @property
+    def asked_policies(self) -> tuple[PolicyVerdict, ...]:
+        """All of them, what was found first."""
+        return self.flagged + self.rest
+
+
+async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> Case:
+    """The case of a stored verdict. The addresses of restricted pictures are given to who `confirmed`."""
+    shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
+    found = found_in(verdict, parts_of(request).pack())
+    seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
+    pictures = []
+    for at, content in enumerate(verdict.content.images):
+        thumbnail = next((one for one in shown.thumbnails if one.position == at), None) if shown else None
+        known = thumbnail and thumbnail.width
+        pictures.append(
+            Picture(
+                status=thumbnail.status if thumbnail else content.status,
+                width=thumbnail.width if thumbnail else None,
+                height=thumbnail.height if thumbnail else None,
+                address=f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}" if known else None,
+            )
+        )
+    return Case(
+        verdict, shown, found.flagged, found.rest, found.restricted, tuple(pictures), asked=asked, confirmed=confirmed
+    )
+
+
+def found_in(verdict: Verdict, pack: PolicyPack) -> Case:
+    """The case of a verdict whose post is not kept."""
+    flagged = tuple(gravest_first(verdict.policies))
+    rest = sorted((part for part in verdict.policies if not part.violated), key=lambda part: -part.score)
+    return Case(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
+
+
+async def picture(request: Request) -> Response:
+    """A thumbnail of a verdict's post; of a restricted one only under the seal that a second asking gave."""
+    database = parts_of(request).database
+    verdict_id = request.query_params.get("verdict", "")
+    stored = await verdicts.by_id(database, verdict_id)
+    if stored is None:
+        raise HTTPException(404, "no such picture")
+    sealed = hmac.compare_digest(request.query_params.get("seal", "").encode(), _seal(request, verdict_id).encode())
+    if _is_restricted(stored.verdict, parts_of(request).pack()) and not sealed:
+        raise HTTPException(403, "this picture is restricted")
+    verdict, position = stored.verdict, request.path_params["position"]
+    found = await posts.thumbnail(database, verdict.post_id, verdict.post_revision, position)
+    if found is None:
+        raise HTTPException(404, "no such picture")
+    return Response(found, media_type="image/webp", headers={"Content-Disposition": "inline"})
+
+
+def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
+    """Whether a restricted policy is violated, or may be: where the verdict can't tell, each that was asked.
+
+    A policy that the pack has no longer may have been one.
+    """
+    open_to_all = {policy.id for policy in pack.policies if not policy.restricted}
+    known = {policy.id for policy in pack.policies}
+    asked = [*verdict.policies, *(part for part in verdict.shadow if part.policy_id in known)]
+    if verdict.decision == "abstain":
+        return any(part.policy_id not in open_to_all and part.policy_id in known for part in asked)
+    return any(part.violated and part.policy_id not in open_to_all for part in asked)
+
+
+def _seal(request: Request, verdict_id: str) -> str:
+    """What nobody can make who has not this session: it ends with it, and is of this verdict alone."""
+    key: str = request.state.session.csrf_token
+    return hmac.new(key.encode(), f"pictures of {verdict_id}".encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,135 @@
+"""Buckets of time to the shapes of a plot. The template draws them; colours are the style sheet's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from moderation_service.console.pages.words import milliseconds
+from moderation_service.console.store.figures import Bucket
+
+WIDTH, HEIGHT = 600, 150
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One part of a stacked column."""
+
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line, broken where there is nothing; `area` under it, or none."""
+
+    kind: str
+    path: str
+    area: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What the template `chart` wants. `most` and `last` say in words what the plot shows."""
+
+    bars: tuple[Bar, ...]
+    lines: tuple[Line, ...]
+    top_label: str
+    most: str
+    last: str
+    first_moment: str
+    last_moment: str
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def stacked(buckets: Sequence[Bucket], kinds: Sequence[str], of: Callable[[Bucket], dict[str, int]]) -> Plot:
+    """A column a bucket, from below in the order of `kinds`."""
+    totals = [sum(of(bucket).get(kind, 0) for kind in kinds) for bucket in buckets]
+    top, step = nice(max(totals, default=0)), WIDTH / len(buckets)
+    bars = []
+    for at, bucket in enumerate(buckets):
+        y = float(HEIGHT)
+        for kind in kinds:
+            if count := of(bucket).get(kind, 0):
+                height = HEIGHT * count / top
+                y -= height
+                title = f"{_moment(bucket, buckets)}: {kind} {count:,}"
+                bars.append(
+                    Bar(
+                        kind,
+                        round(at * step + step * 0.1, 2),
+                        round(y, 2),
+                        round(step * 0.8, 2),
+                        round(height, 2),
+                        title,
+                    )
+                )
+    return _plot(buckets, tuple(bars), (), f"{top:,.0f}", (f"{max(totals, default=0):,}", f"{totals[-1]:,}"))
+
+
+def lines(
+    buckets: Sequence[Bucket],
+    kinds: Sequence[tuple[str, Callable[[Bucket], float | None]]],
+    unit: Callable[[float], str],
+    *,
+    filled: bool = False,
+) -> Plot:
+    """A line for each of `kinds`, by the value that it gives of a bucket."""
+    values = [[of(bucket) for bucket in buckets] for _, of in kinds]
+    known = [value for line in values for value in line if value is not None]
+    top = nice(max(known, default=0))
+    drawn = tuple(_line(kind, line, top, filled=filled) for (kind, _), line in zip(kinds, values, strict=True))
+    last = next((value for value in reversed(values[-1]) if value is not None), 0)
+    return _plot(buckets, (), drawn, unit(top), (unit(max(known, default=0)), unit(last)))
+
+
+def counted(value: float) -> str:
+    """A number of posts."""
+    return f"{value:,.0f}"
+
+
+def took(value: float) -> str:
+    """A time taken."""
+    return milliseconds(value)
+
+
+def nice(most: float) -> float:
+    """The next of 1, 2, 5, 10, 20, … that is not under it."""
+    top = 1.0
+    while top < most:
+        for step in (2, 2.5, 2):
+            top *= step
+            if top >= most:
+                break
+    return top
+
+
+def _line(kind: str, values: Sequence[float | None], top: float, *, filled: bool) -> Line:
+    step = WIDTH / max(len(values) - 1, 1)
+    path, area, run = [], [], list[tuple[float, float]]()
+    for at, value in enumerate([*values, None]):
+        if value is not None:
+            run.append((round(at * step, 2), round(HEIGHT - HEIGHT * value / top, 2)))
+        elif run:
+            if len(run) == 1:  # one alone would not be seen
+                run.append((run[0][0] + step / 2, run[0][1]))
+            path.append("M" + " L".join(f"{x} {y}" for x, y in run))
+            area.append(f"{path[-1]} V{HEIGHT} H{run[0][0]} Z")
+            run = []
+    return Line(kind, " ".join(path), " ".join(area) if filled else "")
+
+
+def _plot(
+    buckets: Sequence[Bucket], bars: tuple[Bar, ...], drawn: tuple[Line, ...], top: str, said: tuple[str, str]
+) -> Plot:
+    first, last = _moment(buckets[0], buckets), _moment(buckets[-1], buckets)
+    return Plot(bars, drawn, top, said[0], said[1], first, f"{last} UTC")
+
+
+def _moment(bucket: Bucket, buckets: Sequence[Bucket]) -> str:
+    start: datetime = bucket.start
+    return f"{start:%m-%d}" if buckets[-1].start - buckets[0].start > timedelta(days=2) else f"{start:%H:%M}"

@@ -1,0 +1,41 @@
+"""Overview: how much, how decided, how fast, and what waits."""
+
+from datetime import UTC, datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moderation_service.console.pages import charts
+from moderation_service.console.pages.render import page
+from moderation_service.console.parts import parts_of
+from moderation_service.console.store import figures, queue
+
+_SPANS: dict[str, tuple[timedelta, int]] = {
+    "1h": (timedelta(hours=1), 60),
+    "24h": (timedelta(days=1), 48),
+    "7d": (timedelta(days=7), 42),
+    "30d": (timedelta(days=30), 30),
+}
+
+
+async def show(request: Request) -> Response:
+    """The last span, in buckets that end now."""
+    asked = request.query_params.get("span", "24h")
+    span = asked if asked in _SPANS else "24h"
+    database, now = parts_of(request).database, datetime.now(UTC)
+    length, buckets = _SPANS[span]
+    seen = await figures.seen(database, now=now, span=length, buckets=buckets)
+    drawn = {
+        "volume": charts.stacked(
+            seen.buckets, ("block", "review", "abstain", "allow"), lambda one: dict(one.decisions)
+        ),
+        "decided": charts.stacked(seen.buckets, ("block", "allow"), lambda one: dict(one.people)),
+        "latency": charts.lines(
+            seen.buckets, [("p95", lambda one: one.p95), ("p50", lambda one: one.p50)], charts.took
+        ),
+        "backlog": charts.lines(
+            seen.buckets, [("backlog", lambda one: float(one.backlog))], charts.counted, filled=True
+        ),
+    }
+    counts = await queue.counts(database, now=now)
+    return page(request, "overview.html", span=span, seen=seen, charts=drawn, counts=counts)

@@ -1,0 +1,147 @@
+"""Policies: the pack in force, its cases, what people say of it, and what can be learnt from that."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, insert
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from moderation_service.console import judging
+from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.parts import Parts, parts_of
+from moderation_service.console.store import reviews, verdicts
+from moderation_service.console.store.quality import CaseRow, lately, quality, results
+from moderation_service.console.store.tables import case_results
+from moderation_service.contracts.post import Post
+from moderation_service.errors import Poison, Transient
+from moderation_service.judging.cases import CaseResult
+from moderation_service.judging.post_files import root_of, with_pictures
+from moderation_service.media.files import FileReader
+from moderation_service.policies.model import Policy
+
+_LATELY = 2_000  # verdicts
+_QUALITY = timedelta(days=30)
+
+_NO_PICTURES = "The pictures of these cases are not at hand here. Run them with: moderation policies test"
+_NOT_RUN = "The judge is busy or off. Nothing was changed; try again in a moment."
+
+
+async def show(request: Request) -> Response:
+    """All policies."""
+    parts = parts_of(request)
+    held: dict[str, list[CaseRow]] = {}
+    current = {policy.id: policy.digest for policy in parts.pack().policies}
+    for row in await results(parts.database):
+        if current.get(row.policy_id) == row.policy_digest:
+            held.setdefault(row.policy_id, []).append(row)
+    return page(
+        request,
+        "policies.html",
+        pack=parts.pack(),
+        cases=held,
+        quality=await quality(parts.database, datetime.now(UTC) - _QUALITY),
+        lately=await lately(parts.database, _LATELY),
+    )
+
+
+async def show_one(request: Request) -> Response:
+    """One policy with its cases."""
+    return await _page(request, _policy(request))
+
+
+async def run_cases(request: Request) -> Response:
+    """Judge the policy's cases now, and keep what came of them."""
+    parts, policy = parts_of(request), _policy(request)
+    path = parts.settings.policies.path
+    files = FileReader(root_of(path), parts.settings.media.max_bytes)
+    found = []
+    try:
+        for case in policy.cases:
+            post = with_pictures(policy.post(case), files)
+            if not isinstance(post, Post):
+                return await _page(request, policy, _NO_PICTURES, 422)
+            verdict = await judging.judged(parts, post, trace_id=request.state.trace.trace_id)
+            part = next((one for one in (*verdict.policies, *verdict.shadow) if one.policy_id == policy.id), None)
+            # where the views did not run, the case's attribution was not tried
+            tried = case if part and part.attribution else case.model_copy(update={"attribution": None})
+            found.append(CaseResult(policy.id, tried, part))
+    except (judging.Full, judging.JudgingOff, TimeoutError, Transient, Poison):
+        return await _page(request, policy, _NOT_RUN, 422)
+    await _keep(parts, policy, found)
+    return await _page(request, policy)
+
+
+async def export_reviews(request: Request) -> Response:
+    """Every review as a line of JSON, for `calibrate` and `evaluate`: no words of a post, and no picture."""
+    parts = parts_of(request)
+
+    async def rows() -> AsyncIterator[str]:
+        async for review in reviews.exported(parts.database):
+            yield review.model_dump_json() + "\n"
+
+    return _download(rows(), "reviews.jsonl")
+
+
+async def export_verdicts(request: Request) -> Response:
+    """The verdicts that were reviewed, each once: `calibrate` takes their recorded scores."""
+    parts = parts_of(request)
+
+    async def rows() -> AsyncIterator[str]:
+        seen = set[str]()
+        async for review in reviews.exported(parts.database):
+            if review.verdict_id not in seen and (stored := await verdicts.by_id(parts.database, review.verdict_id)):
+                seen.add(review.verdict_id)
+                yield stored.verdict.to_json().decode() + "\n"
+
+    return _download(rows(), "verdicts.jsonl")
+
+
+def _download(rows: AsyncIterator[str], name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(rows, media_type="application/x-ndjson", headers=headers)
+
+
+def _policy(request: Request) -> Policy:
+    wanted = request.path_params["policy_id"]
+    policy = next((one for one in parts_of(request).pack().policies if one.id == wanted), None)
+    if policy is None:
+        raise HTTPException(404, "no such policy")
+    return policy
+
+
+async def _page(request: Request, policy: Policy, wrong: str | None = None, status: int = 200) -> Response:
+    parts = parts_of(request)
+    held = {row.case_name: row for row in await results(parts.database) if row.policy_id == policy.id}
+    return page(
+        request,
+        "policy.html",
+        status=status,
+        policy=policy,
+        results=held,
+        ran_at=max((row.ran_at for row in held.values()), default=None),
+        stale=any(row.policy_digest != policy.digest for row in held.values()),
+        can_run=parts.judge is not None,
+        wrong=translated(language_of(request))(wrong) if wrong else None,
+    )
+
+
+async def _keep(parts: Parts, policy: Policy, found: list[CaseResult]) -> None:
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "policy_id": policy.id,
+            "case_name": one.case.name,
+            "policy_digest": policy.digest,
+            "as_expected": one.as_expected,
+            "decided": one.found.outcome if one.found else "allow",
+            "score": one.found.score if one.found else 0.0,
+            "ran_at": now,
+        }
+        for one in found
+    ]
+    async with parts.database.begin() as connection:
+        await connection.execute(delete(case_results).where(case_results.c.policy_id == policy.id))
+        if rows:
+            await connection.execute(insert(case_results), rows)

@@ -1,0 +1,97 @@
+"""A template to an answer, in the reader's language and colours."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from moderation_service.console.pages import words
+from moderation_service.console.parts import parts_of
+from moderation_service.contracts.question import Language
+
+Theme = Literal["auto", "light", "dark"]
+
+HERE = Path(__file__).parent
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+THEMES: tuple[Theme, ...] = get_args(Theme)
+_CHINESE: dict[str, str] = json.loads((HERE / "translations" / "zh.json").read_text(encoding="utf-8"))
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401
+    """The template with what every page has, and `context`."""
+    language = language_of(request)
+    titles = {policy.id: policy.title.in_language(language) for policy in parts_of(request).pack().policies}
+    common = {
+        "language": language,
+        "theme": request.cookies.get("theme") if request.cookies.get("theme") in THEMES else "auto",
+        "keys_on": request.cookies.get("keys") != "off",
+        "session": getattr(request.state, "session", None),
+        "here": request.url.path,
+        "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        "titles": titles,
+        "now": datetime.now(UTC),
+        "policy_title": lambda policy_id: titles.get(policy_id, policy_id),
+    }
+    return HTMLResponse(environment(language).get_template(template).render({**common, **context}), status)
+
+
+def is_of_htmx(request: Request) -> bool:
+    """Whether the page itself asks, for a part."""
+    return request.headers.get("hx-request") == "true"
+
+
+def language_of(request: Request) -> Language:
+    """The language chosen; else the first of the browser's that we have; else English."""
+    if (chosen := request.cookies.get("language")) in LANGUAGES:
+        return "zh" if chosen == "zh" else "en"
+    for wanted in request.headers.get("accept-language", "").split(","):
+        primary = wanted.split(";")[0].strip().split("-")[0].lower()
+        if primary in LANGUAGES:
+            return "zh" if primary == "zh" else "en"
+    return "en"
+
+
+def translated(language: Language) -> Callable[[str], str]:
+    """English words to the language's; each that a template has is there, which a test sees to."""
+    return (lambda message: message) if language == "en" else (lambda message: _CHINESE.get(message, message))
+
+
+@cache
+def environment(language: Language) -> Environment:
+    """The templates in a language."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    gettext = translated(language)
+
+    def ngettext(one: str, many: str, count: int) -> str:
+        return gettext(one) if language == "zh" or count == 1 else many
+
+    made.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
+    made.globals["asset"] = _asset
+    made.globals["attribution_says"] = lambda found: words.attribution(found, gettext)
+    made.filters["redacted"] = words.redacted_parts
+    made.filters["share"] = words.share
+    made.filters["ms"] = words.milliseconds
+    made.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    made.filters["short"] = words.short
+    return made
+
+
+@cache
+def _asset(name: str) -> str:
+    """The address of a static file, which changes with it."""
+    digest = hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"

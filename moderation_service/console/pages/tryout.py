@@ -1,0 +1,74 @@
+"""Try it: words and a picture to a verdict, through the same judge. Nothing of them is kept."""
+
+import asyncio
+import base64
+import secrets
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moderation_service.console import judging
+from moderation_service.console.pages.case import Case, found_in
+from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.parts import parts_of
+from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.errors import Poison, Transient
+from moderation_service.settings import MIB
+
+_WORDS = 20_000  # characters
+_FIELDS = 256 * 1024  # bytes of a form beside its picture
+_SENT_S = 30.0
+
+_NOTHING = "Type some words, or drop a picture."
+_LARGE = "That is too large to judge."
+_WHY_NOT: dict[type[Exception], str] = {
+    judging.Full: "The judge is busy. Try again in a moment.",
+    Transient: "The judge does not answer. Try again in a moment.",
+    TimeoutError: "That took too long. Try again in a moment.",
+    Poison: "That can't be judged.",
+}
+
+
+async def show(request: Request) -> Response:
+    """The form."""
+    return _page(request)
+
+
+async def judge(request: Request) -> Response:
+    """The form with its verdict."""
+    parts = parts_of(request)
+    most = parts.settings.media.max_bytes
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or int(length) > most + _FIELDS:
+        return _page(request, wrong=_LARGE, status=413)
+    async with asyncio.timeout(_SENT_S), request.form(max_files=1, max_fields=8, max_part_size=_FIELDS) as form:
+        picture, words = form.get("picture"), str(form.get("text", ""))[:_WORDS]
+        data = await picture.read() if isinstance(picture, UploadFile) else b""
+    if not data and not words.strip():
+        return _page(request, words, wrong=_NOTHING, status=422)
+    images = (ImageRef(data=base64.b64encode(data).decode()),) if data else ()
+    post = Post(post_id=f"try-{secrets.token_hex(8)}", text=words, images=images)
+    try:
+        verdict = await judging.judged(parts, post, trace_id=request.state.trace.trace_id)
+    except judging.JudgingOff:
+        return _page(request, words)
+    except (judging.Full, TimeoutError, Transient, Poison) as error:
+        return _page(request, words, wrong=_WHY_NOT[type(error)], status=422)
+    return _page(request, words, case=found_in(verdict, parts.pack()))
+
+
+def _page(
+    request: Request, words: str = "", *, wrong: str | None = None, status: int = 200, case: Case | None = None
+) -> Response:
+    parts = parts_of(request)
+    return page(
+        request,
+        "try.html",
+        status=status,
+        off=parts.judge is None,
+        most_mib=parts.settings.media.max_bytes // MIB,
+        text=words,
+        wrong=translated(language_of(request))(wrong) if wrong else None,
+        case=case,
+    )

@@ -1,0 +1,167 @@
+"""One verdict with all that proves it, the search for one, and a person's decision on it."""
+
+import json
+import re
+from typing import Any, Literal
+
+from starlette.datastructures import FormData, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from moderation_service.console.pages.case import Case, case_of
+from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
+from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.parts import parts_of
+from moderation_service.console.store import outbox, reviews, verdicts
+from moderation_service.console.store.reviews import Decided, NotYours, Unknown
+from moderation_service.console.store.verdicts import Stored
+from moderation_service.contracts.review import PolicyReview
+from moderation_service.contracts.verdict import AttributionClass, Verdict
+from moderation_service.judging.decision import gravest_first
+from moderation_service.telemetry import audit
+
+_LISTED = 50
+_SEQ = re.compile("[0-9]{1,18}")
+_ASKED = ("post_id", "decision", "policy_id")
+_CLASSES: dict[str, AttributionClass] = {
+    name: name for name in ("image_only", "text_only", "either", "combined", "context_mitigated", "none")
+}
+_REASON_WANTED = "To overturn a decision, say why."
+_TOO_LONG = "The reason is too long: at most 4,000 characters."
+_REFUSED: dict[str, str] = {
+    "leased": "Another reviewer has this post in hand.",
+    "decided": "Another reviewer has decided this meanwhile.",
+    "superseded": "A newer verdict of this post came meanwhile.",
+}
+
+
+async def search(request: Request) -> Response:
+    """The newest verdicts, or those asked for."""
+    query = request.query_params
+    asked: dict[str, Any] = {name: query[name].strip() for name in _ASKED if query.get(name, "").strip()}
+    given = query.get("before", "")
+    before = int(given) if _SEQ.fullmatch(given) else None
+    found = await verdicts.listed(parts_of(request).database, limit=_LISTED + 1, before=before, **asked)
+    rows = [{"verdict": one.verdict, **_worst(one.verdict)} for one in found[:_LISTED]]
+    return page(
+        request,
+        "verdicts.html",
+        rows=rows,
+        asked={**dict.fromkeys(_ASKED), **asked, "before": before},
+        query=str(QueryParams(asked)),
+        older=found[_LISTED - 1].seq if len(found) > _LISTED else None,
+    )
+
+
+async def show(request: Request) -> Response:
+    """A verdict's page."""
+    stored = await _stored(request)
+    return await _page(
+        request, stored, await case_of(request, stored.verdict, asked="pictures" in request.query_params)
+    )
+
+
+async def show_pictures(request: Request) -> Response:
+    """The second asking for restricted pictures, which is recorded."""
+    parts, stored = parts_of(request), await _stored(request)
+    case = await case_of(request, stored.verdict, confirmed=True)
+    if case.restricted:
+        actor = audit.reviewer(request.state.session.user)
+        entry = audit.Entry(actor=actor, action="pictures.shown", target=stored.verdict.verdict_id)
+        async with parts.database.begin() as connection:
+            await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
+        parts.put_in_outbox.set()
+    return await _page(request, stored, case)
+
+
+async def decide(request: Request) -> Response:
+    """Keep the decision; from the queue, go on with the next post."""
+    stored, form = await _stored(request), await request.form()
+    decision = form.get("decision")
+    if decision not in {"allow", "block"}:
+        raise HTTPException(400, "decision: should be allow or block")
+    decided = _decided(stored.verdict, "allow" if decision == "allow" else "block", form)
+    overturns = stored.verdict.decision in {"allow", "block"} and stored.verdict.decision != decision
+    if overturns and not decided.reason:
+        return await _again(request, stored, _REASON_WANTED, decided.reason, 422)
+    if len(decided.reason) > 4000:  # noqa: PLR2004 - the contract's
+        return await _again(request, stored, _TOO_LONG, decided.reason, 422)
+    try:
+        await reviews.decide(parts_of(request), request.state.session.user, stored.verdict.verdict_id, decided)
+    except Unknown:
+        raise HTTPException(404, "no such verdict") from None
+    except NotYours as refused:
+        return await _again(request, stored, _REFUSED[refused.why], decided.reason, 409)
+    if "queue" not in form:
+        return RedirectResponse(request.url.path.removesuffix("/decide"), status_code=303)
+    filters = filters_of(QueryParams(str(form["queue"])))
+    await go_on(request, filters, str(form.get("then", "")))
+    return back(filters)
+
+
+def _decided(verdict: Verdict, decision: Literal["allow", "block"], form: FormData) -> Decided:
+    """What was said of each policy; of a violated one, where nothing was said, what the decision says."""
+    said = []
+    for part in verdict.policies:
+        answer = form.get(f"violated:{part.policy_id}")
+        if answer in {"yes", "no"}:
+            violated = answer == "yes"
+        elif part.violated:
+            violated = decision == "block"
+        else:
+            continue
+        place = _CLASSES.get(str(form.get(f"class:{part.policy_id}", "")))
+        said.append(PolicyReview(policy_id=part.policy_id, violated=violated, attribution_class=place))
+    reason = str(form.get("reason", "")).strip()
+    return Decided(decision, tuple(said), reason, further="queue" not in form)
+
+
+async def _stored(request: Request) -> Stored:
+    stored = await verdicts.by_id(parts_of(request).database, request.path_params["verdict_id"])
+    if stored is None:
+        raise HTTPException(404, "no such verdict")
+    return stored
+
+
+async def _again(request: Request, stored: Stored, wrong: str, reason: str, status: int) -> Response:
+    said = translated(language_of(request))(wrong)
+    return await _page(request, stored, await case_of(request, stored.verdict), said, reason, status)
+
+
+async def _page(
+    request: Request, stored: Stored, case: Case, wrong: str | None = None, reason: str = "", status: int = 200
+) -> Response:
+    parts, verdict = parts_of(request), stored.verdict
+    revisions = await verdicts.of_post(parts.database, verdict.post_id)
+    statement = verdict.statement_of_reasons
+    return page(
+        request,
+        "verdict.html",
+        status=status,
+        verdict=verdict,
+        case=case,
+        reviews=await reviews.of_verdict(parts.database, verdict.verdict_id),
+        revisions=revisions,
+        newer=next((one.verdict for one in revisions if one.newest and one.seq != stored.seq), None),
+        metadata=json.dumps(verdict.metadata, ensure_ascii=False, indent=2),
+        statement={name: _plain(value) for name, value in statement.model_dump(mode="json").items()}
+        if statement
+        else {},
+        pack_digest=parts.pack().digest,
+        last=await undoable(request),
+        from_queue=False,
+        wrong=wrong,
+        reason=reason,
+        query="",
+        then="",
+    )
+
+
+def _worst(verdict: Verdict) -> dict[str, Any]:
+    flagged = gravest_first(verdict.policies)
+    return {"worst": flagged[0] if flagged else None, "more": len(flagged) - 1}
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

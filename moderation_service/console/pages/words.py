@@ -1,0 +1,56 @@
+"""Small things as people read them."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from moderation_service.contracts.verdict import Attribution, AttributionClass
+from moderation_service.telemetry.redaction import redacted
+
+ATTRIBUTION: dict[AttributionClass, str] = {
+    "combined": "Only together: the words alone pass, the picture alone passes, and both together do not.",
+    "text_only": "In the words: they alone are over the line, and the picture alone is not.",
+    "image_only": "In the picture: it alone is over the line, and the words alone are not.",
+    "either": "In both: the words alone and the picture alone are each over the line.",
+    "context_mitigated": "Excused by the whole: one part alone would be over the line, and both together are not.",
+    "none": "Nowhere: neither the whole nor a part of it is over the line.",
+}
+"""What each class means, in English, as the key of its translations."""
+_ALONE = {"text_only": "In the words: the post has no picture.", "image_only": "In the picture: the post has no words."}
+
+_MARKS = re.compile(r"(\[(?:phone|ID card|bank card|e-mail)\])")
+
+
+def attribution(found: Attribution, translated: Callable[[str], str]) -> tuple[str, str]:
+    """Where the violation lies, as a sentence in two parts of which the first is the answer."""
+    whole = found.text_only is not None and found.image_only is not None
+    said = translated(ATTRIBUTION[found.class_] if whole else _ALONE.get(found.class_, ATTRIBUTION[found.class_]))
+    answer, colon, rest = re.split("([:：])", said, maxsplit=1)
+    return answer + colon, rest
+
+
+def redacted_parts(text: str) -> Iterator[tuple[bool, str]]:
+    """The text in parts, redacted; the first of a pair says whether the part stands for something taken out."""
+    for at, part in enumerate(_MARKS.split(redacted(text))):
+        if part:
+            yield at % 2 == 1, part
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"  # noqa: PLR2004 - small shares need a digit more
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration with the unit that suits it."""
+    if value is None:
+        return "–"
+    if value >= 1000:  # noqa: PLR2004
+        return f"{value / 1000:.3g} s"
+    return f"{value:.3g} ms"
+
+
+def short(digest: str | None) -> str:
+    """As much of a digest as tells it from others."""
+    return "–" if digest is None else digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,148 @@
+"""What people's decisions say of the policies, and what shadow policies would change."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import sqrt
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.store.tables import case_results, reviews, verdicts
+from moderation_service.judging.decision import STRENGTH
+
+_REVIEWS = 50_000  # the newest; more would say the same
+_Z = 1.959964  # of 95%
+
+
+@dataclass(slots=True)
+class Counted:
+    """So many `yes` among `of`."""
+
+    yes: int = 0
+    of: int = 0
+
+    def add(self, said: bool) -> None:  # noqa: FBT001 - one more answer
+        """Count one."""
+        self.yes += said
+        self.of += 1
+
+    @property
+    def share(self) -> float:
+        """`yes / of`, which must not be nought."""
+        return self.yes / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's score interval of 95% (Wilson, 1927), which holds for few answers and for shares of 0 and 1."""
+        n, p = self.of, self.share
+        middle, half = p + _Z**2 / (2 * n), _Z * sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
+        whole = 1 + _Z**2 / n
+        return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+
+
+@dataclass(slots=True)
+class Quality:
+    """From the reviews since a day; of several by one person on one verdict the last counts."""
+
+    reviews: int = 0
+    policies: dict[str, Counted] = field(default_factory=dict)  # said to be violated: people agreed
+    overturned: Counted = field(default_factory=Counted)  # of blocks and allows: decided otherwise
+    let_go: Counted = field(default_factory=Counted)  # of what was sent to review: allowed
+    agreed: Counted = field(default_factory=Counted)  # of verdicts with several reviewers: all decided the same
+
+
+@dataclass(slots=True)
+class Lately:
+    """Of the newest verdicts: how many violated a policy, and where a shadow policy would change the outcome."""
+
+    seen: int = 0
+    violations: Counter[str] = field(default_factory=Counter)
+    flips: Counter[str] = field(default_factory=Counter)
+    shadowed: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """A policy's case as it was run last."""
+
+    policy_id: str
+    case_name: str
+    policy_digest: str
+    as_expected: bool
+    decided: str
+    score: float
+    ran_at: datetime
+
+
+async def quality(database: AsyncEngine, since: datetime) -> Quality:
+    """What people said of the verdicts since then."""
+    query = (
+        select(
+            reviews.c.verdict_id,
+            reviews.c.reviewer,
+            reviews.c.decision,
+            reviews.c.verdict_decision,
+            reviews.c.policies,
+            verdicts.c.policies.label("judged"),
+        )
+        .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id, isouter=True)
+        .where(reviews.c.reviewed_at >= since)
+        .order_by(reviews.c.reviewed_at.desc())
+        .limit(_REVIEWS)
+    )
+    async with database.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    last = {(row.verdict_id, row.reviewer): row for row in reversed(rows)}.values()
+    found = Quality(reviews=len(rows))
+    by_verdict = dict[str, list[str]]()
+    for row in last:
+        by_verdict.setdefault(row.verdict_id, []).append(row.decision)
+        if row.verdict_decision in {"allow", "block"}:
+            found.overturned.add(row.decision != row.verdict_decision)
+        elif row.verdict_decision == "review":
+            found.let_go.add(row.decision == "allow")
+        _answers(found.policies, row.policies, row.judged or ())
+    for decisions in by_verdict.values():
+        if len(decisions) > 1:
+            found.agreed.add(len(set(decisions)) == 1)
+    return found
+
+
+def _answers(
+    policies: dict[str, Counted], said: Iterable[Mapping[str, Any]], judged: Iterable[Mapping[str, Any]]
+) -> None:
+    violated = {part["policy_id"] for part in judged if part["violated"]}
+    for answer in said:
+        if answer["policy_id"] in violated:
+            policies.setdefault(answer["policy_id"], Counted()).add(answer["violated"])
+
+
+async def lately(database: AsyncEngine, limit: int) -> Lately:
+    """Of the newest `limit` verdicts."""
+    query = select(verdicts.c.policies, verdicts.c.rest, verdicts.c.decision)
+    found = Lately()
+    async with database.connect() as connection:
+        for row in await connection.execute(query.order_by(verdicts.c.seq.desc()).limit(limit)):
+            found.seen += 1
+            found.violations.update(part["policy_id"] for part in row.policies if part["violated"])
+            outcomes = {part["policy_id"]: part["outcome"] for part in row.policies}
+            for part in row.rest["shadow"]:
+                found.shadowed.add(part["policy_id"])
+                found.flips[part["policy_id"]] += _flips(part, outcomes, row.decision)
+    return found
+
+
+def _flips(part: Mapping[str, Any], outcomes: Mapping[str, str], decision: str) -> bool:
+    """As `judging.shadow` counts them: another outcome than the enforced policy's, or stronger than the decision."""
+    if part["policy_id"] in outcomes:
+        return bool(part["outcome"] != outcomes[part["policy_id"]])
+    return STRENGTH.index(part["outcome"]) > STRENGTH.index(decision)
+
+
+async def results(database: AsyncEngine) -> list[CaseRow]:
+    """The last run of each case."""
+    async with database.connect() as connection:
+        return [CaseRow(*row) for row in await connection.execute(select(case_results))]
