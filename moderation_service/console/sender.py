@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import outbox, reviews
+from moderation_service.console.store.turn import turn
 from moderation_service.errors import Fatal
 from moderation_service.kafka.io import read_since
 from moderation_service.kafka.transactions import transactions
@@ -27,38 +28,36 @@ log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Sends what is in the outbox; several of them take turns."""
+    """Sends what is in the outbox; of several consoles on one database one does. What holds it is in `parts.held`."""
 
     def __init__(self, parts: Parts) -> None:
+        """Does nothing yet."""
         self._parts = parts
         self._database = parts.database
         self._kafka = parts.settings.kafka
         once = self._kafka.delivery == "exactly_once"
         self._name = f"{self._kafka.group}.console.outbox" if once else None
-        self.trouble: str | None = None  # why nothing can be sent now
+        self._held: str | None = None
 
     async def run(self) -> None:
         """Send what is due, until cancelled. While Kafka or the database is away all waits, and is tried again."""
         while True:
             try:
-                await self._due()
-                await self._send()
+                async with turn(self._database, "outbox"):
+                    await self._due()
+                    await self._send()
             except (Fatal, SQLAlchemyError, OSError) as error:
-                if self.trouble is None:
-                    log.warning("the outbox waits", error=str(error))
-                self.trouble = str(error)
+                self._hold(f"outbox: {error}")
                 await asyncio.sleep(_AGAIN_S)
 
     async def _send(self) -> None:
         async with transactions(self._kafka, self._name) as write:
             await self._drop_sent()
             while True:
-                entries = await outbox.take(self._database, _now(), _TOGETHER)
-                await write([entry.record for entry in entries])
-                await self._done([entry.entry_id for entry in entries])
-                if self.trouble is not None:
-                    log.info("the outbox is sent again")
-                    self.trouble = None
+                if entries := await outbox.take(self._database, _now(), _TOGETHER):
+                    await write([entry.record for entry in entries])
+                    await self._done([entry.entry_id for entry in entries])
+                self._hold(None)
                 await self._due()
 
     async def _drop_sent(self) -> None:
@@ -71,13 +70,24 @@ class Sender:
             found = [
                 entry_id
                 async for record in read_since(self._kafka, topic, since)
-                if (entry_id := dict(record.headers).get("ce_id", b"").decode()) in entries
+                if (entry_id := dict(record.headers).get("ce_id", b"").decode(errors="replace")) in entries
             ]
             await self._done(found)
 
     async def _done(self, entry_ids: list[str]) -> None:
         await outbox.drop(self._database, entry_ids)
         await reviews.count(self._database, entry_ids)
+
+    def _hold(self, why: str | None) -> None:
+        if why and self._held is None:
+            log.warning("the outbox waits", why=why)
+        if self._held is not None:
+            self._parts.held.discard(self._held)
+            if why is None:
+                log.info("the outbox is sent again")
+        if why:
+            self._parts.held.add(why)
+        self._held = why
 
     async def _due(self) -> None:
         """Wait until there is something to send."""

@@ -83,14 +83,7 @@ async def undo(parts: Parts, reviewer: str, review_id: str) -> bool:
         if verdict_id is None or not await outbox.withdraw(connection, review_id, now):
             return False
         await connection.execute(delete(reviews).where(mine))
-        others = exists().where(reviews.c.verdict_id == verdict_id)
-        seq = select(verdicts.c.seq).where(verdicts.c.verdict_id == verdict_id).scalar_subquery()
-        until = now + timedelta(seconds=parts.settings.console.lease_s)
-        await connection.execute(
-            update(jobs)
-            .where(jobs.c.verdict_seq == seq, jobs.c.state == "decided", ~others)
-            .values(state="open", leased_by=reviewer, leased_until=until)
-        )
+        await _open_job(connection, verdict_id, reviewer, now + timedelta(seconds=parts.settings.console.lease_s))
         entry = audit.Entry(actor=audit.reviewer(reviewer), action="review.undone", target=verdict_id)
         await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
     parts.put_in_outbox.set()
@@ -150,6 +143,19 @@ async def _close_job(connection: AsyncConnection, seq: int, reviewer: str, now: 
         raise NotYours("leased")
     if state is not None and not further:
         raise NotYours(state)
+
+
+async def _open_job(connection: AsyncConnection, verdict_id: str, reviewer: str, until: datetime) -> None:
+    """Unless somebody else decided it too; a newer verdict of the post that came meanwhile has a job of its own."""
+    query = select(verdicts.c.seq, verdicts.c.newest).where(verdicts.c.verdict_id == verdict_id)
+    verdict = (await connection.execute(query.with_for_update())).one()  # no newer one comes just now
+    mine = {"state": "open", "leased_by": reviewer, "leased_until": until}
+    await connection.execute(
+        update(jobs)
+        .where(jobs.c.verdict_seq == verdict.seq, jobs.c.state == "decided")
+        .where(~exists().where(reviews.c.verdict_id == verdict_id))
+        .values(mine if verdict.newest else {"state": "superseded"})
+    )
 
 
 def _done() -> Any:  # noqa: ANN401 - SQLAlchemy's update
