@@ -5,7 +5,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -79,13 +80,23 @@ def run(*, settings: SettingsFile = None) -> int:
 
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation run`
     """
-    asyncio.run(_run_and_exit(_load(settings)))
+    asyncio.run(_and_exit(service.run(_load(settings))))
     return 0
 
 
-async def _run_and_exit(settings: Settings) -> None:
-    """All is drained when the service returns; what still loads or scores on a thread would hold the process up."""
-    await service.run(settings)
+@cli.command(name="console")
+def run_console(*, settings: SettingsFile = None) -> int:
+    """The reviewers' pages and the HTTP API, until SIGTERM. Users: `moderation users`, API keys: `moderation keys`.
+
+    Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation console`
+    """
+    asyncio.run(_and_exit(_console().run_console(_load(settings))))
+    return 0
+
+
+async def _and_exit(work: Coroutine[Any, Any, None]) -> None:
+    """All is drained when a service returns; what still loads or scores on a thread would hold the process up."""
+    await work
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # inside the loop: its end waits for threads
@@ -425,6 +436,15 @@ def _labelled() -> ModuleType:
         raise Misconfigured(msg) from error
 
 
+def _console() -> ModuleType:
+    """The console, whose libraries a worker does without."""
+    try:
+        return import_module("moderation_service.app.console")
+    except ModuleNotFoundError as error:
+        msg = f"{error.name} is missing: install moderation-service[console]"
+        raise Misconfigured(msg) from error
+
+
 def _show(*what: Table | str, stderr: bool = False) -> None:
     """Print tables and lines as wide as the terminal; whatever stands in them is no markup."""
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else PRINTED_WIDTH
@@ -446,7 +466,8 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
     logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
     try:
-        code = cli(exit_on_error=False, print_error=False)
+        code = cli(exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()
     except CycloptsError as error:
         code = _say(f"{error} (see moderation --help)", USAGE)
     except ModerationError as error:
@@ -458,7 +479,10 @@ def main() -> None:
         code = 0
     except (OSError, UnicodeError) as error:
         code = _say(str(error), USAGE)
-    sys.exit(code)
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the interpreter's own end is slow after torch, and one of its libraries tells of leaks then
 
 
 def _say(message: str, code: int) -> int:

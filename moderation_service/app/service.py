@@ -1,10 +1,6 @@
 """`moderation run`: the service itself."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import structlog
@@ -13,6 +9,7 @@ from moderation_service import __version__
 from moderation_service.app import audit
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
+from moderation_service.app.signals import stop_on_signals
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker
@@ -32,7 +29,7 @@ async def run(settings: Settings) -> None:
     certificates.tell(settings.kafka)
     health = Health()
     packs = load_packs(settings.policies)
-    with tracing.exporting(), _stop_on_signals() as stop:
+    with tracing.exporting(), stop_on_signals() as stop:
         async with ops_server(settings.ops, health) as port:
             log.info("ops port open", port=port)
             serving = asyncio.create_task(_serve(settings, packs, health, stop))
@@ -55,23 +52,3 @@ async def _serve(
         worker = Worker(settings.kafka, judge, health)
         async with reloading(settings, judge, worker.judge_by, partial(audit.tell, settings.kafka)):
             await worker.run(stop)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal(received: signal.Signals) -> None:
-        if stop.is_set():
-            os._exit(128 + received)
-        log.info("stopping", signal=received.name)
-        stop.set()
-
-    for received in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(received, on_signal, received)
-    try:
-        yield stop
-    finally:
-        for received in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(received)

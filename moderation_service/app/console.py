@@ -1,0 +1,128 @@
+"""`moderation console`: pages and API, what they read from Kafka, and what they write to it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from moderation_service import __version__
+from moderation_service.app.compose import open_judge
+from moderation_service.app.reload import reloading
+from moderation_service.app.signals import stop_on_signals
+from moderation_service.console.app import build
+from moderation_service.console.parts import Parts
+from moderation_service.console.sender import Sender
+from moderation_service.console.server import serving
+from moderation_service.console.store import retention
+from moderation_service.console.store.database import open_database
+from moderation_service.console.store.ingest import Ingest
+from moderation_service.console.store.thumbnails import Thumbnails
+from moderation_service.errors import Misconfigured
+from moderation_service.judging.judge import Judge
+from moderation_service.policies.pack import PATH, PolicyPack, load_packs
+from moderation_service.policies.watch import next_change
+from moderation_service.settings import Settings
+from moderation_service.telemetry import certificates, metrics, tracing
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+log = structlog.get_logger(__name__)
+
+
+async def run_console(settings: Settings) -> None:
+    """The console, until SIGTERM or SIGINT; what is being answered then is finished.
+
+    A thread may still load or score when this returns; nothing that it does is waited for.
+    """
+    log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
+    certificates.tell(settings.kafka)
+    with tracing.exporting(), stop_on_signals() as stop:
+        await until(stop, _run(judging_by(settings)))
+    log.info("stopped")
+
+
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do it until the process is asked to end, then cancel it and wait for its end. Raises what it raises."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    working.cancel()
+    await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()
+
+
+async def _run(settings: Settings) -> None:
+    pack, shadow_pack = load_packs(settings.policies)
+    async with open_database(settings.console.database_url.get_secret_value()) as database:
+        parts = Parts(settings, database, _always(pack))
+        if settings.console.judge == "off":
+            await run_parts(parts, partial(following_pack, parts))
+            return
+        async with open_judge(settings, pack, shadow_pack, load_attempts=settings.engine.load_attempts) as judge:
+            judge_by(parts, judge)
+            async with reloading(settings, judge, partial(judge_by, parts)):
+                await run_parts(parts)
+
+
+def judging_by(settings: Settings) -> Settings:
+    """The settings with the engine that `console.judge` names. Raises Misconfigured where it has no address."""
+    kind = settings.console.judge
+    if kind == "off":
+        return settings
+    if kind == "openai" and settings.engine.base_url is None:
+        msg = "console.judge openai needs engine.base_url, the address of a server: http://HOST:PORT/v1"
+        raise Misconfigured(msg)
+    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"kind": kind})})
+
+
+def judge_by(parts: Parts, judge: Judge) -> None:
+    """Judge by this one from the next post on, and show its policies."""
+    parts.judge, parts.pack = judge, _always(judge.pack)
+
+
+async def following_pack(parts: Parts) -> None:
+    """Show the newest right policies, without a judge that would ask more of them."""
+    policies, known, refused = parts.settings.policies, None, ""
+    while policies.reload_seconds:
+        known, found = await next_change(policies.path, known, policies.reload_seconds, PATH)
+        if isinstance(found, PolicyPack):
+            refused = ""
+            parts.pack = _always(found)
+        elif str(found) != refused:
+            refused = str(found)
+            metrics.POLICY_RELOADS.labels("refused").inc()
+            log.error("policies refused, the old ones go on", setting=PATH, error="; ".join(refused.splitlines()))
+
+
+def _say(port: int) -> None:
+    log.info("console open", port=port)
+
+
+def _always(pack: PolicyPack) -> Callable[[], PolicyPack]:
+    return lambda: pack
+
+
+async def run_parts(parts: Parts, *more: Work, opened: Callable[[int], None] = _say) -> None:
+    """Everything that a console does, with `more` beside it, until cancelled; `opened` is told the port.
+
+    Raises what the first of them raises that fails, which none should.
+    """
+    settings = parts.settings
+    metrics.BUILD_INFO.labels(__version__).set(1)
+    try:
+        async with serving(build(parts), settings.console.host, settings.console.port) as port:
+            opened(port)
+            async with asyncio.TaskGroup() as group:
+                for work in (
+                    Ingest(parts).run,
+                    Sender(parts).run,
+                    Thumbnails(settings, parts.database).run,
+                    partial(retention.run, parts.database, settings.console),
+                    *more,
+                ):
+                    group.create_task(work())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
