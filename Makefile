@@ -15,7 +15,7 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	scripts/kustomize.sh
 	$(MAKE) lint
-	$(BIN)/pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --cov --cov-report=term
 
 test-vllm: .venv/ready
 	scripts/vllm.sh

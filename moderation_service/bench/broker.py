@@ -4,7 +4,9 @@ For tests and benchmarks; `python -m moderation_service.bench.broker` runs one u
 """
 
 import contextlib
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +23,7 @@ from moderation_service.errors import Misconfigured
 KAFKA_VERSION = "4.1.0"
 DEFAULT_PORT = 9092
 READY_TIMEOUT_S = 60.0
+_PORTS = range(20_000, 32_000)  # systems take those of outgoing connections above
 _POM = Path(__file__).with_name("broker.pom.xml")
 _HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 _LOG4J = """<Configuration status="WARN"><Appenders>
@@ -50,7 +53,10 @@ def kafka_libs(folder: Path | None = None) -> Path:
     if reason := missing_tools():
         raise Misconfigured(reason)
     libs.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
+    with (libs.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Maven's own folder is not for two at a time
+        if libs.is_dir():
+            return libs
         fresh = Path(scratch) / "libs"
         goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
         command = ["mvn", "-q", "-B", "-f", str(_POM), *goal]
@@ -58,16 +64,18 @@ def kafka_libs(folder: Path | None = None) -> Path:
         if done.returncode:
             msg = f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-500:]}"
             raise Misconfigured(msg)
-        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
-            fresh.rename(libs)
+        fresh.rename(libs)
     return libs
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that no outgoing connection is given meanwhile."""
+    chance = random.SystemRandom()
+    while True:
+        port = chance.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Broker:

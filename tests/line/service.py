@@ -26,7 +26,7 @@ def environment(kafka: KafkaSettings | None = None, **more: str) -> dict[str, st
     found = {name: value for name, value in os.environ.items() if not name.startswith("MODERATION_")}
     found |= {
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "MODERATION_OPS__PORT": "0",
         "MODERATION_OPS__HOST": "127.0.0.1",
     }

@@ -37,6 +37,7 @@ async def test_it_prints_verdicts_on_combinations_and_writes_a_page_that_needs_n
     report = tmp_path / "report.html"
     code, out, err = await moderation("demo", "--report", str(report))
     assert code == 0, err
+    assert all(line.startswith("judging") for line in err.splitlines()), err
     assert len(re.findall(r"\bcombined\b", out)) >= COMBINED
     assert {"block", "allow", "abstain"} <= set(re.findall(r"\b(?:block|review|allow|abstain)\b", out))
     assert "an embedded broker, at least once" in re.sub(r"\s+", " ", out)
