@@ -97,6 +97,10 @@ async def following_pack(parts: Parts) -> None:
             log.error("policies refused, the old ones go on", setting=PATH, error="; ".join(refused.splitlines()))
 
 
+def _is_held(parts: Parts, what: str) -> bool:
+    return any(held.startswith(f"{what}: ") for held in parts.held)
+
+
 def _say(port: int) -> None:
     log.info("console open", port=port)
 
@@ -112,17 +116,19 @@ async def run_parts(parts: Parts, *more: Work, opened: Callable[[int], None] = _
     """
     settings = parts.settings
     metrics.BUILD_INFO.labels(__version__).set(1)
+    for what in ("ingest", "outbox"):
+        metrics.CONSOLE_HELD.labels(what).set_function(partial(_is_held, parts, what))
     try:
         async with serving(build(parts), settings.console.host, settings.console.port) as port:
             opened(port)
             async with asyncio.TaskGroup() as group:
-                for work in (
+                own: tuple[Work, ...] = (
                     Ingest(parts).run,
                     Sender(parts).run,
                     Thumbnails(settings, parts.database).run,
                     partial(retention.run, parts.database, settings.console),
-                    *more,
-                ):
+                )
+                for work in (*own, *more):
                     group.create_task(work())
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None

@@ -78,6 +78,11 @@ CONSOLE_RECORDS = Counter(
     "moderation_console_records", "Records that the console read, and what became of them", ["kind", "outcome"]
 )
 CONSOLE_LAG = Gauge("moderation_console_lag", "Records that the console has still to read", ["topic", "partition"])
+CONSOLE_HELD = Gauge(
+    "moderation_console_held",
+    "1 while this part of a console waits for Kafka or the database; no worker has it",
+    ["what"],
+)
 SCORE_DRIFT = Gauge(
     "moderation_score_drift",
     "Population stability index of the last scores against those of the calibration set; over 0.25 they differ much",

@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 WIDTH, HEIGHT = 24, 8
 RATE = "[$__rate_interval]"
+WORKERS = "moderation_build_info unless on (instance) moderation_console_held"
 
 
 class Panel(NamedTuple):
@@ -73,7 +74,7 @@ OPERATOR = [
         ),
         Panel(
             "Members",
-            {"workers": "count(moderation_build_info)", "partitions owned": "sum(moderation_assigned_partitions)"}
+            {"workers": f"count({WORKERS})", "partitions owned": "sum(moderation_assigned_partitions)"}
             | {"{{event}}, an hour": "sum by (event) (increase(moderation_rebalances_total[1h]))"},
             says="Every rebalance takes all partitions away and gives some back.",
         ),
@@ -178,6 +179,18 @@ TRUST_AND_SAFETY = [
             {"{{outcome}}": "sum by (outcome) (increase(moderation_policy_reloads_total[1h]))"},
         ),
         Panel("Model", {"{{name}} {{revision}}": "count by (name, revision) (moderation_model_info)"}),
+    ],
+    [
+        Panel(
+            "Console",
+            {"behind: {{topic}}": "sum by (topic) (moderation_console_lag)"},
+            says="Records that reviewers do not see yet.",
+        ),
+        Panel(
+            "Console, waiting",
+            {"{{what}}": "max by (what) (moderation_console_held)"},
+            says="1 while it waits for Kafka or the database: ingest reads, outbox sends people's decisions.",
+        ),
     ],
 ]
 

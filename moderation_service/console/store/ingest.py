@@ -61,15 +61,18 @@ class Ingest:
     async def _follow(self) -> None:
         self._ends = await read_offsets(self._parts)
         topics = (self._kafka.output_topic, self._kafka.input_topic, self._kafka.review_topic)
-        async with following(self._kafka, topics, self._ends) as follower:
-            looked = -_LOOK_S
-            while True:
-                if time.monotonic() - looked >= _LOOK_S:
-                    await self._look(follower)
-                    looked = time.monotonic()
-                records = await follower.take(TOGETHER, _WAIT_S)
-                if records:
-                    await self.write(records)
+        try:
+            async with following(self._kafka, topics, self._ends) as follower:
+                looked = -_LOOK_S
+                while True:
+                    if time.monotonic() - looked >= _LOOK_S:
+                        await self._look(follower)
+                        looked = time.monotonic()
+                    records = await follower.take(TOGETHER, _WAIT_S)
+                    if records:
+                        await self.write(records)
+        finally:
+            metrics.CONSOLE_LAG.clear()  # the console that reads next tells it
 
     async def _look(self, follower: Follower) -> None:
         lags = await follower.lags()
