@@ -1,0 +1,62 @@
+"""Bodies of requests: bounded in bytes and in time before they are in memory, then read as what they should be."""
+
+import asyncio
+import re
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from moderation_service.console.api.problems import Problem
+
+WITHIN_S = 15.0
+_OFF_LOOP_BYTES = 256 * 1024
+_JSON = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
+_FAULTS_SHOWN = 3
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body, of `limit` bytes at most. Raises Problem: wrong_media_type, too_large, slow_body."""
+    if not _JSON.fullmatch(request.headers.get("content-type", "").partition(";")[0].strip()):
+        raise Problem("wrong_media_type", "Content-Type should be application/json")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem("wrong_media_type", "there should be no Content-Encoding: a compressed body is not read")
+    too_large = Problem("too_large", f"should be at most {limit} bytes")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        # closed, or whoever dribbles would keep the connection
+        raise Problem("slow_body", f"should be here within {WITHIN_S:g} s", {"Connection": "close"}) from None
+    return bytes(body)
+
+
+async def parsed(model: type[_Model], body: bytes) -> _Model:
+    """The body as a model. Raises Problem: not_json, wrong_fields."""
+    try:
+        if len(body) > _OFF_LOOP_BYTES:
+            return await asyncio.to_thread(model.model_validate_json, body)
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise refused(error) from None
+
+
+def refused(error: ValidationError) -> Problem:
+    """What is wrong with each field; never what it holds."""
+    faults = error.errors(include_input=False, include_url=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        return Problem("not_json", faults[0]["msg"])
+    named = [
+        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults
+    ]
+    more = f" (and {len(named) - _FAULTS_SHOWN} more)" if len(named) > _FAULTS_SHOWN else ""
+    return Problem("wrong_fields", "; ".join(named[:_FAULTS_SHOWN]) + more)

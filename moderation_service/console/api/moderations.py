@@ -1,0 +1,146 @@
+"""`POST /v1/moderations`: OpenAI's request and answer, so that their clients work unchanged; nothing is kept."""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import JSONResponse, Response
+
+from moderation_service.console.api.bodies import refused
+from moderation_service.console.api.operation import Call
+from moderation_service.console.api.pictures import check_sizes, from_address
+from moderation_service.contracts.base import Contract
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import AbstainReason, Decision, PolicyVerdict, Probability, Verdict
+from moderation_service.policies.categories import OpenAICategory
+from moderation_service.policies.pack import PolicyPack
+
+MOST_INPUTS = 32
+_CATEGORIES: tuple[str, ...] = get_args(OpenAICategory)
+
+InputType = Literal["text", "image"]
+_Words = Annotated[str, Field(min_length=1)]
+
+
+class TextPart(Contract):
+    """Words of an input of several parts."""
+
+    type: Literal["text"]
+    text: _Words
+
+
+class ImageUrl(Contract):
+    """A `data:` URL, or an https address from which the picture is fetched."""
+
+    url: _Words
+
+
+class ImagePart(Contract):
+    """A picture of an input of several parts."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+_Parts = Annotated[list[Part], Field(min_length=1)]
+
+
+class ModerationRequest(Contract):
+    """A text; several texts, each judged for itself; or the parts of one input, judged together.
+
+    `model` is read and not obeyed: what judges is what this service was started with.
+    """
+
+    input: _Words | Annotated[list[_Words], Field(min_length=1, max_length=MOST_INPUTS)] | _Parts
+    model: str | None = None
+
+
+class Moderation(BaseModel):
+    """What was found in one input. Categories are OpenAI's 13 and the policies' ids.
+
+    `flagged` is everything but a plain `allow`: also what could not be judged (`abstain`), which a person should see.
+    """
+
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, Probability]
+    category_applied_input_types: dict[str, list[InputType]]
+    decision: Decision
+    abstain_reason: AbstainReason | None
+
+
+class ModerationAnswer(BaseModel):
+    """OpenAI's answer: a result an input."""
+
+    id: str
+    model: str
+    results: list[Moderation]
+
+
+async def moderate(call: Call) -> Response:
+    """Judge a text, several texts, or words with pictures, as OpenAI's moderation endpoint does. Nothing is kept."""
+    answer_id = f"modr-{secrets.token_hex(12)}"
+    posts = list(_posts(answer_id, call.body.input))
+    for post in posts:
+        check_sizes(post.images, call.parts.settings.media.max_bytes)
+    verdicts = await call.seated.each_judged(posts, trace_id=call.trace.trace_id)
+    call.tell(inputs=len(posts), decisions=sorted({verdict.decision for verdict in verdicts}))
+    results = [moderation_of(verdict, call.seated.judge.pack) for verdict in verdicts]
+    answer = ModerationAnswer(id=answer_id, model=verdicts[0].model.name, results=results)
+    return JSONResponse(answer.model_dump(mode="json"))
+
+
+def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
+    """A verdict in OpenAI's form. A category nobody asks about is false, with the score 0 and no input type."""
+    filled = dict[str, list[PolicyVerdict]]()
+    judged = {part.policy_id: part for part in verdict.policies}
+    for policy in pack.enforced:
+        for name in {policy.id, policy.openai_category} - {None}:
+            filled.setdefault(str(name), []).extend([judged[policy.id]] if policy.id in judged else [])
+    gravest = {name: max(parts, key=lambda part: part.score, default=None) for name, parts in filled.items()}
+    names = [*_CATEGORIES, *sorted(filled.keys() - set(_CATEGORIES))]
+    scores = {name: part.score if (part := gravest.get(name)) else 0.0 for name in names}
+    return Moderation(
+        flagged=verdict.decision != "allow",
+        categories={name: any(part.violated for part in filled.get(name, ())) for name in names},
+        category_scores=scores,
+        category_applied_input_types={name: _input_types(gravest.get(name), verdict) for name in names},
+        decision=verdict.decision,
+        abstain_reason=verdict.abstain_reason,
+    )
+
+
+def _input_types(part: PolicyVerdict | None, verdict: Verdict) -> list[InputType]:
+    """Where the violation is, as it was measured; where there is none, or nobody measured, all that was looked at."""
+    if part is None:
+        return []
+    match part.attribution and part.attribution.class_:
+        case "text_only":
+            return ["text"]
+        case "image_only":
+            return ["image"]
+        case _:
+            seen: list[InputType] = ["text"] if verdict.content.text_sha256 else []
+            return [*seen, "image"] if any(image.status == "judged" for image in verdict.content.images) else seen
+
+
+def _posts(answer_id: str, given: str | list[str] | list[TextPart | ImagePart]) -> Iterator[Post]:
+    """The posts that an input stands for. Raises Problem wrong_fields."""
+    if isinstance(given, str):
+        yield _post(answer_id, [given], [])
+    elif all(isinstance(one, str) for one in given):
+        for number, text in enumerate(given):
+            yield _post(f"{answer_id}-{number}", [text], [])
+    else:
+        texts = [part.text for part in given if isinstance(part, TextPart)]
+        yield _post(answer_id, texts, [part.image_url.url for part in given if isinstance(part, ImagePart)])
+
+
+def _post(post_id: str, texts: Iterable[Any], addresses: Iterable[str]) -> Post:
+    try:
+        images = tuple(map(from_address, addresses))
+        return Post(post_id=post_id, text="\n".join(texts), images=images)
+    except ValidationError as error:
+        raise refused(error) from None

@@ -1,0 +1,103 @@
+"""One operation of the API: what it takes and gives, said once for the route and for the OpenAPI; and its guard."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moderation_service.console.api import bodies
+from moderation_service.console.api.limits import Buckets
+from moderation_service.console.api.problems import Problem
+from moderation_service.console.judging import Seat, seat
+from moderation_service.console.parts import Parts, parts_of
+from moderation_service.console.store import keys
+from moderation_service.contracts.envelope import Trace
+
+_SMALL_BYTES = 64 * 1024
+
+
+class NoQuery(BaseModel):
+    """None is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was let in. `body` and `query` are of the operation's models."""
+
+    request: Request
+    parts: Parts
+    key: keys.Key
+    trace: Trace
+    body: Any
+    raw: bytes
+    query: Any
+    seat: Seat | None
+
+    def tell(self, **facts: object) -> None:
+        """Add to the line that is logged of this request. Never words of a post."""
+        self.request.state.facts.update(facts)
+
+    @property
+    def seated(self) -> Seat:
+        """The seat of an operation that judges."""
+        if self.seat is None:
+            msg = "this operation does not judge"
+            raise RuntimeError(msg)
+        return self.seat
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method of a path under /v1. `refusals` are the kinds of Problem that do not follow from the other fields."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    endpoint: Callable[[Call], Awaitable[Response]]
+    scope: keys.Scope
+    answer: type[BaseModel]
+    status: int = 200
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] = NoQuery
+    headers: dict[str, dict[str, Any]] = field(default_factory=dict)  # that a request may have, with their schemas
+    judges: bool = False
+    refusals: tuple[str, ...] = ()
+
+    async def answered(self, request: Request, buckets: Buckets) -> Response:
+        """Let a request in and answer it, or raise Problem. A seat is taken before any of the body is read."""
+        parts = parts_of(request)
+        key = await _let_in(request, parts, self.scope, buckets)
+        with ExitStack() as held:
+            taken = held.enter_context(seat(parts)) if self.judges else None
+            query = self._query(request)
+            raw, body = b"", None
+            if self.body is not None:
+                limit = parts.settings.kafka.max_message_bytes if self.judges else _SMALL_BYTES
+                raw = await bodies.read(request, limit)
+                body = await bodies.parsed(self.body, raw)
+            return await self.endpoint(Call(request, parts, key, request.state.trace, body, raw, query, taken))
+
+    def _query(self, request: Request) -> BaseModel:
+        try:
+            return self.query.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            raise bodies.refused(error) from None
+
+
+async def _let_in(request: Request, parts: Parts, scope: keys.Scope, buckets: Buckets) -> keys.Key:
+    kind, _, presented = request.headers.get("authorization", "").partition(" ")
+    key = await keys.check(parts.database, presented.strip()) if kind.lower() == "bearer" else None
+    if key is None:
+        raise Problem("no_key", "should come with Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+    request.state.facts["key"] = key.key_id
+    left = buckets.take(key.key_id, parts.settings.console.requests_per_minute)
+    request.state.headers.update(left.headers())
+    if left.wait_s:
+        raise Problem("too_many", f"should be at most {left.of} requests a minute; come again in {left.wait_s} s")
+    if not key.may(scope):
+        asked = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+        raise Problem("wrong_scope", f"should be a key with the scope {scope}", asked)
+    return key

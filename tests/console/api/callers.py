@@ -1,0 +1,68 @@
+"""A console that runs, and those who call it."""
+
+import base64
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from PIL import Image
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.parts import Parts
+from moderation_service.console.store import keys
+from moderation_service.judging.judge import Judge
+from moderation_service.settings import Settings
+from tests.console.support import served, shipped_pack
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what does not depend on the database."""
+
+
+@dataclass
+class Api:
+    """A console that runs, its parts, and a key for all but `admin`."""
+
+    address: str
+    parts: Parts
+    key: str
+
+    def caller(self, key: str | None = None) -> aiohttp.ClientSession:
+        """Somebody with this key; without one where it is empty."""
+        shown = self.key if key is None else key
+        return aiohttp.ClientSession(self.address, headers={"Authorization": f"Bearer {shown}"} if shown else {})
+
+    async def new_key(self, *scopes: str) -> str:
+        return await new_key(self.parts, *scopes)
+
+
+@asynccontextmanager
+async def running(database: AsyncEngine, settings: Settings, judge: Judge | None = None) -> AsyncIterator[Api]:
+    """A console for the block."""
+    pack = judge.pack if judge else shipped_pack()
+    parts = Parts(settings=settings, database=database, pack=lambda: pack, judge=judge)
+    async with served(parts) as address:
+        yield Api(address, parts, await new_key(parts, "judge", "read", "review"))
+
+
+async def new_key(parts: Parts, *scopes: str) -> str:
+    return await keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
+
+
+def picture(size: tuple[int, int] = (32, 32), colour: str = "red") -> str:
+    """A PNG of one colour, as base64."""
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+async def problem(answer: aiohttp.ClientResponse) -> tuple[int, str]:
+    """Status and kind of a refusal, which must be problem JSON with the ids of its request."""
+    assert answer.content_type == "application/problem+json", await answer.text()
+    told = await answer.json(content_type=None)
+    assert told["status"] == answer.status
+    assert told["request_id"] == answer.headers["X-Request-ID"]
+    assert told["trace_id"] == answer.headers["X-Trace-ID"]
+    return answer.status, told["type"].removeprefix("urn:moderation:problem:")
