@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -60,10 +61,12 @@ cli = App(
 topics = App(name="topics", help="The topics as they should be.")
 policies = App(name="policies", help="The owner's policy files.")
 dlq = App(name="dlq", help="Dead letters: records that could not be judged.")
+keys = App(name="keys", help="Keys of the console's HTTP API.")
 bench = App(name="bench", result_action=_print_figures)
 cli.command(topics)
 cli.command(policies)
 cli.command(dlq)
+cli.command(keys)
 cli.command(bench)
 for name in built():  # as text: their libraries are imported when one is asked for
     said = f"{BENCHES[name]}\n\nExample: `moderation bench {name} | jq .ratio`"
@@ -103,13 +106,23 @@ async def _and_exit(work: Coroutine[Any, Any, None]) -> None:
 
 
 @cli.command
-def demo(*, bootstrap_servers: Servers = None, report: Path = Path("demo-report.html")) -> int:
+def demo(
+    *,
+    bootstrap_servers: Servers = None,
+    report: Path = Path("demo-report.html"),
+    serve: bool = False,
+    port: int = 8080,
+    every: float = 3.0,
+) -> int:
     """Publish sample posts, judge them with the bundled model, print the verdicts, write a report.
 
     Without an address the broker is an embedded one (at least once); with one, a real Kafka (exactly once).
+    With `--serve` it stays up with the reviewers' console on `--port`, and a post comes in every few seconds.
 
     Example: `moderation demo`
     """
+    if serve:
+        asyncio.run(_and_exit(_console("serve").serve(port, every, partial(print, flush=True))))
     report.touch()
     made = asyncio.run(run_demo(bootstrap_servers))
     report.write_text(made.page(), encoding="utf-8")
@@ -347,6 +360,36 @@ def redrive(
     return PROBLEMS if asyncio.run(drive_in_again(kafka, Chosen(reason, stage, key), most)) else 0
 
 
+@keys.command(name="create")
+def create_key(name: str, /, *, scope: list[str], settings: SettingsFile = None) -> int:
+    """Make a key and print it, this once; `--scope` is judge, read, review or admin (all of them), once or more.
+
+    Example: `moderation keys create uploads --scope judge --scope read`
+    """
+    print(asyncio.run(_console("keys").create(_load(settings), name, scope)))
+    return 0
+
+
+@keys.command(name="list")
+def list_keys(*, settings: SettingsFile = None) -> int:
+    """Print the keys, a JSON line each, without their secrets.
+
+    Example: `moderation keys list | jq 'select(.revoked_at == null)'`
+    """
+    sys.stdout.writelines(f"{row}\n" for row in asyncio.run(_console("keys").rows(_load(settings))))
+    return 0
+
+
+@keys.command(name="revoke")
+def revoke_key(key_id: str, /, *, settings: SettingsFile = None) -> int:
+    """Refuse a key from now on.
+
+    Example: `moderation keys revoke 3f9c0a17b2d4`
+    """
+    asyncio.run(_console("keys").revoke(_load(settings), key_id))
+    return 0
+
+
 @policies.command(name="check")
 def check_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
     """Validate the policy files; each fault is a line with file, line, field and what would be right.
@@ -436,10 +479,10 @@ def _labelled() -> ModuleType:
         raise Misconfigured(msg) from error
 
 
-def _console() -> ModuleType:
-    """The console, whose libraries a worker does without."""
+def _console(module: str = "console") -> ModuleType:
+    """What runs the console, whose libraries a worker does without."""
     try:
-        return import_module("moderation_service.app.console")
+        return import_module(f"moderation_service.app.{module}")
     except ModuleNotFoundError as error:
         msg = f"{error.name} is missing: install moderation-service[console]"
         raise Misconfigured(msg) from error
