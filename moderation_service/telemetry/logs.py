@@ -68,7 +68,9 @@ def configure(settings: LoggingSettings) -> None:
         "aiokafka",
         "transformers",
         "aiohttp.access",
+        "alembic",
         "urllib3",
+        "uvicorn",
         "PIL",
     ):  # the last names what a picture holds
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))

@@ -63,24 +63,25 @@ class Ingest:
         topics = (self._kafka.output_topic, self._kafka.input_topic, self._kafka.review_topic)
         try:
             async with following(self._kafka, topics, self._ends) as follower:
-                looked = -_LOOK_S
+                looked, behind, records = 0.0, True, list[Record]()
                 while True:
-                    if time.monotonic() - looked >= _LOOK_S:
-                        await self._look(follower)
-                        looked = time.monotonic()
+                    if time.monotonic() - looked >= _LOOK_S or (behind and not records):
+                        behind, looked = await self._look(follower), time.monotonic()
                     records = await follower.take(TOGETHER, _WAIT_S)
                     if records:
                         await self.write(records)
         finally:
             metrics.CONSOLE_LAG.clear()  # the console that reads next tells it
 
-    async def _look(self, follower: Follower) -> None:
+    async def _look(self, follower: Follower) -> bool:
+        """Ask how far behind this is; whether posts wait for that."""
         lags = await follower.lags()
         self._hold(None)
         for (topic, partition), lag in lags.items():
             metrics.CONSOLE_LAG.labels(topic, partition).set(lag)
-        behind = sum(lag for (topic, _), lag in lags.items() if topic == self._kafka.output_topic)
-        follower.hold(self._kafka.input_topic, held=behind > _BEHIND)
+        behind = sum(lag for (topic, _), lag in lags.items() if topic == self._kafka.output_topic) > _BEHIND
+        follower.hold(self._kafka.input_topic, held=behind)
+        return behind
 
     async def write(self, records: Sequence[Record]) -> None:
         """Write what records say, and the offsets behind them, in one transaction.

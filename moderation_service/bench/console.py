@@ -1,0 +1,216 @@
+"""`moderation bench console`: reading verdicts into both databases, and the queue's page over what was read."""
+
+import asyncio
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+import numpy as np
+
+from moderation_service.bench.broker import local_kafka
+from moderation_service.bench.many_verdicts import SHARES, Made, ManyVerdicts
+from moderation_service.bench.postgres import local_postgres
+from moderation_service.console.accounts import users
+from moderation_service.console.accounts.sessions import open_session
+from moderation_service.console.app import build
+from moderation_service.console.parts import Parts
+from moderation_service.console.server import serving
+from moderation_service.console.store import queue
+from moderation_service.console.store.database import open_database
+from moderation_service.console.store.headlines import headlines
+from moderation_service.console.store.ingest import TOGETHER, Ingest, read_offsets
+from moderation_service.console.store.queue import Filters
+from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topics import create
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import BareSettings, ConsoleSettings, KafkaSettings
+from moderation_service.telemetry import audit
+
+DATABASES = ("sqlite", "postgresql")
+_USER = "bench"
+_LISTED = 50  # jobs on the page
+_PARTS = 10  # of the filling, whose first and last are compared
+
+
+def run(
+    *,
+    verdicts: int = 1_000_000,
+    catch_up: int = 50_000,
+    pages: int = 200,
+    database: Literal["sqlite", "postgresql", "both"] = "both",
+    bootstrap_servers: str | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Fill a database with verdicts, look at the queue's page, then catch up with more of them on a real Kafka.
+
+    Args:
+        verdicts: In the database, 6 in 100 of them for review. They are written as those from Kafka are.
+        catch_up: More of them, on Kafka's topics before the console begins to read.
+        pages: How often the page is asked for, each time that it is measured, by a user who has a post in hand.
+        database: Which; PostgreSQL is started by the bench, as it comes but for its port.
+        bootstrap_servers: A Kafka to use; the bench starts one where none is given.
+        seed: Of the verdicts.
+    """
+    return asyncio.run(_run((verdicts, catch_up), pages, database, bootstrap_servers, seed))
+
+
+async def _run(
+    counts: tuple[int, int], pages: int, database: str, bootstrap_servers: str | None, seed: int
+) -> dict[str, Any]:
+    made = {}
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = bootstrap_servers or stack.enter_context(local_kafka(folder))
+        for name in DATABASES if database == "both" else (database,):
+            if name == "sqlite":
+                url = f"sqlite:///{folder / 'console.db'}"
+            else:
+                url = f"{stack.enter_context(local_postgres())}/postgres"
+            console = ConsoleSettings.model_validate({"database_url": url, "secure_cookies": False})
+            made[name] = await _measured(BareSettings(kafka=_topics(kafka), console=console), counts, pages, seed)
+    return {
+        "ratio": {name: figures.pop("ratio") for name, figures in made.items()},
+        **made,
+        "verdicts": counts[0],
+        "catch_up": counts[1],
+        "shares": SHARES,
+        "pages": pages,
+        "seed": seed,
+    }
+
+
+def _topics(address: str) -> KafkaSettings:
+    """Topics of this run's own."""
+    name = f"bench.console.{secrets.token_hex(4)}"
+    topics = {f"{kind}_topic": f"{name}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")}
+    return KafkaSettings.model_validate({"bootstrap_servers": address, "group": name, **topics})
+
+
+async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int, seed: int) -> dict[str, Any]:
+    pack, (verdicts, catch_up) = load_pack(settings.policies.path, pictures=False), counts
+    many = ManyVerdicts(pack, verdicts + catch_up, seed)
+    async with open_database(settings.console.database_url.get_secret_value()) as database:
+        parts = Parts(settings, database, lambda: pack)
+        filled = Parts(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
+        filling, seconds = Ingest(filled), list[float]()
+        async with _reader(parts, pages) as reader:
+            for number in range(_PARTS):
+                records = many.some(verdicts // _PARTS, filled.settings.kafka)
+                seconds.append(await _fill(filling, records))
+                if number == 0:
+                    small = await reader.page()
+            full, queries = await reader.page(), await reader.queries()
+            await create(settings.kafka)
+            waiting = [Record(made.topic, made.key, made.value) for made in many.some(catch_up, settings.kafka)]
+            await publish(settings.kafka, waiting)
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(reader.page())
+                read_s = await _caught_up(parts, len(waiting))
+        counted = await queue.counts(database, now=datetime.now(UTC))
+    return {
+        "ratio": {
+            "page_of_all_to_a_tenth": round(full["p95"] / small["p95"], 3),
+            "filling_last_to_first_tenth": round(seconds[0] / seconds[-1], 3),
+        },
+        "verdicts_per_second": {
+            "filling": round(verdicts / sum(seconds), 1),
+            "from_kafka": round(catch_up / read_s, 1),
+        },
+        "queue_page_ms": {"a_tenth": small, "all": full, "while_catching_up": looking.result()},
+        "queue_queries_ms": queries,
+        "open_jobs": counted.open,
+    }
+
+
+async def _fill(ingest: Ingest, records: Iterator[Made]) -> float:
+    """Write records as they are written when they come from Kafka; seconds."""
+    took = 0.0
+    while some := list(islice(records, TOGETHER)):
+        begun = time.perf_counter()
+        await ingest.write(some)
+        took += time.perf_counter() - begun
+    return took
+
+
+async def _caught_up(parts: Parts, records: int) -> float:
+    """Seconds in which as many records are read as are on the topics, connecting to Kafka left out."""
+    places = {parts.settings.kafka.output_topic, parts.settings.kafka.input_topic}
+    ingest = Ingest(parts)
+    reading = asyncio.create_task(ingest.run())
+    await ingest.wrote.wait()
+    begun, first = time.perf_counter(), await _read(parts, places)
+    while await _read(parts, places) < records:
+        ingest.wrote.clear()
+        await ingest.wrote.wait()
+    took = time.perf_counter() - begun
+    reading.cancel()
+    await asyncio.wait({reading})
+    return took * records / (records - first)
+
+
+async def _read(parts: Parts, topics: Collection[str]) -> int:
+    return sum(end for (topic, _), end in (await read_offsets(parts)).items() if topic in topics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A reviewer with a post in hand, who asks for the queue again and again."""
+
+    parts: Parts
+    http: aiohttp.ClientSession
+    times: int
+
+    async def page(self) -> dict[str, float]:
+        """The page, over HTTP."""
+        await queue.lease_next(self.parts.database, _USER, Filters(), now=datetime.now(UTC), lease_s=3600)
+        return await _timed(self._page, self.times)
+
+    async def queries(self) -> dict[str, float]:
+        """What the page asks of the database for its list."""
+        return await _timed(self._queries, self.times)
+
+    async def _page(self) -> None:
+        async with self.http.get("/", allow_redirects=False) as answer:
+            await answer.read()
+            if answer.status != HTTPStatus.OK:
+                msg = f"the queue's page answers {answer.status}"
+                raise RuntimeError(msg)
+
+    async def _queries(self) -> None:
+        now = datetime.now(UTC)
+        jobs = await queue.listed(self.parts.database, Filters(), limit=_LISTED, now=now)
+        await headlines(self.parts.database, [job.seq for job in jobs])
+        await queue.counts(self.parts.database, now=now)
+
+
+@asynccontextmanager
+async def _reader(parts: Parts, times: int) -> AsyncIterator[_Reader]:
+    actor = audit.process()
+    await users.add(parts.database, parts.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)
+    async with parts.database.begin() as connection:
+        token = await open_session(connection, _USER, hours=24)
+    async with serving(build(parts), "127.0.0.1", 0) as port:
+        jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address without a name
+        async with aiohttp.ClientSession(
+            f"http://127.0.0.1:{port}", cookies={"session": token}, cookie_jar=jar
+        ) as http:
+            yield _Reader(parts, http, times)
+
+
+async def _timed(work: Callable[[], Awaitable[None]], times: int) -> dict[str, float]:
+    """Milliseconds of each, one after the other; the first ones, which also fill caches, count too."""
+    took = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        await work()
+        took.append((time.perf_counter() - begun) * 1000)
+    return {name: round(float(np.percentile(took, at)), 2) for name, at in {"p50": 50, "p95": 95, "max": 100}.items()}
