@@ -1,11 +1,12 @@
 import asyncio
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.io import Record, publish, read, read_since
 from moderation_service.settings import MIB
 from tests.stream.support import kafka_settings, make_topics
 
@@ -61,6 +62,36 @@ async def test_a_topic_that_ends_in_transaction_markers_and_aborted_records_ends
     await sender.stop()
     seen = [record.key async for record in read(settings, settings.input_topic)]
     assert seen == [b"kept"]
+
+
+async def test_reading_from_a_moment_on_waits_for_what_is_under_way_then(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings, 1)
+    sender = clients.producer(settings, unique)
+    await sender.start()
+    for key, seconds in ((b"before", 1000), (b"then", 2000)):
+        async with sender.transaction():
+            await sender.send_and_wait(settings.input_topic, b"v", key, timestamp_ms=seconds * 1000)
+    await sender.begin_transaction()
+    await sender.send_and_wait(settings.input_topic, b"v", b"open", timestamp_ms=3000 * 1000)
+    reading = read_since(settings, settings.input_topic, datetime.fromtimestamp(2000, UTC))
+    assert (await anext(reading)).key == b"then"
+    later = asyncio.ensure_future(anext(reading))
+    await asyncio.wait({later}, timeout=0.5)
+    assert not later.done(), "it is known only after the transaction whether it is there"
+    await sender.commit_transaction()
+    assert (await later).key == b"open"
+    await sender.stop()
+    with pytest.raises(StopAsyncIteration):
+        await anext(reading)
+
+
+async def test_from_a_moment_on_that_is_to_come_there_is_nothing(kafka: str, unique: str) -> None:
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings, 2)
+    await publish(settings, [Record(settings.input_topic, b"k", b"v")])
+    since = datetime.now(UTC) + timedelta(hours=1)
+    assert [record async for record in read_since(settings, settings.input_topic, since)] == []
 
 
 async def test_a_missing_topic_is_named(kafka: str, unique: str) -> None:
