@@ -53,6 +53,8 @@ class Problem(Exception):  # noqa: N818 - the standard's word
             title=self.title,
             status=self.status,
             detail=self.detail,
+            code=self.kind,
+            message=self.detail,
             request_id=request_id,
             trace_id=trace_id,
         )
@@ -61,11 +63,13 @@ class Problem(Exception):  # noqa: N818 - the standard's word
 
 
 class ProblemDetails(BaseModel):
-    """Why a request was refused."""
+    """Why a request was refused. `code` and `message` are where OpenAI's clients look for the same."""
 
     type: str = Field(description=f"`{_PREFIX}` and one of: {', '.join(KINDS)}")
     title: str
     status: int
     detail: str
+    code: str
+    message: str
     request_id: str
     trace_id: str

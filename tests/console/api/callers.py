@@ -2,12 +2,13 @@
 
 import base64
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from aiohttp import web
 from PIL import Image
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -65,4 +66,19 @@ async def problem(answer: aiohttp.ClientResponse) -> tuple[int, str]:
     assert told["status"] == answer.status
     assert told["request_id"] == answer.headers["X-Request-ID"]
     assert told["trace_id"] == answer.headers["X-Trace-ID"]
-    return answer.status, told["type"].removeprefix("urn:moderation:problem:")
+    assert told["type"] == f"urn:moderation:problem:{told['code']}"
+    return answer.status, told["code"]
+
+
+@asynccontextmanager
+async def serving(host: str, answer: Callable[[web.Request], web.Response]) -> AsyncIterator[int]:
+    """A server on loopback; its port."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return answer(request)
+
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, host, 0).start()
+    yield int(runner.addresses[0][1])
+    await runner.cleanup()

@@ -1,0 +1,160 @@
+"""OpenAI's own client, unchanged, against `/v1/moderations`."""
+
+import base64
+from ipaddress import ip_network
+from typing import Any, get_args
+
+import openai
+import pytest
+from aiohttp import web
+from openai import AsyncOpenAI
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.app.compose import open_judge
+from moderation_service.console.api.moderations import MOST_INPUTS, moderation_of
+from moderation_service.console.store.tables import outbox, verdicts
+from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import Attribution, AttributionClass, Verdict
+from moderation_service.demo.samples import posts
+from moderation_service.policies.categories import OpenAICategory
+from moderation_service.settings import MediaSettings, Settings
+from tests.console.api.callers import ON_SQLITE, Api, running, serving
+from tests.console.support import console_settings, shipped_pack
+
+pytestmark = ON_SQLITE
+
+THREAT = "I will find you and break your legs"
+HARMLESS = "What a lovely evening by the river"
+
+
+def client(api: Api, key: str | None = None) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{api.address}/v1", api_key=key or api.key, max_retries=0)
+
+
+def weapon_for_sale() -> Post:
+    return next(posts("s"))
+
+
+def parts(post: Post) -> list[Any]:
+    urls = [f"data:{image.media_type};base64,{image.data}" for image in post.images]
+    return [{"type": "text", "text": post.text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+
+
+async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
+    async with client(api) as openai_client:
+        answer = await openai_client.moderations.create(input=THREAT, model="omni-moderation-latest")
+    (result,) = answer.results
+    assert answer.id.startswith("modr-")
+    assert answer.model == api.parts.judge.model.name  # type: ignore[union-attr]
+    assert result.flagged is True
+    assert result.categories.violence is True
+    assert result.category_scores.violence == pytest.approx(result.category_scores.model_dump()["violence"])
+    ids = {policy.id for policy in api.parts.pack().enforced}
+    for told in (result.categories, result.category_scores, result.category_applied_input_types):
+        assert told.model_dump(by_alias=True).keys() == {*get_args(OpenAICategory), *ids}
+    assert result.category_applied_input_types.violence == ["text"]
+    assert result.category_applied_input_types.sexual_minors == []  # no policy here asks about it
+    assert (result.categories.sexual_minors, result.category_scores.sexual_minors) == (False, 0.0)
+
+
+async def test_several_texts_are_judged_each_for_itself_and_in_order(api: Api) -> None:
+    texts = [HARMLESS, THREAT, HARMLESS, THREAT]
+    async with client(api) as openai_client:
+        answer = await openai_client.moderations.create(input=texts)
+    assert [result.categories.violence for result in answer.results] == [False, True, False, True]
+
+
+async def test_words_and_a_picture_are_judged_together_and_say_where_the_violation_is(api: Api) -> None:
+    weapon = weapon_for_sale()
+    judge = api.parts.judge
+    assert judge is not None
+    async with client(api) as openai_client:
+        (result,) = (await openai_client.moderations.create(input=parts(weapon))).results
+        (alone,) = (await openai_client.moderations.create(input=weapon.text)).results
+    verdict = (await judge.judge(weapon, trace_id="a" * 32, published=False)).verdict
+    expected = moderation_of(verdict, judge.pack)
+    sale = next(part for part in verdict.policies if part.policy_id == "weapon_sale")
+    assert sale.attribution is not None
+    assert (result.flagged, alone.flagged) == (True, False)
+    assert result.categories.illicit_violent is True
+    assert result.category_scores.illicit_violent == pytest.approx(sale.score, abs=1e-3)
+    assert result.categories.model_dump(by_alias=True) == expected.categories
+    assert result.category_applied_input_types.model_dump(by_alias=True) == expected.category_applied_input_types
+
+
+async def test_a_picture_is_fetched_from_the_web_by_its_address(database: AsyncEngine, database_url: str) -> None:
+    (image,) = weapon_for_sale().images
+
+    def cdn(_: web.Request) -> web.Response:
+        return web.Response(body=base64.b64decode(image.data or ""))
+
+    async with serving("127.0.0.1", cdn) as port:
+        media = MediaSettings(
+            allowed_schemes=frozenset({"http"}),
+            allowed_ports=frozenset({port}),
+            allowed_networks=frozenset({ip_network("127.0.0.1/32")}),
+        )
+        async with (
+            open_judge(Settings(media=media), shipped_pack()) as judge,
+            running(database, console_settings(database_url, judge="local"), judge) as api,
+            client(api) as openai_client,
+        ):
+            part: Any = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/a.jpg"}}
+            (result,) = (await openai_client.moderations.create(input=[part])).results
+    assert result.model_dump()["abstain_reason"] is None
+    assert result.category_applied_input_types.violence == ["image"]
+
+
+async def test_nothing_of_it_is_kept_and_no_later_verdict_is_its_duplicate(api: Api) -> None:
+    async with client(api) as openai_client:
+        await openai_client.moderations.create(input=THREAT)
+    async with api.caller() as http, http.post("/v1/posts", json={"post_id": "p", "text": THREAT}) as answer:
+        assert (await answer.json())["duplicate_of"] is None
+    async with api.parts.database.connect() as connection:
+        assert (await connection.execute(select(func.count()).select_from(verdicts))).scalar_one() == 1
+        topics = set((await connection.execute(select(outbox.c.topic))).scalars())
+    assert topics == {api.parts.settings.kafka.audit_topic, api.parts.settings.kafka.output_topic}
+
+
+@pytest.mark.parametrize(
+    "given", ["", [], [""], [{"type": "text"}], [{"type": "sound", "url": "a"}], [1], ["a"] * (MOST_INPUTS + 1)]
+)
+async def test_an_input_that_is_none_is_refused(api: Api, given: Any) -> None:
+    async with client(api) as openai_client:
+        with pytest.raises(openai.UnprocessableEntityError, match="input") as refused:
+            await openai_client.moderations.create(input=given)
+    assert refused.value.code == "wrong_fields"
+
+
+async def test_the_client_knows_each_refusal_by_its_own_name(api: Api) -> None:
+    async with client(api, "no-key") as nobody:
+        with pytest.raises(openai.AuthenticationError):
+            await nobody.moderations.create(input="a")
+    async with client(api, await api.new_key("read")) as reader:
+        with pytest.raises(openai.PermissionDeniedError):
+            await reader.moderations.create(input="a")
+
+
+def attributed(verdict: Verdict, class_: AttributionClass | None) -> Verdict:
+    measured = class_ and Attribution(class_=class_, joint=0.9, text_only=0.1, image_only=0.1)
+    return verdict.model_copy(
+        update={"policies": tuple(one.model_copy(update={"attribution": measured}) for one in verdict.policies)}
+    )
+
+
+async def test_the_input_types_of_a_category_are_where_its_violation_was_measured(api: Api) -> None:
+    judge = api.parts.judge
+    assert judge is not None
+    post = weapon_for_sale()
+    verdict = (await judge.judge(post, trace_id="a" * 32)).verdict
+    found = {
+        class_: moderation_of(attributed(verdict, class_), judge.pack).category_applied_input_types["violence"]
+        for class_ in (*get_args(AttributionClass), None)
+    }
+    both = ["text", "image"]
+    assert found == {
+        "text_only": ["text"],
+        "image_only": ["image"],
+        **dict.fromkeys(("either", "combined", "context_mitigated", "none", None), both),
+    }
