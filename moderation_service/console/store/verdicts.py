@@ -155,7 +155,7 @@ async def _newest_before(connection: AsyncConnection, post_ids: Collection[str])
 async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]], newest: Collection[str]) -> dict[str, int]:
     """Insert; gives each verdict id's seq."""
     made = await connection.execute(
-        insert(verdicts).returning(verdicts.c.verdict_id, verdicts.c.seq, sort_by_parameter_order=True),
+        insert(verdicts).returning(verdicts.c.verdict_id, verdicts.c.seq),
         [{**row, "newest": row["verdict_id"] in newest} for row in rows],
     )
     return {row.verdict_id: row.seq for row in made}
