@@ -62,11 +62,13 @@ topics = App(name="topics", help="The topics as they should be.")
 policies = App(name="policies", help="The owner's policy files.")
 dlq = App(name="dlq", help="Dead letters: records that could not be judged.")
 keys = App(name="keys", help="Keys of the console's HTTP API.")
+users = App(name="users", help="People who may log in to the console.")
 bench = App(name="bench", result_action=_print_figures)
 cli.command(topics)
 cli.command(policies)
 cli.command(dlq)
 cli.command(keys)
+cli.command(users)
 cli.command(bench)
 for name in built():  # as text: their libraries are imported when one is asked for
     said = f"{BENCHES[name]}\n\nExample: `moderation bench {name} | jq .ratio`"
@@ -467,6 +469,39 @@ def schema_of_policies() -> int:
     Example: `moderation policies schema > policies/policy.schema.json`
     """
     sys.stdout.write(policy_schema())
+    return 0
+
+
+@users.command(name="add")
+def add_user(name: str, /, *, role: Literal["reviewer", "admin"] = "reviewer", settings: SettingsFile = None) -> int:
+    """Let somebody log in to the console; the password is asked for, or the first line of standard input.
+
+    A user who was disabled begins anew, with this password and role.
+
+    Example: `pass show moderation/ann | moderation users add ann`
+    """
+    loaded, of_console = _load(settings), _console("users")
+    asyncio.run(of_console.add(loaded, name, role, of_console.read_password()))
+    return 0
+
+
+@users.command(name="list")
+def list_users(*, settings: SettingsFile = None) -> int:
+    """Print the users, a JSON line each.
+
+    Example: `moderation users list | jq 'select(.disabled_at == null)'`
+    """
+    sys.stdout.writelines(f"{row}\n" for row in asyncio.run(_console("users").rows(_load(settings))))
+    return 0
+
+
+@users.command(name="disable")
+def disable_user(name: str, /, *, settings: SettingsFile = None) -> int:
+    """Let somebody log in no more, and end their sessions.
+
+    Example: `moderation users disable ann`
+    """
+    asyncio.run(_console("users").disable(_load(settings), name))
     return 0
 
 

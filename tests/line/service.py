@@ -36,10 +36,12 @@ def environment(kafka: KafkaSettings | None = None, **more: str) -> dict[str, st
     return {**found, **more}
 
 
-async def moderation(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """Run a command to its end: exit code, standard output, standard error."""
-    process = await _start(arguments, env or environment())
-    out, err = await process.communicate()
+async def moderation(
+    *arguments: str, env: Mapping[str, str] | None = None, told: str | None = None
+) -> tuple[int, str, str]:
+    """Run a command to its end: exit code, standard output, standard error. `told`: what it finds on standard input."""
+    process = await _start(arguments, env or environment(), None if told is None else PIPE)
+    out, err = await process.communicate(None if told is None else told.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -93,6 +95,8 @@ class Worker:
             self._seen.notify_all()
 
 
-async def _start(arguments: tuple[str, ...], env: Mapping[str, str]) -> Process:
+async def _start(arguments: tuple[str, ...], env: Mapping[str, str], stdin: int | None = None) -> Process:
     command = (PYTHON, "-m", "moderation_service", *arguments)
-    return await asyncio.create_subprocess_exec(*command, env=dict(env), stdout=PIPE, stderr=PIPE, limit=2**24)
+    return await asyncio.create_subprocess_exec(
+        *command, env=dict(env), stdin=stdin, stdout=PIPE, stderr=PIPE, limit=2**24
+    )
