@@ -6,10 +6,13 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka lock clean
+.PHONY: demo serve test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
+
+serve: .venv/ready
+	$(BIN)/moderation demo --serve $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
 	scripts/system-packages.sh test

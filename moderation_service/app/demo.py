@@ -26,12 +26,17 @@ TOPICS = ("input", "output", "dead_letter", "review", "audit")
 SECURITY = {name for name in KafkaSettings.model_fields if name.startswith(("security_", "sasl_", "ssl_"))}
 
 
+def demo_topics() -> dict[str, str]:
+    """The demo's own topics, by setting."""
+    return {f"{kind}_topic": f"moderation.demo.{kind}" for kind in TOPICS}
+
+
 async def demo(bootstrap_servers: str | None) -> Report:
     """Sample posts through the whole service, on an embedded broker where no address is given.
 
     What the environment sets is for the service, and left out here but for the security of a broker that is given.
     """
-    topics = {f"{kind}_topic": f"moderation.demo.{kind}" for kind in TOPICS}
+    topics = demo_topics()
     with nullcontext(bootstrap_servers) if bootstrap_servers else embedded_broker(topics.values()) as address:
         kafka = {"bootstrap_servers": address, "group": "moderation.demo", **topics}
         if bootstrap_servers:
