@@ -27,13 +27,13 @@ RUN uv build --wheel --build-constraints requirements.lock --out-dir /wheels
 
 # What the service needs and no more, in the versions of the lock and held to its digests.
 FROM build AS build-gpu
-RUN uv pip install --constraints requirements.lock "$(echo /wheels/*.whl)[s3,evaluation]"
+RUN uv pip install --constraints requirements.lock "$(echo /wheels/*.whl)[s3,evaluation,otel,console]"
 
 FROM build AS build-cpu
 # PyPI's torch is the CUDA build, gigabytes of it. PyTorch's own index has the same versions for CPUs, with other
 # digests than the lock's: these two packages are held to their version alone.
 RUN awk '/^[a-z]/ {torch = /^(torch|torchvision)==/; if (torch) print $1} !torch' requirements.lock > cpu.lock \
- && uv pip install --torch-backend cpu --constraints cpu.lock "$(echo /wheels/*.whl)[s3,evaluation]"
+ && uv pip install --torch-backend cpu --constraints cpu.lock "$(echo /wheels/*.whl)[s3,evaluation,otel,console]"
 
 FROM debian:${DEBIAN_TAG}${DEBIAN_DIGEST:+@${DEBIAN_DIGEST}} AS base-cpu
 FROM nvidia/cuda:${CUDA_TAG}${CUDA_DIGEST:+@${CUDA_DIGEST}} AS base-gpu
@@ -61,7 +61,7 @@ ENV PATH=/opt/moderation/bin:$PATH SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.
     HOME=/tmp USER=moderation XDG_CACHE_HOME=/tmp/cache HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 WORKDIR /tmp
 USER 10001:10001
-EXPOSE 9464
+EXPOSE 9464 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5m --start-interval=2s \
     CMD ["python", "-c", "from os import environ as e; from urllib.request import urlopen as get; get('http://127.0.0.1:' + e.get('MODERATION_OPS__PORT', '9464') + '/readyz', timeout=2)"]
 ENTRYPOINT ["moderation"]

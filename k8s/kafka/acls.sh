@@ -1,11 +1,12 @@
 #!/bin/sh
-# What a worker may do in Kafka, and no more. An administrator runs it with Kafka's own tool and its options:
+# What a worker and a console may do in Kafka, and no more. An administrator runs it with Kafka's own tool and its options:
 #   k8s/kafka/acls.sh kafka-acls.sh --bootstrap-server kafka:9093 --command-config admin.properties
 # The names are those of the service's defaults; with other topics or another group change them here too.
 set -eu
 principal=${PRINCIPAL:-User:moderation}
+console=${CONSOLE_PRINCIPAL:-User:moderation-console}
 
-# Reads posts, as a member of its group, and keeps offsets there.
+# A worker reads posts, as a member of its group, and keeps offsets there.
 "$@" --add --allow-principal "$principal" --operation Read --topic moderation.posts --group moderation
 # Writes verdicts, dead letters and its own record of what was done to it.
 "$@" --add --allow-principal "$principal" --operation Write \
@@ -16,3 +17,12 @@ principal=${PRINCIPAL:-User:moderation}
 # Compares the topics with what they should be when it starts, and warns.
 "$@" --add --allow-principal "$principal" --operation DescribeConfigs \
   --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq
+
+# A console reads what it shows, and what it wrote itself: it looks there for what an ended one may have sent already.
+"$@" --add --allow-principal "$console" --operation Read --topic moderation.posts --topic moderation.verdicts \
+  --topic moderation.reviews --topic moderation.audit
+# Writes reviews, the verdicts of what callers send it, and its record of what people did.
+"$@" --add --allow-principal "$console" --operation Write \
+  --topic moderation.reviews --topic moderation.verdicts --topic moderation.audit
+# All consoles share one transactional id: GROUP.console.outbox.
+"$@" --add --allow-principal "$console" --operation Write --transactional-id moderation.console.outbox

@@ -88,11 +88,11 @@ class Started:
     mounts: frozenset[str]
 
     def settings(self, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> Settings:
-        """The settings as the service reads them; a mounted secret is a file with some words."""
+        """The settings as the service reads them; a mounted secret is a file with some address in it."""
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             monkeypatch.delenv(name)
         secret = scratch / "secret"
-        secret.write_text("some words")
+        secret.write_text("postgresql://some:words@here/name")
         for name, value in self.environment.items():
             if name.startswith(PREFIX):
                 monkeypatch.setenv(name, str(secret) if name.endswith("_FILE") else value)

@@ -1,6 +1,7 @@
 """The ACLs of k8s/kafka/acls.sh, on a real broker that enforces them: enough for a worker, and no more."""
 
 import argparse
+import asyncio
 import contextlib
 import json
 import shlex
@@ -19,17 +20,26 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from moderation_service.app.console import run_parts
 from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.console.parts import Parts
+from moderation_service.console.store import outbox
+from moderation_service.console.store.database import open_database
+from moderation_service.console.store.verdicts import by_id
 from moderation_service.errors import Fatal
 from moderation_service.kafka import topics
-from moderation_service.kafka.io import read
+from moderation_service.kafka.io import Record, publish, read
 from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry import audit
 from tests.conftest import skip_or_fail
+from tests.console.support import console_settings, shipped_pack
+from tests.contracts.examples import verdict
 from tests.deploy.files import ROOT
 from tests.stream.support import FakeJudge, eventually, post_record, published, running, send
 
 pytestmark = pytest.mark.timeout(120)
-LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_moderation="right";'
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required {};"
+USERS = ("moderation", "moderation-console")
 RECORDER = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))"]
 RESOURCES = {
     "topic": ResourceType.TOPIC,
@@ -78,7 +88,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.name.guarded.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.guarded.plain.sasl.jaas.config": LOGIN,
+        "listener.name.guarded.plain.sasl.jaas.config": LOGIN.format(
+            " ".join(f'user_{name}="right"' for name in USERS)
+        ),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",  # who comes without a password, as this test's administrator does
     }
@@ -88,28 +100,31 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     broker.stop()
 
 
-def quick(address: str, **fields: object) -> KafkaSettings:
+def quick(address: str, user: str | None = None) -> KafkaSettings:
     """Settings with the service's own names of topics and group, quick to give up."""
-    return KafkaSettings.model_validate({"bootstrap_servers": address, "request_timeout_s": 5.0, **fields})
+    fields: dict[str, object] = {"bootstrap_servers": address, "request_timeout_s": 5.0}
+    if user:
+        fields |= {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+        fields |= {"sasl_username": user, "sasl_password": "right"}
+    return KafkaSettings.model_validate(fields)
+
+
+def give(address: str) -> None:
+    """Make the bindings."""
+    client = AdminClient({"bootstrap.servers": address})  # what is asked ends with it
+    for done in client.create_acls(list(bindings())).values():
+        done.result(10)
 
 
 async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded: tuple[str, str]) -> None:
     administrator = quick(guarded[0])
-    worker = quick(
-        guarded[1],
-        security_protocol="SASL_PLAINTEXT",
-        sasl_mechanism="PLAIN",
-        sasl_username="moderation",
-        sasl_password="right",
-    )
+    worker = quick(guarded[1], "moderation")
     await topics.create(administrator, partitions=2)
     used = {worker.input_topic, worker.output_topic, worker.dead_letter_topic}
     with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
         await topics.check(worker, only=used)
 
-    client = AdminClient({"bootstrap.servers": guarded[0]})
-    for done in client.create_acls(list(bindings())).values():
-        done.result(10)
+    give(guarded[0])
 
     async def as_they_should_be() -> bool:
         with contextlib.suppress(Fatal):
@@ -128,6 +143,37 @@ async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded:
     for topic in (worker.output_topic, worker.review_topic):
         with pytest.raises(Fatal):
             _ = [record async for record in read(worker, topic)]
+
+
+async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
+    guarded: tuple[str, str], tmp_path: Path
+) -> None:
+    administrator, kafka = quick(guarded[0]), quick(guarded[1], "moderation-console")
+    await topics.create(administrator, partitions=2)
+    give(guarded[0])
+    judged = verdict()
+    await publish(administrator, [Record(kafka.output_topic, judged.post_id.encode(), judged.to_json())])
+    url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
+    done = audit.Entry(actor="reviewer:r", action="user.logged_in", target="r")
+    async with open_database(url) as database:
+        parts = Parts(console_settings(url, kafka=kafka), database, lambda: pack)
+        async with database.begin() as connection:
+            await outbox.put(connection, outbox.audited(kafka, done))
+        console = asyncio.create_task(run_parts(parts))
+
+        async def both() -> bool:
+            return await by_id(database, judged.verdict_id) is not None and await outbox.first_due(database) is None
+
+        try:
+            await eventually(both, "it reads verdicts and sends what people did")
+        finally:
+            console.cancel()
+            await asyncio.wait({console})
+    told = [record async for record in read(administrator, kafka.audit_topic)]
+    assert done.audit_id.encode() in {dict(record.headers)["ce_id"] for record in told}
+    for topic in (kafka.input_topic, kafka.dead_letter_topic):
+        with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
+            await send(kafka, [post_record(topic, "forged")])
 
 
 def test_the_script_is_one_that_a_shell_reads(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from moderation_service.kafka.topics import PARTITIONS
-from moderation_service.settings import KafkaSettings, OpsSettings, Settings
+from moderation_service.settings import ConsoleSettings, KafkaSettings, OpsSettings, Settings
 from tests.conftest import skip_or_fail
 from tests.deploy.files import ROOT, SERVICE, Started, compose, in_compose, parse
 
@@ -88,7 +88,7 @@ def test_an_image_of_ours_is_built_with_its_flavour() -> None:
 
 
 def test_our_containers_are_contained() -> None:
-    for service in [*workers().values(), compose()["services"]["topics"]]:
+    for service in [*workers().values(), compose()["services"]["topics"], compose()["services"]["console"]]:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -112,9 +112,10 @@ def test_the_topics_are_made_before_a_worker_starts() -> None:
         assert service["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
-def test_prometheus_looks_where_the_workers_are() -> None:
+def test_prometheus_looks_where_the_workers_and_the_console_are() -> None:
     config = yaml.safe_load((ROOT / "compose" / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
+    job, console = config["scrape_configs"]
+    assert console["static_configs"] == [{"targets": [f"console:{ConsoleSettings().port}"]}]
     (discovery,) = job["dns_sd_configs"]
     assert discovery["port"] == OpsSettings().port
     for service in workers().values():

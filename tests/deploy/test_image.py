@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moderation_service.settings import DEMO_MODEL, OpsSettings
+from moderation_service.settings import DEMO_MODEL, ConsoleSettings, OpsSettings
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 from tests.conftest import skip_or_fail
@@ -77,8 +77,9 @@ def test_the_image_runs_as_a_numbered_user_that_is_not_root() -> None:
     assert int(user) > 0
 
 
-def test_the_port_is_the_one_of_the_probes() -> None:
-    assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [str(OpsSettings().port)]
+def test_the_ports_are_those_of_the_probes_and_of_the_console() -> None:
+    ports = f"{OpsSettings().port} {ConsoleSettings().port}"
+    assert re.findall(r"^EXPOSE (.+)$", DOCKERFILE, re.MULTILINE) == [ports]
 
 
 async def test_the_health_check_is_well_when_the_worker_is_ready_and_only_then() -> None:

@@ -27,7 +27,13 @@ from tests.deploy.files import (
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = json.loads((SCHEMAS / "kubernetes.json").read_text())
 CUSTOM = json.loads((SCHEMAS / "custom.json").read_text())
-SECRETS = {"kafka": {"username", "password", "ca.crt"}, "vllm": {"key"}}  # that an administrator makes
+LOGIN = {"username", "password", "ca.crt"}
+SECRETS = {  # that an administrator makes
+    "kafka": LOGIN,
+    "kafka-console": LOGIN,
+    "console": {"database_url"},
+    "vllm": {"key"},
+}
 
 
 @cache
@@ -156,11 +162,11 @@ def test_selectors_select_the_pods_they_are_for(folder: str) -> None:
     }
     for workload in of_kind(folder, "Deployment", "StatefulSet"):
         assert matches(workload["spec"]["selector"], templates[workload["metadata"]["name"]])
-    worker = templates["worker"]
-    assert matches(named(folder, "PodDisruptionBudget", "worker")["spec"]["selector"], worker)
-    for constraint in pod_of(named(folder, "Deployment", "worker"))["topologySpreadConstraints"]:
-        assert matches(constraint["labelSelector"], worker)
+    for name in ("worker", "console"):
+        assert matches(named(folder, "PodDisruptionBudget", name)["spec"]["selector"], templates[name])
+        for constraint in pod_of(named(folder, "Deployment", name))["topologySpreadConstraints"]:
+            assert matches(constraint["labelSelector"], templates[name])
     for monitor in of_kind(folder, "PodMonitor"):
-        assert matches(monitor["spec"]["selector"], worker)
+        assert matches(monitor["spec"]["selector"], templates[monitor["metadata"]["name"]])
     for service in of_kind(folder, "Service"):
         assert [name for name, labels in templates.items() if service["spec"]["selector"].items() <= labels.items()]
