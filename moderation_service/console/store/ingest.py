@@ -97,8 +97,9 @@ class Ingest:
                 raise
             if len(records) == 1:
                 await self._write(Arrivals(refused=[(records[0], "wrong_row")], ends=found.ends))
-            for record in records if len(records) > 1 else ():
-                await self.write([record])
+            else:
+                for record in records:
+                    await self.write([record])
         self.wrote.set()
 
     async def _write(self, found: Arrivals) -> None:
