@@ -79,15 +79,11 @@ async def lease_next(
 
     None where no job is left.
     """
+    mine = select(jobs.c.verdict_seq).where(jobs.c.state == "open", _held_by(reviewer, now), *_conditions(filters))
+    free = select(jobs.c.verdict_seq).where(jobs.c.state == "open", _free(now), *_conditions(filters)).order_by(*_ORDER)
     async with database.begin() as connection:
-        for whose in (_held_by(reviewer, now), _free(now)):
-            first = (
-                select(jobs.c.verdict_seq)
-                .where(jobs.c.state == "open", whose, *_conditions(filters))
-                .order_by(*_ORDER)
-                .limit(1)
-                .with_for_update(skip_locked=True)  # on PostgreSQL; SQLite has one writer at a time
-            )
+        for query in (mine, free):
+            first = query.limit(1).with_for_update(skip_locked=True)  # on PostgreSQL; SQLite has one writer at a time
             if job := await _lease(connection, reviewer, jobs.c.verdict_seq == first.scalar_subquery(), now, lease_s):
                 return job
     return None
@@ -113,21 +109,18 @@ async def release(database: AsyncEngine, reviewer: str, verdict_id: str) -> None
 
 async def counts(database: AsyncEngine, *, now: datetime) -> Counts:
     """How many wait, and how they stand."""
-    leased = func.count().filter(jobs.c.leased_until > now)
-    query = (
-        select(jobs.c.decision, func.count(), leased, func.min(jobs.c.judged_at))
-        .where(jobs.c.state == "open")
-        .group_by(jobs.c.decision)
-    )
+    is_open = jobs.c.state == "open"
+    query = select(jobs.c.decision, func.count(), func.min(jobs.c.judged_at)).where(is_open).group_by(jobs.c.decision)
+    leased = select(func.count()).where(is_open, jobs.c.leased_until > now)
     async with database.connect() as connection:
-        found = {row[0]: row for row in await connection.execute(query)}
-    of = {decision: row[1] for decision, row in found.items()}
+        found = {decision: (count, oldest) for decision, count, oldest in await connection.execute(query)}
+        held = (await connection.execute(leased)).scalar_one()
     return Counts(
-        open=sum(of.values()),
-        leased=sum(row[2] for row in found.values()),
-        review=of.get("review", 0),
-        abstain=of.get("abstain", 0),
-        oldest=min((row[3] for row in found.values()), default=None),
+        open=sum(count for count, _ in found.values()),
+        leased=held,
+        review=found["review"][0] if "review" in found else 0,
+        abstain=found["abstain"][0] if "abstain" in found else 0,
+        oldest=min((oldest for _, oldest in found.values()), default=None),
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from moderation_service.contracts.verdict import Verdict
 
+MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 TO_REVIEW = frozenset({"review", "abstain"})
 
 
@@ -42,8 +43,9 @@ def verdict_of(row: Row[Any]) -> Verdict:
 
 def job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
     """The job of a verdict's row."""
-    same = ("decision", "abstain_reason", "severity", "margin", "language", "judged_at")
-    return {"verdict_seq": seq, "state": state, **{name: row[name] for name in same}}
+    same = ("decision", "abstain_reason", "severity", "margin", "judged_at")
+    language = row["language"][:MAX_LANGUAGE]  # it is in an index, whose rows are bounded
+    return {"verdict_seq": seq, "state": state, "language": language, **{name: row[name] for name in same}}
 
 
 def policy_rows(row: dict[str, Any], seq: int) -> Iterator[dict[str, Any]]:

@@ -101,8 +101,20 @@ jobs = Table(  # one for each verdict that a person is to look at
     Column("leased_by", Text),
     Column("leased_until", Moment),
 )
-Index("jobs_in_order", jobs.c.state, jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
-Index("jobs_leased", jobs.c.leased_by, jobs.c.leased_until)
+Index(  # with what the queue is filtered by, so that rows are read of those alone that are found
+    "jobs_in_order",
+    jobs.c.state,
+    jobs.c.severity.desc(),
+    jobs.c.margin,
+    jobs.c.judged_at,
+    jobs.c.verdict_seq,
+    jobs.c.decision,
+    jobs.c.abstain_reason,
+    jobs.c.language,
+    jobs.c.leased_until,
+)
+Index("jobs_counted", jobs.c.state, jobs.c.decision, jobs.c.judged_at)
+Index("jobs_leased", jobs.c.state, jobs.c.leased_until, jobs.c.leased_by)
 
 job_policies = Table(  # what the queue, and the list of all verdicts, can be filtered by
     "job_policies",

@@ -66,6 +66,11 @@ async def test_filters_leave_what_was_asked_for(database: AsyncEngine, filters: 
     assert leased == found
 
 
+async def test_a_language_longer_than_an_index_takes_is_no_reason_to_lose_a_job(database: AsyncEngine) -> None:
+    await kept(database, verdict("a", language="x" + "".join(map(chr, range(0x4E00, 0x5E00)))))
+    assert [job.post_id for job in await listed(database)] == ["a"]
+
+
 async def test_a_leased_job_is_no_one_elses(database: AsyncEngine) -> None:
     first, second = await kept(database, verdict("a", policy(severity=5)), verdict("b"))
     job = await lease_next(database, "ann")

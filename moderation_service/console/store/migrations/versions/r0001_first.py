@@ -153,10 +153,21 @@ def upgrade() -> None:
     op.create_index(
         "jobs_in_order",
         "jobs",
-        ["state", sa.literal_column("severity DESC"), "margin", "judged_at", "verdict_seq"],
+        [
+            "state",
+            sa.literal_column("severity DESC"),
+            "margin",
+            "judged_at",
+            "verdict_seq",
+            "decision",
+            "abstain_reason",
+            "language",
+            "leased_until",
+        ],
         unique=False,
     )
-    op.create_index("jobs_leased", "jobs", ["leased_by", "leased_until"], unique=False)
+    op.create_index("jobs_counted", "jobs", ["state", "decision", "judged_at"], unique=False)
+    op.create_index("jobs_leased", "jobs", ["state", "leased_until", "leased_by"], unique=False)
     op.create_table(
         "sessions",
         sa.Column("token_digest", sa.Text(), nullable=False),
