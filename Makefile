@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo serve test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka lock clean
+.PHONY: demo serve test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -54,6 +54,10 @@ audit sbom: .venv/ready
 kafka: .venv/ready
 	scripts/system-packages.sh test
 	$(BIN)/python -m moderation_service.bench.broker
+
+console-images: .venv/ready
+	scripts/system-packages.sh test
+	CONSOLE_IMAGES=docs/images $(BIN)/pytest tests/console/pages/test_images.py
 
 bench: .venv/ready
 	scripts/system-packages.sh test

@@ -3,8 +3,8 @@
 set -euo pipefail
 case ${1:?test or demo-model} in
   test)
-    programs=(java mvn prometheus amtool)
-    packages=(default-jre-headless maven postgresql prometheus prometheus-alertmanager)
+    programs=(java mvn prometheus amtool chromium)
+    packages=(chromium default-jre-headless fonts-noto-cjk maven postgresql prometheus prometheus-alertmanager)
     ;;
   demo-model) programs=(g++); packages=(fonts-noto-color-emoji g++ python3-dev) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
@@ -17,6 +17,9 @@ if [ "$1" = test ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/p
 fi
 if [ "$1" = demo-model ] && [ ! -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
   missing+=(NotoColorEmoji.ttf)
+fi
+if [ "$1" = test ] && [ ! -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ]; then
+  missing+=(NotoSansCJK-Regular.ttc)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -66,7 +66,7 @@ class Visit:
         before = await self.in_hand()
         await self.press(key)
         await self.page.wait_for_function(
-            "before => document.querySelector('.hand .facts .id')?.textContent !== before", arg=before
+            "before => (document.querySelector('.hand .facts .id')?.textContent ?? '') !== before", arg=before
         )
         return await self.in_hand()
 

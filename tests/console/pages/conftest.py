@@ -1,21 +1,25 @@
 """A console with a reviewer, and browsers that are logged in."""
 
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.app.compose import open_judge
 from moderation_service.console.accounts import users
 from moderation_service.console.parts import Parts
 from moderation_service.console.store.database import open_database
+from moderation_service.demo.samples import posts
 from tests.conftest import skip_or_fail
 from tests.console.pages.browsing import CHROMIUM, PASSWORD, Visit, browser, missing_browser
 from tests.console.support import console_settings, served, shipped_pack
 
-Open = Callable[..., Any]
+expect.set_options(timeout=30_000)  # other tests may hold the processors
 
 
 @pytest.fixture
@@ -40,6 +44,23 @@ async def parts(store: tuple[str, AsyncEngine]) -> Parts:
 async def address(parts: Parts) -> AsyncIterator[str]:
     async with served(parts) as at:
         yield at
+
+
+@pytest.fixture
+async def judging(parts: Parts) -> AsyncIterator[Parts]:
+    """The console with the bundled model."""
+    async with open_judge(parts.settings, parts.pack()) as judge:
+        parts.judge = judge
+        yield parts
+
+
+@pytest.fixture
+def weapon(tmp_path: Path) -> Path:
+    """The picture of the samples' first post."""
+    first = next(iter(posts("x")))
+    path = tmp_path / "weapon.jpg"
+    path.write_bytes(base64.b64decode(first.images[0].data or ""))
+    return path
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from tests.contracts.examples import CONTENT, IMAGE, POLICY, verdict
 
 Views = tuple[float, float | None, float | None]
 GONE = ImageContent(sha256=None, width=None, height=None, frames=0, media_type=None, status="unavailable")
-SIDE = (420, 320)
+SIDE = (320, 420)  # height and width, in pixels
 
 
 @dataclass(frozen=True)
@@ -210,5 +210,6 @@ def _thumbnail(told: Told) -> dict[str, object]:
     if told.picture is None:
         return {"status": "unavailable", "width": None, "height": None, "picture": None}
     out = BytesIO()
-    render(told.picture, np.random.default_rng(len(told.text)), size=SIDE).save(out, "WEBP", quality=80)
-    return {"status": "judged", "width": SIDE[0], "height": SIDE[1], "picture": out.getvalue()}
+    picture = render(told.picture, np.random.default_rng(len(told.text)), size=SIDE)
+    picture.save(out, "WEBP", quality=80)
+    return {"status": "judged", "width": picture.width, "height": picture.height, "picture": out.getvalue()}

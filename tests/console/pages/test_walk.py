@@ -126,13 +126,13 @@ async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(part
     seen = await visit()
     await expect(seen.page.locator("#idle")).to_contain_text("All decided.")
     await _one_more(parts, "late-1")
-    await expect(seen.page.locator(".job")).to_have_count(1, timeout=15_000)
+    await expect(seen.page.locator(".job")).to_have_count(1)
     await expect(seen.page.locator("#idle")).to_contain_text("Take a post to begin.")
     await seen.take("Enter")
     await seen.press("r")
     await seen.page.keyboard.type("half a reas")
     await _one_more(parts, "late-2")
-    await expect(seen.page.locator(".job")).to_have_count(2, timeout=15_000)
+    await expect(seen.page.locator(".job")).to_have_count(2)
     await seen.page.keyboard.type("on")
     await expect(seen.page.locator("#reason")).to_have_value("half a reason")
 
@@ -141,7 +141,7 @@ async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Parts)
     seen = await visit()
     seen.expected = ("Failed to load resource",)
     await seen.page.route("**/*", lambda route: route.abort())
-    await expect(seen.page.get_by_role("alert")).to_contain_text("does not answer", timeout=15_000)
+    await expect(seen.page.get_by_role("alert")).to_contain_text("does not answer")
     await seen.page.unroute("**/*")
     await expect(seen.page.get_by_role("alert")).to_be_hidden(timeout=15_000)
 
@@ -185,7 +185,7 @@ async def test_a_session_that_ends_leads_to_the_log_in(visit: Visits, parts: Par
     seen = await visit()
     seen.expected = ("401",)
     await seen.page.context.clear_cookies()
-    await expect(seen.page).to_have_url(re.compile("/login"), timeout=15_000)
+    await expect(seen.page).to_have_url(re.compile("/login"))
 
 
 async def _verdict_of(parts: Parts, post_id: str) -> str:

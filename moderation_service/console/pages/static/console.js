@@ -58,12 +58,6 @@ document.addEventListener("change", async (event) => {
   }
 });
 
-document.addEventListener("reset", (event) => {
-  setTimeout(() => event.target.querySelectorAll("input[type=file]").forEach((input) => {
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  }));
-});
-
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     const drop = event.target.closest(".drop");

@@ -1,0 +1,68 @@
+"""The documents' pictures, made of the pages as they are: `make console-images` writes them into docs/images."""
+
+import os
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.async_api import expect
+
+from moderation_service.console.parts import Parts
+from tests.conftest import skip_or_fail
+from tests.console.pages.browsing import DESK, PHONE, Visit
+from tests.console.pages.filled import fill, ran
+
+Visits = Callable[..., Any]
+COLOURS = 128
+CJK = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
+
+
+async def test_the_pictures_of_the_documents_can_be_made(
+    judging: Parts, visit: Visits, weapon: Path, tmp_path: Path
+) -> None:
+    if not has_chinese():
+        skip_or_fail("no Chinese font: apt-get install fonts-noto-cjk")
+    folder = Path(os.environ.get("CONSOLE_IMAGES", tmp_path))
+    await fill(judging.database, judging.pack(), 84, decided=30)
+    await ran(judging.database, judging.pack())
+    seen = await visit(color_scheme="light", **DESK)
+    await seen.go("/?policy_id=weapon_sale")
+    await seen.take("Enter")
+    await keep(seen, folder / "console-queue.png")
+    for name, path in {"overview": "/overview", "policies": "/policies"}.items():
+        await seen.go(path)
+        await keep(seen, folder / f"console-{name}.png")
+    await seen.go("/verdicts?decision=block")
+    await seen.page.locator("tbody a").first.click()
+    await expect(seen.page.locator(".proof").first).to_be_visible()
+    await keep(seen, folder / "console-verdict.png")
+    dark = await visit(color_scheme="dark", locale="zh-CN", **DESK)
+    dark.expected = ("htmx:",)
+    await dark.go("/try")
+    await dark.page.set_input_files("input[type=file]", weapon)
+    await dark.page.fill("#text", "九成新，价格私聊")
+    await expect(dark.page.locator(".evidence")).not_to_have_count(0)
+    await expect(dark.page.locator("#trial")).not_to_have_class("htmx-request")
+    await keep(dark, folder / "console-try.png")
+    phone = await visit(color_scheme="light", **PHONE)
+    await phone.go("/")  # the post is still in hand
+    await expect(phone.page.locator(".case")).to_be_visible()
+    await keep(phone, folder / "console-phone.png")
+    assert len(made(folder)) == 6
+
+
+def has_chinese() -> bool:
+    return Path(CJK).exists()
+
+
+def made(folder: Path) -> list[Path]:
+    return list(folder.glob("console-*.png"))
+
+
+async def keep(seen: Visit, path: Path) -> None:
+    """The window as a small picture; the style that the browser's driver adds for it is refused, as it should be."""
+    seen.expected = (*seen.expected, "inline style")
+    picture = Image.open(BytesIO(await seen.page.screenshot()))
+    picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
