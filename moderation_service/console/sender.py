@@ -46,9 +46,11 @@ class Sender:
                 async with turn(self._database, "outbox"):
                     await self._due()
                     await self._send()
-            except (Fatal, SQLAlchemyError, OSError) as error:
+            except Fatal as error:
                 self._hold(f"outbox: {error}")
-                await asyncio.sleep(_AGAIN_S)
+            except (SQLAlchemyError, OSError) as error:  # whose words may quote a row
+                self._hold(f"outbox: the database fails ({type(error).__name__})")
+            await asyncio.sleep(_AGAIN_S)
 
     async def _send(self) -> None:
         async with transactions(self._kafka, self._name) as write:

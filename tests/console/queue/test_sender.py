@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
+import asyncpg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.bench.broker import free_port
@@ -194,6 +195,29 @@ async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
             another = await reviews.decide(parts, "ann", second, ALLOW)
             await emptied(database)
     assert by_id(await on_topic(settings)) == by_id([review, another])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_while_the_database_is_away_the_sender_waits_for_it(
+    settings_on: MakeSettings, database: AsyncEngine, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(sender, "_LOOK_S", 0.1)
+    parts = parts_with(await settings_on(undo_s=0), database)
+    (named,) = await kept(database, verdict("a"))
+    async with database.connect() as connection:
+        name = (await connection.execute(select(func.current_database()))).scalar_one()
+    server = await asyncpg.connect(f"{postgres}/postgres")
+    async with sending(parts):
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await eventually(lambda: bool(parts.held), "it says that it waits")
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await server.close()
+        review = await reviews.decide(parts, "ann", named, ALLOW)
+        await emptied(database)
+        await eventually(lambda: not parts.held, "it says that it goes on")
+    assert await on_topic(parts.settings) == [review]
 
 
 async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
