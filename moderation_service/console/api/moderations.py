@@ -86,7 +86,7 @@ async def moderate(call: Call) -> Response:
     for post in posts:
         check_sizes(post.images, call.parts.settings.media.max_bytes)
     verdicts = await call.seated.each_judged(posts, trace_id=call.trace.trace_id)
-    call.tell(inputs=len(posts), decisions=sorted({verdict.decision for verdict in verdicts}))
+    call.tell_of(verdicts)
     results = [moderation_of(verdict, call.seated.judge.pack) for verdict in verdicts]
     answer = ModerationAnswer(id=answer_id, model=verdicts[0].model.name, results=results)
     return JSONResponse(answer.model_dump(mode="json"))

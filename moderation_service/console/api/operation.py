@@ -1,6 +1,7 @@
 """One operation of the API: what it takes and gives, said once for the route and for the OpenAPI; and its guard."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from moderation_service.console.judging import Seat, seat
 from moderation_service.console.parts import Parts, parts_of
 from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import Trace
+from moderation_service.contracts.verdict import Verdict
 
 _SMALL_BYTES = 64 * 1024
 
@@ -37,9 +39,11 @@ class Call:
     query: Any
     seat: Seat | None
 
-    def tell(self, **facts: object) -> None:
-        """Add to the line that is logged of this request. Never words of a post."""
-        self.request.state.facts.update(facts)
+    def tell_of(self, verdicts: Sequence[Verdict]) -> None:
+        """Add to the line that is logged of this request: how many were decided how, and what became of pictures."""
+        decided = Counter(verdict.decision for verdict in verdicts)
+        pictures = Counter(image.status for verdict in verdicts for image in verdict.content.images)
+        self.request.state.facts.update(decided=dict(decided), pictures=dict(pictures))
 
     @property
     def seated(self) -> Seat:

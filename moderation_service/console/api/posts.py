@@ -1,7 +1,6 @@
 """`POST /v1/posts`: a post in, its verdict out; kept and published like one that came by Kafka."""
 
 import hashlib
-from collections import Counter
 
 from starlette.responses import Response
 
@@ -31,8 +30,7 @@ async def judge(call: Call) -> Response:
     if asked and (before := await answers.find(call.parts.database, asked)):
         return await _again(call, before)
     verdict = await call.seated.judged(post, trace_id=call.trace.trace_id, published=True)
-    statuses = Counter(image.status for image in verdict.content.images)
-    call.tell(decision=verdict.decision, pictures=dict(statuses))
+    call.tell_of([verdict])
     record = _record(call, post, verdict)
     async with call.parts.database.begin() as connection:
         kept = await judged.put(connection, post, verdict, record)

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from moderation_service.app.compose import open_judge
+from moderation_service.console import patience
 from moderation_service.console.api import bodies
 from moderation_service.console.judging import seat
 from moderation_service.judging.judge import Judge
@@ -150,6 +151,27 @@ async def test_a_body_that_dribbles_in_is_refused_and_its_connection_closed(
     assert api.parts.seats._free == api.parts.settings.console.max_in_flight
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/verdicts HTTP/1.1\r\nHost: x\r\nX-"])
+async def test_a_head_that_does_not_come_closes_its_connection(
+    quiet_api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(patience, "HEAD_S", 0.2)
+    reader, writer = await asyncio.open_connection(*quiet_api.address.removeprefix("http://").split(":"))
+    writer.write(sent)
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_head_in_two_pieces_behind_another_request_is_answered(quiet_api: Api) -> None:
+    reader, writer = await asyncio.open_connection(*quiet_api.address.removeprefix("http://").split(":"))
+    head = f"GET /v1/verdicts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {quiet_api.key}\r\n".encode()
+    writer.write(head + b"\r\n" + head[:30])
+    await reader.readuntil(b'"next_before":null}')
+    writer.write(head[30:] + b"Connection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 async def test_a_full_house_is_told_to_come_again_before_any_of_its_body_is_read(api: Api) -> None:
     with ExitStack() as held:
         for _ in range(api.parts.settings.console.max_in_flight):
@@ -280,7 +302,9 @@ async def test_addresses_inside_are_not_dialled_by_number_or_by_name(api: Api) -
     assert asked == []
     assert SECRET not in str(logged)
     assert "127.0.0.1" not in str(logged)
-    assert any(line.get("pictures") == {"refused": 1} for line in logged)
+    told = [line["pictures"] for line in logged if line["event"] == "request"]
+    assert len(told) == 2 * len(addresses)
+    assert told.count({"refused": 1}) > len(addresses)
 
 
 async def test_a_redirect_or_a_name_that_leads_inside_is_not_followed(
