@@ -21,7 +21,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except ProducerFenced:
-        msg = "the same command was started elsewhere, and this one ends; what it wrote so far stays"
+        msg = "another was started elsewhere, and this one ends; what it wrote so far stays"
         raise Fatal(msg) from None
     except (KafkaError, TimeoutError) as error:
         msg = f"records were not written: {error or type(error).__name__}"

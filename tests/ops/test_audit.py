@@ -4,7 +4,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,8 +17,9 @@ from moderation_service.kafka.io import publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, PolicySettings, Settings, shipped_policies
-from moderation_service.telemetry.audit import Entry, process
+from moderation_service.telemetry.audit import Action, Entry, process
 from tests.line.service import kafka_settings
+from tests.ops.files import ROOT
 from tests.policies.mounted import ConfigMap
 from tests.stream.support import FakeJudge, eventually, post_record, published, running
 
@@ -88,3 +89,8 @@ async def test_an_entry_that_cannot_be_written_is_logged_whole_and_holds_nothing
     (line,) = (line for line in logged if "audit" in line["event"])
     assert Entry.model_validate(line["entry"]) == ENTRY
     assert json.dumps(line["entry"])
+
+
+def test_every_action_is_in_the_operations_guide() -> None:
+    guide = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert [action for action in get_args(Action) if f"`{action}`" not in guide] == []
