@@ -4,40 +4,30 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import aiohttp
-import numpy as np
-
 from moderation_service.bench.broker import local_kafka
+from moderation_service.bench.console_reader import logged_in
 from moderation_service.bench.many_verdicts import SHARES, Made, ManyVerdicts
 from moderation_service.bench.postgres import local_postgres
-from moderation_service.console.accounts import users
-from moderation_service.console.accounts.sessions import open_session
-from moderation_service.console.app import build
 from moderation_service.console.parts import Parts
-from moderation_service.console.server import serving
 from moderation_service.console.store import queue
 from moderation_service.console.store.database import open_database
-from moderation_service.console.store.headlines import headlines
-from moderation_service.console.store.ingest import TOGETHER, Ingest, read_offsets
-from moderation_service.console.store.queue import Filters
+from moderation_service.console.store.ingest import TOGETHER, Ingest
+from moderation_service.console.store.offsets import read_offsets
 from moderation_service.kafka.io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, ConsoleSettings, KafkaSettings
-from moderation_service.telemetry import audit
 
 DATABASES = ("sqlite", "postgresql")
-_USER = "bench"
-_LISTED = 50  # jobs on the page
+_LOOKS_APART_S = 0.2
+_MADE = 20_000  # records, before they are written
 _PARTS = 10  # of the filling, whose first and last are compared
 
 
@@ -102,7 +92,7 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
         parts = Parts(settings, database, lambda: pack)
         filled = Parts(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
         filling, seconds = Ingest(filled), list[float]()
-        async with _reader(parts, pages) as reader:
+        async with logged_in(parts, pages) as reader:
             for number in range(_PARTS):
                 records = many.some(verdicts // _PARTS, filled.settings.kafka)
                 seconds.append(await _fill(filling, records))
@@ -112,9 +102,10 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
             await create(settings.kafka)
             waiting = [Record(made.topic, made.key, made.value) for made in many.some(catch_up, settings.kafka)]
             await publish(settings.kafka, waiting)
-            async with asyncio.TaskGroup() as group:
-                looking = group.create_task(reader.page())
-                read_s = await _caught_up(parts, len(waiting))
+            looking = asyncio.create_task(reader.page(_LOOKS_APART_S))
+            read_s = await _caught_up(parts, len(waiting))
+            reader.enough.set()
+            beside = await looking
         counted = await queue.counts(database, now=datetime.now(UTC))
     return {
         "ratio": {
@@ -125,20 +116,25 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
             "filling": round(verdicts / sum(seconds), 1),
             "from_kafka": round(catch_up / read_s, 1),
         },
-        "queue_page_ms": {"a_tenth": small, "all": full, "while_catching_up": looking.result()},
+        "queue_page_ms": {"a_tenth": small, "all": full, "while_catching_up": beside},
         "queue_queries_ms": queries,
         "open_jobs": counted.open,
     }
 
 
 async def _fill(ingest: Ingest, records: Iterator[Made]) -> float:
-    """Write records as they are written when they come from Kafka; seconds."""
+    """Write records as they are written when they come from Kafka; seconds, without those in which they are made."""
     took = 0.0
-    while some := list(islice(records, TOGETHER)):
+    while some := list(islice(records, _MADE)):
         begun = time.perf_counter()
-        await ingest.write(some)
+        await ingest.write_all(_batches(some))
         took += time.perf_counter() - begun
     return took
+
+
+async def _batches(records: list[Made]) -> AsyncIterator[list[Made]]:
+    for at in range(0, len(records), TOGETHER):
+        yield records[at : at + TOGETHER]
 
 
 async def _caught_up(parts: Parts, records: int) -> float:
@@ -158,59 +154,4 @@ async def _caught_up(parts: Parts, records: int) -> float:
 
 
 async def _read(parts: Parts, topics: Collection[str]) -> int:
-    return sum(end for (topic, _), end in (await read_offsets(parts)).items() if topic in topics)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """A reviewer with a post in hand, who asks for the queue again and again."""
-
-    parts: Parts
-    http: aiohttp.ClientSession
-    times: int
-
-    async def page(self) -> dict[str, float]:
-        """The page, over HTTP."""
-        await queue.lease_next(self.parts.database, _USER, Filters(), now=datetime.now(UTC), lease_s=3600)
-        return await _timed(self._page, self.times)
-
-    async def queries(self) -> dict[str, float]:
-        """What the page asks of the database for its list."""
-        return await _timed(self._queries, self.times)
-
-    async def _page(self) -> None:
-        async with self.http.get("/", allow_redirects=False) as answer:
-            await answer.read()
-            if answer.status != HTTPStatus.OK:
-                msg = f"the queue's page answers {answer.status}"
-                raise RuntimeError(msg)
-
-    async def _queries(self) -> None:
-        now = datetime.now(UTC)
-        jobs = await queue.listed(self.parts.database, Filters(), limit=_LISTED, now=now)
-        await headlines(self.parts.database, [job.seq for job in jobs])
-        await queue.counts(self.parts.database, now=now)
-
-
-@asynccontextmanager
-async def _reader(parts: Parts, times: int) -> AsyncIterator[_Reader]:
-    actor = audit.process()
-    await users.add(parts.database, parts.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)
-    async with parts.database.begin() as connection:
-        token = await open_session(connection, _USER, hours=24)
-    async with serving(build(parts), "127.0.0.1", 0) as port:
-        jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address without a name
-        async with aiohttp.ClientSession(
-            f"http://127.0.0.1:{port}", cookies={"session": token}, cookie_jar=jar
-        ) as http:
-            yield _Reader(parts, http, times)
-
-
-async def _timed(work: Callable[[], Awaitable[None]], times: int) -> dict[str, float]:
-    """Milliseconds of each, one after the other; the first ones, which also fill caches, count too."""
-    took = []
-    for _ in range(times):
-        begun = time.perf_counter()
-        await work()
-        took.append((time.perf_counter() - begun) * 1000)
-    return {name: round(float(np.percentile(took, at)), 2) for name, at in {"p50": 50, "p95": 95, "max": 100}.items()}
+    return sum(end for (topic, _), end in (await read_offsets(parts.database)).items() if topic in topics)

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
 import asyncpg
 import structlog
-from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import posts, reviews, verdicts
 from moderation_service.console.store.arrivals import Arrivals, Record, arrivals
-from moderation_service.console.store.tables import offsets
+from moderation_service.console.store.offsets import Elsewhere, move_offsets, read_offsets
 from moderation_service.console.store.turn import turn
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.follow import Follower, Place, following
@@ -27,10 +26,6 @@ _LOOK_S = 5.0  # how often it is asked how far behind this is, which also tells 
 _BEHIND = 1000  # verdicts; while there are more to read, posts wait: most of them need not be kept any more
 
 log = structlog.get_logger(__name__)
-
-
-class Elsewhere(Exception):  # noqa: N818 - a fate, not a fault
-    """Another console wrote what we read."""
 
 
 class Ingest:
@@ -59,19 +54,25 @@ class Ingest:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _follow(self) -> None:
-        self._ends = await read_offsets(self._parts)
+        self._ends = await read_offsets(self._database)
         topics = (self._kafka.output_topic, self._kafka.input_topic, self._kafka.review_topic)
         try:
-            async with following(self._kafka, topics, self._ends) as follower:
-                looked, behind, records = 0.0, True, list[Record]()
-                while True:
-                    if time.monotonic() - looked >= _LOOK_S or (behind and not records):
-                        behind, looked = await self._look(follower), time.monotonic()
-                    records = await follower.take(TOGETHER, _WAIT_S)
-                    if records:
-                        await self.write(records)
+            async with (
+                following(self._kafka, topics, self._ends) as follower,
+                aclosing(self._batches(follower)) as batches,
+            ):
+                await self.write_all(batches)
         finally:
             metrics.CONSOLE_LAG.clear()  # the console that reads next tells it
+
+    async def _batches(self, follower: Follower) -> AsyncGenerator[Sequence[Record], None]:
+        """What comes, for ever; how far behind this is is looked at in between."""
+        looked, behind, records = 0.0, True, list[Record]()
+        while True:
+            if time.monotonic() - looked >= _LOOK_S or (behind and not records):
+                behind, looked = await self._look(follower), time.monotonic()
+            if records := await follower.take(TOGETHER, _WAIT_S):
+                yield records
 
     async def _look(self, follower: Follower) -> bool:
         """Ask how far behind this is; whether posts wait for that."""
@@ -83,13 +84,34 @@ class Ingest:
         follower.hold(self._kafka.input_topic, held=behind)
         return behind
 
+    async def write_all(self, batches: AsyncIterator[Sequence[Record]]) -> None:
+        """Write batches of records in order; the next one is read while one is written. Raises as `write`."""
+
+        async def read() -> tuple[Sequence[Record], Arrivals] | None:
+            records = await anext(batches, None)
+            return None if records is None else (records, await self._sorted(records))
+
+        reading = asyncio.create_task(read())
+        try:
+            while (batch := await reading) is not None:
+                reading = asyncio.create_task(read())
+                await self._put(*batch)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
     async def write(self, records: Sequence[Record]) -> None:
         """Write what records say, and the offsets behind them, in one transaction.
 
         What the database refuses is tried a record at a time, and the one that it refuses is left out. Raises
         Elsewhere, and SQLAlchemyError where the database is away.
         """
-        found = await asyncio.to_thread(arrivals, records, self._kafka)
+        await self._put(records, await self._sorted(records))
+
+    async def _sorted(self, records: Sequence[Record]) -> Arrivals:
+        return await asyncio.to_thread(arrivals, records, self._kafka)
+
+    async def _put(self, records: Sequence[Record], found: Arrivals) -> None:
         try:
             await self._write(found)
         except (DBAPIError, OverflowError, UnicodeError) as error:
@@ -104,7 +126,7 @@ class Ingest:
 
     async def _write(self, found: Arrivals) -> None:
         async with self._database.begin() as connection:
-            await _move(connection, self._ends, found.ends)
+            await move_offsets(connection, self._ends, found.ends)
             if found.deleted_verdicts:
                 await verdicts.erase_all(connection, found.deleted_verdicts)
             new = await verdicts.put_rows(connection, found.verdicts) if found.verdicts else 0
@@ -128,29 +150,6 @@ class Ingest:
         if why is not None:
             self._parts.held.add(f"ingest: {why}")
         self._held = why
-
-
-async def read_offsets(parts: Parts) -> dict[Place, int]:
-    """Where reading goes on, by topic and partition."""
-    async with parts.database.connect() as connection:
-        rows = await connection.execute(select(offsets))
-        return {(row.topic, row.partition): row.next_offset for row in rows}
-
-
-async def _move(connection: AsyncConnection, before: Mapping[Place, int], after: Mapping[Place, int]) -> None:
-    """Move the offsets on. Raises Elsewhere where they are not what they were."""
-    for (topic, partition), end in sorted(after.items()):
-        if (known := before.get((topic, partition))) is None:
-            try:
-                async with connection.begin_nested():
-                    row = {"topic": topic, "partition": partition, "next_offset": end}
-                    await connection.execute(insert(offsets).values(row))
-            except IntegrityError:
-                raise Elsewhere from None
-            continue
-        at = (offsets.c.topic == topic, offsets.c.partition == partition, offsets.c.next_offset == known)
-        if not (await connection.execute(update(offsets).where(*at).values(next_offset=end))).rowcount:
-            raise Elsewhere
 
 
 def _of_a_row(error: Exception) -> bool:

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import posts, reviews, verdicts
-from moderation_service.console.store.ingest import Elsewhere, Ingest, read_offsets
+from moderation_service.console.store.ingest import Ingest
+from moderation_service.console.store.offsets import Elsewhere, read_offsets
 from moderation_service.console.store.tables import jobs, offsets
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
@@ -105,7 +106,7 @@ async def test_rows_equal_the_topics_and_the_offsets_are_with_them(parts: Parts,
     async with running(Ingest(parts)) as ingest:
 
         async def all_there() -> bool:
-            return sum((await read_offsets(parts)).values()) >= 406
+            return sum((await read_offsets(parts.database)).values()) >= 406
 
         await until(ingest, all_there)
     assert await stored(database) == await on_topic(settings)
@@ -162,7 +163,7 @@ async def test_what_is_no_record_of_ours_is_counted_and_stops_nothing(
     await publish_all(settings, odd)
 
     async def all_there() -> bool:
-        return sum((await read_offsets(parts)).values()) >= len(none) + 2
+        return sum((await read_offsets(parts.database)).values()) >= len(none) + 2
 
     async with running(Ingest(parts)) as ingest:
         await until(ingest, all_there)
@@ -185,7 +186,7 @@ async def test_deletions_erase_and_what_came_after_them_stays(parts: Parts, sett
     await publish_all(settings, *words, gone, again, alone, review_of(gone), *deleted, anew, later)
 
     async def all_there() -> bool:
-        return sum((await read_offsets(parts)).values()) >= 13
+        return sum((await read_offsets(parts.database)).values()) >= 13
 
     async with running(Ingest(parts)) as ingest:
         await until(ingest, all_there)
@@ -207,7 +208,7 @@ async def test_the_topics_may_be_read_in_any_order(parts: Parts, settings: Kafka
     }
     for record in [*by_topic[settings.output_topic], *by_topic[settings.input_topic]]:
         ingest = Ingest(parts)
-        ingest._ends = await read_offsets(parts)
+        ingest._ends = await read_offsets(parts.database)
         await ingest.write([record])
     assert set(await stored(parts.database)) == {"v-new"}
     shown = await posts.shown(parts.database, "p1", 3)
