@@ -28,10 +28,12 @@ async def show(request: Request) -> Response:
     stored = await verdicts.by_id(parts.database, held.verdict_id) if held else None
     free = [job for job in jobs if job.leased_by in {None, user}]
     before, after = _beside(free, held)
+    severity = {policy.id: policy.severity for policy in parts.pack().policies}
     return page(
         request,
         "queue.html",
         jobs=jobs,
+        gravest_first=lambda ids: sorted(ids, key=lambda one: -severity.get(one, 0)),
         heads=await headlines(parts.database, [job.seq for job in jobs]),
         counts=await queue.counts(parts.database, now=now),
         filters=filters,

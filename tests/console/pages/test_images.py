@@ -15,7 +15,7 @@ from tests.console.pages.browsing import DESK, PHONE, Visit
 from tests.console.pages.filled import fill, ran
 
 Visits = Callable[..., Any]
-COLOURS = 128
+COLOURS = 256
 CJK = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
@@ -65,4 +65,4 @@ async def keep(seen: Visit, path: Path) -> None:
     """The window as a small picture; the style that the browser's driver adds for it is refused, as it should be."""
     seen.expected = (*seen.expected, "inline style")
     picture = Image.open(BytesIO(await seen.page.screenshot()))
-    picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)

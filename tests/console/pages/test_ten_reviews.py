@@ -8,6 +8,7 @@ from playwright.async_api import expect
 
 from moderation_service.console.accounts import users
 from moderation_service.console.store.database import open_database
+from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo.samples import posts
@@ -28,7 +29,9 @@ async def test_ten_posts_of_the_queue_are_decided_and_ten_reviews_are_on_the_top
         skip_or_fail(f"no {CHROMIUM}: apt-get install chromium")
     settings = kafka_settings(kafka)
     await create(settings, partitions=3)
-    sent = [post for run in "abcd" for post in posts(run)]  # of each 23 only some are for a person
+    gone = (ImageRef(url="https://127.0.0.1/gone.png"),)  # refused, so nobody can tell
+    unsure = [Post(post_id=f"p-{number}", text="Our new kitchen is ready", images=gone) for number in range(MANY + 2)]
+    sent = [*posts("demo"), *unsure]
     await publish(
         settings,
         (Record(settings.input_topic, post.post_id.encode(), post.model_dump_json().encode()) for post in sent),
