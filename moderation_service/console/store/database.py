@@ -112,6 +112,7 @@ def _said(url: str, error: Exception) -> Fatal:
         password = urlsplit(url).password
     except ValueError:
         return Misconfigured(f"{SETTING}: no address; should be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
-    hidden = (url, why[0]) if not password else (url.replace(password, "***"), why[0].replace(password, "***"))
-    msg = f"{SETTING} {hidden[0]}: {hidden[1]}"
+    msg = f"{SETTING} {url.partition('?')[0]}: {why[0]}"  # what follows the question mark may be a password too
+    if password:
+        msg = msg.replace(password, "***")
     return Fatal(msg) if isinstance(cause, (OSError, TimeoutError)) else Misconfigured(msg)

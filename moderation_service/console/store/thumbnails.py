@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store.tables import posts, thumbnails
 from moderation_service.contracts.post import read_post
+from moderation_service.errors import Poison
 from moderation_service.media.loader import ImageLoader, LoadedImage
 from moderation_service.settings import Settings
 
@@ -50,16 +51,19 @@ class Thumbnails:
         due = select(*columns).where(posts.c.wanted, posts.c.record.is_not(None)).order_by(posts.c.received_at)
         async with self._database.connect() as connection:
             found = (await connection.execute(due.limit(_AT_ONCE))).all()
-        async with asyncio.TaskGroup() as group:
-            for row in found:
-                group.create_task(self._make(loader, row.post_id, row.revision, row.record, row.received_at))
+        await asyncio.gather(
+            *(self._make(loader, row.post_id, row.revision, row.record, row.received_at) for row in found)
+        )
         return len(found)
 
     async def _make(
         self, loader: ImageLoader, post_id: str, revision: int, record: bytes, received_at: datetime
     ) -> None:
-        post = await asyncio.to_thread(read_post, record)  # it was read when it came
-        loaded = await loader.load(post.images)
+        try:
+            images = (await asyncio.to_thread(read_post, record)).images
+        except Poison:  # by a newer contract than it was kept by
+            images = ()
+        loaded = await loader.load(images)
         key = {"post_id": post_id, "revision": revision}
         rows = [
             {**key, "position": position, **await asyncio.to_thread(_row, image)}

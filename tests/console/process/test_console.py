@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from moderation_service.bench.broker import free_port
+from moderation_service.bench.postgres import local_postgres, missing_postgres
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.tables import verdicts
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.kafka.io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
+from tests.conftest import skip_or_fail
 from tests.console.process.running import console, console_environment
 from tests.console.store.test_ingest import on_topic, publish_all, review_of, stored
 from tests.contracts.examples import verdict
@@ -135,3 +138,25 @@ async def test_what_is_set_wrongly_is_one_line_and_exit_code_2(tmp_path: Path) -
     away = "postgresql://ann:secret@127.0.0.1:1/x"
     code, said = await refused(console_environment(away, nobody))
     assert (code, "console.database_url" in said, "secret" in said) == (3, True, False)
+
+
+@pytest.mark.timeout(240)
+async def test_while_the_database_is_away_it_is_alive_and_not_ready(settings: KafkaSettings) -> None:
+    if reason := missing_postgres():
+        skip_or_fail(reason)
+    with ExitStack() as server:
+        url = f"{server.enter_context(local_postgres(['fsync=off']))}/postgres"
+        async with console(console_environment(url, settings)) as running:
+            address = await running.address()
+            assert not await held(address)
+            server.close()
+            async with aiohttp.ClientSession(address) as http:
+                async with http.get("/readyz") as answer:
+                    assert answer.status == 503
+                    assert (await answer.json())["reasons"] == ["the database does not answer"]
+                async with http.get("/livez") as answer:
+                    assert answer.status == 200
+            await publish_all(settings, young(post_id="a"))
+            await running.logged("the database does not answer")
+            assert running.process.returncode is None
+            assert await running.stop() == 0

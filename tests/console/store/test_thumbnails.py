@@ -152,3 +152,13 @@ async def test_they_are_made_as_long_as_it_runs(database: AsyncEngine, database_
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_record_that_can_no_longer_be_read_stops_nothing(
+    database: AsyncEngine, database_url: str, host: Host
+) -> None:
+    async with database.begin() as connection:
+        await posts.put(connection, Post(post_id="p-17", revision=2, images=(ImageRef(url="data:,"),)), b"{}")
+    await judge(database, "review")
+    assert await made(database, settings(database_url, host)) == 1
+    assert await posts.shown(database, "p-17", 2) == posts.Shown("", (), due=False)
