@@ -1,5 +1,6 @@
 """Overview: how much, how decided, how fast, and what waits."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from moderation_service.console.pages.render import page
 from moderation_service.console.parts import parts_of
 from moderation_service.console.store import figures, queue
 
+_KEPT = timedelta(seconds=5)
 _SPANS: dict[str, tuple[timedelta, int]] = {
     "1h": (timedelta(hours=1), 60),
     "24h": (timedelta(days=1), 48),
@@ -18,14 +20,37 @@ _SPANS: dict[str, tuple[timedelta, int]] = {
 }
 
 
-async def show(request: Request) -> Response:
-    """The last span, in buckets that end now."""
-    asked = request.query_params.get("span", "24h")
-    span = asked if asked in _SPANS else "24h"
-    database, now = parts_of(request).database, datetime.now(UTC)
-    length, buckets = _SPANS[span]
-    seen = await figures.seen(database, now=now, span=length, buckets=buckets)
-    drawn = {
+class Overview:
+    """The page. Its figures are of all verdicts of a span, so they are counted once for all who look."""
+
+    def __init__(self) -> None:
+        """Nothing is counted yet."""
+        self._kept: dict[str, tuple[datetime, figures.Seen]] = {}
+        self._counting = asyncio.Lock()
+
+    async def show(self, request: Request) -> Response:
+        """The last span, in buckets that end now."""
+        asked = request.query_params.get("span", "24h")
+        span = asked if asked in _SPANS else "24h"
+        database, now = parts_of(request).database, datetime.now(UTC)
+        async with self._counting:
+            counted_at, seen = self._kept.get(span, (None, None))
+            if counted_at is None or seen is None or now - counted_at > _KEPT:
+                length, buckets = _SPANS[span]
+                seen = await figures.seen(database, now=now, span=length, buckets=buckets)
+                self._kept[span] = now, seen
+        return page(
+            request,
+            "overview.html",
+            span=span,
+            seen=seen,
+            charts=_drawn(seen),
+            counts=await queue.counts(database, now=now),
+        )
+
+
+def _drawn(seen: figures.Seen) -> dict[str, charts.Plot]:
+    return {
         "volume": charts.stacked(
             seen.buckets, ("block", "review", "abstain", "allow"), lambda one: dict(one.decisions)
         ),
@@ -37,5 +62,3 @@ async def show(request: Request) -> Response:
             seen.buckets, [("backlog", lambda one: float(one.backlog))], charts.counted, filled=True
         ),
     }
-    counts = await queue.counts(database, now=now)
-    return page(request, "overview.html", span=span, seen=seen, charts=drawn, counts=counts)

@@ -42,7 +42,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/policies/verdicts.jsonl", guarded(policies.export_verdicts)),
         Route("/policies/{policy_id}", guarded(policies.show_one)),
         Route("/policies/{policy_id}/cases", guarded(policies.run_cases), methods=["POST"]),
-        Route("/overview", guarded(overview.show)),
+        Route("/overview", guarded(overview.Overview().show)),
         Route("/preferences", preferences.choose),
         *account_routes(),
         Mount("/static", _Assets(directory=HERE / "static")),

@@ -1,6 +1,6 @@
 """How much was judged, how it was decided, how long it took and what waits: by spans of time."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,11 +59,12 @@ async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets
         rows = (await connection.execute(judged.group_by(at, verdicts.c.decision, slow))).all()
         decided = (await connection.execute(people.group_by(person, reviews.c.decision))).all()
         opened, closed, waiting = await _jobs(connection, since, step)
+    by_start, people_by_start = _grouped(rows), _grouped(decided)
     made = list[Bucket]()
     for start in range(first + (buckets - 1) * step, first - 1, -step):  # back from what waits now
-        own = [row for row in rows if int(row[0]) == start]
+        own = by_start[start]
         p50, p95 = _quantiles(own)
-        people_here = Counter({row[1]: row[2] for row in decided if int(row[0]) == start})
+        people_here = Counter({row[1]: row[2] for row in people_by_start[start]})
         moment = datetime.fromtimestamp(start, UTC)
         made.append(Bucket(moment, _by_decision(own), people_here, p50, p95, max(waiting, 0)))
         waiting += closed[start] - opened[start]
@@ -110,6 +111,14 @@ def _bucket(moment: ColumnElement[Any], step: int) -> ColumnElement[int]:
 
 def _bin(milliseconds: ColumnElement[float]) -> ColumnElement[int]:
     return case(*((milliseconds < edge, at) for at, edge in enumerate(_EDGES_MS)), else_=len(_EDGES_MS))
+
+
+def _grouped(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
+    """By the first column, the start of a bucket."""
+    grouped = defaultdict[int, list[Any]](list)
+    for row in rows:
+        grouped[int(row[0])].append(row)
+    return grouped
 
 
 def _by_decision(rows: Iterable[Any]) -> Counter[str]:

@@ -79,12 +79,5 @@ document.addEventListener("htmx:responseError", (event) => {
   trouble(event.detail.requestConfig.verb === "get" ? away : failed);
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if (!event.detail.shouldSwap) return;
-  trouble(null);
-  // The session is over: a part of the log-in page is no part of this one.
-  const answered = event.detail.xhr.responseURL;
-  if (answered && new URL(answered).pathname === "/login") {
-    event.detail.shouldSwap = false;
-    location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
-  }
+  if (event.detail.shouldSwap) trouble(null);
 });

@@ -134,7 +134,7 @@ def upgrade() -> None:
     )
     op.create_index("verdicts_by_decision", "verdicts", ["decision", "judged_at"], unique=False)
     op.create_index("verdicts_by_post", "verdicts", ["post_id", "post_revision"], unique=False)
-    op.create_index("verdicts_by_time", "verdicts", ["judged_at"], unique=False)
+    op.create_index("verdicts_by_time", "verdicts", ["judged_at", "decision", "total_ms"], unique=False)
     op.create_table(
         "jobs",
         sa.Column("verdict_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
