@@ -15,11 +15,12 @@ from moderation_service.console.store import reviews, verdicts
 from moderation_service.console.store.quality import CaseRow, lately, quality, results
 from moderation_service.console.store.tables import case_results
 from moderation_service.contracts.post import Post
+from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
 from moderation_service.judging.cases import CaseResult
 from moderation_service.judging.post_files import root_of, with_pictures
 from moderation_service.media.files import FileReader
-from moderation_service.policies.model import Policy
+from moderation_service.policies.model import Case, Policy
 
 _LATELY = 2_000  # verdicts
 _QUALITY = timedelta(days=30)
@@ -56,19 +57,15 @@ async def run_cases(request: Request) -> Response:
     parts, policy = parts_of(request), _policy(request)
     path = parts.settings.policies.path
     files = FileReader(root_of(path), parts.settings.media.max_bytes)
-    found = []
+    tried = [post for case in policy.cases if isinstance(post := with_pictures(policy.post(case), files), Post)]
+    if len(tried) < len(policy.cases):
+        return await _page(request, policy, _NO_PICTURES, 422)
     try:
-        for case in policy.cases:
-            post = with_pictures(policy.post(case), files)
-            if not isinstance(post, Post):
-                return await _page(request, policy, _NO_PICTURES, 422)
-            verdict = await judging.judged(parts, post, trace_id=request.state.trace.trace_id)
-            part = next((one for one in (*verdict.policies, *verdict.shadow) if one.policy_id == policy.id), None)
-            # where the views did not run, the case's attribution was not tried
-            tried = case if part and part.attribution else case.model_copy(update={"attribution": None})
-            found.append(CaseResult(policy.id, tried, part))
+        with judging.seat(parts) as seat:
+            judged = await seat.each_judged(tried, trace_id=request.state.trace.trace_id)
     except (judging.Full, judging.JudgingOff, TimeoutError, Transient, Poison):
         return await _page(request, policy, _NOT_RUN, 422)
+    found = [_result(policy, case, verdict) for case, verdict in zip(policy.cases, judged, strict=True)]
     await _keep(parts, policy, found)
     return await _page(request, policy)
 
@@ -125,6 +122,13 @@ async def _page(request: Request, policy: Policy, wrong: str | None = None, stat
         can_run=parts.judge is not None,
         wrong=translated(language_of(request))(wrong) if wrong else None,
     )
+
+
+def _result(policy: Policy, case: Case, verdict: Verdict) -> CaseResult:
+    """What its own policy said of a case. Where the views did not run, the case's attribution was not tried."""
+    found = next((part for part in (*verdict.policies, *verdict.shadow) if part.policy_id == policy.id), None)
+    tried = case if found and found.attribution else case.model_copy(update={"attribution": None})
+    return CaseResult(policy.id, tried, found)
 
 
 async def _keep(parts: Parts, policy: Policy, found: list[CaseResult]) -> None:

@@ -1,6 +1,7 @@
 """Try it and the policies' cases, by the bundled model; what is exported is what `calibrate` reads."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,23 @@ async def test_cases_are_run_and_their_results_are_kept(judging: Parts, visit: V
     right = sum(row.as_expected for row in kept)
     await expect(seen.page.locator("#cases .chip.is-allow")).to_have_count(right)
     assert right > len(kept) / 2
+
+
+async def test_cases_without_their_pictures_and_a_judge_with_no_seat_are_said(
+    judging: Parts, visit: Visits, tmp_path: Path
+) -> None:
+    shutil.copy(judging.settings.policies.path / "weapon_sale.yaml", tmp_path)
+    alone = judging.settings.policies.model_copy(update={"path": tmp_path})
+    seen = await visit()
+    seen.expected = ("422",)
+    await seen.go("/policies/weapon_sale")
+    with judging.seats.take(judging.settings.console.max_in_flight):
+        await seen.page.get_by_role("button", name="Run them").click()
+        await expect(seen.page.locator("#cases")).to_contain_text("The judge is busy or off.")
+    judging.settings = judging.settings.model_copy(update={"policies": alone})
+    await seen.page.get_by_role("button", name="Run them").click()
+    await expect(seen.page.locator("#cases")).to_contain_text("moderation policies test")
+    assert await results(judging.database) == []
 
 
 async def test_the_export_is_what_calibrate_reads(parts: Parts, visit: Visits) -> None:
