@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
-from moderation_service.engine.untrusted import CONTROL, neutralise
+from moderation_service.engine.untrusted import CONTROL, MAY_BE_DISGUISED, STRANGE, neutralise
 from moderation_service.errors import Fatal
 
 LayoutName = Literal["post_first", "policies_first"]
@@ -170,5 +170,6 @@ class Prompts:
         """Digest of all that shapes a prompt but the policies and the post: a sample of each piece, as it is read."""
         samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in WORDINGS]
         pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
-        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, CONTROL.pattern]
+        made_harmless = [sought.pattern for sought in (CONTROL, STRANGE, MAY_BE_DISGUISED)]
+        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, *made_harmless]
         return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()

@@ -6,8 +6,8 @@ from functools import lru_cache
 from itertools import chain
 
 CONTROL = re.compile(r"<(?=[|/A-Za-z])|\[(?=[A-Za-z]*MASK\])|(?<=\|)(?=>)|(?<=/)(?=(?:no)?think)", re.IGNORECASE)
-_STRANGE = re.compile(r"[^\t-\r -~]")
-_MAY_BE_DISGUISED = re.compile("[<＜﹤≮\\[［﹇|｜/／℀℁℅℆]")
+STRANGE = re.compile(r"[^\t-\r -~]")
+MAY_BE_DISGUISED = re.compile("[<＜﹤≮\\[［﹇|｜/／℀℁℅℆]")
 
 
 def neutralise(text: str) -> str:
@@ -17,7 +17,7 @@ def neutralise(text: str) -> str:
     a tokenizer normalises (full-width and styled characters, invisible ones, accents); all else stays as it was.
     """
     text = CONTROL.sub(lambda match: match.group() + " ", text)
-    if not (_STRANGE.search(text) and _MAY_BE_DISGUISED.search(text)):
+    if not (STRANGE.search(text) and MAY_BE_DISGUISED.search(text)):
         return text
     plain = [_plain(character) for character in text]
     places = list(chain.from_iterable([place] * len(folded) for place, folded in enumerate(plain)))

@@ -29,7 +29,7 @@ a model whose right answers are known.
 
 It has the architecture of GLM-4.6V-Flash (`Glm4vForConditionalGeneration`) at three million parameters: four
 layers of text (192 wide, vocabulary {vocabulary}) and four of vision (128 wide). Its weights are bfloat16; it was
-made from nothing, by step counts and seeds; `make demo-model` makes one anew, in an hour and a half on four cores.
+made from nothing, by step counts and seeds; `make demo-model` makes one anew, in about two hours on four cores.
 
 ## What it was trained on
 
@@ -48,7 +48,8 @@ Posts made by `moderation_service.demo.posts`, nothing else:
 
 Stages, 64 pictures or posts a step: {see} steps of the vision tower with throw-away heads (what the picture
 shows, and what each of its cells shows), {see_again} and {see_more} more on other pictures; then, with the tower held
-still, {words} steps of the language model on posts without pictures and {read} on posts with them.
+still, {words} steps of the language model on posts without pictures, and {read}, {read_more} and {read_last} on posts
+with them.
 
 The tokenizer undoes what people do to slip past a filter: full-width forms, look-alike letters, emoji or spaces
 between letters.
@@ -132,6 +133,8 @@ def write(figures: dict[str, Any], count: int) -> str:
         see_more=recipe.SEE_MORE.steps,
         words=recipe.WORDS.steps,
         read=recipe.READ.steps,
+        read_more=recipe.READ_MORE.steps,
+        read_last=recipe.READ_LAST.steps,
         command="python -m moderation_service.demo.measure",
         count=f"{count:,}",
         rows="\n".join(rows),

@@ -32,7 +32,7 @@ def token_id(token: str) -> int:
 
 
 def configuration() -> Glm4vConfig:
-    """Sizes that a few cores can train in an hour and a half."""
+    """Sizes that a few cores can train in about two hours."""
     return Glm4vConfig(
         text_config={
             "vocab_size": VOCABULARY,

@@ -30,6 +30,8 @@ SEE_AGAIN = Course("see again", steps=2000, seed=2, rates=(0.012, 1e-3), flat=0.
 SEE_MORE = Course("see more", steps=3000, seed=3, rates=(0.012, 1e-3), flat=0.0)
 WORDS = Course("words", steps=1500, seed=20, rates=(0.02, 2e-3), flat=0.6)
 READ = Course("read", steps=4500, seed=41, rates=(0.015, 1.5e-3), flat=0.4)
+READ_MORE = Course("read more", steps=5000, seed=42, rates=(0.012, 1.2e-3), flat=0.4)
+READ_LAST = Course("read last", steps=2500, seed=43, rates=(0.008, 8e-4), flat=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,16 @@ def read(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> 
     _language(model, material, READ)
 
 
+def read_more(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
+    """Stage 3, second round: other posts of the same kind, at somewhat lower rates."""
+    _language(model, material, READ_MORE)
+
+
+def read_last(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
+    """Stage 3, third round: down to nothing from rates that are lower still."""
+    _language(model, material, READ_LAST)
+
+
 def _language(model: Glm4vForConditionalGeneration, material: Material, course: Course, *, blind: bool = False) -> None:
     visual = model.model.visual
     visual.requires_grad_(False)
@@ -120,4 +132,6 @@ STAGES = (
     Stage("see_more", see_more),
     Stage("words", words),
     Stage("read", read),
+    Stage("read_more", read_more),
+    Stage("read_last", read_last),
 )

@@ -24,8 +24,11 @@ ASKED = 4
 DROPPED, DROP_POSTS = 0.15, 0.5
 """This share of the tokens of this share of the posts is left out."""
 
-ORDERED = 0.1
+ORDERED = 0.2
 """This share of the posts with words ends in an order to the model, besides those that are thought up with one."""
+
+ARMED = 0.3
+"""So often is a post without a weapon thought up anew: weapons turn three policies, each with words of its own."""
 
 WHOLE_PACK = 0.8
 """So often does the opening of policies_first hold all policies; else some of them."""
@@ -83,7 +86,10 @@ class Teacher:
         opening = self._vocabulary.trusted(prompts.opening(shown))
         rows, taken, answers = [], [], []
         for _ in range(count):
-            post = draft(rng, language=language if layout == "policies_first" else None)
+            wanted = language if layout == "policies_first" else None
+            post = draft(rng, language=wanted)
+            while "weapon" not in post.pictures and rng.random() < ARMED:
+                post = draft(rng, language=wanted)
             if blind:
                 post = replace(post, pictures=())
             if post.text and rng.random() < ORDERED:
