@@ -22,8 +22,9 @@ def test_a_command_is_one_that_the_service_knows(command: str) -> None:
     parse(tuple(shlex.split(command)))
 
 
-def test_publishing_creating_topics_and_checking_policies_are_among_them() -> None:
-    assert {"publish", "verdicts", "topics", "policies"} == {shlex.split(command)[0] for command in COMMANDS}
+def test_publishing_creating_topics_checking_policies_and_letting_people_in_are_among_them() -> None:
+    wanted = {"publish", "verdicts", "topics", "policies", "users", "keys"}
+    assert wanted == {shlex.split(command)[0] for command in COMMANDS}
 
 
 def test_a_setting_is_one_that_the_service_knows() -> None:
