@@ -15,7 +15,6 @@ from tests.console.pages.browsing import DESK, PHONE, Visit
 from tests.console.pages.filled import fill, ran
 
 Visits = Callable[..., Any]
-COLOURS = 256
 CJK = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
@@ -64,5 +63,6 @@ def made(folder: Path) -> list[Path]:
 async def keep(seen: Visit, path: Path) -> None:
     """The window as a small picture; the style that the browser's driver adds for it is refused, as it should be."""
     seen.expected = (*seen.expected, "inline style")
+    await seen.page.wait_for_function("() => [...document.images].every(one => one.complete)")
     picture = Image.open(BytesIO(await seen.page.screenshot()))
-    picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    picture.convert("RGB").save(path, optimize=True)

@@ -71,7 +71,7 @@ async def test_cases_are_run_and_their_results_are_kept(judging: Parts, visit: V
     await seen.go("/policies/weapon_sale")
     await expect(seen.page.locator("#cases .chip").first).to_have_text("not run")
     await seen.page.get_by_role("button", name="Run them").click()
-    await expect(seen.page.locator("#cases")).to_contain_text("UTC")
+    await expect(seen.page.locator("#cases")).to_contain_text("UTC", timeout=90_000)
     kept = await results(judging.database)
     policy = next(one for one in judging.pack().policies if one.id == "weapon_sale")
     assert {row.case_name for row in kept} == {case.name for case in policy.cases}
