@@ -14,7 +14,8 @@ from tests.stream.support import FakeJudge
 
 BOUNDED = {
     *("agreed", "attribution", "decision", "event", "kind", "outcome", "stage"),  # words of ours
-    "reason",  # the same, and what a model server's answer is called
+    "what",  # parts of the console, which are ours
+    "reason",  # as above, and what a model server's answer is called
     *("policy", "partition", "topic", "file"),  # as many as the owner has
     *("name", "revision", "dtype", "layout", "version"),  # one model and one build a process
 }

@@ -49,8 +49,9 @@ class Ingest:
             except Elsewhere:
                 log.info("another console reads the topics too; this one begins again where that is")
             except (Fatal, Transient, SQLAlchemyError, OSError) as error:
-                # the database's own message may quote rows
-                self._hold("the database does not answer" if isinstance(error, SQLAlchemyError) else str(error))
+                # the database's own message may quote rows; of Kafka nothing but the first two comes
+                away = isinstance(error, (SQLAlchemyError, OSError))
+                self._hold("the database does not answer" if away else str(error))
                 await asyncio.sleep(_AGAIN_S)
 
     async def _follow(self) -> None:

@@ -139,7 +139,7 @@ async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(part
 
 async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Parts) -> None:
     seen = await visit()
-    seen.expected = ("Failed to load resource",)
+    seen.expected = ("Failed to load resource", "htmx:sendError", "htmx:afterRequest")
     await seen.page.route("**/*", lambda route: route.abort())
     await expect(seen.page.get_by_role("alert")).to_contain_text("does not answer")
     await seen.page.unroute("**/*")

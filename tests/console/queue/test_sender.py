@@ -112,7 +112,7 @@ async def test_killed_at_random_points_rows_and_topic_are_the_same(
     settings_on: MakeSettings, database: AsyncEngine, tmp_path: Path, unique: str
 ) -> None:
     settings = await settings_on(undo_s=0.1, lease_s=0.5)
-    chance, made = random.Random(unique), 150
+    chance, made = random.Random(unique), 400
     await kept(database, *(verdict(f"p{number}") for number in range(made)))
 
     async def reviewed() -> int:
@@ -121,7 +121,7 @@ async def test_killed_at_random_points_rows_and_topic_are_the_same(
     with reviewing() as started:
         for kill in range(4):
             started.append(Reviewer(settings, f"ann{kill}", tmp_path / f"{kill}", "send"))
-            goal = await reviewed() + chance.randrange(1, 30)
+            goal = min(await reviewed() + chance.randrange(1, 30), made)
 
             async def enough(goal: int = goal) -> bool:
                 return await reviewed() >= goal
