@@ -125,3 +125,14 @@ def test_what_was_not_committed_yet_may_be_missing_where_not_all_could_be_done()
     found.erased.clear()
     assert not breaches(found, SENT, SAMPLES[:2], once=True, until={0: 2})
     assert breaches(found, SENT, SAMPLES[:2], once=True, until={0: 3}) == ["missing: 1, such as b@1"]
+
+
+def test_a_record_that_its_producer_wrote_twice_is_answered_twice() -> None:
+    found = all_well()
+    twice(found)
+    erased_twice(found)
+    assert len(breaches(found, SENT, SAMPLES, once=True)) == 2
+    found.written.update({"a@1": 2, "c": 2})
+    assert breaches(found, SENT, SAMPLES, once=True) == []
+    twice(found)
+    assert breaches(found, SENT, SAMPLES, once=True) == ["more than once: 1, such as a@1"]
