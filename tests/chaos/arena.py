@@ -11,7 +11,7 @@ from pathlib import Path
 from moderation_service.bench.broker import free_port
 from moderation_service.kafka import topics
 from moderation_service.settings import KafkaSettings
-from tests.chaos import checker
+from tests.chaos import checker, reader
 from tests.chaos.cluster import Cluster
 from tests.chaos.engine import Engine, engine
 from tests.chaos.traffic import MIX, Sent, Traffic
@@ -141,7 +141,8 @@ async def take_place(
                 await scenario(arena)
             finally:
                 outcome.faults = ", ".join(f"{times} {fault}" for fault, times in arena.counts.items())
-            sent = await asyncio.to_thread(arena.traffic.end)
+            acknowledged = await asyncio.to_thread(arena.traffic.end)
+            sent = await asyncio.to_thread(reader.written, arena.settings)
             if not arena.partial:
                 await arena.until_all_done(sent)
             for worker in list(arena.workers):
@@ -150,13 +151,14 @@ async def take_place(
             await arena.watch.one_more()
             until = arena.watch.committed if arena.partial else None
             samples = arena.watch.end()
-            found = await asyncio.to_thread(checker.read, arena.settings)
+            found = await asyncio.to_thread(reader.read, arena.settings)
             once = arena.settings.delivery == "exactly_once"
-            outcome.breaches = checker.breaches(found, sent, samples, once=once, until=until)
+            outcome.breaches = checker.acknowledged_in_vain(acknowledged, sent)
+            outcome.breaches += checker.breaches(found, sent, samples, once=once, until=until)
             outcome.posts, outcome.looks = len(sent), len(samples)
             outcome.verdicts, outcome.dead, outcome.gone = (found.kinds[kind] for kind in ("verdict", "dead", "gone"))
-            outcome.twice = sum(len(places) > 1 for places in found.places.values())
-            outcome.missing = sum(one.name not in found.places for one in checker.due(sent, until))
+            outcome.twice = len(checker.twice(found, sent))
+            outcome.missing = len(checker.missing(found, sent, until))
     except Exception as error:  # noqa: BLE001 - whatever ends a scenario early is a breach
         outcome.breaches.append(f"{type(error).__name__}: {error}")
     outcome.seconds = time.monotonic() - begun

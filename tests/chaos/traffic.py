@@ -35,7 +35,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A record that the brokers acknowledged."""
+    """A record on the input topic."""
 
     kind: Kind
     name: str
@@ -141,6 +141,16 @@ class Traffic:
 
 
 _POISON = (b"\x00\xff", b'{"post_id": 17}', b'{"post_id": "x", "text": "cut', b'{"post_id": "empty"}', b"[]")
+
+
+def named(key: bytes, value: bytes | None) -> tuple[Kind, str]:
+    """What `Made` says of a record, from the record."""
+    if value is None:
+        return "gone", key.decode()
+    if key.startswith(b"poison-"):
+        return "poison", key.decode()
+    post = json.loads(value)
+    return "post", post_name(post["post_id"], post.get("revision", 1))
 
 
 def post_name(post_id: str, revision: int) -> str:
