@@ -221,15 +221,26 @@ async def test_intake_pauses_while_too_much_is_in_flight_and_resumes(kafka: str,
 
 
 async def test_a_second_worker_takes_its_part_and_nothing_is_judged_into_two_verdicts(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique, 600, partitions=4, max_in_flight_posts=20)
+    settings = await prepared(kafka, unique, partitions=4, max_in_flight_posts=20)
     first, second = FakeJudge(delay_s=0.05), FakeJudge(delay_s=0.05)
+    count = 0
+
+    async def more() -> None:
+        nonlocal count
+        posts = [post_record(settings.input_topic, f"p{number}") for number in range(count, count + 100)]
+        count += await send(settings, posts)
+        await eventually(
+            lambda: len(first.seen) + len(second.seen) > count - 40, "some of the last posts are in flight"
+        )
+
     async with running(settings, first):
-        await published(settings, 50)
+        await more()
         async with running(settings, second):
-            await eventually(lambda: len(second.seen) > 50, "the second worker judges")
-            await published(settings, 300)
-        seen = await published(settings, 600)
-    assert seen.judged == names(600)
+            while len(second.seen) <= 50:  # however long it takes to join, posts are in flight when it does
+                await more()
+            await published(settings, count // 2)
+        seen = await published(settings, count)
+    assert seen.judged == names(count)
 
 
 async def test_stopping_finishes_what_is_in_flight_and_takes_nothing_more(kafka: str, unique: str) -> None:
