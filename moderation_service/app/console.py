@@ -9,20 +9,19 @@ import structlog
 
 from moderation_service import __version__
 from moderation_service.app.compose import open_judge
-from moderation_service.app.reload import reloading
+from moderation_service.app.reload import follow, reloading
 from moderation_service.app.signals import stop_on_signals
 from moderation_service.console.app import build
 from moderation_service.console.parts import Parts
 from moderation_service.console.sender import Sender
 from moderation_service.console.server import serving
 from moderation_service.console.store import retention
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.thumbnails import Thumbnails
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
-from moderation_service.policies.watch import next_change
 from moderation_service.settings import Settings
 from moderation_service.telemetry import certificates, metrics, tracing
 
@@ -56,7 +55,7 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 async def _run(settings: Settings) -> None:
     pack, shadow_pack = load_packs(settings.policies)
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         parts = Parts(settings, database, _always(pack))
         if settings.console.judge == "off":
             await run_parts(parts, partial(following_pack, parts))
@@ -85,16 +84,12 @@ def judge_by(parts: Parts, judge: Judge) -> None:
 
 async def following_pack(parts: Parts) -> None:
     """Show the newest right policies, without a judge that would ask more of them."""
-    policies, known, refused = parts.settings.policies, None, ""
-    while policies.reload_seconds:
-        known, found = await next_change(policies.path, known, policies.reload_seconds, PATH)
-        if isinstance(found, PolicyPack):
-            refused = ""
-            parts.pack = _always(found)
-        elif str(found) != refused:
-            refused = str(found)
-            metrics.POLICY_RELOADS.labels("refused").inc()
-            log.error("policies refused, the old ones go on", setting=PATH, error="; ".join(refused.splitlines()))
+
+    async def show(pack: PolicyPack) -> None:
+        parts.pack = _always(pack)
+
+    policies = parts.settings.policies
+    await follow(PATH, policies.path, policies.reload_seconds, show)
 
 
 def _is_held(parts: Parts, what: str) -> bool:

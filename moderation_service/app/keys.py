@@ -4,26 +4,26 @@ import json
 from collections.abc import Collection
 
 from moderation_service.console.store import keys
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.settings import Settings
 from moderation_service.telemetry.audit import user
 
 
 async def create(settings: Settings, name: str, scopes: Collection[str]) -> str:
     """Make a key; it is shown this once. The entry for the audit waits in the database for a console to send it."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         return await keys.create(database, settings.kafka, name, scopes, actor=user())
 
 
 async def revoke(settings: Settings, key_id: str) -> None:
     """Refuse a key from now on."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         await keys.revoke(database, settings.kafka, key_id, actor=user())
 
 
 async def rows(settings: Settings) -> list[str]:
     """A JSON line a key, without its secret."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         return [
             json.dumps(
                 {

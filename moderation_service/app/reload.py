@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -30,14 +31,41 @@ async def reloading(
     """
     policies = settings.policies
     newest = _Newest(settings, judge, take, tell)
-    watched = [(PATH, policies.path), (SHADOW_PATH, policies.shadow_path)] if policies.reload_seconds else []
-    following = [asyncio.create_task(newest.follow(setting, path)) for setting, path in watched if path]
+    watched = [(PATH, policies.path), (SHADOW_PATH, policies.shadow_path)]
+    following = [
+        asyncio.create_task(follow(setting, path, policies.reload_seconds, partial(newest.take_pack, setting)))
+        for setting, path in watched
+        if path
+    ]
     try:
         yield
     finally:
         for task in following:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
+
+
+async def follow(setting: str, path: Path, every: float, take: Callable[[PolicyPack], Awaitable[None]]) -> None:
+    """Take each change of the pack that `setting` names, or say once what is in its way and go on with the old one.
+
+    What was refused is looked at again: an engine that was away, or the other pack, may have been in its way.
+    Looks `every` so many seconds; with 0 never.
+    """
+    known: str | None = None
+    refused = ""
+    while every:
+        try:
+            known, found = await next_change(path, known, every, setting)
+            if isinstance(found, Misconfigured):
+                raise found  # noqa: TRY301 - there is one way to be refused
+            await take(found)
+            refused = ""
+        except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old ones
+            wrong = "; ".join(str(error).splitlines()) if isinstance(error, Misconfigured) else repr(error)
+            if wrong != refused:
+                metrics.POLICY_RELOADS.labels("refused").inc()
+                log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
+            known, refused = None, wrong
 
 
 class _Newest:
@@ -50,27 +78,10 @@ class _Newest:
         self._tell = tell
         self._taking = asyncio.Lock()  # a change of one pack must not undo one of the other
 
-    async def follow(self, setting: str, path: Path) -> None:
-        """Take each change of the pack that `setting` names, or say once what is in its way and go on with the old one.
-
-        What was refused is looked at again: an engine that was away, or the other pack, may have been in its way.
-        """
-        known: str | None = None
-        refused = ""
-        while True:
-            try:
-                known, found = await next_change(path, known, self._settings.policies.reload_seconds, setting)
-                if isinstance(found, Misconfigured):
-                    raise found  # noqa: TRY301 - there is one way to be refused
-                async with self._taking:
-                    await self._take_pack(setting, found)
-                refused = ""
-            except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old ones
-                wrong = "; ".join(str(error).splitlines()) if isinstance(error, Misconfigured) else repr(error)
-                if wrong != refused:
-                    metrics.POLICY_RELOADS.labels("refused").inc()
-                    log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
-                known, refused = None, wrong
+    async def take_pack(self, setting: str, pack: PolicyPack) -> None:
+        """Judge by it from the next post on. Raises Misconfigured for one that the start would refuse."""
+        async with self._taking:
+            await self._take_pack(setting, pack)
 
     async def _take_pack(self, setting: str, pack: PolicyPack) -> None:
         before = self._judge.pack if setting == PATH else self._judge.shadow_pack

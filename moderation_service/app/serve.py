@@ -17,7 +17,7 @@ from moderation_service.app.signals import stop_on_signals
 from moderation_service.console.accounts import users
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import keys
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.contracts.post import Post
 from moderation_service.demo import samples
 from moderation_service.demo.benchmark import benchmark
@@ -58,7 +58,7 @@ async def _serve(settings: Settings, every_s: float, tell: Callable[[str], None]
     pack = load_pack(settings.policies.path, pictures=False)
     tell("Loading the model; this takes some seconds.")
     async with (
-        open_database(settings.console.database_url.get_secret_value()) as database,
+        own_database(settings) as database,
         open_judge(settings, pack) as judge,
     ):
         parts = Parts(settings, database, lambda: pack)

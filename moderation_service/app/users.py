@@ -6,7 +6,7 @@ import sys
 
 from moderation_service.console.accounts import users
 from moderation_service.console.accounts.users import Role
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import Settings
 from moderation_service.telemetry.audit import user
@@ -28,19 +28,19 @@ def read_password() -> str:
 
 async def add(settings: Settings, name: str, role: Role, password: str) -> None:
     """Let somebody log in. The entry for the audit waits in the database for a console to send it."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         await users.add(database, settings.kafka, name, password, role=role, actor=user())
 
 
 async def disable(settings: Settings, name: str) -> None:
     """Let somebody log in no more, and end their sessions."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         await users.disable(database, settings.kafka, name, actor=user())
 
 
 async def rows(settings: Settings) -> list[str]:
     """A JSON line a user, without the password's hash."""
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         return [
             json.dumps(
                 {

@@ -17,7 +17,7 @@ from moderation_service.bench.many_verdicts import SHARES, Made, ManyVerdicts
 from moderation_service.bench.postgres import local_postgres
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import queue
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import TOGETHER, Ingest
 from moderation_service.console.store.offsets import read_offsets
 from moderation_service.kafka.io import Record, publish
@@ -88,7 +88,7 @@ def _topics(address: str) -> KafkaSettings:
 async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int, seed: int) -> dict[str, Any]:
     pack, (verdicts, catch_up) = load_pack(settings.policies.path, pictures=False), counts
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         parts = Parts(settings, database, lambda: pack)
         filled = Parts(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
         filling, seconds = Ingest(filled), list[float]()

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
@@ -11,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from moderation_service.console.parts import parts_of
+from moderation_service.telemetry import scrape
 
 _PATIENCE_S = 5.0
 
@@ -26,8 +25,8 @@ def probe_routes() -> list[BaseRoute]:
 
 
 async def _metrics(request: Request) -> Response:
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(await asyncio.to_thread(encode, REGISTRY), headers={"Content-Type": content_type})
+    body, content_type = await scrape.page(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
 
 
 async def _alive(_: Request) -> Response:

@@ -49,14 +49,14 @@ _TRANSPOSED = {
 _SIDEWAYS = 5
 
 
-def decode(data: bytes, settings: MediaSettings, enough: float = math.inf) -> LoadedImage:
+def decode(data: bytes, settings: MediaSettings, enough: float = math.inf, *, digest: str | None = None) -> LoadedImage:
     """Decode one picture; blocks. Never raises for what the bytes hold.
 
     `too_large`: more than `max_pixels`, or frames and scans worth more than `max_pixels` × `max_frames` to decode.
     Frames are at most `max_side` on their longer side, alpha laid over white. A JPEG may be decoded at 1/2 to 1/8 of
-    its size where `enough` pixels are left, which is less work.
+    its size where `enough` pixels are left, which is less work. `digest`: the bytes' SHA-256, where it is known.
     """
-    digest, kind = sha256(data).hexdigest(), media_type(data)
+    digest, kind = digest or sha256(data).hexdigest(), media_type(data)
     if kind is None or kind not in DECODED:
         return LoadedImage("unsupported" if kind else "undecodable", digest, media_type=kind)
     width: int | None = None

@@ -1,17 +1,14 @@
 """The operations port: `/metrics` and the three probes."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 
 from moderation_service import __version__
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import OpsSettings
-from moderation_service.telemetry import metrics
+from moderation_service.telemetry import metrics, scrape
 from moderation_service.telemetry.health import Health
 
 
@@ -42,9 +39,7 @@ async def ops_server(settings: OpsSettings, health: Health) -> AsyncIterator[int
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    # on a thread: a gauge may ask the GPU's driver, and the probes must answer whatever that does
-    body = await asyncio.to_thread(encode, REGISTRY)
+    body, content_type = await scrape.page(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

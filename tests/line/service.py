@@ -7,7 +7,8 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 from moderation_service.settings import KafkaSettings
 
@@ -46,22 +47,8 @@ async def moderation(
     return process.returncode, out.decode(), err.decode()
 
 
-@asynccontextmanager
-async def worker(env: Mapping[str, str]) -> AsyncIterator["Worker"]:
-    """`moderation run`; killed at the end of the block if it still runs."""
-    process = await _start(("run",), env)
-    started = Worker(process)
-    try:
-        yield started
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        started.reading.cancel()
-
-
-class Worker:
-    """A running worker and the lines it logs."""
+class Service:
+    """A running service and the lines it logs."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -93,6 +80,28 @@ class Worker:
         await self.process.wait()
         async with self._seen:
             self._seen.notify_all()
+
+
+S = TypeVar("S", bound=Service)
+
+
+@asynccontextmanager
+async def started(kind: type[S], command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[S]:
+    """`moderation` with this command; killed at the end of the block if it still runs."""
+    process = await _start(command, env)
+    service = kind(process)
+    try:
+        yield service
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        service.reading.cancel()
+
+
+def worker(env: Mapping[str, str]) -> AbstractAsyncContextManager[Service]:
+    """`moderation run`."""
+    return started(Service, ("run",), env)
 
 
 async def _start(arguments: tuple[str, ...], env: Mapping[str, str], stdin: int | None = None) -> Process:

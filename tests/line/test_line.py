@@ -11,7 +11,7 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.kafka.io import publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
-from tests.line.service import Worker, environment, kafka_settings, worker
+from tests.line.service import Service, environment, kafka_settings, worker
 from tests.line.traffic import REACHABLE, Found, found, traffic
 
 POSTS, POISON, DELETED = 480, 20, 4
@@ -27,7 +27,7 @@ async def topics(kafka: str) -> KafkaSettings:
     return settings
 
 
-async def until_all_are_there(kafka: KafkaSettings, running: Worker, wanted: int) -> Found:
+async def until_all_are_there(kafka: KafkaSettings, running: Service, wanted: int) -> Found:
     while True:
         assert running.process.returncode is None, "\n".join(running.lines[-20:])
         seen = await found(kafka)

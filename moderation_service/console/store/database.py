@@ -1,7 +1,7 @@
 """The database: SQLite in a file by default, PostgreSQL by its address; its tables are made or moved on first."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.settings import Settings
 
 SETTING = "console.database_url"
 _SQLITE = "sqlite:///"
@@ -62,6 +63,11 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
         yield database
     finally:
         await database.dispose()
+
+
+def own_database(settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:
+    """The database that the settings name, as `open_database` opens it."""
+    return open_database(settings.console.database_url.get_secret_value())
 
 
 def _sqlite(url: str) -> AsyncEngine:

@@ -1,11 +1,11 @@
 """`moderation console` as a process, for tests that end it in every way."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 
 from moderation_service.settings import KafkaSettings
-from tests.line.service import Worker, _start, environment
+from tests.line.service import Service, environment, started
 
 
 def console_environment(database_url: str, kafka: KafkaSettings, **more: str) -> dict[str, str]:
@@ -15,7 +15,7 @@ def console_environment(database_url: str, kafka: KafkaSettings, **more: str) ->
     return environment(kafka, MODERATION_LOGGING__FORMAT="json", **named, **more)
 
 
-class Console(Worker):
+class Console(Service):
     """A running console and the lines that it logs."""
 
     async def address(self) -> str:
@@ -25,15 +25,6 @@ class Console(Worker):
         return f"http://127.0.0.1:{line['port']}"
 
 
-@asynccontextmanager
-async def console(env: Mapping[str, str], *command: str) -> AsyncIterator[Console]:
-    """`moderation console`, or another command; killed at the end of the block if it still runs."""
-    process = await _start(command or ("console",), env)
-    started = Console(process)
-    try:
-        yield started
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        started.reading.cancel()
+def console(env: Mapping[str, str], *command: str) -> AbstractAsyncContextManager[Console]:
+    """`moderation console`, or another command."""
+    return started(Console, command or ("console",), env)

@@ -18,7 +18,7 @@ from typing import Any
 from moderation_service.console.parts import Parts
 from moderation_service.console.sender import Sender
 from moderation_service.console.store import outbox, queue, reviews
-from moderation_service.console.store.database import open_database
+from moderation_service.console.store.database import own_database
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.reviews import Decided
 from moderation_service.kafka import transactions
@@ -77,7 +77,7 @@ async def main() -> None:
     name, *how = sys.argv[2:]
     for point in (word.removeprefix("kill_at=") for word in how if word.startswith("kill_at=")):
         _die_at(point)
-    async with open_database(settings.console.database_url.get_secret_value()) as database:
+    async with own_database(settings) as database:
         parts = Parts(settings=settings, database=database, pack=shipped_pack)
         print("READY", flush=True)  # noqa: T201 - for the test
         sending = asyncio.create_task(Sender(parts).run()) if "send" in how else None

@@ -1,0 +1,61 @@
+"""Commands: parse, call app, print. Data goes to standard output, progress and logs to standard error."""
+
+import os
+import sys
+from contextlib import suppress
+
+from cyclopts import App, CycloptsError
+
+from moderation_service import __version__
+from moderation_service.cli.bench import bench
+from moderation_service.cli.common import INTERRUPTED, USAGE
+from moderation_service.cli.console import keys, users
+from moderation_service.cli.kafka import dlq, topics
+from moderation_service.cli.labelled import calibrate, evaluate
+from moderation_service.cli.policies import policies
+from moderation_service.cli.posts import judge, publish, replay, schema, verdicts
+from moderation_service.cli.services import demo, run, run_console
+from moderation_service.errors import Fatal, ModerationError
+from moderation_service.settings import LoggingSettings
+from moderation_service.telemetry import logs
+
+cli = App(
+    name="moderation",
+    version=__version__,
+    help="Judge posts from Kafka against written policies with a vision-language model.",
+    help_format="markdown",
+    result_action="return_value",
+)
+for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
+    cli.command(command)
+cli.command(run_console, name="console")
+for group in (topics, policies, dlq, keys, users, bench):
+    cli.command(group)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
+    logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
+    try:
+        code = cli(exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()
+    except CycloptsError as error:
+        code = _say(f"{error} (see moderation --help)", USAGE)
+    except ModerationError as error:
+        code = _say(str(error), error.exit_code if isinstance(error, Fatal) else Fatal.exit_code)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
+        code = 0
+    except (OSError, UnicodeError) as error:
+        code = _say(str(error), USAGE)
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the interpreter's own end is slow after torch, and one of its libraries tells of leaks then
+
+
+def _say(message: str, code: int) -> int:
+    print(f"moderation: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,99 @@
+"""The commands on the owner's policy files."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from moderation_service.app import files
+from moderation_service.app.pack_diff import diff_packs, tables
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, say_left_out, show
+from moderation_service.judging.junit import junit as junit_of
+from moderation_service.policies.pack import load_pack
+from moderation_service.policies.schema import policy_schema
+
+policies = App(name="policies", help="The owner's policy files.")
+
+
+@policies.command(name="check")
+def check_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+    """Validate the policy files; each fault is a line with file, line, field and what would be right.
+
+    Example: `moderation policies check policies/`
+    """
+    pack = load_pack(path or load(settings).policies.path)
+    print(f"{len(pack.policies)} policies, {sum(len(policy.cases) for policy in pack.policies)} cases: {pack.digest}")
+    return 0
+
+
+@policies.command(name="show")
+def show_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+    """Print the policies with their digests, one JSON line each.
+
+    Example: `moderation policies show | jq -r .digest`
+    """
+    for policy in load_pack(path or load(settings).policies.path).policies:
+        shown = {**policy.model_dump(mode="json", exclude={"cases"}), "digest": policy.digest}
+        print(json.dumps(shown, ensure_ascii=False))
+    return 0
+
+
+@policies.command(name="test")
+def try_policies(path: Path | None = None, /, *, junit: Path | None = None, settings: SettingsFile = None) -> int:
+    """Run the policies' own cases through the engine; exits 1 if a result differs from the expected.
+
+    With `--junit` the results go to a JUnit XML file too.
+
+    Example: `moderation policies test policies/ --junit cases.xml`
+    """
+    loaded = load(settings)
+    if junit:
+        junit.touch()
+    results = asyncio.run(files.run_cases(loaded, path or loaded.policies.path))
+    if junit:
+        junit.write_bytes(junit_of(results))
+    failed = [result for result in results if not result.as_expected]
+    table = Table("policy", "case", "expected", "decided", "score", "attribution", title="cases that differ")
+    for result in failed:
+        table.add_row(*result.row())
+    show(*([table] if failed else []), f"{len(results) - len(failed)} of {len(results)} cases as expected")
+    return PROBLEMS if failed else 0
+
+
+@policies.command
+def diff(
+    old: Path,
+    new: Path,
+    /,
+    *,
+    posts: Path,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    settings: SettingsFile = None,
+) -> int:
+    """Judge posts by two policy packs and show what the new one would change; nothing is published.
+
+    Exits 0 whatever would change, and 1 where rows could not be judged.
+
+    Example: `moderation policies diff policies/ proposed/ --posts posts.jsonl`
+    """
+    made, left_out = asyncio.run(diff_packs(load(settings), old, new, posts))
+    if as_json:
+        print(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
+    else:
+        show(*tables(made))
+    say_left_out(left_out)
+    return PROBLEMS if left_out else 0
+
+
+@policies.command(name="schema")
+def schema_of_policies() -> int:
+    """Print the JSON Schema of a policy file.
+
+    Example: `moderation policies schema > policies/policy.schema.json`
+    """
+    sys.stdout.write(policy_schema())
+    return 0
