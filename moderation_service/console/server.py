@@ -35,6 +35,8 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
     except OSError as error:
         msg = f"console.port {port} of {host}: {error.strerror}; set MODERATION_CONSOLE__PORT to a free port"
         raise Misconfigured(msg) from error
+    # the accepted ones inherit it; else an answer in two pieces waits 40 ms for the client's acknowledgement
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = _Server(
         uvicorn.Config(
             app,

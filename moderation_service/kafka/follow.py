@@ -18,6 +18,7 @@ Place = tuple[str, int]
 """A topic and the number of a partition."""
 
 _CLOSE_S = 5.0
+_CLOSE_BEHIND_S = 0.02
 _ANSWER_S = 10.0
 
 
@@ -30,7 +31,14 @@ class Follower:
         self._topics = tuple(topics)
 
     async def take(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
-        """What has come, after `wait_s` seconds at most. Raises Transient for a partition that can't be read."""
+        """What comes within `wait_s` seconds, and close behind. Raises Transient for a partition that can't be read."""
+        records = await self._some(at_most, wait_s)
+        # one answer of the broker's is a MiB at most, which may be few records
+        while 0 < len(records) < at_most and (more := await self._some(at_most - len(records), _CLOSE_BEHIND_S)):
+            records += more
+        return records
+
+    async def _some(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
         try:
             found = await self._reader.getmany(timeout_ms=int(wait_s * 1000), max_records=at_most)
         except KafkaError as error:

@@ -8,6 +8,7 @@ from aiokafka.admin import NewPartitions
 
 from moderation_service.bench.broker import free_port
 from moderation_service.errors import Fatal, Transient
+from moderation_service.kafka import follow
 from moderation_service.kafka.clients import admin
 from moderation_service.kafka.follow import Follower, following
 from moderation_service.kafka.io import Record, publish
@@ -49,6 +50,16 @@ async def test_it_begins_at_the_given_offsets_and_elsewhere_at_the_beginning(set
         assert await follower.lags() == {(topic, 0): 0, (topic, 1): 0}
         await publish(settings, numbered(topic, range(5, 7)))
         assert values(await taken(follower, 2)) == [5, 6]
+
+
+async def test_as_many_are_taken_as_are_asked_for_though_one_answer_of_the_broker_holds_fewer(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_CLOSE_BEHIND_S", PATIENCE_S)
+    topic, large = settings.output_topic, b"v" * 400_000
+    await publish(settings, [Record(topic, b"k", large, partition=0) for _ in range(10)])
+    async with following(settings, [topic], {}) as follower:
+        assert len(await follower.take(10, PATIENCE_S)) == 10
 
 
 async def test_an_offset_that_is_there_no_more_means_the_beginning(settings: KafkaSettings) -> None:
