@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import outcome
 from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.injection import without_orders
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
 
@@ -53,8 +55,7 @@ class Panel:
         asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
         if not asked:
             return Joint((), Scored((), tokens=0, images_read=len(evidence.pictures), truncated=False))
-        request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
-        return Joint(asked, await self._batcher.score(request))
+        return Joint(asked, await self._score(evidence.text, evidence.pictures, asked))
 
     async def verdicts(
         self, evidence: Evidence, joint: Joint, *, sampled: bool
@@ -66,8 +67,8 @@ class Panel:
         tokens = 0
         if wanted:
             text_view, image_view = await asyncio.gather(
-                self._batcher.score(ScoreRequest(evidence.text, (), self._questionnaire, wanted)),
-                self._batcher.score(ScoreRequest("", evidence.pictures, self._questionnaire, wanted)),
+                self._score(evidence.text, (), wanted),
+                self._score("", evidence.pictures, wanted),
             )
             texts = dict(zip(wanted, text_view.labels, strict=True))
             images = dict(zip(wanted, image_view.labels, strict=True))
@@ -81,6 +82,21 @@ class Panel:
             for index, label in zip(joint.asked, joint.scored.labels, strict=True)
         )
         return parts, tokens
+
+    async def _score(self, text: str, pictures: tuple[Pixels, ...], asked: tuple[int, ...]) -> Scored:
+        """One view's answers. Where its words give the model orders it is asked without them too, and the worse counts.
+
+        So an order that is recognised can add to what a post is found to violate, and take nothing away.
+        """
+        request = ScoreRequest(text, pictures, self._questionnaire, asked)
+        unled = without_orders(text)
+        if unled is None or not (unled or pictures):
+            return await self._batcher.score(request)
+        whole, other = await asyncio.gather(
+            self._batcher.score(request), self._batcher.score(replace(request, text=unled))
+        )
+        worse = (max(pair, key=attrgetter("score")) for pair in zip(whole.labels, other.labels, strict=True))
+        return replace(whole, labels=tuple(worse), tokens=whole.tokens + other.tokens)
 
     def _applying(self, has_text: bool, has_images: bool, surface: str | None) -> tuple[int, ...]:  # noqa: FBT001 - a key
         return tuple(

@@ -6,14 +6,15 @@ from dataclasses import asdict
 
 from moderation_service.contracts.verdict import Model
 from moderation_service.engine.base import EngineInfo
+from moderation_service.judging.injection import ORDERS
 from moderation_service.settings import Settings
 
 
 def recorded_model(engine: EngineInfo, settings: Settings, calibration_id: str | None) -> Model:
-    """What answered; its prompt digest covers the bounds on what of a post gets into a prompt too."""
+    """What answered; its prompt digest covers too what bounds a post in a prompt, and what is an order to the model."""
     media = settings.media
     bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
-    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds, ORDERS.pattern]).encode()).hexdigest()
     known = {name: value for name, value in asdict(engine).items() if name in Model.model_fields}
     made = Model(**known, calibration_id=calibration_id)
     return made.model_copy(update={"prompt_digest": f"sha256:{digest}"})
