@@ -23,9 +23,10 @@ from confluent_kafka.admin import (
 from moderation_service.app.console import run_parts
 from moderation_service.bench.broker import Broker, free_port, missing_tools
 from moderation_service.console.parts import Parts
-from moderation_service.console.store import outbox
+from moderation_service.console.store import deleted, outbox
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.verdicts import by_id
+from moderation_service.contracts.envelope import Trace
 from moderation_service.errors import Fatal
 from moderation_service.kafka import topics
 from moderation_service.kafka.io import Record, publish, read
@@ -159,21 +160,24 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
         parts = Parts(console_settings(url, kafka=kafka), database, lambda: pack)
         async with database.begin() as connection:
             await outbox.put(connection, outbox.audited(kafka, done))
+            await deleted.put(connection, kafka, "erased", Trace.of([]))
         console = asyncio.create_task(run_parts(parts))
 
         async def both() -> bool:
             return await by_id(database, judged.verdict_id) is not None and await outbox.first_due(database) is None
 
         try:
-            await eventually(both, "it reads verdicts and sends what people did")
+            await eventually(both, "it reads verdicts, and sends what people did and deleted")
         finally:
             console.cancel()
             await asyncio.wait({console})
     told = [record async for record in read(administrator, kafka.audit_topic)]
     assert done.audit_id.encode() in {dict(record.headers)["ce_id"] for record in told}
-    for topic in (kafka.input_topic, kafka.dead_letter_topic):
-        with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
-            await send(kafka, [post_record(topic, "forged")])
+    for topic in (kafka.input_topic, kafka.output_topic):
+        found = [record async for record in read(administrator, topic)]
+        assert [record.value for record in found if record.key == b"erased"] == [None]
+    with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
+        await send(kafka, [post_record(kafka.dead_letter_topic, "forged")])
 
 
 def test_the_script_is_one_that_a_shell_reads(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """OpenAPI 3.1 of the operations. Pure."""
 
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from moderation_service import __version__
 from moderation_service.console.api.operation import NoQuery, Operation
 from moderation_service.console.api.problems import KINDS, MEDIA_TYPE, ProblemDetails
+from moderation_service.contracts.base import Identifier
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = ("no_key", "wrong_scope", "too_many", "unavailable")
@@ -59,7 +61,7 @@ class _Schemas:
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         taken = {(one.body, "validation") for one in operations if one.body}
-        given = {(model, "serialization") for one in operations for model in (one.answer, ProblemDetails)}
+        given = {(model, "serialization") for one in operations for model in (one.answer, ProblemDetails) if model}
         wanted: Any = sorted(taken | given, key=lambda one: (one[0].__name__, one[1]))
         self._refs, told = models_json_schema(wanted, by_alias=True, ref_template=_REF)
         self.definitions = told["$defs"]
@@ -88,11 +90,10 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, object]:
 
 
 def _answer(operation: Operation, schemas: _Schemas) -> dict[str, object]:
-    return {
-        "description": "Done",
-        "headers": {name: _header_ref(name) for name in _COMMON},
-        "content": {"application/json": {"schema": schemas.given(operation.answer)}},
-    }
+    told: dict[str, object] = {"description": "Done", "headers": {name: _header_ref(name) for name in _COMMON}}
+    if operation.answer:
+        told["content"] = {"application/json": {"schema": schemas.given(operation.answer)}}
+    return told
 
 
 def _refusals(operation: Operation, schemas: _Schemas) -> dict[str, object]:
@@ -117,9 +118,8 @@ def _refusals(operation: Operation, schemas: _Schemas) -> dict[str, object]:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, object]]:
-    if "{verdict_id}" in operation.path:
-        schema = {"type": "string", "minLength": 1}
-        yield {"name": "verdict_id", "in": "path", "required": True, "schema": schema}
+    for name in re.findall(r"{(\w+)}", operation.path):
+        yield {"name": name, "in": "path", "required": True, "schema": TypeAdapter(Identifier).json_schema()}
     for name, schema in operation.headers.items():
         yield {"name": name, "in": "header", "required": False, "schema": schema}
     for name, schema in operation.query.model_json_schema().get("properties", {}).items():

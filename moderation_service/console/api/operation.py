@@ -58,11 +58,11 @@ class Call:
 class Operation:
     """A method of a path under /v1. `refusals` are the kinds of Problem that do not follow from the other fields."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["DELETE", "GET", "POST"]
     path: str
     endpoint: Callable[[Call], Awaitable[Response]]
     scope: keys.Scope
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None = None
     status: int = 200
     body: type[BaseModel] | None = None
     query: type[BaseModel] = NoQuery

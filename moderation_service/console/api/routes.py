@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 from functools import cache
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import BaseRoute, Route, Router
 
-from moderation_service.console.api import moderations, posts, reviews, verdicts
+from moderation_service.console.api import deletions, moderations, posts, reviews, verdicts
 from moderation_service.console.api.limits import Buckets
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
@@ -37,6 +38,7 @@ OPERATIONS = (
         judges=True,
         refusals=("gone", "key_used"),
     ),
+    Operation("DELETE", "/posts/{post_id}", deletions.delete, scope="judge", status=204, refusals=("wrong_fields",)),
     Operation(
         "GET", "/verdicts", verdicts.listed, scope="read", query=verdicts.VerdictQuery, answer=verdicts.VerdictPage
     ),
@@ -54,15 +56,24 @@ OPERATIONS = (
 )
 
 
+class _Anything(PathConvertor):
+    """The rest of a path. Starlette's own `path` ends at a line feed, and an id may hold one."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("anything", _Anything())
+
+
 def api_routes() -> list[BaseRoute]:
     """What is under /v1, and `/openapi.json`."""
     buckets = Buckets()
     routes = [
-        Route(operation.path.replace("_id}", "_id:path}"), _endpoint(operation, buckets), methods=[operation.method])
-        for operation in OPERATIONS
+        Route(f"/v1{one.path}".replace("_id}", "_id:anything}"), _endpoint(one, buckets), methods=[one.method])
+        for one in OPERATIONS
     ]
     return [
-        Mount("/v1", Telling(Router(routes, redirect_slashes=False))),
+        Route("/v1/{rest:anything}", Telling(Router(routes, redirect_slashes=False))),
         Route("/openapi.json", _openapi),
     ]
 

@@ -181,7 +181,7 @@ outbox = Table(  # records that are to be written to Kafka, each exactly once, i
     "outbox",
     METADATA,
     Column("number", _number, primary_key=True, autoincrement=True),
-    Column("entry_id", Words, nullable=False, unique=True),  # a review's or verdict's id: found again on the topic
+    Column("entry_id", Words, nullable=False, unique=True),  # its record's `ce_id`: found again on the topic
     Column("topic", Text, nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary),

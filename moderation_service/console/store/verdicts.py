@@ -13,7 +13,7 @@ from moderation_service.console.store.rows import TO_REVIEW, job_row, policy_row
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
 from moderation_service.contracts.verdict import Verdict
 
-_ONE_WRITER = 7_301_002  # the advisory lock of whoever writes verdicts: which is the newest depends on all of a post
+_ONE_WRITER = 7_301_002  # an advisory lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,16 @@ async def listed(
         return [_stored(row) for row in await connection.execute(query)]
 
 
+async def alone(connection: AsyncConnection) -> None:
+    """Wait until nobody else adds or erases verdicts, and keep it so to the end of the transaction.
+
+    Which verdict is the newest depends on all of a post. Comes before any row is touched, or two that wait for each
+    other's rows are stuck.
+    """
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time by itself
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_WRITER})
+
+
 async def put(connection: AsyncConnection, verdict: Verdict, received_at: datetime) -> None:
     """Keep a verdict; one that is known changes nothing. See `put_rows`."""
     await put_rows(connection, [verdict_row(verdict, received_at)])
@@ -80,8 +90,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
     The newest of each post is marked, has a job if a person is to look at it, and ends the jobs of the others. What is
     kept of the posts follows.
     """
-    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time by itself
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_WRITER})
+    await alone(connection)
     fresh = await _unknown(connection, rows)
     if not fresh:
         return 0
@@ -123,6 +132,7 @@ async def erase_all(connection: AsyncConnection, post_ids: Collection[str]) -> N
 
     But a post of which no verdict came yet stays: it may have been made anew since, and the input topic tells if not.
     """
+    await alone(connection)
     judged = tuple_(posts.c.post_id, posts.c.revision).in_(
         select(verdicts.c.post_id, verdicts.c.post_revision).where(verdicts.c.post_id.in_(post_ids))
     )

@@ -26,7 +26,7 @@ EXAMPLE = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @ON_SQLITE
 async def test_the_examples_run(database: AsyncEngine, database_url: str, judge: Judge) -> None:
     examples = EXAMPLE.findall(DOC.read_text(encoding="utf-8"))
-    assert len(examples) == 5
+    assert len(examples) == 6
     script = "set -eu\n" + "\n".join(
         text if kind == "bash" else f"python - <<'END'\n{text}END\n" for kind, text in examples
     )

@@ -34,6 +34,7 @@ POST = {"post_id": "p-1", "text": SECRET}
 CALLS = (
     ("POST", "/v1/moderations", "judge"),
     ("POST", "/v1/posts", "judge"),
+    ("DELETE", "/v1/posts/x", "judge"),
     ("GET", "/v1/verdicts", "read"),
     ("GET", "/v1/verdicts/x", "read"),
     ("POST", "/v1/reviews", "review"),
@@ -60,6 +61,10 @@ async def test_each_call_wants_a_key_of_its_scope(quiet_api: Api, method: str, p
         ("GET", "/v1/", (404, "not_found")),
         ("GET", "/v1/../../etc/passwd", (404, "not_found")),
         ("GET", "/v1/posts", (405, "wrong_method")),
+        ("GET", "/v1/posts/x", (405, "wrong_method")),
+        ("DELETE", "/v1/posts/", (422, "wrong_fields")),
+        ("DELETE", f"/v1/posts/{'x' * 513}", (422, "wrong_fields")),
+        ("DELETE", "/v1/posts/caf%E9", (422, "wrong_fields")),
         ("DELETE", "/v1/verdicts/x", (405, "wrong_method")),
         ("GET", "/v1/verdicts/..%2F..%2Fetc%2Fpasswd", (404, "not_found")),
         ("GET", "/v1/verdicts/%00", (404, "not_found")),

@@ -1,16 +1,19 @@
 """Verdicts in the database: which is the newest, which a person is to look at, what is erased. Both databases."""
 
+import asyncio
 import itertools
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+import pytest
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store import verdicts
 from moderation_service.console.store.tables import job_policies, jobs, reviews
 from moderation_service.contracts.verdict import Verdict
 from tests.contracts.examples import POLICY, verdict
+from tests.stream.support import eventually
 
 NOW = datetime(2026, 5, 1, 10, tzinfo=UTC)
 SURE = POLICY.model_copy(update={"policy_id": "violence", "violated": False, "score": 0.2, "outcome": "allow"})
@@ -139,3 +142,24 @@ async def test_a_deleted_post_leaves_no_row_behind(database: AsyncEngine) -> Non
     assert await verdicts.of_post(database, "p-17") == []
     assert await states(database) == {"other": "open"}
     assert [await count(database, table) for table in (verdicts.verdicts, jobs, job_policies)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_who_erases_waits_for_who_is_adding(database: AsyncEngine) -> None:
+    async def erase() -> None:
+        async with database.begin() as connection:
+            await verdicts.erase(connection, "p-17")
+
+    async def waits() -> bool:
+        async with database.connect() as connection:
+            query = text(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return (await connection.execute(query)).scalar_one() == 1
+
+    async with database.begin() as connection:
+        await verdicts.put(connection, verdict(), NOW)
+        erasing = asyncio.create_task(erase())
+        await eventually(waits, "it waits")
+    await erasing
+    assert await count(database, verdicts.verdicts) == 0

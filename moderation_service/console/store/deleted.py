@@ -1,0 +1,28 @@
+"""A post that is deleted here: its rows go, and nulls tell whoever reads the topics."""
+
+import secrets
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from moderation_service.console.store import outbox, posts, verdicts
+from moderation_service.contracts.envelope import Trace, event_headers
+from moderation_service.kafka.io import Record
+from moderation_service.settings import KafkaSettings
+
+
+async def put(connection: AsyncConnection, kafka: KafkaSettings, post_id: str, trace: Trace) -> None:
+    """Erase all rows of a post, known or not, and have a null of its key written to the input and the output topic.
+
+    Workers answer the first, behind what they still judge; the second serves where none runs. In the caller's
+    transaction; once that is through, `parts.put_in_outbox` should be set.
+    """
+    await verdicts.alone(connection)
+    await posts.erase(connection, [post_id])
+    await verdicts.erase(connection, post_id)
+    now = datetime.now(UTC)
+    for topic in (kafka.input_topic, kafka.output_topic):
+        entry_id = secrets.token_hex(16)
+        headers = event_headers("deletion", entry_id, post_id, now)
+        record = Record(topic, post_id.encode(), None, [*headers, ("traceparent", trace.traceparent.encode())])
+        await outbox.put(connection, outbox.Entry(entry_id, record, now))
