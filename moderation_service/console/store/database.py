@@ -1,7 +1,9 @@
 """The database: SQLite in a file by default, PostgreSQL by its address; its tables are made or moved on first."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +37,9 @@ _ALWAYS: dict[str, Any] = {
 }
 
 
+_FAULTS = (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
 class _OneWriter(AsyncEngine):
     """SQLite, which has one writer at a time: a block of `begin` waits for its turn at its start, not in its middle."""
 
@@ -56,9 +61,11 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
     database = _sqlite(url) if url.startswith(_SQLITE) else _postgresql(url)
     try:
         try:
+            if url.startswith(_SQLITE):
+                await asyncio.to_thread(_look_at, url.removeprefix(_SQLITE))
             async with database.begin() as connection:
                 await connection.run_sync(_move_on)
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except (*_FAULTS, OSError, ValueError) as error:
             raise _said(url, error) from None
         yield database
     finally:
@@ -92,6 +99,12 @@ def _sqlite(url: str) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return _OneWriter(engine)
+
+
+def _look_at(path: str) -> None:
+    """Raise sqlite3.Error for a file that is none of SQLite's: aiosqlite would leave a thread behind."""
+    with closing(sqlite3.connect(path, timeout=_BUSY_S)) as connection:
+        connection.execute("PRAGMA schema_version")
 
 
 def _postgresql(url: str) -> AsyncEngine:
