@@ -20,6 +20,7 @@ from moderation_service.console.store import queue
 from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import TOGETHER, Ingest
 from moderation_service.console.store.offsets import read_offsets
+from moderation_service.errors import Misconfigured
 from moderation_service.kafka.io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
@@ -49,7 +50,13 @@ def run(
         database: Which; PostgreSQL is started by the bench, as it comes but for its port.
         bootstrap_servers: A Kafka to use; the bench starts one where none is given.
         seed: Of the verdicts.
+
+    Raises:
+        Misconfigured: `catch_up` is no more than is read at once, of which no rate can be told.
     """
+    if catch_up <= TOGETHER:
+        msg = f"--catch-up {catch_up}: should be more than {TOGETHER}, which are read at once"
+        raise Misconfigured(msg)
     return asyncio.run(_run((verdicts, catch_up), pages, database, bootstrap_servers, seed))
 
 

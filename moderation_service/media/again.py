@@ -29,7 +29,7 @@ class Decoder:
             if kept := self._kept.get(digest):
                 self._kept.move_to_end(digest)
                 return kept
-        image = decode(data, self._settings, self._enough, digest=digest)
+        image = decode(data, self._settings, self._enough, digest)
         if image.frames:
             with self._lock:
                 self._keep(digest, image)

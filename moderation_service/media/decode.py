@@ -49,7 +49,7 @@ _TRANSPOSED = {
 _SIDEWAYS = 5
 
 
-def decode(data: bytes, settings: MediaSettings, enough: float = math.inf, *, digest: str | None = None) -> LoadedImage:
+def decode(data: bytes, settings: MediaSettings, enough: float = math.inf, digest: str | None = None) -> LoadedImage:
     """Decode one picture; blocks. Never raises for what the bytes hold.
 
     `too_large`: more than `max_pixels`, or frames and scans worth more than `max_pixels` × `max_frames` to decode.

@@ -13,11 +13,16 @@ from tests.conftest import skip_or_fail
 from tests.line.service import moderation
 
 
+async def test_too_few_to_tell_a_rate_are_refused() -> None:
+    code, _, err = await moderation("bench", "console", "--catch-up", "500")
+    assert (code, err) == (2, "moderation: --catch-up 500: should be more than 500, which are read at once\n")
+
+
 @pytest.mark.timeout(240)
 async def test_both_databases_are_filled_read_from_and_caught_up(kafka: str) -> None:
     if reason := missing_postgres():
         skip_or_fail(reason)
-    sizes = ("--verdicts", "1000", "--catch-up", "300", "--pages", "3")
+    sizes = ("--verdicts", "1000", "--catch-up", "1500", "--pages", "3")
     code, out, err = await moderation("bench", "console", *sizes, "--bootstrap-servers", kafka)
     assert code == 0, err
     printed = json.loads(out)
