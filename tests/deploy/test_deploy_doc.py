@@ -14,7 +14,7 @@ COMMANDS = [
     *re.findall(r"moderation-service:\w+ ([a-z][^\n]*)", DOC),
     *re.findall(r"compose run --rm (?:-v \S+ )?worker ([^\n`]+)", DOC),
 ]
-FOLDERS = ("k8s/", "ops/", "policies/", "compose/", "moderation_service/")
+FOLDERS = ("k8s/", "observability/", "policies/", "compose/", "moderation_service/")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
