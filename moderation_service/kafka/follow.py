@@ -1,6 +1,7 @@
 """Following whole topics from offsets that the caller keeps: no group, so nothing is ever committed to Kafka."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,13 +13,14 @@ from moderation_service.kafka.clients import consumer
 from moderation_service.kafka.closing import close
 from moderation_service.kafka.reach import reach
 from moderation_service.kafka.topics import connected, partitions_of
-from moderation_service.settings import KafkaSettings
+from moderation_service.settings import MIB, KafkaSettings
 
 Place = tuple[str, int]
 """A topic and the number of a partition."""
 
 _CLOSE_S = 5.0
 _CLOSE_BEHIND_S = 0.02
+_TOGETHER_BYTES = 4 * MIB
 _ANSWER_S = 10.0
 
 
@@ -31,11 +33,16 @@ class Follower:
         self._topics = tuple(topics)
 
     async def take(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
-        """What comes within `wait_s` seconds, and close behind. Raises Transient for a partition that can't be read."""
-        records = await self._some(at_most, wait_s)
-        # one answer of the broker's is a MiB at most, which may be few records
-        while 0 < len(records) < at_most and (more := await self._some(at_most - len(records), _CLOSE_BEHIND_S)):
-            records += more
+        """What comes within `wait_s` seconds, and for as long at most what comes close behind it.
+
+        Raises Transient for a partition that can't be read.
+        """
+        records = more = await self._some(at_most, wait_s)
+        size, end = _bytes(more), time.monotonic() + wait_s
+        # one answer of a broker may hold few records
+        while more and len(records) < at_most and size < _TOGETHER_BYTES and time.monotonic() < end:
+            more = await self._some(at_most - len(records), _CLOSE_BEHIND_S)
+            records, size = records + more, size + _bytes(more)
         return records
 
     async def _some(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
@@ -115,6 +122,10 @@ async def start_at(
     begins = await reader.beginning_offsets(unknown) if unknown else {}
     for at in partitions:
         reader.seek(at, begins[at] if at in begins else offsets[at.topic, at.partition])
+
+
+def _bytes(records: Iterable[ConsumerRecord]) -> int:
+    return sum(len(record.value or b"") for record in records)
 
 
 def _away(error: Exception) -> Transient:

@@ -19,6 +19,7 @@ Action = Literal[
     "user.logged_in",
     "login.throttled",
     "review.undone",
+    "post.deleted",
     "pictures.shown",
     "key.created",
     "key.revoked",

@@ -1,6 +1,8 @@
 """Following topics from kept offsets, on a real Kafka."""
 
 import asyncio
+import itertools
+import random
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -52,14 +54,35 @@ async def test_it_begins_at_the_given_offsets_and_elsewhere_at_the_beginning(set
         assert values(await taken(follower, 2)) == [5, 6]
 
 
-async def test_as_many_are_taken_as_are_asked_for_though_one_answer_of_the_broker_holds_fewer(
+@pytest.mark.parametrize(("size", "taken_at_once"), [(400_000, 10), (1_500_000, 3)])
+async def test_as_many_are_taken_as_are_asked_for_though_one_answer_of_a_broker_holds_fewer_up_to_some_bytes(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, size: int, taken_at_once: int
+) -> None:
+    monkeypatch.setattr(follow, "_CLOSE_BEHIND_S", PATIENCE_S)
+    topic = settings.output_topic
+    await publish(settings, [Record(topic, b"k", random.randbytes(size), partition=0) for _ in range(10)])
+    async with following(settings, [topic], {}) as follower:
+        assert len(await follower.take(10, PATIENCE_S)) == taken_at_once
+
+
+async def test_what_goes_on_coming_is_not_waited_for_any_longer(
     settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "_CLOSE_BEHIND_S", PATIENCE_S)
-    topic, large = settings.output_topic, b"v" * 400_000
-    await publish(settings, [Record(topic, b"k", large, partition=0) for _ in range(10)])
+    topic, coming = settings.output_topic, asyncio.Event()
+
+    async def come() -> None:
+        for number in itertools.count():
+            await publish(settings, numbered(topic, range(number, number + 1)))
+            coming.set()
+
     async with following(settings, [topic], {}) as follower:
-        assert len(await follower.take(10, PATIENCE_S)) == 10
+        sending = asyncio.create_task(come())
+        await coming.wait()
+        async with asyncio.timeout(PATIENCE_S / 2):
+            assert 0 < len(await follower.take(1_000_000, 0.3)) < 1_000_000
+        sending.cancel()
+        await asyncio.wait({sending})
 
 
 async def test_an_offset_that_is_there_no_more_means_the_beginning(settings: KafkaSettings) -> None:

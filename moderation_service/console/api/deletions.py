@@ -18,7 +18,7 @@ async def delete(call: Call) -> Response:
     """
     post_id = _post_id(call.request)
     async with call.parts.database.begin() as connection:
-        await deleted.put(connection, call.parts.settings.kafka, post_id, call.trace)
+        await deleted.put(connection, call.parts.settings.kafka, post_id, call.trace, actor=f"key:{call.key.name}")
     call.parts.put_in_outbox.set()
     return Response(status_code=204)
 
@@ -26,8 +26,11 @@ async def delete(call: Call) -> Response:
 def _post_id(request: Request) -> str:
     """The path's id. Raises Problem wrong_fields."""
     post_id: str = request.path_params["post_id"]
+    raw: bytes = request.scope["raw_path"]
+    if b"/" in raw.partition(b"/v1/posts/")[2]:  # on its way a client or a proxy may make another path of it
+        raise Problem("wrong_fields", "post_id should have %2F for each /")
     try:
-        unquote_to_bytes(request.scope["raw_path"]).decode()  # in the decoded path U+FFFD stands for what is no UTF-8
+        unquote_to_bytes(raw).decode()  # in the decoded path U+FFFD stands for what is no UTF-8
     except UnicodeDecodeError:
         raise Problem("wrong_fields", "post_id should be UTF-8, percent-encoded") from None
     if not 0 < len(post_id) <= MAX_ID:

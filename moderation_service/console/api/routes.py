@@ -38,7 +38,7 @@ OPERATIONS = (
         judges=True,
         refusals=("gone", "key_used"),
     ),
-    Operation("DELETE", "/posts/{post_id}", deletions.delete, scope="judge", status=204, refusals=("wrong_fields",)),
+    Operation("DELETE", "/posts/{post_id}", deletions.delete, scope="admin", status=204, refusals=("wrong_fields",)),
     Operation(
         "GET", "/verdicts", verdicts.listed, scope="read", query=verdicts.VerdictQuery, answer=verdicts.VerdictPage
     ),

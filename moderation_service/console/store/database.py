@@ -62,7 +62,7 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
     try:
         try:
             if url.startswith(_SQLITE):
-                await asyncio.to_thread(_look_at, url.removeprefix(_SQLITE))
+                await asyncio.to_thread(_look_at, database.url.database or "")
             async with database.begin() as connection:
                 await connection.run_sync(_move_on)
         except (*_FAULTS, OSError, ValueError) as error:

@@ -127,6 +127,7 @@ class Ingest:
 
     async def _write(self, found: Arrivals) -> None:
         async with self._database.begin() as connection:
+            await verdicts.alone(connection)
             await move_offsets(connection, self._ends, found.ends)
             if found.deleted_verdicts:
                 await verdicts.erase_all(connection, found.deleted_verdicts)
@@ -136,7 +137,8 @@ class Ingest:
             if found.posts:
                 await posts.put_rows(connection, found.posts)
             for review in found.reviews:
-                await reviews.put(connection, review)
+                if review.post_id not in found.deleted_verdicts:  # else it would outlive its post
+                    await reviews.put(connection, review)
         self._ends |= found.ends
         _count(found, self._kafka, new)
 

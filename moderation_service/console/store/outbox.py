@@ -52,8 +52,8 @@ async def first_due(database: AsyncEngine) -> datetime | None:
 
 
 async def waiting(database: AsyncEngine, now: datetime) -> list[tuple[str, str, datetime]]:
-    """Topic, id and time of every entry that is due: each may be on its topic."""
-    query = select(outbox.c.topic, outbox.c.entry_id, outbox.c.due_at).where(outbox.c.due_at <= now)
+    """Topic, id and time of every entry that was taken, of which each may be on its topic."""
+    query = select(outbox.c.topic, outbox.c.entry_id, outbox.c.due_at).where(outbox.c.due_at <= now, outbox.c.taken)
     async with database.connect() as connection:
         return [(row.topic, row.entry_id, row.due_at) for row in await connection.execute(query)]
 

@@ -45,7 +45,7 @@ async def running(database: AsyncEngine, settings: Settings, judge: Judge | None
     pack = judge.pack if judge else shipped_pack()
     parts = Parts(settings=settings, database=database, pack=lambda: pack, judge=judge)
     async with served(parts) as address:
-        yield Api(address, parts, await new_key(parts, "judge", "read", "review"))
+        yield Api(address, parts, await new_key(parts, "admin"))
 
 
 async def new_key(parts: Parts, *scopes: str) -> str:

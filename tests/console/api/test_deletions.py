@@ -21,6 +21,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka.io import read
 from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry import audit
 from tests.console.api.callers import ON_SQLITE, Api, problem, running
 from tests.console.api.test_posts import THREAT, post, rows
 from tests.console.support import console_settings
@@ -179,8 +180,17 @@ async def test_every_id_that_a_post_may_have_can_be_deleted_known_or_not(quiet_a
 
 
 @ON_SQLITE
-async def test_an_id_with_a_slash_may_stand_in_the_path_as_it_is(quiet_api: Api) -> None:
-    async with quiet_api.parts.database.begin() as connection:
-        await posts.put(connection, Post(post_id="feed/7/", text="words"), None)
-    await delete(quiet_api, "feed/7/")
-    assert await posts.shown(quiet_api.parts.database, "feed/7/", 1) is None
+async def test_a_slash_as_it_is_is_refused_as_a_proxy_may_make_another_path_of_it(quiet_api: Api) -> None:
+    address = URL(f"{quiet_api.address}/v1/posts/feed/7", encoded=True)
+    async with quiet_api.caller() as http, http.delete(address) as answer:
+        assert await problem(answer) == (422, "wrong_fields")
+
+
+@ON_SQLITE
+async def test_a_deletion_is_on_record_with_its_key(quiet_api: Api) -> None:
+    await delete(quiet_api, "p-1")
+    async with quiet_api.parts.database.connect() as connection:
+        query = select(outbox.c.value).where(outbox.c.topic == quiet_api.parts.settings.kafka.audit_topic)
+        *_, value = (await connection.execute(query.order_by(outbox.c.number))).scalars()
+    told = audit.Entry.model_validate_json(value)
+    assert (told.actor, told.action, told.target) == ("key:tests", "post.deleted", "p-1")

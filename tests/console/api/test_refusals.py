@@ -34,7 +34,7 @@ POST = {"post_id": "p-1", "text": SECRET}
 CALLS = (
     ("POST", "/v1/moderations", "judge"),
     ("POST", "/v1/posts", "judge"),
-    ("DELETE", "/v1/posts/x", "judge"),
+    ("DELETE", "/v1/posts/x", "admin"),
     ("GET", "/v1/verdicts", "read"),
     ("GET", "/v1/verdicts/x", "read"),
     ("POST", "/v1/reviews", "review"),
