@@ -46,23 +46,27 @@ _WORDS = (
 )
 """Every sign holds one of these, which is told in a twentieth of the time."""
 
-_SENTENCE = re.compile(r"[^.!?;。！？；\n]*[.!?;。！？；\n]*")
-_LINE = re.compile(r".*\n?")
+_SENTENCE = re.compile(r"[^.!?;\n。！？；]*[.!?;\n。！？；]*")
+
+SHAPE = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, "sentences and spans")
+"""All that decides which words a post is judged without."""
 
 
 def suspected(text: str) -> bool:
     """Whether words look meant for the model: a control token, the mark of a role, an order to judge otherwise."""
-    plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_READ]))
-    folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the signs' own IGNORECASE
+    plain = _plain(text)
+    folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the orders' own IGNORECASE
     return any(map(folded.__contains__, _WORDS)) and ORDERS.search(plain) is not None
 
 
-def without_orders(text: str) -> str | None:
-    """The words without the sentences that look meant for the model, or without whole lines; None where none do."""
+def unled(text: str) -> tuple[str, ...]:
+    """The words without the sentences that look meant for the model, and without those very words; () where none do."""
     if not suspected(text):
-        return None
-    for piece in (_SENTENCE, _LINE):
-        rest = "".join(part for part in piece.findall(text[:_READ]) if not suspected(part)).strip()
-        if not suspected(rest):
-            return rest
-    return ""
+        return ()
+    apart = "".join(part for part in _SENTENCE.findall(text[:_READ]) if not suspected(part)).strip()
+    cut = " ".join(ORDERS.sub("\n", _plain(text)).split())
+    return tuple(dict.fromkeys((apart, cut)))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_READ]))[:_READ]  # one character may become 18

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from operator import attrgetter
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
@@ -14,7 +13,7 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import outcome
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.injection import without_orders
+from moderation_service.judging.injection import unled
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
 
@@ -84,19 +83,20 @@ class Panel:
         return parts, tokens
 
     async def _score(self, text: str, pictures: tuple[Pixels, ...], asked: tuple[int, ...]) -> Scored:
-        """One view's answers. Where its words give the model orders it is asked without them too, and the worse counts.
+        """One view's answers. Where its words give the model orders it is asked without them too, and the worst counts.
 
         So an order that is recognised can add to what a post is found to violate, and take nothing away.
         """
-        request = ScoreRequest(text, pictures, self._questionnaire, asked)
-        unled = without_orders(text)
-        if unled is None or not (unled or pictures):
-            return await self._batcher.score(request)
-        whole, other = await asyncio.gather(
-            self._batcher.score(request), self._batcher.score(replace(request, text=unled))
+        view = ScoreRequest(text, pictures, self._questionnaire, asked)
+        others = [replace(view, text=rest) for rest in unled(text) if rest or pictures]
+        if not others:
+            return await self._batcher.score(view)
+        whole, *rest = await asyncio.gather(*map(self._batcher.score, (view, *others)))
+        labels = tuple(
+            LabelScore(max(label.score for label in each), min(label.mass for label in each))
+            for each in zip(whole.labels, *(one.labels for one in rest), strict=True)
         )
-        worse = (max(pair, key=attrgetter("score")) for pair in zip(whole.labels, other.labels, strict=True))
-        return replace(whole, labels=tuple(worse), tokens=whole.tokens + other.tokens)
+        return replace(whole, labels=labels, tokens=whole.tokens + sum(one.tokens for one in rest))
 
     def _applying(self, has_text: bool, has_images: bool, surface: str | None) -> tuple[int, ...]:  # noqa: FBT001 - a key
         return tuple(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from moderation_service.contracts.verdict import Model
 from moderation_service.engine.base import EngineInfo
-from moderation_service.judging.injection import ORDERS
+from moderation_service.judging.injection import SHAPE
 from moderation_service.settings import Settings
 
 
@@ -14,7 +14,7 @@ def recorded_model(engine: EngineInfo, settings: Settings, calibration_id: str |
     """What answered; its prompt digest covers too what bounds a post in a prompt, and what is an order to the model."""
     media = settings.media
     bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
-    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds, ORDERS.pattern]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds, SHAPE]).encode()).hexdigest()
     known = {name: value for name, value in asdict(engine).items() if name in Model.model_fields}
     made = Model(**known, calibration_id=calibration_id)
     return made.model_copy(update={"prompt_digest": f"sha256:{digest}"})
