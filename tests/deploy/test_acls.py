@@ -160,7 +160,7 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
         parts = Parts(console_settings(url, kafka=kafka), database, lambda: pack)
         async with database.begin() as connection:
             await outbox.put(connection, outbox.audited(kafka, done))
-            await deleted.put(connection, kafka, "erased", Trace.of([]))
+            await deleted.put(connection, kafka, "erased", Trace.of([]), actor="key:tests")
         console = asyncio.create_task(run_parts(parts))
 
         async def both() -> bool:
