@@ -3,15 +3,36 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from moderation_service.bench.broker import KAFKA_VERSION, free_port, local_kafka, missing_tools
 
 _DOCKER_READY_S = 60.0
+
+
+def _settrace(function: Callable[..., Any] | None, install: Callable[..., None] = sys.settrace) -> None:
+    """Begin to trace this thread, as coverage does in each.
+
+    Python 3.11 refuses it while another thread is at it, and the thread that is refused would never run.
+    """
+    for _ in range(1000):
+        try:
+            install(function)
+        except RuntimeError:
+            time.sleep(0.001)
+        else:
+            return
+    install(function)
+
+
+if sys.version_info < (3, 12):
+    sys.settrace = _settrace
 
 
 @pytest.fixture(scope="session")
