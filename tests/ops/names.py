@@ -8,7 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from moderation_service.telemetry import metrics
 
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-FROM_PROMETHEUS = {"instance", "job", "le"}
+FROM_PROMETHEUS = {"instance", "job", "le", "cluster", "namespace"}
 BEGUN = {"outcome", "event", "decision", "kind", "le"}  # whose values are there before the first post
 
 _NAME = re.compile(r"\bmoderation_\w+")

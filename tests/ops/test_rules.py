@@ -2,11 +2,13 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.ops.files import LINK, OPS, RULES, RUNBOOK, alerts, program
+from tests.ops.files import LINK, OPS, RULES, RUNBOOK, alerts, program, rules
+from tests.ops.names import wrong_in
 
 TESTS = OPS / "prometheus" / "rules.test.yaml"
 
@@ -37,6 +39,28 @@ def test_an_entry_of_the_runbook_says_what_it_means_what_to_look_at_and_what_to_
         assert "**Means**" in entry
         assert "**Look**" in entry
         assert re.search(r"\*\*Do\*\*|\*\*do\*\*", entry)
+        assert "**Impact**" in entry
+        assert "**Escalate**" in entry
+        assert re.search(r"`[^`]*(moderation|kubectl|kafka-)[^`]*`", entry), f"no query and no command: {entry}"
+
+
+def test_every_query_of_the_runbook_parses_and_asks_for_what_the_code_has(tmp_path: Path) -> None:
+    spans = re.findall(r"`([^`]+)`", RUNBOOK.read_text(encoding="utf-8"))
+    queries = [" ".join(span.split()) for span in spans if re.search(r"\bmoderation_\w+|moderation:", span)]
+    assert [query for query in queries if wrong_in(query)] == []
+    file = tmp_path / "queries.yml"
+    made = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": made}]}), encoding="utf-8")
+    done = subprocess.run([program("promtool"), "check", "rules", file], capture_output=True, text=True, check=False)
+    assert f"{len(queries)} rules found" in done.stdout, done.stderr
+
+
+def test_every_rule_keeps_cluster_and_namespace_so_that_one_installation_never_hides_another() -> None:
+    for rule in rules():
+        ungrouped = re.findall(r"\b(?:sum|count|min|max|avg) ?\(", rule["expr"])
+        groups = re.findall(r"\b(?:by|on) \(([\w, ]*)\)", rule["expr"])
+        assert not ungrouped, rule["expr"]
+        assert all(group.startswith("cluster, namespace") for group in groups), rule["expr"]
 
 
 def test_every_alert_has_a_severity_and_a_summary() -> None:
