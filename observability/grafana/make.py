@@ -1,24 +1,31 @@
-"""Writes the two boards beside it, run as a script. A board is a list of rows, a row of panels."""  # noqa: INP001
+"""Writes the two dashboards beside it, run as a script. A dashboard is a list of rows, a row a list of panels."""  # noqa: INP001
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-SOURCE = {"type": "prometheus", "uid": "prometheus"}
-WIDTH, HEIGHT = 24, 8
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+WIDTH, HEIGHT, STAT_HEIGHT = 24, 8, 4
+CHOSEN = 'cluster=~"$cluster",namespace=~"$namespace"'  # every query is of the installations that the reader chose
 RATE = "[$__rate_interval]"
 WORKERS = "moderation_build_info unless on (instance) moderation_console_held"
 
 
 class Panel(NamedTuple):
-    """A graph: its queries by what the legend calls their lines, the lines' unit, and what a reader should know."""
+    """A graph of one unit: its queries by what the legend calls their lines, and what a reader should know.
+
+    `thresholds`: from where on it is a warning, and critical. `kind` stat: the last value as a large number.
+    """
 
     title: str
     queries: dict[str, str]
     unit: str = "short"
     says: str = ""
     stacked: bool = False
+    thresholds: tuple[float, float] | None = None
+    kind: str = "timeseries"
 
 
 def latency(share: float) -> str:
@@ -36,7 +43,27 @@ def mean(histogram: str, by: str = "") -> str:
     return f"{rate(f'{histogram}_sum', by)} / {rate(f'{histogram}_count', by)}"
 
 
+def stat(title: str, query: str, unit: str = "short", thresholds: tuple[float, float] | None = None) -> Panel:
+    """A large number."""
+    return Panel(title, {"": query}, unit, thresholds=thresholds, kind="stat")
+
+
+def share(decision: str) -> str:
+    """The share of a decision among the verdicts."""
+    return f'{rate(f"""moderation_verdicts_total{{decision="{decision}"}}""")} / {rate("moderation_verdicts_total")}'
+
+
+LAG = "sum(max by (cluster, namespace, topic, partition) (moderation_consumer_lag))"
+
 OPERATOR = [
+    [
+        stat("Verdicts a second", rate("moderation_verdicts_total"), "reqps"),
+        stat("p99 latency", latency(0.99), "s", (0.5, 1)),
+        stat("Lag", LAG, "short", (1000, 10000)),
+        stat("Abstentions", share("abstain"), "percentunit", (0.05, 0.5)),
+        stat("Blocks", share("block"), "percentunit", (0.05, 0.5)),
+        stat("Workers", f"count({WORKERS})"),
+    ],
     [
         Panel(
             "Traffic",
@@ -46,107 +73,116 @@ OPERATOR = [
         ),
         Panel(
             "Errors",
-            {"try again: {{reason}}": rate("moderation_retries_total", "reason")}
+            {"retry: {{reason}}": rate("moderation_retries_total", "reason")}
             | {"engine: {{reason}}": rate("moderation_engine_errors_total", "reason")}
             | {"commit: {{outcome}}": rate('moderation_commits_total{outcome!="done"}', "outcome")},
             "reqps",
-            "Failed tries are made again; nothing is dropped.",
+            "Failed attempts are retried; nothing is dropped.",
         ),
         Panel(
-            "Time to the verdict",
+            "End-to-end latency",
             {f"p{round(share * 100)}": latency(share) for share in (0.5, 0.95, 0.99)}
             | {"mean": mean("moderation_end_to_end_latency_seconds")},
             "s",
             "From the producer's timestamp to the published verdict. The objective: 99% within 1 s.",
+            thresholds=(0.5, 1),
         ),
     ],
     [
         Panel(
-            "Lag",
-            {"partition {{partition}}": "max by (partition) (moderation_consumer_lag)"},
+            "Consumer lag",
+            {"{{topic}} {{partition}}": "max by (topic, partition) (moderation_consumer_lag)"},
             says="Records behind the end of each partition.",
         ),
         Panel(
             "In flight",
             {"posts": "sum(moderation_messages_in_process)"}
-            | {"oldest partition": "max(moderation_partition_incomplete_offsets)"}
-            | {"backpressure, s/s": rate("moderation_backpressure_seconds_total")},
+            | {"fullest partition": "max(moderation_partition_incomplete_offsets)"},
         ),
         Panel(
-            "Members",
-            {"workers": f"count({WORKERS})", "partitions owned": "sum(moderation_assigned_partitions)"}
-            | {"{{event}}, an hour": "sum by (event) (increase(moderation_rebalances_total[1h]))"},
-            says="Every rebalance takes all partitions away and gives some back.",
+            "Intake paused",
+            {"{{instance}}": rate("moderation_backpressure_seconds_total", "instance")},
+            "percentunit",
+            "Share of the time in which a worker takes nothing in, because too much is in flight.",
         ),
     ],
     [
         Panel(
-            "Mean time in a step",
+            "Members",
+            {"workers": f"count({WORKERS})", "partitions owned": "sum(moderation_assigned_partitions)"},
+        ),
+        Panel(
+            "Rebalances an hour",
+            {"{{event}}": "sum by (event) (increase(moderation_rebalances_total[1h]))"},
+            says="Every rebalance takes all partitions away and gives some back.",
+        ),
+        Panel(
+            "Batches",
+            {"passes a call": mean("moderation_engine_batch_posts"), "posts a commit": mean("moderation_batch_size")},
+        ),
+    ],
+    [
+        Panel(
+            "Mean time by stage",
             {"{{stage}}": mean("moderation_process_duration_seconds", "stage")},
             "s",
             stacked=True,
         ),
         Panel(
-            "Engine's calls",
-            {"{{kind}}: under way": rate("moderation_engine_call_duration_seconds_sum", "kind")},
+            "Engine calls in progress",
+            {"{{kind}}": rate("moderation_engine_call_duration_seconds_sum", "kind")},
             says="How many run at once in the mean. A local engine has one thread: at 1 it is never idle.",
         ),
-        Panel(
-            "Batches",
-            {"views a call": mean("moderation_engine_batch_posts"), "posts a commit": mean("moderation_batch_size")},
-        ),
+        Panel("Tokens a second", {"{{kind}}": rate("moderation_engine_tokens_total", "kind")}),
     ],
     [
         Panel(
             "GPU memory",
-            {
-                "{{instance}}": "moderation_gpu_memory_used_bytes / (moderation_gpu_memory_total_bytes > 0)",
-            },
+            {"{{instance}}": "moderation_gpu_memory_used_bytes / (moderation_gpu_memory_total_bytes > 0)"},
             "percentunit",
+            thresholds=(0.9, 0.97),
         ),
         Panel(
-            "Dead letters",
-            {"{{reason}}": rate("moderation_dlq_messages_total", "reason")}
-            | {"pauses of intake, an hour": "sum(increase(moderation_dlq_pauses_total[1h]))"}
-            | {"offsets lost, an hour": "sum(increase(moderation_lost_records_total[1h]))"},
-        ),
-        Panel(
-            "Abstentions",
-            {
-                "share": 'sum(rate(moderation_verdicts_total{decision="abstain"}'
-                f"{RATE})) / {rate('moderation_verdicts_total')}",
-            },
+            "GPU utilisation",
+            {"{{exported_pod}} {{gpu}}": 'DCGM_FI_DEV_GPU_UTIL{exported_container=~"worker|vllm"} / 100'},
             "percentunit",
-            "Posts of which the service says that it cannot tell.",
+            "From NVIDIA's DCGM exporter; empty without it. Its own labels name the pod.",
         ),
-    ],
-    [
         Panel(
-            "Tokens",
-            {"{{kind}}": rate("moderation_engine_tokens_total", "kind")},
-            says="Read and written by the model in a second.",
-        ),
-        Panel("Pictures", {"{{outcome}}": rate("moderation_images_total", "outcome")}, "reqps"),
-        Panel(
-            "Reposts",
+            "Repeated content",
             {
-                "judged before": f"{rate('moderation_cache_hits_total')} / "
+                "cache hits": f"{rate('moderation_cache_hits_total')} / "
                 f"({rate('moderation_cache_hits_total')} + {rate('moderation_cache_misses_total')})",
             },
             "percentunit",
         ),
     ],
+    [
+        Panel("Dead letters", {"{{reason}}": rate("moderation_dlq_messages_total", "reason")}, "reqps"),
+        Panel(
+            "Losses and pauses an hour",
+            {"pauses of intake": "sum(increase(moderation_dlq_pauses_total[1h]))"}
+            | {"offsets lost": "sum(increase(moderation_lost_records_total[1h]))"},
+        ),
+        Panel("Images", {"{{outcome}}": rate("moderation_images_total", "outcome")}, "reqps"),
+    ],
 ]
 
 TRUST_AND_SAFETY = [
     [
+        stat("Verdicts a second", rate("moderation_verdicts_total"), "reqps"),
+        stat("Blocks", share("block"), "percentunit", (0.05, 0.5)),
+        stat("Reviews", share("review"), "percentunit"),
+        stat("Abstentions", share("abstain"), "percentunit", (0.05, 0.5)),
+    ],
+    [
         Panel("Decisions", {"{{decision}}": rate("moderation_verdicts_total", "decision")}, "reqps", stacked=True),
         Panel("Violations by policy", {"{{policy}}": rate("moderation_policy_violations_total", "policy")}, "reqps"),
         Panel(
-            "Violations by where they are",
+            "Violations by attribution",
             {"{{attribution}}": rate("moderation_policy_violations_total", "attribution")},
             "reqps",
-            "combined: neither the words nor the pictures alone violate. unknown: the views did not run.",
+            "combined: neither the text nor the images alone violate. unknown: the single-modality passes did not run.",
             stacked=True,
         ),
     ],
@@ -154,7 +190,8 @@ TRUST_AND_SAFETY = [
         Panel(
             "Score drift",
             {"{{policy}}": "max by (policy) (moderation_score_drift)"},
-            says="Population stability index against the calibration set: over 0.1 look, over 0.25 calibrate anew.",
+            says="Population stability index against the calibration set: over 0.1 look, over 0.25 calibrate again.",
+            thresholds=(0.1, 0.25),
         ),
         Panel(
             "Shadow flips",
@@ -169,7 +206,7 @@ TRUST_AND_SAFETY = [
                 "/ sum by (policy) (rate(moderation_reviews_total[1h]))",
             },
             "percentunit",
-            "The share of people's answers that disagree with the verdict.",
+            "The share of reviews that disagree with the verdict.",
         ),
     ],
     [
@@ -197,12 +234,15 @@ TRUST_AND_SAFETY = [
 
 def board(uid: str, title: str, rows: list[list[Panel]]) -> dict[str, Any]:
     """A dashboard as Grafana loads it."""
-    panels = []
-    for down, row in enumerate(rows):
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for row in rows:
         width = WIDTH // len(row)
+        height = STAT_HEIGHT if row[0].kind == "stat" else HEIGHT
         for across, panel in enumerate(row):
-            place = {"x": across * width, "y": down * HEIGHT, "w": width, "h": HEIGHT}
+            place = {"x": across * width, "y": top, "w": width, "h": height}
             panels.append({"id": len(panels) + 1, "gridPos": place, **_drawn(panel)})
+        top += height
     return {
         "uid": uid,
         "title": title,
@@ -210,20 +250,67 @@ def board(uid: str, title: str, rows: list[list[Panel]]) -> dict[str, Any]:
         "schemaVersion": 39,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [_datasource(), _label("cluster"), _label("namespace")]},
         "panels": panels,
     }
 
 
-def _drawn(panel: Panel) -> dict[str, Any]:
-    lines = {"fillOpacity": 20 if panel.stacked else 0, "stacking": {"mode": "normal" if panel.stacked else "none"}}
+def _datasource() -> dict[str, Any]:
+    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+
+
+def _label(name: str) -> dict[str, Any]:
+    query = f"label_values(moderation_build_info, {name})"
     return {
-        "type": "timeseries",
+        "name": name,
+        "label": name.capitalize(),
+        "type": "query",
+        "datasource": SOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": name},
+        "refresh": 2,
+        "includeAll": True,
+        "allValue": ".*",  # also where the label is absent
+        "multi": True,
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }
+
+
+def _of_the_chosen(query: str) -> str:
+    """The query with each of the service's metrics limited to the chosen installations."""
+    return re.sub(
+        r"\b(moderation_\w+)(?:\{([^}]*)\})?",
+        lambda found: f"{found[1]}{{{found[2] + ',' if found[2] else ''}{CHOSEN}}}",
+        query,
+    )
+
+
+def _drawn(panel: Panel) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0}
+    options: dict[str, Any] = {"reduceOptions": {"calcs": ["lastNotNull"]}}
+    if panel.kind == "timeseries":
+        lines = {"fillOpacity": 20 if panel.stacked else 0, "stacking": {"mode": "normal" if panel.stacked else "none"}}
+        marks = {"thresholdsStyle": {"mode": "dashed"}} if panel.thresholds else {}
+        defaults["custom"] = lines | marks
+        options = {"legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]}}
+    if panel.thresholds:
+        colours = zip(("green", "orange", "red"), (None, *panel.thresholds), strict=True)
+        steps = [{"color": colour, "value": value} for colour, value in colours]
+        defaults["thresholds"] = {"mode": "absolute", "steps": steps}
+    return {
+        "type": panel.kind,
         "title": panel.title,
         "description": panel.says,
         "datasource": SOURCE,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": lines}, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options,
         "targets": [
-            {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend, "exemplar": "_bucket" in query}
+            {
+                "refId": chr(ord("A") + number),
+                "expr": _of_the_chosen(query),
+                "legendFormat": legend,
+                "exemplar": "_bucket" in query,
+            }
             for number, (legend, query) in enumerate(panel.queries.items())
         ],
     }

@@ -160,3 +160,10 @@ def test_the_image_that_is_checked_and_run_is_the_one_with_cuda_on_a_gpu() -> No
 def test_a_started_container_says_which_paths_are_not_mounted() -> None:
     started = Started("here", ("run",), {"A": "/etc/a/b", "B": "/etc/c"}, frozenset({"/etc/a"}))
     assert started.unmounted() == ["/etc/c"]
+
+
+@every_scaled
+def test_grafanas_sidecar_finds_both_dashboards(folder: str) -> None:
+    boards = named(folder, "ConfigMap", "moderation-dashboards")
+    assert boards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert set(boards["data"]) == {path.name for path in (ROOT / "observability" / "grafana").glob("*.json")}

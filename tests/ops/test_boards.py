@@ -23,8 +23,12 @@ def targets(path: Path) -> list[dict[str, Any]]:
 
 
 def plain(target: dict[str, Any]) -> str:
-    """The query with Grafana's own variable filled in."""
-    return str(target["expr"]).replace("$__rate_interval", "1m")
+    """The query with Grafana's variables filled in."""
+    query = str(target["expr"])
+    for name, value in {"$__rate_interval": "1m", "$cluster": ".*", "$namespace": "moderation"}.items():
+        query = query.replace(name, value)
+    assert "$" not in query
+    return query
 
 
 def test_the_boards_are_as_their_code_makes_them() -> None:
@@ -39,7 +43,18 @@ def test_a_board_asks_for_metrics_and_labels_that_the_code_has(board: Path) -> N
     for target in targets(board):
         assert wrong_in(target["expr"]) == [], target
         labels = {label for name in re.findall(r"moderation_\w+", target["expr"]) for label in known[name]}
-        assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels | {"instance"}, target
+        if labels:
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels | {"instance"}, target
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda path: path.stem)
+def test_a_board_shows_the_installations_that_the_reader_chooses_from_the_source_that_they_choose(board: Path) -> None:
+    made = json.loads(board.read_text(encoding="utf-8"))
+    assert [variable["name"] for variable in made["templating"]["list"]] == ["datasource", "cluster", "namespace"]
+    assert {panel["datasource"]["uid"] for panel in made["panels"]} == {"${datasource}"}
+    for target in targets(board):
+        for metric in re.findall(r"moderation_\w+(\{[^}]*\})?", target["expr"]):
+            assert 'cluster=~"$cluster",namespace=~"$namespace"' in metric, target
 
 
 def test_prometheus_parses_every_query(tmp_path: Path) -> None:
