@@ -11,6 +11,7 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import OpsSettings
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
+from tests.bench.test_capacity_doc import KNEE
 from tests.deploy.files import (
     ROOT,
     Started,
@@ -97,7 +98,11 @@ def test_keda_reads_the_lag_of_the_group_that_the_workers_are(
     assert told["offsetResetPolicy"] == kafka.auto_offset_reset
     assert told["sasl"].replace("_", "") == kafka.sasl_mechanism.replace("-", "").lower()
     assert (told["tls"] == "enable") == (kafka.security_protocol == "SASL_SSL")
-    assert 1 <= scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"] == PARTITIONS
+    assert 1 <= scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
+    deploy = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    partitions = {int(count) for count in re.findall(r"topics (?:create|check) --partitions (\d+)", deploy)}
+    assert partitions == {3 * scaled["maxReplicaCount"]}  # the rule of docs/capacity.md
+    assert told["lagThreshold"] == str(KNEE)  # what a worker judges in the second that the objective allows
     assert "replicas" not in named(folder, "Deployment", "worker")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "worker"
 
