@@ -203,6 +203,7 @@ class ConsoleSettings(Section):
     host: str = "0.0.0.0"  # noqa: S104 - reviewers and callers come from outside the pod
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     database_url: SecretStr = SecretStr("sqlite:///moderation-console.db")  # or postgresql://USER:PASSWORD@HOST/NAME
+    migrate: bool = True  # the tables, at the start; false: a job does it before, with `moderation console --migrate`
     judge: Literal["off", "local", "openai"] = "off"  # off: no second copy of a large model is loaded by accident
     max_in_flight: PositiveInt = 32  # posts being judged for callers; more are told to come again
     judge_timeout_s: PositiveFloat = 30.0

@@ -42,6 +42,13 @@ async def run_console(settings: Settings) -> None:
     log.info("stopped")
 
 
+async def migrate(settings: Settings) -> None:
+    """Make or migrate the tables, and return."""
+    console = settings.console.model_copy(update={"migrate": True})
+    async with own_database(settings.model_copy(update={"console": console})):
+        log.info("tables migrated")
+
+
 async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Do it until the process is asked to end, then cancel it and wait for its end. Raises what it raises."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())

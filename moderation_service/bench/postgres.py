@@ -19,7 +19,7 @@ _READY_S = 60.0
 
 def missing_postgres() -> str | None:
     """Why a cluster can't be started here, or None."""
-    return None if _tools() else "initdb not found (Debian: apt-get install postgresql)"
+    return None if programs() else "initdb not found (Debian: apt-get install postgresql)"
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def local_postgres(settings: Sequence[str] = ()) -> Iterator[str]:
 
     `settings` are those of postgresql.conf, NAME=VALUE. Raises Misconfigured where it does not start.
     """
-    tools = _tools()
+    tools = programs()
     if tools is None:
         raise Misconfigured(missing_postgres() or "")
     with tempfile.TemporaryDirectory(prefix="postgres-") as scratch:
@@ -57,8 +57,8 @@ def local_postgres(settings: Sequence[str] = ()) -> Iterator[str]:
             server.wait()
 
 
-def _tools() -> Path | None:
-    """The folder of `initdb` and `postgres`."""
+def programs() -> Path | None:
+    """The folder of `initdb`, `postgres` and `pg_dump`; None where they are not installed."""
     if initdb := shutil.which("initdb"):
         return Path(initdb).resolve().parent
     return next(

@@ -22,11 +22,16 @@ def run(*, settings: SettingsFile = None) -> int:
     return 0
 
 
-def run_console(*, settings: SettingsFile = None) -> int:
+def run_console(*, migrate: bool = False, settings: SettingsFile = None) -> int:
     """The reviewers' pages and the HTTP API, until SIGTERM. Users: `moderation users`, API keys: `moderation keys`.
+
+    With `--migrate` it only makes or migrates the tables of its database: for a job before a rollout.
 
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation console`
     """
+    if migrate:
+        asyncio.run(extra("console", "console").migrate(load(settings)))
+        return 0
     asyncio.run(_and_exit(extra("console", "console").run_console(load(settings))))
     return 0
 

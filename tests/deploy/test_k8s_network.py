@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
-from tests.deploy.files import every_overlay, matches, named, of_kind, worker_settings
+from tests.deploy.files import ROOT, every_overlay, matches, named, of_kind, worker_settings
+from tests.deploy.test_k8s_manifests import validate
 
 
 def opened(folder: str, labels: Mapping[str, str], way: str) -> set[int | str]:
@@ -42,3 +45,23 @@ def test_private_addresses_are_not_open_to_https(folder: str) -> None:
     (rule,) = named(folder, "NetworkPolicy", "https")["spec"]["egress"]
     (public,) = (peer["ipBlock"] for peer in rule["to"] if ":" not in peer["ipBlock"]["cidr"])
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"} <= set(public["except"])
+
+
+@every_overlay
+def test_names_are_resolved_by_the_clusters_service_and_by_the_nodes_own_cache(folder: str) -> None:
+    (rule,) = named(folder, "NetworkPolicy", "dns")["spec"]["egress"]
+    assert {"cidr": "169.254.20.10/32"} in [peer.get("ipBlock") for peer in rule["to"]]
+    assert {port["protocol"] for port in rule["ports"]} == {"UDP", "TCP"}
+
+
+def test_traces_leave_by_the_component_that_also_says_where_to() -> None:
+    component = ROOT / "k8s" / "components" / "otlp"
+    made = yaml.safe_load((component / "kustomization.yaml").read_text(encoding="utf-8"))
+    (setting,) = made["configMapGenerator"][0]["literals"]
+    address = urlsplit(setting.removeprefix("OTEL_EXPORTER_OTLP_ENDPOINT="))
+    policy = yaml.safe_load((component / "network.yaml").read_text(encoding="utf-8"))
+    validate(policy)
+    (rule,) = policy["spec"]["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": address.port}]
+    (peer,) = rule["to"]
+    assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] in str(address.hostname).split(".")

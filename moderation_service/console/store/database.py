@@ -1,4 +1,4 @@
-"""The database: SQLite in a file by default, PostgreSQL by its address; its tables are made or moved on first."""
+"""The database: SQLite in a file by default, PostgreSQL by its address; its tables are migrated first."""
 
 import asyncio
 import sqlite3
@@ -9,8 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +28,7 @@ _BUSY_S = 30.0  # how long one writer waits for another
 _CONNECT_S = 20.0
 _POOL = 10  # connections kept; as many again are opened where there is need
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_ONE_AT_A_TIME = 7_301_001  # the advisory lock of whoever moves the tables on
+_ONE_AT_A_TIME = 7_301_001  # the advisory lock of whoever migrates
 _WRITES = "moderation_writes"
 _ALWAYS: dict[str, Any] = {
     "pool_size": _POOL,
@@ -37,6 +40,7 @@ _ALWAYS: dict[str, Any] = {
 }
 
 
+_log = structlog.get_logger(__name__)
 _FAULTS = (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -52,11 +56,12 @@ class _OneWriter(AsyncEngine):
 
 
 @asynccontextmanager
-async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
+async def open_database(url: str, *, migrate: bool = True) -> AsyncIterator[AsyncEngine]:
     """The database at `url` (sqlite:///PATH or postgresql://...) with the newest tables, until the block is left.
 
-    Read in `connect()`, write in `begin()`: one block is one transaction. Raises Misconfigured for an address that is
-    none or refuses us, Fatal where nobody answers; neither shows the password.
+    Read in `connect()`, write in `begin()`: one block is one transaction. The next release's tables serve this one too.
+    Raises Misconfigured for an address that is none or refuses us, and for older tables that are not to be migrated;
+    Fatal where nobody answers; neither shows the password.
     """
     database = _sqlite(url) if url.startswith(_SQLITE) else _postgresql(url)
     try:
@@ -64,7 +69,7 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
             if url.startswith(_SQLITE):
                 await asyncio.to_thread(_look_at, database.url.database or "")
             async with database.begin() as connection:
-                await connection.run_sync(_move_on)
+                await connection.run_sync(_migrate if migrate else _check)
         except (*_FAULTS, OSError, ValueError) as error:
             raise _said(url, error) from None
         yield database
@@ -74,7 +79,7 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
 
 def own_database(settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:
     """The database that the settings name, as `open_database` opens it."""
-    return open_database(settings.console.database_url.get_secret_value())
+    return open_database(settings.console.database_url.get_secret_value(), migrate=settings.console.migrate)
 
 
 def _sqlite(url: str) -> AsyncEngine:
@@ -114,13 +119,40 @@ def _postgresql(url: str) -> AsyncEngine:
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **_ALWAYS)
 
 
-def _move_on(connection: Connection) -> None:
+def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    config = _alembic()
+    config.attributes["connection"] = connection
+    if not _is_newer(connection):
+        command.upgrade(config, "head")
+
+
+def _check(connection: Connection) -> None:
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if not _is_newer(connection) and _revision(connection) != head:
+        msg = f"{SETTING}: its tables are older than this release. Run `moderation console --migrate` first"
+        raise Misconfigured(msg)
+
+
+def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _is_newer(connection: Connection) -> bool:
+    """Whether a newer release made the tables: after a rollback."""
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    revision = _revision(connection)
+    if revision is None or revision in known:
+        return False
+    _log.warning("the tables are of a newer release, and serve only the one before it", revision=revision)
+    return True
 
 
 def _said(url: str, error: Exception) -> Fatal:

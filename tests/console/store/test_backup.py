@@ -1,0 +1,42 @@
+"""docs/backup.md: its commands bring users back, in a database that the console opens."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import asyncpg
+from sqlalchemy import insert, select
+
+from moderation_service.bench.postgres import programs
+from moderation_service.console.store.database import open_database
+from moderation_service.console.store.tables import users
+from tests.contracts.examples import verdict
+from tests.deploy.files import ROOT
+
+PAGE = (ROOT / "docs" / "backup.md").read_text(encoding="utf-8")
+
+
+def run(program: str, url: str, folder: Path) -> None:
+    """The page's command with this program, on this database."""
+    (command,) = re.findall(rf"^ *({program} [^`\n]*)$", PAGE, re.MULTILINE)
+    arguments = [part.replace("$DATABASE_URL", url) for part in shlex.split(command)]
+    path = f"{programs()}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(arguments, cwd=folder, env=os.environ | {"PATH": path}, check=True, timeout=60)
+
+
+async def test_a_dump_restored_into_an_empty_database_has_the_users_again(
+    postgres: str, unique: str, tmp_path: Path
+) -> None:
+    for name in (unique, f"{unique}_again"):
+        connection = await asyncpg.connect(f"{postgres}/postgres")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+    row = {"name": "ann", "password_hash": "hash", "role": "admin", "created_at": verdict().judged_at}
+    async with open_database(f"{postgres}/{unique}") as database, database.begin() as written:
+        await written.execute(insert(users).values(**row))
+    run("pg_dump", f"{postgres}/{unique}", tmp_path)
+    run("pg_restore", f"{postgres}/{unique}_again", tmp_path)
+    async with open_database(f"{postgres}/{unique}_again", migrate=False) as database, database.connect() as read:
+        assert (await read.execute(select(users.c.name, users.c.role))).all() == [("ann", "admin")]
