@@ -49,7 +49,7 @@ async def open_judges(
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with (
-            ImageLoader(settings.media, enough=info.picture_pixels) as loader,
+            ImageLoader(settings.media) as loader,
             Batcher(engine, settings.engine) as batcher,
             Batcher(engine, settings.engine) as apart,
         ):

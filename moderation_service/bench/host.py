@@ -85,7 +85,7 @@ class _Ways:
         return float(((self.floats(data) - theirs) * deviation * 255).abs().max())
 
     def _pixels(self, data: bytes) -> Pixels:
-        return decode(data, MEDIA, self._cutter.most_pixels).frames[0]
+        return decode(data, MEDIA).frames[0]
 
 
 def _at(ways: _Ways, files: Sequence[bytes], repeats: int) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
     checkpoint = load_checkpoint(EngineSettings(device="cpu"))
     cutter = Cutter(checkpoint.image_processor, checkpoint.device)
     vision = Vision(checkpoint.model, cutter)
-    pictures = [cutter.stage(decode(data, MEDIA, cutter.most_pixels).frames[0]) for data in files]
+    pictures = [cutter.stage(decode(data, MEDIA).frames[0]) for data in files]
     vision.features(pictures)  # the first of all is slower
     vision.forget()
     first, again = ([_ms(partial(vision.features, [picture])) for picture in pictures] for _ in range(2))

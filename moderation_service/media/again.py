@@ -1,6 +1,5 @@
 """Pictures decoded lately are not decoded again: a repost costs a digest of its bytes."""
 
-import math
 from collections import OrderedDict
 from hashlib import sha256
 from threading import Lock
@@ -10,14 +9,14 @@ from moderation_service.media.outcome import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
 KEPT_BYTES = 64 * MIB
-"""Pixels of 21 pictures of 1024 × 1024, of 1,700 as the bundled model looks at them."""
+"""Pixels of 21 images of 1024 × 1024."""
 
 
 class Decoder:
     """Decodes as `decode` does, and keeps the pixels asked for last. Threads may share it."""
 
-    def __init__(self, settings: MediaSettings, enough: float = math.inf, kept_bytes: int = KEPT_BYTES) -> None:
-        self._settings, self._enough, self._kept_bytes = settings, enough, kept_bytes
+    def __init__(self, settings: MediaSettings, kept_bytes: int = KEPT_BYTES) -> None:
+        self._settings, self._kept_bytes = settings, kept_bytes
         self._kept: OrderedDict[str, LoadedImage] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -29,7 +28,7 @@ class Decoder:
             if kept := self._kept.get(digest):
                 self._kept.move_to_end(digest)
                 return kept
-        image = decode(data, self._settings, self._enough, digest)
+        image = decode(data, self._settings, digest)
         if image.frames:
             with self._lock:
                 self._keep(digest, image)

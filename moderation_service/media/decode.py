@@ -1,6 +1,5 @@
 """Bytes to pixels, within bounds that are known before any pixel is decoded."""
 
-import math
 from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
@@ -49,12 +48,12 @@ _TRANSPOSED = {
 _SIDEWAYS = 5
 
 
-def decode(data: bytes, settings: MediaSettings, enough: float = math.inf, digest: str | None = None) -> LoadedImage:
+def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> LoadedImage:
     """Decode one picture; blocks. Never raises for what the bytes hold.
 
     `too_large`: more than `max_pixels`, or frames and scans worth more than `max_pixels` × `max_frames` to decode.
-    Frames are at most `max_side` on their longer side, alpha laid over white. A JPEG may be decoded at 1/2 to 1/8 of
-    its size where `enough` pixels are left, which is less work. `digest`: the bytes' SHA-256, where it is known.
+    Frames are at most `max_side` on their longer side, alpha laid over white. `digest`: the bytes' SHA-256, where it
+    is known.
     """
     digest, kind = digest or sha256(data).hexdigest(), media_type(data)
     if kind is None or kind not in DECODED:
@@ -65,7 +64,7 @@ def decode(data: bytes, settings: MediaSettings, enough: float = math.inf, diges
         image, frames, exif = _open(data, kind, settings)
         orientation = _orientation(exif)
         width, height = image.size if orientation < _SIDEWAYS else (image.height, image.width)
-        pixels = tuple(_frames(image, frames, orientation, settings, enough))
+        pixels = tuple(_frames(image, frames, orientation, settings))
     except _TooLarge as fault:
         return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -126,9 +125,7 @@ def _orientation(data: bytes) -> int:
     return value if value in _TRANSPOSED else 1
 
 
-def _frames(
-    image: ImageFile, frames: int, orientation: int, settings: MediaSettings, enough: float
-) -> Iterator[Pixels]:
+def _frames(image: ImageFile, frames: int, orientation: int, settings: MediaSettings) -> Iterator[Pixels]:
     """Up to `max_frames`, evenly spaced, the first and the last among them."""
     wanted = min(frames, settings.max_frames)
     for index in range(wanted):
@@ -136,14 +133,19 @@ def _frames(
         if frames > 1:
             image.seek(at)
         # Shrinking works in place, and would take the next frame's canvas away.
-        small = _shrink(image.copy() if frames > 1 else image, settings.max_side, enough)
+        small = _shrink(image.copy() if frames > 1 else image, settings.max_side)
         if orientation in _TRANSPOSED:
             small = small.transpose(_TRANSPOSED[orientation])
         yield np.asarray(small, dtype=np.uint8)
 
 
-def _shrink(image: Image.Image, side: int, enough: float) -> Image.Image:
-    """RGB, at most `side` pixels on the longer side; of a JPEG no more is decoded than leaves `enough` pixels."""
+def _shrink(image: Image.Image, side: int) -> Image.Image:
+    """RGB, at most `side` pixels on the longer side.
+
+    The whole image is decoded first. A JPEG's reduced scales (`draft`) leave out detail before levels are clipped, so
+    that words which a browser shows can vanish. `thumbnail` would ask for them: it finds the pixels loaded.
+    """
+    image.load()
     if image.mode.startswith("I"):  # 16 bits of grey: keep the upper eight
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     clear = image.has_transparency_data
@@ -151,9 +153,6 @@ def _shrink(image: Image.Image, side: int, enough: float) -> Image.Image:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
-    wanted = min(side / max(image.size), math.sqrt(enough / (image.width * image.height)))
-    if wanted < 1:  # `thumbnail` would ask for twice that, and leave most of the decoding to do
-        image.draft(None, (math.ceil(image.width * wanted), math.ceil(image.height * wanted)))
     image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     if clear:
         paper = Image.new("RGBA", image.size, "white")

@@ -1,7 +1,6 @@
 """The pictures of one post: where each is had from, within which bounds, and what became of it."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -39,13 +38,12 @@ class _Turns(NamedTuple):
 class ImageLoader:
     """One for the whole process; an async context manager. Entering it raises Misconfigured, and connects to nothing.
 
-    Pictures are decoded to no more than leaves `enough` pixels where that is less work; `lookup` stands in for DNS in
-    tests.
+    `lookup` stands in for DNS in tests.
     """
 
-    def __init__(self, settings: MediaSettings, *, enough: int | None = None, lookup: Lookup | None = None) -> None:
+    def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
         self._settings = settings
-        self._decode = Decoder(settings, math.inf if enough is None else enough)
+        self._decode = Decoder(settings)
         self._lookup = lookup
         self._resources = AsyncExitStack()
         self._at_once = asyncio.Semaphore(settings.concurrent_images)

@@ -69,20 +69,6 @@ async def test_the_pictures_of_a_post_keep_their_order_whatever_becomes_of_them(
     assert loaded.decode_ms > 0
 
 
-async def test_pictures_are_decoded_to_what_is_enough_for_the_model(
-    serve: Serve, reaching: Reaching, picture: Picture
-) -> None:
-    data = picture("JPEG", (800, 600))
-
-    async def handler(request: web.Request) -> web.Response:
-        return web.Response(body=data)
-
-    port = await serve(handler)
-    async with ImageLoader(reaching(port, allowed_schemes={"http", "data"}), enough=200 * 150) as loader:
-        loaded = await loader.load([ImageRef(url=f"http://127.0.0.1:{port}/"), inline(data)])
-    assert [image.frames[0].shape for image in loaded.images] == [(150, 200, 3)] * 2
-
-
 async def test_a_post_without_pictures_takes_no_time() -> None:
     async with ImageLoader(MediaSettings()) as loader:
         loaded = await loader.load([])

@@ -35,7 +35,7 @@ class Thumbnails:
 
     async def run(self) -> None:
         """Make them until cancelled. While the database is away all waits, and is tried again."""
-        async with ImageLoader(self._media, enough=self._media.max_side**2) as loader:
+        async with ImageLoader(self._media) as loader:
             while True:
                 try:
                     made = await self.make(loader)
