@@ -39,6 +39,8 @@ PREFIX = "MODERATION_"
 MIB = 1024 * 1024
 PACKAGE = Path(__file__).parent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
+_BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"  # a name of ours invites cloaking
+_NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)  # RFC 6052
 _URL = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
 DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
 DEMO_CALIBRATIONS = PACKAGE / "demo" / "calibrations"
@@ -160,6 +162,7 @@ class MediaSettings(Section):
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allowed_hosts: frozenset[str] = frozenset()
     allowed_networks: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
+    nat64_prefixes: frozenset[ipaddress.IPv6Network] = frozenset()  # your own network's, beside 64:ff9b::/96
     allowed_buckets: frozenset[str] = frozenset()
     file_root: Path | None = None
     max_images: PositiveInt = 10
@@ -171,10 +174,20 @@ class MediaSettings(Section):
     fetch_timeout_s: PositiveFloat = 10.0
     fetch_attempts: PositiveInt = 3
     max_redirects: Annotated[int, Field(ge=0)] = 3
+    user_agent: Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,254}[!-~])?$")] = _BROWSER
     connections_per_host: PositiveInt = 8
     fetches_per_post: PositiveInt = 4
     concurrent_images: PositiveInt = 64  # fetched, of all posts together; bounds the bytes held
     decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
+
+    @field_validator("nat64_prefixes")
+    @classmethod
+    def _are_nat64_prefixes(cls, prefixes: frozenset[ipaddress.IPv6Network]) -> frozenset[ipaddress.IPv6Network]:
+        for prefix in prefixes:
+            if prefix.prefixlen not in _NAT64_LENGTHS:
+                msg = f"{prefix} is no NAT64 prefix; its length should be one of {', '.join(map(str, _NAT64_LENGTHS))}"
+                raise ValueError(msg)
+        return prefixes
 
 
 class JudgingSettings(Section):

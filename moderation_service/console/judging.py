@@ -10,6 +10,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison
 from moderation_service.judging.judge import Judge
+from moderation_service.media.files import is_file_url
 
 
 class JudgingOff(Exception):  # noqa: N818 - a fate, not a fault
@@ -81,6 +82,6 @@ async def judged(parts: Parts, post: Post, *, trace_id: str) -> Verdict:
 def _check_addresses(post: Post) -> None:
     """A judge that is shared with others may read files for them; never for callers."""
     for number, image in enumerate(post.images):
-        if image.url is not None and image.url.lstrip()[:5].lower() == "file:":
+        if is_file_url(image.url or ""):
             msg = f"images.{number}.url: file: addresses are not read for callers"
             raise Poison("wrong_address", msg)

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
@@ -11,6 +11,7 @@ from moderation_service.errors import Poison
 
 MAX_IMAGES = 1000  # of a record; how many of them are judged is a setting
 _FAULTS_SHOWN = 3
+_MAX_URL = 8192  # characters
 
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
@@ -33,10 +34,33 @@ def _images(images: object) -> object:
     return () if images is None else images
 
 
+def is_data_url(url: str) -> bool:
+    """Whether a browser would read it as a `data:` URL."""
+    return url.lstrip()[:5].lower() == "data:"
+
+
+def _bounded_url(url: str) -> str:
+    """A `data:` URL is as long as the record allows."""
+    if len(url) > _MAX_URL and not is_data_url(url):
+        msg = f"a URL should have at most {_MAX_URL} characters, a data: URL excepted"
+        raise ValueError(msg)
+    return url
+
+
 class ImageRef(Contract):
     """Where a picture is: exactly one of `url`, `data` (base64, with or without `media_type`) and `object`."""
 
-    url: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    url: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                json_schema_extra={"anyOf": [{"maxLength": _MAX_URL}, {"pattern": r"^\s*[Dd][Aa][Tt][Aa]:"}]},
+            ),
+            AfterValidator(_bounded_url),
+        ]
+        | None
+    ) = None
     data: Annotated[str, Field(min_length=1)] | None = None
     object: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     media_type: str | None = None

@@ -53,11 +53,13 @@ _TRAILING_V4 = tuple(
         "::ffff:0:0/96",  # IPv4-mapped
         "::ffff:0:0:0/96",  # IPv4-translated
         "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # local NAT64
     )
 )
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215; its owner chooses one of the lengths of RFC 6052
 _TEREDO = IPv6Network("2001::/32")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # the interface identifier's upper half, RFC 5214
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _LOW_32 = 0xFFFFFFFF
 
 
@@ -65,33 +67,52 @@ def is_public(address: Address) -> bool:
     """Whether anyone on the Internet reaches the same machine under this address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _SPECIAL_V4)
-    if address.scope_id is not None or address not in _UNICAST_V6:
+    if address.scope_id is not None or address not in _UNICAST_V6 or _is_isatap(address):
         return False
     return not any(address in network for network in _SPECIAL_V6)
 
 
-def embedded_v4(address: Address) -> IPv4Address | None:
-    """The IPv4 address a gateway would forward to, for mapped, compatible, NAT64, 6to4 and Teredo addresses."""
+def embedded_v4(address: Address, nat64_prefixes: Collection[IPv6Network] = ()) -> frozenset[IPv4Address]:
+    """The IPv4 addresses a gateway may forward to: mapped, compatible, ISATAP, 6to4, Teredo and NAT64 addresses.
+
+    Without a prefix that names its length, an address of the local-use NAT64 range is read at every length.
+    """
     if isinstance(address, IPv4Address):
-        return None
+        return frozenset()
     number = int(address)
-    if any(address in network for network in _TRAILING_V4):
-        return IPv4Address(number & _LOW_32)
+    found = {_nat64(address, prefix.prefixlen) for prefix in nat64_prefixes if address in prefix}
+    if address in _LOCAL_NAT64 and not found:
+        read = {_nat64(address, length) for length in (48, 56, 64, 96)}
+        found |= {carried for carried in read if carried not in _THIS_NETWORK}  # which no router forwards to
+    if _is_isatap(address) or any(address in network for network in _TRAILING_V4):
+        found.add(IPv4Address(number & _LOW_32))
     if address in _SIX_TO_FOUR:
-        return IPv4Address(number >> 80 & _LOW_32)
+        found.add(IPv4Address(number >> 80 & _LOW_32))
     if address in _TEREDO:
-        return IPv4Address(~number & _LOW_32)
-    return None
+        found.add(IPv4Address(~number & _LOW_32))
+    return frozenset(found)
 
 
-def is_allowed(address: Address, allowed_networks: Collection[Network]) -> bool:
+def is_allowed(
+    address: Address, allowed_networks: Collection[Network], nat64_prefixes: Collection[IPv6Network] = ()
+) -> bool:
     """Public, or in an allowed network. An address that carries another one needs both to be allowed."""
-    if is_public(address):
-        return True
     if getattr(address, "scope_id", None) is not None:
         return False
-    if not any(address in network for network in allowed_networks):
+    if not is_public(address) and not any(address in network for network in allowed_networks):
         return False
-    carried = embedded_v4(address)
-    # `::` and `::1` are addresses of their own, not IPv4-compatible ones.
-    return carried is None or int(address) in (0, 1) or is_allowed(carried, allowed_networks)
+    if int(address) in (0, 1):  # `::` and `::1` are addresses of their own, not IPv4-compatible ones
+        return True
+    return all(is_allowed(carried, allowed_networks) for carried in embedded_v4(address, nat64_prefixes))
+
+
+def _is_isatap(address: IPv6Address) -> bool:
+    return int(address) >> 32 & _LOW_32 in _ISATAP
+
+
+def _nat64(address: IPv6Address, length: int) -> IPv4Address:
+    """The IPv4 address behind a prefix of `length` bits. Bits 64 to 71 are no part of it (RFC 6052, 2.2)."""
+    octets = address.packed
+    if length < 96:  # noqa: PLR2004 - of which the address is the rest
+        octets = octets[:8] + octets[9:]
+    return IPv4Address(octets[length // 8 : length // 8 + 4])

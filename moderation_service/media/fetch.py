@@ -9,10 +9,10 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from moderation_service import __version__
 from moderation_service.media.gate import AddressRefused, Gate
 from moderation_service.media.names import Lookup, Names
 from moderation_service.media.outcome import ImageFault, TransientFault
+from moderation_service.media.wire import BoundedConnector, FramingLimit
 from moderation_service.settings import MediaSettings
 
 _CHUNK = 64 * 1024
@@ -37,7 +37,7 @@ class WebFetcher:
         """Open the session; connects to nothing."""
         settings = self._settings
         patience = settings.fetch_timeout_s / settings.fetch_attempts
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             resolver=_GuardedResolver(self._gate, self._names),
             socket_factory=self._gate.socket,
             use_dns_cache=False,  # each dial is of addresses that were checked for it
@@ -54,7 +54,7 @@ class WebFetcher:
             headers={
                 "Accept": "image/avif,image/webp,image/png,image/jpeg,image/gif",
                 "Accept-Encoding": "identity",
-                "User-Agent": f"moderation-service/{__version__}",
+                "User-Agent": settings.user_agent,
             },
         )
         return self
@@ -71,10 +71,12 @@ class WebFetcher:
         `lookups` bounds the host names looked up at once for the same post.
         """
         _lookups.set(lookups)
+        url = self._gate.url(address)
         for _ in range(self._settings.max_redirects + 1):
-            url = self._gate.url(address)
             try:
                 body = await self._get(url)
+            except FramingLimit:
+                raise ImageFault(status="too_large", why="framing") from None
             except aiohttp.ClientSSLError:
                 raise ImageFault(status="unavailable", why="no trusted TLS") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -84,18 +86,21 @@ class WebFetcher:
                 raise TransientFault(why=type(error).__name__) from None
             if isinstance(body, bytes):
                 return body
-            address = body
+            url = body
         raise ImageFault(status="unavailable", why="too many redirects")
 
-    async def _get(self, url: URL) -> bytes | str:
-        """The body, or the address that the host points to instead."""
+    async def _get(self, url: URL) -> bytes | URL:
+        """The body, or the URL that the host redirects to."""
         if self._session is None:
             msg = "the fetcher is used outside its context"
             raise RuntimeError(msg)
         # By hand, so that each hop passes the gate.
         async with self._session.get(url, allow_redirects=False) as response:
             if response.status in _REDIRECTS:
-                return _target(url, response)
+                location = response.headers.get("Location", "")
+                if not location:
+                    raise ImageFault(status="unavailable", why="redirect to nowhere")
+                return self._gate.redirect(url, location)
             if response.status in _TRANSIENT or response.status >= _SERVER_ERROR:
                 raise TransientFault(why=f"status {response.status}")
             if response.status != _OK:
@@ -139,15 +144,3 @@ class _GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """The names are the fetcher's."""
-
-
-def _target(url: URL, response: aiohttp.ClientResponse) -> str:
-    location = response.headers.get("Location", "")
-    if not location:
-        raise ImageFault(status="unavailable", why="redirect to nowhere")
-    if "\\" in location:
-        raise ImageFault(status="refused", why="redirect that parsers read differently")
-    try:
-        return str(url.join(URL(location)))
-    except ValueError:
-        raise ImageFault(status="refused", why="redirect to what is no URL") from None

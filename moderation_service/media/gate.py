@@ -2,6 +2,7 @@
 
 import re
 import socket
+import unicodedata
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,8 +16,10 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029]")
-_PAST_AUTHORITY = re.compile(r"[/?#]")
-_MAX_NAME = 253
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_AUTHORITY = re.compile(r"(?:[^/?#:]*+:)?//([^/?#]*+)")  # RFC 3986, appendix B
+_MAX_NAME = 253  # characters, RFC 1035
+_MAX_AUTHORITY = _MAX_NAME + len(":65535")
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
@@ -32,6 +35,7 @@ class Gate:
         self._schemes = settings.allowed_schemes & {"http", "https"}
         self._ports = settings.allowed_ports
         self._networks = settings.allowed_networks
+        self._nat64_prefixes = settings.nat64_prefixes
         hosts = {_ascii(host.removeprefix("*.")): host.startswith("*.") for host in settings.allowed_hosts}
         self._hosts = frozenset(host for host, wild in hosts.items() if not wild)
         self._suffixes = tuple(f".{host}" for host, wild in hosts.items() if wild)
@@ -43,6 +47,7 @@ class Gate:
         """
         if _UNSAFE.search(text):
             raise _refused(what="characters that parsers read differently")
+        authority = _bounded_authority(text)
         try:
             url = URL(text)
             host, port = url.raw_host, url.port
@@ -50,7 +55,6 @@ class Gate:
             raise _refused(what="not a URL") from None
         if url.scheme not in self._schemes:
             raise _refused(what="scheme")
-        authority = _PAST_AUTHORITY.split(text.partition("://")[2], maxsplit=1)[0]
         if "@" in authority:
             raise _refused(what="user information")
         if port is None or port not in self._ports:
@@ -60,10 +64,20 @@ class Gate:
         self._check_host(host or "")
         return _as_written(text, url).with_fragment(None)
 
+    def redirect(self, url: URL, location: str) -> URL:
+        """The URL that a `Location` header leads to from `url`. Raises ImageFault `refused`."""
+        if _CONTROL.search(location):
+            raise _refused(what="characters that parsers read differently")
+        _bounded_authority(location.lstrip())
+        try:
+            return self.url(str(url.join(URL(location))))
+        except ValueError:
+            raise _refused(what="not a URL") from None
+
     def allows(self, address: str) -> bool:
         """Whether this IP address, as DNS or the socket layer spells it, may be dialled."""
         try:
-            return is_allowed(ip_address(address), self._networks)
+            return is_allowed(ip_address(address), self._networks, self._nat64_prefixes)
         except ValueError:
             return False
 
@@ -87,6 +101,18 @@ class Gate:
                 raise _refused(what="address")
         if (self._hosts or self._suffixes) and host not in self._hosts and not host.endswith(self._suffixes):
             raise _refused(what="host")
+
+
+def _bounded_authority(text: str) -> str:
+    """The authority of a URL, checked before any parser maps it by IDNA, which takes seconds for a long one.
+
+    Raises ImageFault `refused` where no name of the DNS is as long, as written or as NFKC expands it.
+    """
+    found = _AUTHORITY.match(text)
+    authority = found[1] if found else ""
+    if len(authority) > _MAX_AUTHORITY or len(unicodedata.normalize("NFKC", authority)) > _MAX_AUTHORITY:
+        raise _refused(what="host name")
+    return authority
 
 
 def _as_written(text: str, checked: URL) -> URL:

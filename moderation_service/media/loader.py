@@ -10,10 +10,10 @@ from typing import NamedTuple, Self, TypeVar
 
 import stamina
 
-from moderation_service.contracts.post import ImageRef
+from moderation_service.contracts.post import ImageRef, is_data_url
 from moderation_service.media.again import Decoder
 from moderation_service.media.fetch import WebFetcher
-from moderation_service.media.files import FileReader
+from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.inline import from_base64, from_data_url
 from moderation_service.media.names import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.objects import ObjectReader
@@ -111,17 +111,16 @@ class ImageLoader:
         """What reads a picture that no host is asked for; None for others."""
         limit = self._settings.max_bytes
         url = reference.url or ""
-        if url[:5].lower() == "file:":
+        if is_file_url(url):
             if self._files is None:
                 raise ImageFault(status="refused", why="scheme not allowed")
             return partial(self._files.read, url)
-        if reference.data is None and url[:5].lower() != "data:":
+        inline = reference.data or url
+        if reference.data is None and not is_data_url(inline):
             return None
         if "data" not in self._settings.allowed_schemes:
             raise ImageFault(status="refused", why="scheme not allowed")
-        if reference.data is not None:
-            return partial(from_base64, reference.data, limit)
-        return partial(from_data_url, url, limit)
+        return partial(from_data_url if is_data_url(inline) else from_base64, inline, limit)
 
     def _read(self, read: Callable[[], bytes]) -> LoadedImage:
         try:

@@ -25,6 +25,13 @@ def test_null_is_the_same_as_absent() -> None:
     assert read(text=None, images=[{"url": "https://a/b.png", "data": None}]).text == ""
 
 
+def test_a_url_is_bounded_and_a_data_url_by_its_record_alone() -> None:
+    for long in ("data:image/png;base64,", " DATA:,"):
+        assert read(images=[{"url": long + "A" * 100_000}]).images[0].url == long + "A" * 100_000
+    with pytest.raises(Poison, match=r"images\.0\.url: a URL should have at most 8192 characters"):
+        read(images=[{"url": "https://a/" + "A" * 8192}])
+
+
 def test_an_empty_or_odd_hint_does_not_make_a_post_unreadable() -> None:
     post = read(author_id="", surface="", language="")
     assert (post.author_id, post.surface, post.language) == (None, None, None)

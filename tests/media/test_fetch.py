@@ -49,8 +49,21 @@ async def test_a_picture_is_fetched_with_a_plain_request(serve: Serve, reaching:
     headers = seen[1].headers
     assert seen[1].raw_path == "/a%20cat.jpg?sig=%2B%2F"
     assert headers["Accept-Encoding"] == "identity"
-    assert headers["User-Agent"].startswith("moderation-service/")
+    assert headers["User-Agent"].startswith("Mozilla/5.0")
+    assert "moderation" not in str(headers).lower()
     assert not {"Cookie", "Authorization", "Referer"} & set(headers)
+
+
+async def test_the_user_agent_is_the_owners(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers["User-Agent"])
+        return web.Response(body=picture())
+
+    port = await serve(handler)
+    await load(reaching(port, user_agent="example-bot/1 (+https://example.org/bot)"), f"http://127.0.0.1:{port}/")
+    assert seen == ["example-bot/1 (+https://example.org/bot)"]
 
 
 async def test_the_environment_cannot_put_a_proxy_in_between(
@@ -254,6 +267,9 @@ async def test_a_redirect_is_followed(status: int, serve: Serve, reaching: Reach
         "ftp://127.0.0.1:{port}/",
         "http:\\\\127.0.0.1:{port}\\",
         "http://[::1/",
+        "http://" + "ﷺ" * 2600,
+        "//" + "ﷺ" * 2600 + "/",
+        "/\t/127.0.0.1:{port}/",
     ],
 )
 async def test_a_redirect_passes_the_same_gate(

@@ -1,6 +1,8 @@
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from moderation_service.settings import MediaSettings
 Picture = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
+CAFE = "caf\u00e9"
 
 
 @pytest.fixture
@@ -31,9 +34,36 @@ async def status(root: Path, url: str, **changes: object) -> str:
         return (await loader.load([ImageRef(url=url)])).images[0].status
 
 
-@pytest.mark.parametrize("url", ["file:cats/a cat.png", "file:cats/a%20cat.png", "FILE:./cats/../cats/a cat.png"])
-async def test_a_file_under_the_folder_is_read(url: str, root: Path) -> None:
-    assert await status(root, url) == "judged"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:cats/a cat.png",
+        "file:cats/a%20cat.png",
+        "FILE:./cats/../cats/a cat.png",
+        "file:cats\\a cat.png",
+        "file:.\\cats\\a%20cat.png",
+        " file:cats/a cat.png\n",
+        "file:{root}/cats/a cat.png",
+        "file://{root}/cats/a%20cat.png",
+        "file://LOCALHOST{root}/cats/a%20cat.png",
+    ],
+)
+async def test_a_file_under_the_folder_is_read_however_its_path_is_written(url: str, root: Path) -> None:
+    assert await status(root, url.format(root=root)) == "judged"
+
+
+@pytest.mark.parametrize("name", ["100%25.png", "a%20b.png", "a\\b.png", "é.png", "e\u0301.png", "a#b?c.png", " .png"])
+async def test_a_file_is_found_by_its_own_name_whatever_else_that_could_mean(
+    name: str, root: Path, picture: Picture
+) -> None:
+    (root / name).write_bytes(picture())
+    assert await status(root, f"file:{name}") == "judged"
+
+
+@pytest.mark.parametrize(("stored", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+async def test_a_name_is_found_in_either_normal_form(stored: Any, written: Any, root: Path, picture: Picture) -> None:
+    (root / f"{unicodedata.normalize(stored, CAFE)}.png").write_bytes(picture())
+    assert await status(root, f"file:{unicodedata.normalize(written, CAFE)}.png") == "judged"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +79,12 @@ async def test_a_file_under_the_folder_is_read(url: str, root: Path) -> None:
         "file://localhost/etc/passwd",
         "file:~/secret.png",
         "file:\\secret.png",
+        "file:..\\secret.png",
+        "file:cats\\..\\..\\secret.png",
+        "file:%2e%2e%5csecret.png",
+        "file://server/cats/a cat.png",
+        "file://cats/a cat.png",
+        "file:///absent",
         "file:cats/a%00.png",
         "file:",
     ],

@@ -25,7 +25,8 @@ REFUSED_HOSTS = [
     # IPv4 inside IPv6
     "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:8.8.8.8]", "[::127.0.0.1]", "[::a9fe:a9fe]",
     "[::ffff:0:127.0.0.1]", "[64:ff9b::10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::a00:1]", "[2002:a00:1::]",
-    "[2002:7f00:1::1]", "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
+    "[2606:4700::5efe:a9fe:a9fe]", "[2606:4700::200:5efe:7f00:1]", "[2002:7f00:1::1]",
+    "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
     # decimal, octal, hexadecimal and shortened spellings
     "2130706433", "017700000001", "0x7f000001", "0X7F000001", "127.1", "127.0.1", "0177.0.0.1", "0x7f.0.0.1",
     "0x7f.1", "127.0.0.01", "127.0.0.0x1", "3232235777", "0xa9fea9fe", "2852039166", "169.254.43518", "00.0.0.0",
@@ -121,6 +122,35 @@ def test_whatever_is_written_is_refused_or_is_a_clean_url(text: str) -> None:
     else:
         assert (url.scheme, url.raw_user, url.raw_password) == ("https", None, None)
         assert Gate(MediaSettings()).url(str(url)) == url
+
+
+LONG_AUTHORITIES = [
+    "a." * 127 + "example", "é" * 261, "ﷺ" * 8100, "ﷺ" * 260, "ﷺ" * 15, "\u0344" * 8100, "x@" + "ﷺ" * 8000,
+    "a:" + "ﷺ" * 300, "[" + "ﷺ" * 8000 + "]", "。" * 261,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("authority", LONG_AUTHORITIES, ids=range(len(LONG_AUTHORITIES)))
+def test_an_authority_longer_than_any_name_is_refused_before_it_is_parsed(
+    authority: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Gate(MediaSettings())
+    start = opened.url("https://8.8.8.8/")
+    monkeypatch.setattr("moderation_service.media.gate.URL", lambda text: pytest.fail(f"{len(text)} were parsed"))
+    for refused in (
+        lambda: opened.url(f"https://{authority}/cat.jpg"),
+        lambda: opened.url(f"HTTPS://{authority}?x=//y"),
+        lambda: opened.redirect(start, f"https://{authority}#"),
+        lambda: opened.redirect(start, f"  //{authority}"),
+    ):
+        with pytest.raises(ImageFault, match="host name"):
+            refused()
+
+
+def test_a_name_of_253_characters_may_be_tried() -> None:
+    name = "a" * 61 + ("." + "b" * 63) * 3
+    assert len(name) == 253
+    assert Gate(MediaSettings()).url(f"https://{name}:443/{'long/' * 1000}?u=//{'x' * 500}").raw_host == name
 
 
 def test_being_on_the_list_of_hosts_does_not_open_a_private_address() -> None:

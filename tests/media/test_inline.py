@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +25,35 @@ def b64(data: bytes) -> str:
 async def test_base64_is_read_whatever_its_line_breaks(picture: Picture) -> None:
     assert await status(ImageRef(data=b64(picture()))) == "judged"
     assert await status(ImageRef(data=base64.encodebytes(picture()).decode().replace("\n", "\r\n"))) == "judged"
+
+
+async def test_base64_is_read_in_either_alphabet_and_with_or_without_padding(picture: Picture) -> None:
+    for width in range(6, 12):  # every length of padding, and characters that the alphabets differ in
+        data = picture(size=(width, 7), colour=(255, 239, width))
+        for text in (b64(data), base64.urlsafe_b64encode(data).decode()):
+            assert await status(ImageRef(data=text)) == "judged"
+            assert await status(ImageRef(data=text.rstrip("="))) == "judged"
+            assert await status(ImageRef(data=" ".join(text[i : i + 60] for i in range(0, len(text), 60)))) == "judged"
+            assert await status(ImageRef(url=f"data:image/png;base64,{text.rstrip('=')}")) == "judged"
+
+
+async def test_a_data_url_is_read_however_it_is_written(picture: Picture) -> None:
+    encoded = b64(picture())
+    for url in (
+        f"DATA:image/png;base64,{encoded}",
+        f" data:image/png; base64,{encoded}\n",
+        f"data:image/png;base64 ,{encoded[:20]}\r\n {encoded[20:]}",
+        f"data:;base64,{encoded}#part",
+        f"data:;base64,{quote(encoded, safe='')}",
+    ):
+        assert await status(ImageRef(url=url)) == "judged", url
+        assert await status(ImageRef(data=url)) == "judged", url
+
+
+async def test_a_data_url_is_as_long_as_the_picture_needs(picture: Picture) -> None:
+    noise = picture(size=(200, 200), compress_level=0)
+    assert len(noise) > 100_000
+    assert await status(ImageRef(url=f"data:image/png;base64,{b64(noise)}")) == "judged"
 
 
 @pytest.mark.parametrize("text", ["%%%", "iVBORw0KGgo", "aaaa=aaa", "ünï", "=", " \n", "data:image/png;base64,aaaa"])

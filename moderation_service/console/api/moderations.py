@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from moderation_service.console.api.bodies import refused
 from moderation_service.console.api.operation import Call
-from moderation_service.console.api.pictures import check_sizes, from_address
+from moderation_service.console.api.pictures import check_sizes
 from moderation_service.contracts.base import Contract
-from moderation_service.contracts.post import Post
+from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import AbstainReason, Decision, PolicyVerdict, Probability, Verdict
 from moderation_service.policies.categories import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
@@ -140,7 +140,7 @@ def _posts(answer_id: str, given: str | list[str] | list[TextPart | ImagePart]) 
 
 def _post(post_id: str, texts: Iterable[Any], addresses: Iterable[str]) -> Post:
     try:
-        images = tuple(map(from_address, addresses))
+        images = tuple(ImageRef(url=address) for address in addresses)
         return Post(post_id=post_id, text="\n".join(texts), images=images)
     except ValidationError as error:
         raise refused(error) from None
