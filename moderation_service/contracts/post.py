@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
+from moderation_service.contracts.json_text import is_invalid_json, other_encoding, validate_json
+from moderation_service.contracts.registry_frame import unframed
 from moderation_service.errors import Poison
 
 MAX_IMAGES = 1000  # of a record; how many of them are judged is a setting
@@ -102,13 +104,19 @@ class Post(Contract):
 
 
 def read_post(value: bytes) -> Post:
-    """Read a record's value. Raises Poison naming each wrong field, never quoting what it holds."""
+    """Read a record's value, in a schema registry's frame or without. Raises Poison naming each wrong field.
+
+    The message never quotes what the post holds.
+    """
+    value = unframed(value)
     try:
-        return Post.model_validate_json(value)
+        return validate_json(Post, value)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
-        if faults[0]["type"] == "json_invalid":
-            raise Poison("not_json", f"the value is not JSON: {faults[0]['msg']}") from None
+        if is_invalid_json(error):
+            encoding = other_encoding(value)
+            why = f"it is in {encoding}; send UTF-8" if encoding else faults[0]["msg"]
+            raise Poison("not_json", f"the value is not JSON: {why}") from None
         named = [f"{'.'.join(map(str, fault['loc'])) or 'post'}: {_said(fault)}" for fault in faults]
         more = f" (and {len(named) - _FAULTS_SHOWN} more)" if len(named) > _FAULTS_SHOWN else ""
         raise Poison("wrong_schema", "; ".join(named[:_FAULTS_SHOWN]) + more) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.post_files import BadPost
+from moderation_service.judging.post_files import NOT_UTF8, BadPost
 
 Row = tuple[str, dict[str, Any] | BadPost]
 """`file:line` or `topic:partition:offset`, and what stands there."""
@@ -32,7 +32,7 @@ def json_row(where: str, value: bytes) -> Row:
 
 def csv_rows(path: Path, needed: str) -> Iterator[Row]:
     """The rows of a CSV file, by its header. Raises Misconfigured where that has no column `needed`."""
-    # Bytes that are no UTF-8 become lone surrogates, which read_post refuses: one row is left out, not the rest.
+    # Bytes that are no UTF-8 become lone surrogates: one row is left out, not the rest.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, restkey="")
         if needed not in (reader.fieldnames or ()):
@@ -50,5 +50,7 @@ def csv_rows(path: Path, needed: str) -> Iterator[Row]:
             where = f"{path}:{reader.line_num}"
             if "" in row or None in row.values():
                 yield where, BadPost(where, f"should have {len(reader.fieldnames or ())} cells, as the header")
+            elif NOT_UTF8.search("".join(row.values())):
+                yield where, BadPost(where, "not UTF-8")
             else:
                 yield where, row

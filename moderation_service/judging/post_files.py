@@ -6,6 +6,7 @@ Pictures on disk become `file:` addresses relative to the folder; media resolves
 import base64
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from moderation_service.media.files import FileReader
 from moderation_service.media.outcome import ImageFault
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of other bytes
 _CSV_PLAIN = ("post_id", "language", "surface", "author_id", "created_at", "text")
 
 
@@ -76,7 +78,7 @@ def _jsonl(path: Path) -> Iterator[Post | BadPost]:
 
 def _csv(path: Path) -> Iterator[Post | BadPost]:
     """Columns post_id, text, images (paths or addresses, `|` between them), revision, language, surface, author_id."""
-    # Bytes that are no UTF-8 become lone surrogates, which read_post refuses: one row is left out, not the rest.
+    # Bytes that are no UTF-8 become lone surrogates: one row is left out, not the rest.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         if "post_id" not in (reader.fieldnames or ()):
@@ -85,6 +87,9 @@ def _csv(path: Path) -> Iterator[Post | BadPost]:
         try:
             for row in reader:
                 where = f"{path}:{reader.line_num}"
+                if NOT_UTF8.search("".join(cell for cell in row.values() if isinstance(cell, str))):
+                    yield BadPost(where, "not UTF-8")
+                    continue
                 fields: dict[str, Any] = {name: row[name] for name in _CSV_PLAIN if row.get(name)}
                 if (row.get("revision") or "").strip():
                     fields["revision"] = int(row["revision"]) if row["revision"].isdigit() else row["revision"]

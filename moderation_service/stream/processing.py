@@ -13,6 +13,7 @@ import structlog
 
 from moderation_service.contracts.envelope import CloudEvent, Trace, verdict_headers
 from moderation_service.contracts.post import Post
+from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
@@ -21,6 +22,7 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.dead_letters import dead_letter
 from moderation_service.stream.finished import Finished, Output
+from moderation_service.stream.key_check import KeyCheck
 from moderation_service.stream.opening import headers_of, open_record
 from moderation_service.stream.telling import name_of, short
 from moderation_service.telemetry import metrics, tracing
@@ -54,6 +56,7 @@ class Processing:
 
     settings: KafkaSettings
     judge: Judge
+    _keys: KeyCheck = field(default_factory=KeyCheck)
     _failing: set[int] = field(default_factory=set)
     _in_work: int = 0
     _moved_at: float = 0.0  # when a post was finished, or began with no other in work
@@ -103,10 +106,11 @@ class Processing:
             return dead_letter(record, poison, settings)
 
         if post is None:
-            erased = [
-                Output(topic, record.key, None, []) for topic in (settings.output_topic, settings.dead_letter_topic)
-            ]
-            return Finished(erased[0], "deleted", smaller=too_large, also=(erased[1],))
+            # verdicts are keyed by the post id; a dead letter has the key that its record had
+            verdicts = Output(settings.output_topic, unframed_key(record.key), None, [])
+            letters = Output(settings.dead_letter_topic, record.key, None, [])
+            return Finished(verdicts, "deleted", smaller=too_large, also=(letters,))
+        self._keys.check(record.key, post.post_id)
         judged = await self._judge_until_done(post, arrived, trace)
         self._failing.clear()
         verdict = judged.verdict

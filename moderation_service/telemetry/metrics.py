@@ -25,6 +25,9 @@ PUBLISHED = Counter("moderation_published_messages", "Records published, by topi
 RETRIES = Counter("moderation_retries", "Tries again after a transient error", ["reason"])
 DEAD_LETTERS = Counter("moderation_dlq_messages", "Records sent to the dead-letter topic", ["reason"])
 DEAD_LETTER_PAUSES = Counter("moderation_dlq_pauses", "Times intake paused over too many dead letters")
+MISMATCHED_KEYS = Counter(
+    "moderation_mismatched_keys", "Posts whose record has another key than their post id, or none", ["key"]
+)
 LOST = Counter(
     "moderation_lost_records", "Offsets that the log dropped before they were judged; markers of transactions count too"
 )
@@ -101,6 +104,8 @@ for _outcome in ("done", "failed", "fenced"):
     COMMITS.labels(_outcome)
 for _outcome in ("taken", "refused"):
     POLICY_RELOADS.labels(_outcome)
+for _key in ("other", "absent"):
+    MISMATCHED_KEYS.labels(_key)
 for _event in ("assigned", "revoked"):
     REBALANCES.labels(_event)
 for _decision in ("allow", "review", "block", "abstain"):

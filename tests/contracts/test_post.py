@@ -48,9 +48,14 @@ def test_unknown_fields_are_ignored_and_known_ones_handed_on() -> None:
     ("value", "reason", "says"),
     [
         (b"{", "not_json", "not JSON"),
-        (b"\xff\xfe", "not_json", "not JSON"),
+        (b"\xff\xfe", "not_json", "not JSON: it is in UTF-16; send UTF-8"),
+        ('{"post_id": "p", "text": "x"}'.encode("utf-16-be"), "not_json", "it is in UTF-16-BE; send UTF-8"),
+        (b'{"post_id": "p", "text": "\xed\xa0\xbd"}', "not_json", "not JSON"),
         (b"[" * 100_000, "not_json", "recursion"),
-        (b'{"post_id": "p", "text": "\\ud800"}', "not_json", "not JSON"),
+        (b"\0\0\0\0\x11\x06p-1\x0ahello", "avro_or_protobuf", "schema id 17"),
+        (b"\0\0\0\0\x11\0\x0a\x03p-1", "avro_or_protobuf", "JSON Schema serializer"),
+        (b'\0\0\0\0\x11{"post_id": ', "not_json", "not JSON"),
+        (b'\0\0\0\0\x11{"post_id": "p"}', "wrong_schema", "one of text and images is required"),
         (b"[]", "wrong_schema", "object"),
         (b'{"post_id": "p"}', "wrong_schema", "one of text and images is required"),
         (b'{"text": "x"}', "wrong_schema", "post_id: Field required"),
@@ -74,6 +79,27 @@ def test_a_value_that_is_no_post_is_poison_that_names_the_field(value: bytes, re
         read_post(value)
     assert caught.value.reason == reason
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("frame", [b"", b"\0\0\0\0\x11", b"\0\0\x01\x86\xa1"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_schema_registrys_frame_and_a_byte_order_mark_are_skipped(frame: bytes, mark: bytes) -> None:
+    assert read_post(frame + mark + b' {"post_id": "p", "text": "x"}').text == "x"
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\uDE00 first", "\ufffd first"),
+        (r"\ud83d\ud83d\ude00\ude00", "\ufffd\U0001f600\ufffd"),
+        (r"\ud83d\u0041", "\ufffdA"),
+        (r"\\ud83d \\\ud83d \\\\ude00", "\\ud83d \\\ufffd \\\\ude00"),
+        (r"\ud83d\\\ude00", "\ufffd\\\ufffd"),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_replacement_character(escaped: str, text: str) -> None:
+    assert read_post(b'{"post_id": "p", "text": "%s \\ud800"}' % escaped.encode()).text == f"{text} \ufffd"
 
 
 def test_a_million_wrong_pictures_are_refused_without_a_look_at_each() -> None:

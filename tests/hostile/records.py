@@ -106,6 +106,7 @@ _encodings = st.builds(
         lambda text: text.encode("utf-16"), lambda text: text.encode("utf-32"), lambda text: text.encode("utf-8-sig"),
         lambda text: text.encode("gbk", "replace"), lambda text: text.encode("latin-1", "replace"),
         lambda text: gzip.compress(text.encode()), lambda text: text.encode() * 2, lambda text: text.encode()[::-1],
+        lambda text: b"\0\0\0\0\x11" + text.encode(), lambda text: b"\0\0\0\0\x11\0\x0a" + text.encode(),
     ]),
 )  # fmt: skip
 values = st.one_of(
@@ -142,6 +143,8 @@ GIANTS: dict[str, bytes] = {
     "50 MB of spaces": b" " * 50_000_000,
     "50 MB of zeros": bytes(50_000_000),
     "50 MB that is no UTF-8": post(text=b'"' + b"x" * 50_000_000 + b'\xff"'),
+    "50 MB of half surrogate pairs": post(text=b'"' + b"\\ud83d" * 8_300_000 + b'"'),
+    "50 MB of escaped backslashes and half a surrogate pair": post(text=b'"' + b"\\" * 50_000_000 + b'\\ud83d"'),
     "a post id of 50 MB": post(post_id=b'"' + b"x" * 50_000_000 + b'"'),
     "a picture of 50 MB": post(images=b'[{"data":"' + b"AAAA" * 12_500_000 + b'"}]'),
     "a link of 50 MB": post(images=b'[{"url":"https://a/' + b"a" * 50_000_000 + b'"}]'),

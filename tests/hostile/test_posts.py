@@ -33,7 +33,10 @@ from tests.stream.records import record
 
 TOGETHER, ROUNDS = 20, 500
 LONGEST_S = 2.0
-REASONS = {"not_json", "wrong_schema", "no_key", "wrong_content_type", "wrong_envelope", "verdict_too_large"}
+REASONS = {
+    "not_json", "avro_or_protobuf", "wrong_schema", "no_key", "wrong_content_type", "wrong_envelope",
+    "verdict_too_large",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

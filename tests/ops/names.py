@@ -9,7 +9,7 @@ from moderation_service.telemetry import metrics
 
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 FROM_PROMETHEUS = {"instance", "job", "le", "cluster", "namespace"}
-BEGUN = {"outcome", "event", "decision", "kind", "le"}  # whose values are there before the first post
+BEGUN = {"outcome", "event", "key", "decision", "kind", "le"}  # whose values are there before the first post
 
 _NAME = re.compile(r"\bmoderation_\w+")
 _MATCHERS = re.compile(r"\b(moderation_\w+)\{([^}]*)\}")

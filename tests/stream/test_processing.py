@@ -16,6 +16,7 @@ from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processing as module
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.key_check import KeyCheck
 from moderation_service.stream.opening import OFF_LOOP_BYTES
 from moderation_service.stream.processing import BUG_TRIES, Processing
 from tests.stream.records import record
@@ -76,6 +77,39 @@ async def test_a_deleted_post_publishes_a_null_for_its_key() -> None:
     finished = await line.finish(Arrived.of(record(None, b"gone")))
     assert (finished.outcome, finished.output.key, finished.output.value) == ("deleted", b"gone", None)
     assert not judge.seen
+
+
+async def test_a_deletion_by_a_framed_key_erases_the_verdicts_of_its_post_and_the_letters_of_its_key() -> None:
+    line, _ = processing()
+    framed = b'\0\0\0\0\x11"gone"'
+    finished = await line.finish(Arrived.of(record(None, framed)))
+    verdicts, letters = finished.outputs
+    assert (verdicts.topic, verdicts.key, verdicts.value) == (SETTINGS.output_topic, b"gone", None)
+    assert (letters.topic, letters.key, letters.value) == (SETTINGS.dead_letter_topic, framed, None)
+
+
+async def test_a_post_with_another_key_is_judged_and_counted() -> None:
+    line, judge = processing()
+    before = mismatched("other"), mismatched("absent")
+    for key in (b"p1", b'\0\0\0\0\x11"p1"', b"author-9", None):
+        finished = await line.finish(Arrived.of(record(POST, key)))
+        assert (finished.outcome, finished.output.key) == ("verdict", b"p1")
+    assert len(judge.seen) == 4
+    assert (mismatched("other"), mismatched("absent")) == (before[0] + 1, before[1] + 1)
+
+
+def mismatched(key: str) -> float:
+    return REGISTRY.get_sample_value("moderation_mismatched_keys_total", {"key": key}) or 0.0
+
+
+def test_other_keys_are_logged_once_a_minute_with_their_number() -> None:
+    now = 0.0
+    keys = KeyCheck(clock=lambda: now)
+    with capture_logs() as logs:
+        for second in range(70):
+            now = float(second)
+            keys.check(b"author-9", "p1")
+    assert [line["posts"] for line in logs] == [1, 60]
 
 
 async def test_an_engine_that_fails_three_times_loads_the_evidence_once() -> None:
@@ -240,7 +274,7 @@ async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are
     line, judge = processing(*[ValueError(SECRET)] * 5)
     try:
         with capture_logs() as logged:
-            finished = await line.finish(Arrived.of(record(POST)))
+            finished = await line.finish(Arrived.of(record(POST, b"p1")))
     finally:
         stamina.instrumentation.set_on_retry_hooks(None)
     assert [(line["error"], line["tries"]) for line in logged] == [("ValueError", tries) for tries in (1, 2, 3)]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from moderation_service.console.api.problems import Problem
+from moderation_service.contracts.json_text import is_invalid_json, validate_json
 
 WITHIN_S = 15.0
 _OFF_LOOP_BYTES = 256 * 1024
@@ -43,8 +44,8 @@ async def parsed(model: type[_Model], body: bytes) -> _Model:
     """The body as a model. Raises Problem: not_json, wrong_fields."""
     try:
         if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(model.model_validate_json, body)
-        return model.model_validate_json(body)
+            return await asyncio.to_thread(validate_json, model, body)
+        return validate_json(model, body)
     except ValidationError as error:
         raise refused(error) from None
 
@@ -52,7 +53,7 @@ async def parsed(model: type[_Model], body: bytes) -> _Model:
 def refused(error: ValidationError) -> Problem:
     """What is wrong with each field; never what it holds."""
     faults = error.errors(include_input=False, include_url=False, include_context=False)
-    if faults[0]["type"] == "json_invalid":
+    if is_invalid_json(error):
         return Problem("not_json", faults[0]["msg"])
     named = [
         f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from moderation_service.console.store.posts import post_row
 from moderation_service.console.store.rows import verdict_row
+from moderation_service.contracts.json_text import is_invalid_json
 from moderation_service.contracts.post import read_post
+from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison
@@ -56,8 +58,7 @@ def arrivals(records: Iterable[Record], kafka: KafkaSettings) -> Arrivals:
         except Poison as poison:
             found.refused.append((record, poison.reason))
         except ValidationError as error:
-            reason = "not_json" if error.errors(include_input=False)[0]["type"] == "json_invalid" else "wrong_schema"
-            found.refused.append((record, reason))
+            found.refused.append((record, "not_json" if is_invalid_json(error) else "wrong_schema"))
     return found
 
 
@@ -83,7 +84,7 @@ def _erase(record: Record, found: Arrivals, kafka: KafkaSettings) -> None:
     if record.key is None or record.topic == kafka.review_topic:
         raise Poison("no_value", "a null value deletes nothing here")
     try:
-        post_id = record.key.decode()
+        post_id = unframed_key(record.key).decode()
     except UnicodeDecodeError:
         raise Poison("wrong_key", "the key is not UTF-8") from None
     if record.topic == kafka.output_topic:

@@ -56,6 +56,15 @@ async def test_a_post_has_its_verdict_at_once_and_it_is_there_to_be_looked_up(ap
     assert shown.text == THREAT["text"]
 
 
+async def test_a_byte_order_mark_is_skipped_and_half_a_surrogate_pair_is_a_replacement_character(api: Api) -> None:
+    body = b'\xef\xbb\xbf{"post_id": "p-1", "text": "cut \\ud83d"}'
+    headers = {"Content-Type": "application/json"}
+    async with api.caller() as http, http.post("/v1/posts", data=body, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+    shown = await kept_posts.shown(api.parts.database, "p-1", 1)
+    assert shown is None or shown.text == "cut \ufffd"
+
+
 async def test_pages_of_verdicts_follow_one_another(api: Api) -> None:
     ids = [(await post(api, {"post_id": f"p-{n}", "text": "hello"}))["verdict_id"] for n in range(5)]
     seen: list[str] = []

@@ -92,7 +92,6 @@ async def test_what_is_not_there_is_a_problem_too(
         (b"[]", {}, (422, "wrong_fields")),
         (b'{"post_id": 7, "text": "a"}', {}, (422, "wrong_fields")),
         (b'{"post_id": "a"}', {}, (422, "wrong_fields")),
-        (b'{"post_id": "a", "text": "\\ud800"}', {}, (400, "not_json")),
         (b"post_id=a&text=b", {"Content-Type": "application/x-www-form-urlencoded"}, (415, "wrong_media_type")),
         (gzip.compress(b"{}", mtime=0), {"Content-Encoding": "gzip"}, (415, "wrong_media_type")),
         (b'{"post_id": "a", "text": "b"}', {"Idempotency-Key": "x" * 256}, (422, "wrong_fields")),

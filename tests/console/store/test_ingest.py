@@ -182,7 +182,8 @@ async def test_deletions_erase_and_what_came_after_them_stays(parts: Parts, sett
     later = again.model_copy(update={"verdict_id": "v-later", "post_revision": 3})
     words = [Post(post_id=one.post_id, revision=one.post_revision, text="words") for one in (gone, again, alone)]
     anew = words[1].model_copy(update={"revision": 3})
-    deleted = [(topic, one.post_id) for topic in (settings.input_topic, settings.output_topic) for one in (gone, again)]
+    deleted = [(settings.input_topic, gone.post_id), (settings.output_topic, gone.post_id)]
+    deleted += [(settings.input_topic, f'\0\0\0\0\x11"{again.post_id}"'), (settings.output_topic, again.post_id)]
     await publish_all(settings, *words, gone, again, alone, review_of(gone), *deleted, anew, later)
 
     async def all_there() -> bool:

@@ -1,0 +1,42 @@
+"""JSON as producers write it: a byte order mark is skipped, half of a surrogate pair becomes U+FFFD."""
+
+import codecs
+import json
+import re
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+_MOST_ESCAPES = 1_000_000  # in a value; with more of them it is not searched, which would take seconds
+_Model = TypeVar("_Model", bound=BaseModel)
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF_A_PAIR = re.compile(rb"%(high)b(?!%(low)b)|(?<!%(high)b)%(low)b" % {b"high": _HIGH, b"low": _LOW})
+
+
+def validate_json(model: type[_Model], value: bytes) -> _Model:
+    """Read a model from JSON in UTF-8. Raises pydantic.ValidationError."""
+    value = value.removeprefix(codecs.BOM_UTF8)
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        if is_invalid_json(error) and (mended := _without_half_pairs(value)) != value:
+            return model.model_validate_json(mended)
+        raise
+
+
+def is_invalid_json(error: ValidationError) -> bool:
+    """Whether it was refused as JSON, before any field was looked at."""
+    return error.errors(include_input=False, include_url=False, include_context=False)[0]["type"] == "json_invalid"
+
+
+def other_encoding(value: bytes) -> str | None:
+    """The name of the encoding that JSON is in, such as UTF-16; None for UTF-8."""
+    found = json.detect_encoding(value)
+    return None if found.startswith("utf-8") else found.upper()
+
+
+def _without_half_pairs(value: bytes) -> bytes:
+    """Replace the escapes of lone surrogates. Escaped backslashes are set aside: one before `ud83d` escapes nothing."""
+    if b"\0" in value or value.count(b"\\") > _MOST_ESCAPES:  # \0, in no JSON, stands for them below
+        return value
+    return _HALF_A_PAIR.sub(rb"\\ufffd", value.replace(rb"\\", b"\0\0")).replace(b"\0\0", rb"\\")
