@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -86,6 +87,7 @@ class KafkaSettings(Section):
     max_in_flight_posts: PositiveInt = 256
     max_in_flight_bytes: PositiveInt = 64 * MIB
     max_batch_posts: PositiveInt = 500
+    linger_ms: NonNegativeInt = 200  # a partition's transactions of few posts begin at least so far apart
     drain_timeout_s: PositiveFloat = 8.0
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
     dead_letter_window: PositiveInt = 200  # records

@@ -13,6 +13,7 @@ BENCHES = {
     "cache": "Posts of which four in five are duplicates, against posts of which none is.",
     "scale": "Posts a second and memory by lanes and backlog; start and rebalance of many partitions.",
     "load": "Latency by rate of running workers, and the rate up to which they keep up.",
+    "linger": "Transactions a second and latency at a steady rate of posts, with and without a linger.",
     "console": "The reviewer console under load.",
 }
 """What each measures, by name."""

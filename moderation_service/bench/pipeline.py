@@ -101,8 +101,8 @@ def record_of(topic: str, number: int, rng: random.Random) -> Record:
 async def worker_rate(kafka: KafkaSettings, posts: int) -> float:
     """Posts a second, from the first one taken to the last one published."""
     async with working(kafka) as worker:
-        taken, wanted = _count(metrics.RECEIVED), processed() + posts
-        await until(lambda: _count(metrics.RECEIVED) > taken or worker.done())
+        taken, wanted = count(metrics.RECEIVED), processed() + posts
+        await until(lambda: count(metrics.RECEIVED) > taken or worker.done())
         begun = time.perf_counter()
         await until(lambda: processed() == wanted or worker.done())
         return posts / (time.perf_counter() - begun)
@@ -124,7 +124,7 @@ async def working(kafka: KafkaSettings) -> AsyncIterator["asyncio.Task[None]"]:
 
 def processed() -> float:
     """Verdicts published by this process."""
-    return _count(metrics.PROCESSED.labels("verdict"))
+    return count(metrics.PROCESSED.labels("verdict"))
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -133,7 +133,8 @@ async def until(reached: Callable[[], bool]) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-def _count(counter: Counter) -> float:
+def count(counter: Counter) -> float:
+    """Count what was counted so far, over all labels."""
     return sum(
         sample.value for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total")
     )

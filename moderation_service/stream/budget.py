@@ -17,6 +17,8 @@ class Bound:
         """Whether `lane` (an index of `used`, what each lane holds) may take `more`; the sum never passes the limit."""
         lanes = len(used)
         kept = self.limit // (2 * lanes) or int(self.limit >= lanes)
+        if more and used[lane] + more <= kept:
+            return True
         shared = self.limit - kept * lanes
         over = sum(max(0, held + (more if index == lane else 0) - kept) for index, held in enumerate(used))
         return over <= shared
@@ -32,8 +34,9 @@ class Budget:
     def admits(self, posts: Sequence[int], sizes: Sequence[int], lane: int, size: int) -> bool:
         """Whether `lane` may take one more record of `size` bytes.
 
-        A lane with nothing in flight may always take one that is larger than its part: such a record must pass too.
+        A record larger than its lane's part must pass too: with nothing else of its lane in flight, and one such record
+        at a time beyond the limit. So the sum never passes the limit and one record.
         """
         if not self.posts.admits(posts, lane, 1):
             return False
-        return self.size.admits(sizes, lane, size) or (posts[lane] == 0 and size > self.size.limit // (2 * len(sizes)))
+        return self.size.admits(sizes, lane, size) or (posts[lane] == 0 and self.size.admits(sizes, lane, 0))

@@ -86,6 +86,7 @@ class Fleet:
         self._intake = False
         for lane in self.lanes.values():
             lane.waiting.clear()
+            lane.drain()
         try:
             async with asyncio.timeout(budget_s):
                 while any(lane.ledger.posts for lane in self.lanes.values()):
@@ -143,6 +144,7 @@ class Fleet:
             lane = self.lanes.get(partition)
             if lane is not None and lane.is_open and offset >= lane.position:
                 lane.adrift = True
+                lane.drain()
                 self._end_if_adrift(lane)
 
     def pass_by(self, lane: Lane, offset: int) -> None:

@@ -20,6 +20,7 @@ from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.ledger import Ledger, Release
+from moderation_service.stream.linger import ENOUGH_POSTS, Linger
 from moderation_service.stream.publisher import Lost, Publisher, TooLarge
 from moderation_service.stream.start import Start
 from moderation_service.telemetry import metrics
@@ -58,7 +59,10 @@ class Lane:
         self._publisher = publisher
         self._start = start
         self._settled = settled
+        self._bounds = settings.max_batch_posts, settings.max_message_bytes
         self._wake = asyncio.Event()
+        self._linger = Linger(settings.linger_ms / 1000)
+        self._draining = False
         self._last_one = False
         self._passed = -1
         self._log = _log.bind(partition=partition.partition)
@@ -68,10 +72,15 @@ class Lane:
         self.ledger.finish(offset, finished, sum(output.size for output in finished.outputs))
         self._wake.set()
 
+    def drain(self) -> None:
+        """From now on publish what is finished at once: nothing more is taken in."""
+        self._draining = True
+        self._wake.set()
+
     def end_after_release(self) -> None:
         """Publish what is finished, then end."""
         self._last_one = True
-        self._wake.set()
+        self.drain()
 
     def pass_by(self, offset: int) -> None:
         """Nothing before `offset` is left to take, though the last record lies further back: commit it when idle."""
@@ -93,17 +102,42 @@ class Lane:
             self.held = False
             opened(self)
             while True:
-                while release := self.ledger.release(self._settings.max_batch_posts, self._settings.max_message_bytes):
+                due_s = self._due_in_s()
+                if due_s == 0 and (release := self.ledger.release(*self._bounds)):
+                    self._linger.began(len(release.offsets))
                     await self._deliver(release)
-                if self._last_one:
+                    continue
+                if due_s is None and self._last_one:
                     return
                 if self._passed > self.committed and not self.ledger.posts:
                     await self._commit_passed(self._passed)
-                await self._wake.wait()
-                self._wake.clear()
+                await self._woken(due_s)
         finally:
             self.is_open = False
             await self._publisher.close()
+
+    def _due_in_s(self) -> float | None:
+        """Seconds until what is finished should be published; None where nothing is.
+
+        At once where there is enough of it, and where nothing can join it: other posts wait for its room.
+        """
+        max_posts, max_bytes = self._bounds
+        enough = min(max_posts, ENOUGH_POSTS)
+        posts, size = self.ledger.ready(enough)
+        if not posts:
+            return None
+        alone = bool(self.waiting) and posts == self.ledger.posts
+        if self._draining or posts == enough or size >= max_bytes or alone:
+            return 0.0
+        return self._linger.remaining_s
+
+    async def _woken(self, within_s: float | None) -> None:
+        """Wait for news, or so long."""
+        timer = None if within_s is None else asyncio.get_running_loop().call_later(within_s, self._wake.set)
+        await self._wake.wait()
+        self._wake.clear()
+        if timer is not None:
+            timer.cancel()
 
     async def _open(self) -> Start:
         """Start the producer, then read the committed offset; for as long as it takes."""
@@ -193,6 +227,7 @@ class Lane:
             self._passed = self.committed = found
         else:
             self.committed = passed
+            metrics.COMMITS.labels("done").inc()
 
     def _tell_of_loss(self, start: Start) -> None:
         if start.lost:

@@ -73,6 +73,15 @@ class Ledger(Generic[T]):
             raise ValueError(msg)
         entry.result, entry.output_size = result, output_size
 
+    def ready(self, at_most: int) -> tuple[int, int]:
+        """Count the posts that `release` would give, and their bytes of output."""
+        posts = size = 0
+        for entry in islice(self._entries.values(), at_most):
+            if entry.result is None or entry.released:
+                break
+            posts, size = posts + 1, size + entry.output_size
+        return posts, size
+
     def release(self, max_posts: int, max_bytes: int) -> Release[T] | None:
         """Give the finished posts before the first unfinished one, within the bounds but at least one; None if none.
 

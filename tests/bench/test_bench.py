@@ -42,6 +42,17 @@ async def test_cache_judges_each_content_once_with_the_bundled_model() -> None:
 
 
 @pytest.mark.timeout(120)
+async def test_linger_counts_transactions_with_and_without_it(kafka: str) -> None:
+    code, out, err = await moderation("bench", "linger", "--seconds", "1", "--bootstrap-servers", kafka)
+    assert code == 0, err
+    printed = json.loads(out)
+    assert not beside_the_figures(printed)
+    assert printed["posts"] == 24
+    assert list(printed["linger_ms"]) == ["0", "200"]
+    assert all(figures["transactions_per_second"] > 0 for figures in printed["linger_ms"].values())
+
+
+@pytest.mark.timeout(120)
 async def test_pipeline_works_through_all_posts_with_logs(kafka: str) -> None:
     code, out, err = await moderation("bench", "pipeline", "--posts", "200", "--bootstrap-servers", kafka)
     assert code == 0, err

@@ -12,7 +12,7 @@ from tests.deploy.files import ROOT, parse
 
 DOC = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
 ROWS = re.findall(
-    r"^\| ([\d,]+) \| ([\d,]+) \| (\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \| ([\d,.]+) \| ([\d,]+) \|$",
+    r"^\| ([\d,]+) \| ([\d,]+) \| (\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \| ([\d,.]+) \| ([\d,]+) \|$",
     DOC,
     re.MULTILINE,
 )
@@ -26,11 +26,13 @@ def number(cell: str) -> float:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_a_row_follows_from_the_rules(row: tuple[str, ...]) -> None:
-    rate, workers, spare, cards, partitions, brokers, kept, money = map(number, row)
+    rate, workers, spare, cards, partitions, transactions, brokers, kept, money = map(number, row)
     assert workers == math.ceil(rate / (SHARE * KNEE))
     assert spare == max(1, math.ceil(workers / 20))
     assert cards == workers + spare
     assert partitions == 3 * cards
+    linger, posts = KafkaSettings().linger_ms / 1000, rate / partitions
+    assert transactions == round(partitions / (linger + math.exp(-linger * posts) / posts))
     assert brokers == round(rate * (POST + VERDICT) * REPLICAS / 1e6, 1)
     retention = int(next(t for t in wanted(KafkaSettings()) if t.name == "moderation.verdicts").config["retention.ms"])
     assert kept == round(rate * VERDICT * retention / 1000 * REPLICAS / 1e12, 1)
@@ -57,6 +59,6 @@ def test_the_cells_of_the_large_example_hold_what_they_are_said_to() -> None:
     assert int(spare) == max(1, math.ceil(int(workers) / 20))
 
 
-@pytest.mark.parametrize("command", re.findall(r"^moderation (bench load[^#>\n]*)", DOC, re.MULTILINE))
+@pytest.mark.parametrize("command", re.findall(r"moderation (bench (?:load|linger)[^#>`\n]*)", DOC, re.MULTILINE))
 def test_its_commands_are_commands(command: str) -> None:
     parse(tuple(shlex.split(command)))

@@ -75,7 +75,8 @@ class Owner:
         async def start(_: Lane) -> Start:
             return Start(broker.committed)
 
-        self.lane = Lane(PARTITION, KafkaSettings(max_batch_posts=3), Transactions(broker), start, lambda *_: None)
+        kafka = KafkaSettings(max_batch_posts=3, linger_ms=0)
+        self.lane = Lane(PARTITION, kafka, Transactions(broker), start, lambda *_: None)
         self.task = asyncio.get_event_loop().create_task(self.lane.run(self._opened))
 
     def _opened(self, lane: Lane) -> None:
