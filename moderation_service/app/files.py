@@ -1,40 +1,55 @@
 """Commands on files of posts and policies: judge, run cases, publish, print verdicts."""
 
+import errno
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 from moderation_service.app.compose import open_judge
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
+from moderation_service.errors import Fatal
 from moderation_service.judging import cases
 from moderation_service.judging.cases import CaseResult
-from moderation_service.judging.file_run import Before, judge_into, judged_before
-from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
+from moderation_service.judging.file_run import NOTHING_BEFORE, Before, judge_into, judged_before
+from moderation_service.judging.post_files import located_posts, read_posts, unread, with_pictures
 from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.sizes import size_of
 from moderation_service.media.files import FileReader
 from moderation_service.policies.pack import load_pack, load_packs
+from moderation_service.readers.input_file import root_of
+from moderation_service.readers.rows import BadPost
 from moderation_service.settings import KafkaSettings, Settings
+
+_STDOUT = "/dev/stdout"
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
-    """Judge a file or folder of posts to `out` (or standard output); how many rows have no verdict."""
-    before = judged_before(out) if out else Before(frozenset(), frozenset())
+    """Judge a file or folder of posts to `out` (or standard output); how many rows have no verdict.
+
+    Raises Fatal where the verdicts can't be written.
+    """
+    out = None if str(out) == _STDOUT else out
+    before = judged_before(out) if out and (out.is_file() or not out.exists()) else NOTHING_BEFORE
+    tell_unread(path)
     left_out: list[str] = []
-    keys = {(post.post_id, post.revision) for post in distinct(path, left_out)}
+    keys = {(post.post_id, post.revision) for post in _not_changed(distinct(path, left_out), before, left_out)}
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     left = keys - before.posts
     if before.posts:
         print(f"{len(keys) - len(left)} of {len(keys)} posts have their verdict already", file=sys.stderr)
+    elif not keys:
+        print(f"{path}: holds no posts", file=sys.stderr)
     pack, shadow_pack = load_packs(settings.policies)
     if before.policy_sets - {pack.digest}:
         print(f"{out} holds verdicts by other policies than these; name another file to judge again", file=sys.stderr)
     unjudged: list[str] = []
     if left:
-        with progress(len(left)) as advance, out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
+        with progress(len(left)) as advance, _open(out) as file:
             async with open_judge(with_files(settings, root_of(path)), pack, shadow_pack) as judge:
                 posts = (post for post in distinct(path, []) if (post.post_id, post.revision) in left)
                 unjudged = await judge_into(judge, posts, file, advance)
@@ -43,15 +58,51 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
     return len(left_out) + len(unjudged)
 
 
+def _not_changed(posts: Iterable[Post], before: Before, left_out: list[str]) -> Iterator[Post]:
+    """Posts whose words are still those of their verdict, if they have one; a line for each other one to `left_out`."""
+    for post in posts:
+        if before.is_of_other_words(post):
+            left_out.append(f"post_id {post.post_id}: its verdict is on other words; name another file with -o")
+        else:
+            yield post
+
+
+@contextmanager
+def _open(out: Path | None) -> Iterator[IO[bytes]]:
+    """Where verdicts go. Raises Fatal where the disk takes no more."""
+    try:
+        with out.open("ab") if out else nullcontext(sys.stdout.buffer) as file:
+            yield file
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        msg = f"{out or 'standard output'}: a verdict could not be written ({error.strerror})"
+        raise Fatal(msg) from error
+
+
 def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
-    """The posts of a file or folder, the first of each id and revision; a line for a row that is none to `left_out`."""
-    seen: set[tuple[str, int]] = set()
-    for row in read_posts(path):
+    """The posts of a file or folder, each id and revision once.
+
+    A line goes to `left_out` for a row that is no post, and for one that says something else under the same id.
+    """
+    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    for where, row in located_posts(path):
         if isinstance(row, BadPost):
             left_out.append(f"{row.where}: {row.why}")
-        elif (key := (row.post_id, row.revision)) not in seen:
-            seen.add(key)
+            continue
+        content = hash((row.text, row.images, row.language, row.surface))
+        first, other = seen.setdefault((row.post_id, row.revision), (where, content))
+        if first == where:
             yield row
+        elif other != content:
+            why = f"{first} has this id and revision with other content; give it an id or a revision of its own"
+            left_out.append(f"{where}: post_id {row.post_id}: {why}")
+
+
+def tell_unread(path: Path) -> None:
+    """Name on standard error what of a sheet or folder is no part of a post. Raises as `read_posts`."""
+    for line in unread(path):
+        print(f"not read: {line}", file=sys.stderr)
 
 
 async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
@@ -67,6 +118,7 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
 async def publish_path(settings: Settings, path: Path) -> int:
     """Publish a file or folder of posts, pictures on disk carried in the record; how many rows were no posts."""
     bad = 0
+    tell_unread(path)
     files = FileReader(root_of(path), settings.media.max_bytes)
 
     def records() -> Iterator[Record]:

@@ -10,7 +10,7 @@ from typing import IO, Any, Literal
 
 from moderation_service.app.compose import open_judge
 from moderation_service.app.progress import progress
-from moderation_service.app.sources import Bundled, Given, Named, labelled_posts, recorded
+from moderation_service.app.sources import Bundled, Given, Named, Recorded, labelled_posts, recorded
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.demo.benchmark import benchmark, calibration_posts
 from moderation_service.evaluation.block import Bootstrap
@@ -21,7 +21,6 @@ from moderation_service.evaluation.layouts import sensitivity, side_by_side
 from moderation_service.evaluation.run import judge_all, with_all_views
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.post_files import BadPost
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings
@@ -44,7 +43,7 @@ async def evaluate_labelled(
     pack = load_pack(settings.policies.path, pictures=False)
     bundled = Bundled(f"seed {seed}, scale {scale:g}", benchmark(seed, scale))
     given = await labelled_posts(with_all_views(settings), pack, named, bundled)
-    _say(given.left_out)
+    _say(given)
     made: list[Evaluation] = []
     compared: dict[str, Any] = {}
     for chosen in _laid_out(given.settings, layout):
@@ -62,22 +61,24 @@ async def evaluate_labelled(
 
 async def calibrate_labelled(
     settings: Settings, named: Named, *, seed: int, scale: float, target: Target | None
-) -> Calibrated:
-    """Fit every policy that has the labels for it, on posts judged now or on recorded scores."""
+) -> tuple[Calibrated, int]:
+    """Fit every policy that has the labels for it, on posts judged now or on recorded scores; and the rows left out."""
     pack = load_pack(settings.policies.path, pictures=False)
     own = {one.id: Thresholds(**one.thresholds.model_dump()) for one in pack.policies}
     if found := await recorded(settings, named):
-        _say(found.left_out)
-        return calibrate(found.scores, own, data=found.source, target=target)
+        _say(found)
+        return calibrate(found.scores, own, data=found.source, target=target), len(found.left_out)
     count = round(BUNDLED_CALIBRATION_POSTS * scale)
     bundled = Bundled(f"{count} calibration posts, seed {seed}", calibration_posts(count, seed))
     judging = settings.judging.model_copy(update={"views": "never", "explain": "never", "calibration": "none"})
     given = await labelled_posts(settings.model_copy(update={"judging": judging}), pack, named, bundled)
-    _say(given.left_out)
+    _say(given)
     async with open_judge(given.settings, pack) as judge:
         with progress(len(given.posts)) as advance, _nowhere() as nowhere:
             run = await judge_all(judge, given.posts, nowhere, advance)
-    return calibrate(from_judged(run.judged), own, data=given.source, target=target)
+    _say_unjudged(run.unjudged)
+    made = calibrate(from_judged(run.judged), own, data=given.source, target=target)
+    return made, len(given.left_out) + len(run.unjudged)
 
 
 def _laid_out(settings: Settings, layout: Layout | None) -> Iterator[Settings]:
@@ -103,14 +104,20 @@ async def _evaluate(judge: Judge, given: Given) -> Evaluation:
         made = await evaluate(
             judge, given.posts, nowhere, source=given.source, left_out=len(given.left_out), on_done=advance
         )
-    for line in made.run.unjudged:
-        print(f"not judged: {line}", file=sys.stderr)
+    _say_unjudged(made.run.unjudged)
     return made
 
 
-def _say(left_out: Iterable[BadPost]) -> None:
-    for row in left_out:
+def _say(found: Given | Recorded) -> None:
+    for line in found.unread:
+        print(f"not read: {line}", file=sys.stderr)
+    for row in found.left_out:
         print(f"left out: {row.where}: {row.why}", file=sys.stderr)
+
+
+def _say_unjudged(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"not judged: {line}", file=sys.stderr)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from moderation_service.app.compose import open_judges
-from moderation_service.app.files import distinct, with_files
+from moderation_service.app.files import distinct, tell_unread, with_files
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
@@ -25,6 +25,7 @@ FLIPS_SHOWN = 50
 async def diff_packs(settings: Settings, old: Path, new: Path, posts: Path) -> tuple[PackDiff, list[str]]:
     """Judge `posts` by the packs of two folders; what would change, and a line for each row that was not judged."""
     packs = _enforcing(old), _enforcing(new)
+    tell_unread(posts)
     left_out: list[str] = []
     judging = settings.judging.model_copy(update={"explain": "never"})
     chosen = with_files(settings, root_of(posts)).model_copy(update={"judging": judging})

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Column, Table
 
 from moderation_service.app.compose import open_judge
-from moderation_service.app.files import distinct, with_files
+from moderation_service.app.files import distinct, tell_unread, with_files
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.recorded import PostKey, Record, Recorded, read_record
@@ -73,6 +73,7 @@ class Summary:
 async def replay(settings: Settings, verdicts: Path, posts: Path, on_done: Callable[[Replayed], None]) -> Summary:
     """Judge the recorded posts again; `on_done` hears of each verdict as it comes."""
     record = read_record(verdicts)
+    tell_unread(posts)
     summary = Summary(deleted=record.deleted, left_out=list(record.left_out))
     judging = settings.judging.model_copy(update={"explain": "never", "views": _views(record)})
     chosen = with_files(settings, root_of(posts)).model_copy(update={"judging": judging})

@@ -1,7 +1,7 @@
 """Where labels come from: the bundled set, a file or folder, reviews with what they are of, the review topic."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moderation_service.app.files import with_files
@@ -12,10 +12,10 @@ from moderation_service.evaluation.examples import Source
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.loaders import Format, load, loaded
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.evaluation.rows import Row, json_row, json_rows
-from moderation_service.judging.post_files import BadPost, read_posts, root_of
+from moderation_service.judging.post_files import read_posts, root_of, unread
 from moderation_service.kafka.io import read
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.readers.rows import BadPost, Row, json_row, json_rows
 from moderation_service.settings import KafkaSettings, Settings
 
 BUNDLED, TOPIC = "bundled", "reviews"
@@ -53,6 +53,7 @@ class Given:
     source: str
     left_out: Sequence[BadPost]
     settings: Settings
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,12 @@ async def labelled_posts(settings: Settings, pack: PolicyPack, named: Named, bun
         reader = RowReader(root_of(named.posts), policies, None)
         source = f"{named.given} of {named.posts}"
         joined = reviews.of_posts(json_rows(Path(named.given)), read_posts(named.posts), reader)
-        found, settings = loaded(joined, source, reader), with_files(settings, reader.root)
+        found = replace(loaded(joined, source, reader), unread=tuple(unread(named.posts)))
+        settings = with_files(settings, reader.root)
     else:
         found, source = load(Path(named.given), policies, policy=named.policy, form=named.form), named.given
         settings = with_files(settings, found.root)
-    return Given(found.posts, source, found.left_out, settings)
+    return Given(found.posts, source, found.left_out, settings, found.unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Recorded:
     scores: Source
     source: str
     left_out: Sequence[BadPost]
+    unread: Sequence[str] = ()
 
 
 async def recorded(settings: Settings, named: Named) -> Recorded | None:

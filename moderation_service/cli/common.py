@@ -1,5 +1,6 @@
 """What the commands share: settings, printing, exit codes, and libraries that not every installation has."""
 
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -36,6 +37,23 @@ def extra(module: str, wanted: str) -> ModuleType:
     except ModuleNotFoundError as error:
         msg = f"{error.name} is missing: install moderation-service[{wanted}]"
         raise Misconfigured(msg) from error
+
+
+def writable(path: Path, option: str) -> Path:
+    """Where a command is to write, checked before its work; `-` is standard output. Raises Misconfigured."""
+    if str(path) == "-":
+        return Path("/dev/stdout")
+    wrong = None
+    if path.is_dir():
+        wrong = "is a folder; name a file"
+    elif not path.parent.is_dir():
+        wrong = f"there is no folder {path.parent}; make it first"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        wrong = "may not be written to"
+    if wrong:
+        msg = f"{option} {path}: {wrong}"
+        raise Misconfigured(msg)
+    return path
 
 
 def show(*what: Table | str, stderr: bool = False) -> None:

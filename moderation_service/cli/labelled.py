@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from moderation_service.cli.common import PROBLEMS, SettingsFile, extra, load, show
+from moderation_service.cli.common import PROBLEMS, SettingsFile, extra, load, show, writable
 
 LabelFormat = Annotated[Literal["posts", "hateful_memes", "sheet"] | None, Parameter(name="--format")]
 
@@ -31,16 +31,19 @@ def evaluate(  # noqa: PLR0913 - options of a command
     Labels are read from JSONL or CSV posts, the Hateful Memes layout, or a folder with a labelled sheet; one label
     column that names no policy is of `--policy`. With `--posts` the labels are reviews of these; `reviews` stands for
     the review topic. `--layout` tells how far policies move one another's scores in a layout, or in both.
+    Exits 1 where rows were left out or could not be judged.
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
     """
     wanted = extra("labelled", "evaluation")
+    report = writable(report, "--report") if report else None
     named = wanted.Named(labelled, policy, form, posts)
     made, page = asyncio.run(wanted.evaluate_labelled(load(settings), named, seed=seed, scale=scale, layout=layout))
     print(json.dumps(made.figures, ensure_ascii=False, indent=1))
     if report:
         report.write_text(page, encoding="utf-8")
-    return 0
+    data = made.figures["data"]
+    return PROBLEMS if data["left_out"] or data["not_judged"] else 0
 
 
 def calibrate(  # noqa: PLR0913 - options of a command
@@ -62,15 +65,18 @@ def calibrate(  # noqa: PLR0913 - options of a command
     """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.
 
     Labels are read as by `evaluate`. With `--verdicts` they are reviews of these, and nothing is judged: the recorded
-    scores are taken, as they are for `reviews`, the review topic. Exits 1, and writes nothing, where no policy has the
-    labels for it.
+    scores are taken, as they are for `reviews`, the review topic. Exits 1 where rows were left out, and writes nothing
+    where no policy has the labels for it.
 
     Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
     """
     wanted = extra("labelled", "evaluation")
+    out = writable(out, "--out")
     target = wanted.Target.of(recall=recall, precision=precision, cost=cost)
     named = wanted.Named(labelled, policy, form, posts, verdicts)
-    made = asyncio.run(wanted.calibrate_labelled(load(settings), named, seed=seed, scale=scale, target=target))
+    made, problems = asyncio.run(
+        wanted.calibrate_labelled(load(settings), named, seed=seed, scale=scale, target=target)
+    )
     table = Table(*wanted.COLUMNS, title="calibration")
     for line in made.lines:
         table.add_row(*line.cells())
@@ -78,4 +84,4 @@ def calibrate(  # noqa: PLR0913 - options of a command
     if not made.file.policies:
         return PROBLEMS
     made.write(out)
-    return 0
+    return PROBLEMS if problems else 0

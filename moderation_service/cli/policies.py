@@ -11,7 +11,7 @@ from rich.table import Table
 
 from moderation_service.app import files
 from moderation_service.app.pack_diff import diff_packs, tables
-from moderation_service.cli.common import PROBLEMS, SettingsFile, load, say_left_out, show
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, say_left_out, show, writable
 from moderation_service.judging.junit import junit as junit_of
 from moderation_service.policies.pack import load_pack
 from moderation_service.policies.schema import policy_schema
@@ -51,8 +51,7 @@ def try_policies(path: Path | None = None, /, *, junit: Path | None = None, sett
     Example: `moderation policies test policies/ --junit cases.xml`
     """
     loaded = load(settings)
-    if junit:
-        junit.touch()
+    junit = writable(junit, "--junit") if junit else None
     results = asyncio.run(files.run_cases(loaded, path or loaded.policies.path))
     if junit:
         junit.write_bytes(junit_of(results))

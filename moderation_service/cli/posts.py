@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from moderation_service.app import files
 from moderation_service.app.newest import newest as read_newest
 from moderation_service.app.replay import replay as run_replay
-from moderation_service.cli.common import PROBLEMS, Servers, SettingsFile, load, say_left_out, show
+from moderation_service.cli.common import PROBLEMS, Servers, SettingsFile, load, say_left_out, show, writable
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.replay import Replayed
@@ -20,12 +20,14 @@ from moderation_service.evaluation.replay import Replayed
 def judge(
     path: Path, /, *, out: Annotated[Path | None, Parameter(alias="-o")] = None, settings: SettingsFile = None
 ) -> int:
-    """Judge a JSONL or CSV file of posts, or a folder of pictures with texts, without Kafka.
+    """Judge a JSONL or CSV file of posts, `-` for standard input, or a folder of images with texts, without Kafka.
 
-    With `-o` the verdicts go to that file, and the same command later goes on where it stopped.
+    With `-o` the verdicts go to that file, and the same command later goes on where it stopped. Exits 1 where rows or
+    files were left out, each of which is named on standard error.
 
     Example: `moderation judge photos/ -o verdicts.jsonl`
     """
+    out = writable(out, "--out") if out else None
     return PROBLEMS if asyncio.run(files.judge_path(load(settings), path, out)) else 0
 
 

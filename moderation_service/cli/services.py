@@ -10,7 +10,7 @@ from typing import Any
 
 from moderation_service.app import service
 from moderation_service.app.demo import demo as run_demo
-from moderation_service.cli.common import Servers, SettingsFile, extra, load, show
+from moderation_service.cli.common import Servers, SettingsFile, extra, load, show, writable
 
 
 def run(*, settings: SettingsFile = None) -> int:
@@ -53,7 +53,7 @@ def demo(
     """
     if serve:
         asyncio.run(_and_exit(extra("serve", "console").serve(port, every, partial(print, flush=True))))
-    report.touch()
+    report = writable(report, "--report")
     made = asyncio.run(run_demo(bootstrap_servers))
     report.write_text(made.page(), encoding="utf-8")
     show(made.table(), made.how, f"Report: {report}")

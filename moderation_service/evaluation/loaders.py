@@ -13,32 +13,38 @@ A wrong row is left out and named; the rest goes on.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
+from moderation_service.encodings import decode
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.evaluation.rows import csv_rows, json_rows
-from moderation_service.judging.post_files import BadPost, root_of
+from moderation_service.judging.post_files import COLUMNS, images_of, post_fields
+from moderation_service.readers.columns import Columns
+from moderation_service.readers.folder import text_beside
+from moderation_service.readers.input_file import kind_of, root_of
+from moderation_service.readers.rows import BadPost, json_rows
+from moderation_service.readers.sheet import sheet_rows, unread_columns
 
 Format = Literal["posts", "hateful_memes", "sheet"]
 SHEET = "labels.csv"
 
-_PLAIN = ("post_id", "language", "surface", "text")
+_FAMILIES = ("label:", "attribution:")
+_BESIDE = ("slices", "twin_of")
 _MEME = {"id", "img", "text"}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The labelled posts of a file or folder, and the rows that were left out."""
+    """The labelled posts of a file or folder, the rows that were left out, and a line for each column not read."""
 
     posts: tuple[Labelled, ...]
     left_out: tuple[BadPost, ...]
     root: Path
+    unread: tuple[str, ...] = ()
 
 
 def load(path: Path, policies: Collection[str], *, policy: str | None = None, form: Format | None = None) -> Loaded:
@@ -47,15 +53,13 @@ def load(path: Path, policies: Collection[str], *, policy: str | None = None, fo
     `policies` are the ids that labels may name, `policy` the one that a single `label` belongs to.
     Raises Misconfigured where the path, its header or `policy` is wrong, and where no row is left.
     """
-    if not path.exists():
-        msg = f"{path}: no such file or folder"
-        raise Misconfigured(msg)
     form = form or _format_of(path)
     if policy is not None and policy not in policies:
         msg = f"--policy {policy}: no such policy; one of {', '.join(sorted(policies))}"
         raise Misconfigured(msg)
     reader = RowReader(root_of(path), frozenset(policies), policy)
-    return loaded({"posts": _posts, "hateful_memes": _memes, "sheet": _sheet}[form](path, reader), str(path), reader)
+    found = loaded({"posts": _posts, "hateful_memes": _memes, "sheet": _sheet}[form](path, reader), str(path), reader)
+    return replace(found, unread=tuple(_unread(path, form, reader.policies)))
 
 
 def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) -> Loaded:
@@ -73,20 +77,17 @@ def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) 
 def _format_of(path: Path) -> Format:
     if path.is_dir():
         return "sheet"
-    if path.suffix in {".jsonl", ".ndjson"}:
+    if kind_of(path) == "jsonl":
         first = next((row for _, row in islice(json_rows(path), 20) if isinstance(row, dict)), {})
         if "review_id" in first:
             msg = f"{path}: holds reviews; name the posts that they are of with --posts"
             raise Misconfigured(msg)
         return "hateful_memes" if first.keys() >= _MEME and "post_id" not in first else "posts"
-    if path.suffix == ".csv":
-        return "posts"
-    msg = f"{path}: should be a .jsonl or .csv file of labelled posts, or a folder of pictures with {SHEET}"
-    raise Misconfigured(msg)
+    return "posts"
 
 
 def _posts(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
-    if path.suffix == ".csv":
+    if kind_of(path) == "csv":
         yield from _csv_posts(path, reader)
         return
     for where, row in json_rows(path):
@@ -99,13 +100,19 @@ def _posts(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
 
 
 def _csv_posts(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
-    for where, row in csv_rows(path, needed="post_id"):
+    for where, row in sheet_rows(path, _columns_of_posts(reader.policies)):
         if isinstance(row, BadPost):
             yield row
             continue
-        fields: dict[str, Any] = {name: row[name] for name in _PLAIN if row.get(name)}
-        fields["images"] = _images(row.get("images", ""))
-        yield reader.row(where, {**fields, **_beside(row)}, _labels(row))
+        try:
+            fields = post_fields(row)
+        except ValueError as error:
+            yield BadPost(where, str(error))
+            continue
+        labels: dict[str, Any] = _labels(row)
+        if not labels and "label" in row:
+            labels = reader.single(row["label"], where)
+        yield reader.row(where, {**fields, **_beside(row)}, labels)
 
 
 def _memes(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
@@ -115,32 +122,27 @@ def _memes(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
         elif not row.keys() >= _MEME or not isinstance(row["img"], str):
             yield BadPost(where, f"should have {', '.join(sorted(_MEME))} and label")
         else:
-            fields = {"post_id": str(row["id"]), "text": row["text"], "images": _images(row["img"])}
+            fields = {"post_id": str(row["id"]), "text": row["text"], "images": images_of(row["img"])}
             yield reader.row(where, fields, reader.single(row.get("label"), where))
 
 
 def _sheet(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
-    sheet = path / SHEET
-    if not sheet.is_file():
-        msg = f"{path}: has no {SHEET}; it should have columns file and label:POLICY"
-        raise Misconfigured(msg)
-    for where, row in csv_rows(sheet, needed="file"):
+    for where, row in sheet_rows(_sheet_of(path), _columns_of_sheet(reader.policies)):
         if isinstance(row, BadPost):
             yield row
             continue
         first = path / row["file"].partition("|")[0].strip()
         text = row.get("text", "")
         try:
-            beside = first.with_suffix(".txt")
-            if "text" not in row and beside.is_relative_to(path) and beside.is_file():
-                text = beside.read_text(encoding="utf-8-sig").strip()
-        except (UnicodeDecodeError, ValueError) as error:
+            if "text" not in row and first.is_relative_to(path) and (beside := text_beside(first)):
+                text = decode(beside.read_bytes()).strip()
+        except (OSError, ValueError) as error:
             yield BadPost(where, f"{first.name}: {error}")
             continue
         fields: dict[str, Any] = {
             "post_id": row.get("post_id") or row["file"].partition("|")[0].rpartition(".")[0] or row["file"],
             "text": text,
-            "images": _images(row["file"]),
+            "images": images_of(row["file"]),
             **({"language": row["language"]} if row.get("language") else {}),
             **_beside(row),
         }
@@ -148,6 +150,15 @@ def _sheet(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
         if not labels and "label" in row:
             labels = reader.single(row["label"], where)
         yield reader.row(where, fields, labels)
+
+
+def _sheet_of(folder: Path) -> Path:
+    """`labels.csv`, however it is written. Raises Misconfigured where there is none."""
+    found = next((one for one in sorted(folder.iterdir()) if one.name.lower() == SHEET), None)
+    if found is None:
+        msg = f"{folder}: has no {SHEET}; it should have columns file and label:POLICY"
+        raise Misconfigured(msg)
+    return found
 
 
 def _labels(row: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +175,16 @@ def _beside(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _images(names: str) -> list[dict[str, str]]:
-    """Paths or addresses, `|` between them."""
-    kept = (name.strip() for name in names.split("|"))
-    return [{"url": name if "://" in name else f"file:{quote(name)}"} for name in kept if name]
+def _unread(path: Path, form: Format, policies: frozenset[str]) -> Iterator[str]:
+    if form == "sheet":
+        yield from unread_columns(_sheet_of(path), _columns_of_sheet(policies))
+    elif form == "posts" and kind_of(path) == "csv":
+        yield from unread_columns(path, _columns_of_posts(policies))
+
+
+def _columns_of_posts(policies: frozenset[str]) -> Columns:
+    return Columns(COLUMNS.key, (*COLUMNS.known, "label", *_BESIDE), _FAMILIES, policies)
+
+
+def _columns_of_sheet(policies: frozenset[str]) -> Columns:
+    return Columns("file", ("file", "post_id", "language", "text", "label", *_BESIDE), _FAMILIES, policies)

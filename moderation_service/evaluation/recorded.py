@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
+from moderation_service.readers.rows import BadPost, json_lines
 
 PostKey = tuple[str, int]
 """A post's id and revision."""
@@ -31,25 +32,24 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read a file of verdicts, one JSON line each. Raises Misconfigured where it is missing or holds none at all."""
-    if not path.is_file():
-        msg = f"{path}: no such file; should be verdicts as JSON lines"
-        raise Misconfigured(msg)
     verdicts: dict[PostKey, list[Recorded]] = {}
     deleted, left_out = 0, list[str]()
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip() == b"null":
-                deleted += 1
-            elif line.strip():
-                try:
-                    verdict = Verdict.model_validate_json(line)
-                except ValidationError as error:
-                    fault = error.errors()[0]
-                    field = ".".join(map(str, fault["loc"])) or "verdict"
-                    left_out.append(f"{path}:{number}: {field}: {fault['msg']}")
-                else:
-                    key = verdict.post_id, verdict.post_revision
-                    verdicts.setdefault(key, []).append(Recorded(number, verdict))
+    for where, line in json_lines(path):
+        if isinstance(line, BadPost):
+            left_out.append(f"{where}: {line.why}")
+        elif line == b"null":
+            deleted += 1
+        else:
+            try:
+                verdict = Verdict.model_validate_json(line)
+            except ValidationError as error:
+                fault = error.errors()[0]
+                field = ".".join(map(str, fault["loc"])) or "verdict"
+                left_out.append(f"{where}: {field}: {fault['msg']}")
+            else:
+                key = verdict.post_id, verdict.post_revision
+                number = int(where.rpartition(":")[2])
+                verdicts.setdefault(key, []).append(Recorded(number, verdict))
     if not verdicts and not deleted:
         msg = f"{path}: holds no verdict" + (f" ({left_out[0]})" if left_out else "")
         raise Misconfigured(msg)

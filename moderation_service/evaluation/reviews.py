@@ -21,9 +21,8 @@ from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.examples import Examples, Source
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.evaluation.rows import Row
-from moderation_service.judging.post_files import BadPost
 from moderation_service.policies.digest import digest_of
+from moderation_service.readers.rows import BadPost, Row
 
 _Read = TypeVar("_Read", bound=Contract)
 _Key = TypeVar("_Key")

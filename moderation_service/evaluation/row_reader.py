@@ -10,9 +10,12 @@ from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation.labelled import VIOLATIONS, Labelled
-from moderation_service.judging.post_files import BadPost
+from moderation_service.readers.rows import BadPost
 
-_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_WORDS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no"), False),  # a spreadsheet makes 1.0 of 1
+}
 
 
 class _WrongRow(Exception):  # noqa: N818 - an outcome, caught in this file
@@ -56,10 +59,8 @@ class RowReader:
 
     def _checked(self, post: Post, labels: dict[str, bool], fields: Mapping[str, Any]) -> Labelled:
         for image in post.images:
-            file = unquote(image.url.removeprefix("file:")) if image.url and image.url.startswith("file:") else None
-            if file is not None and not (self.root / file).is_file():
-                msg = f"picture {file}: no such file under {self.root}"
-                raise _WrongRow(msg)
+            if image.url and image.url.lower().startswith("file:"):
+                self._check_image(unquote(image.url[len("file:") :]))
         slices = fields.get("slices") or []
         if not isinstance(slices, list) or not all(isinstance(name, str) and name for name in slices):
             msg = "slices: should be a list of names"
@@ -69,6 +70,18 @@ class RowReader:
             msg = "twin_of: should be a post_id"
             raise _WrongRow(msg)
         return Labelled(post, labels, _attribution(fields.get("attribution") or {}, labels), tuple(slices), twin)
+
+    def _check_image(self, name: str) -> None:
+        path = self.root / name.replace("\\", "/")
+        try:
+            if (self.root / name).is_file() or path.is_file():
+                return
+            there = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
+        except (OSError, ValueError):
+            there = []
+        close = next((other for other in there if other.lower() == path.name.lower()), None)
+        msg = f"picture {name}: no such file under {self.root}" + (f"; did you mean {close}?" if close else "")
+        raise _WrongRow(msg)
 
     def _once(self, labelled: Labelled) -> Labelled:
         """Verdicts are found again by the post's id, so an id stands for one row."""

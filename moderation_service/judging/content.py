@@ -9,10 +9,15 @@ from moderation_service.engine.base import Scored
 from moderation_service.judging.evidence import Evidence
 
 
+def text_digest(post: Post) -> str | None:
+    """The digest of a post's words; None without any."""
+    return hashlib.sha256(post.text.encode()).hexdigest() if post.text else None
+
+
 def content_of(post: Post, language: Language, evidence: Evidence) -> Content:
     """What there is to read, before anything is read."""
     return Content(
-        text_sha256=hashlib.sha256(post.text.encode()).hexdigest() if post.text else None,
+        text_sha256=text_digest(post),
         language=language,
         truncated=False,
         images=tuple(

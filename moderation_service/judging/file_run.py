@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured, Poison, Transient
+from moderation_service.judging.content import text_digest
 from moderation_service.judging.judge import Judge
 
 AT_ONCE = 16
@@ -27,6 +28,16 @@ class Before:
 
     posts: frozenset[tuple[str, int]]
     policy_sets: frozenset[str]
+    words: frozenset[tuple[str, int, str | None]] = frozenset()
+    """Post ids and revisions with the digests of their words."""
+
+    def is_of_other_words(self, post: Post) -> bool:
+        """Whether the post has a verdict, and that is on other words."""
+        named = (post.post_id, post.revision)
+        return named in self.posts and (*named, text_digest(post)) not in self.words
+
+
+NOTHING_BEFORE = Before(frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ def judged_before(out: Path) -> Before:
     return Before(
         frozenset((verdict.post_id, verdict.post_revision) for verdict in found),
         frozenset(verdict.policy_set_digest for verdict in found),
+        frozenset((verdict.post_id, verdict.post_revision, verdict.content.text_sha256) for verdict in found),
     )
 
 

@@ -1,58 +1,66 @@
-"""Posts from files: JSON lines, CSV, or a folder of pictures with texts beside them.
+"""Posts from files: JSON lines, CSV, or a folder of images with texts beside them.
 
-Pictures on disk become `file:` addresses relative to the folder; media resolves them under `media.file_root`.
+Images on disk become `file:` addresses relative to the folder; media resolves them under `media.file_root`.
 """
 
 import base64
-import csv
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from moderation_service.contracts.post import ImageRef, Post, read_post
-from moderation_service.errors import Misconfigured, Poison
+from moderation_service.encodings import decode, not_utf8
+from moderation_service.errors import Poison
 from moderation_service.media.files import FileReader
 from moderation_service.media.outcome import ImageFault
+from moderation_service.readers.columns import Columns
+from moderation_service.readers.folder import FolderPost, scan
+from moderation_service.readers.input_file import kind_of, root_of
+from moderation_service.readers.rows import BadPost, json_lines
+from moderation_service.readers.sheet import sheet_rows, unread_columns
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
-NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of other bytes
-_CSV_PLAIN = ("post_id", "language", "surface", "author_id", "created_at", "text")
+__all__ = ["BadPost", "image_address", "read_posts", "root_of", "unread", "with_pictures"]
 
-
-@dataclass(frozen=True, slots=True)
-class BadPost:
-    """A row that is no post: where it stands, and why."""
-
-    where: str
-    why: str
-
-
-def root_of(path: Path) -> Path:
-    """The folder that the pictures' addresses are relative to."""
-    return path if path.is_dir() else path.parent
+_PLAIN = ("language", "surface", "author_id", "created_at")
+COLUMNS = Columns("post_id", ("post_id", "text", "images", "revision", *_PLAIN))
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:|file:", re.IGNORECASE)
+_REVISION = re.compile(r"([0-9]{1,19})(\.0+)?")  # a spreadsheet makes 1.0 of 1
 
 
 def read_posts(path: Path) -> Iterator[Post | BadPost]:
     """Every post of a file or folder, in order; a row that is none is named, and the rest goes on.
 
-    Raises Misconfigured where the path is missing or of no known kind.
+    Raises Misconfigured where the path is missing or of no known kind, and where a sheet's header is wrong.
     """
+    for _, row in located_posts(path):
+        yield row
+
+
+def located_posts(path: Path) -> Iterator[tuple[str, Post | BadPost]]:
+    """As `read_posts`, each with where it stands."""
     if path.is_dir():
-        yield from _folder(path)
-    elif not path.is_file():
-        msg = f"{path}: no such file or folder"
-        raise Misconfigured(msg)
-    elif path.suffix in {".jsonl", ".ndjson"}:
-        yield from _jsonl(path)
-    elif path.suffix == ".csv":
-        yield from _csv(path)
+        found = scan(path)
+        yield from ((wrong.where, wrong) for wrong in found.wrong)
+        for one in found.posts:
+            where = str(path / one.post_id)
+            yield where, _of_folder(where, one)
+    elif kind_of(path) == "csv":
+        for where, row in sheet_rows(path, COLUMNS):
+            yield where, row if isinstance(row, BadPost) else _of_sheet(where, row)
     else:
-        msg = f"{path}: should be a .jsonl or .csv file of posts, or a folder of pictures with texts"
-        raise Misconfigured(msg)
+        for where, line in json_lines(path):
+            yield where, line if isinstance(line, BadPost) else _post(where, line)
+
+
+def unread(path: Path) -> Iterator[str]:
+    """A line for each column of a sheet, and each file of a folder, that is no part of a post. Raises as read_posts."""
+    if path.is_dir():
+        yield from scan(path).skipped
+    elif kind_of(path) == "csv":
+        yield from unread_columns(path, COLUMNS)
 
 
 def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
@@ -69,63 +77,60 @@ def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
     return post.model_copy(update={"images": tuple(carried)})
 
 
-def _jsonl(path: Path) -> Iterator[Post | BadPost]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield _post(f"{path}:{number}", line)
+def image_address(name: str) -> str:
+    """The address of an image as a sheet names it: a path becomes a `file:` address."""
+    return name if _ADDRESS.match(name) else f"file:{quote(name)}"
 
 
-def _csv(path: Path) -> Iterator[Post | BadPost]:
-    """Columns post_id, text, images (paths or addresses, `|` between them), revision, language, surface, author_id."""
-    # Bytes that are no UTF-8 become lone surrogates: one row is left out, not the rest.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
-        if "post_id" not in (reader.fieldnames or ()):
-            msg = f"{path}:1: the header has no column post_id; known are {', '.join(_CSV_PLAIN)}, revision, images"
-            raise Misconfigured(msg)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if NOT_UTF8.search("".join(cell for cell in row.values() if isinstance(cell, str))):
-                    yield BadPost(where, "not UTF-8")
-                    continue
-                fields: dict[str, Any] = {name: row[name] for name in _CSV_PLAIN if row.get(name)}
-                if (row.get("revision") or "").strip():
-                    fields["revision"] = int(row["revision"]) if row["revision"].isdigit() else row["revision"]
-                names = (name.strip() for name in (row.get("images") or "").split("|"))
-                fields["images"] = [{"url": _address(name)} for name in names if name]
-                yield _post(where, json.dumps(fields).encode())
-        except csv.Error as error:
-            yield BadPost(f"{path}:{reader.line_num}", str(error))
+def images_of(cell: str) -> list[dict[str, str]]:
+    """The images that a cell names, `|` between them."""
+    return [{"url": image_address(name.strip())} for name in cell.split("|") if name.strip()]
 
 
-def _folder(path: Path) -> Iterator[Post | BadPost]:
+def post_fields(row: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a post from the cells of a sheet. Raises ValueError where a cell is not as it should be."""
+    fields: dict[str, Any] = {name: cell for name in _PLAIN if (cell := row.get(name, "").strip())}
+    fields["post_id"] = row["post_id"].strip()
+    fields["text"] = row.get("text", "")
+    fields["images"] = images_of(row.get("images", ""))
+    if revision := row.get("revision", "").strip():
+        if not (whole := _REVISION.fullmatch(revision)):
+            msg = "revision: should be a whole number, such as 2"
+            raise ValueError(msg)
+        fields["revision"] = int(whole[1])
+    return fields
+
+
+def _of_sheet(where: str, row: Mapping[str, str]) -> Post | BadPost:
+    try:
+        return _post(where, json.dumps(post_fields(row)).encode())
+    except ValueError as error:
+        return BadPost(where, str(error))
+
+
+def _of_folder(where: str, one: FolderPost) -> Post | BadPost:
     """`cat.jpg` with `cat.txt` is one post, as is either alone; the post's id is the path without its ending."""
-    stems: dict[str, list[Path]] = {}
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in PICTURES | {".txt"}:
-            stems.setdefault(file.relative_to(path).with_suffix("").as_posix(), []).append(file)
-    for stem, files in stems.items():
-        fields: dict[str, Any] = {"post_id": stem, "images": []}
-        try:
-            for file in files:
-                if file.suffix == ".txt":
-                    fields["text"] = file.read_text(encoding="utf-8-sig").strip()
-                else:
-                    fields["images"].append({"url": _address(file.relative_to(path).as_posix())})
-        except UnicodeDecodeError:
-            yield BadPost(str(path / stem), "cannot be read as UTF-8")
-            continue
-        yield _post(str(path / stem), json.dumps(fields).encode())
-
-
-def _address(name: str) -> str:
-    return name if "://" in name or name.startswith("data:") else f"file:{quote(name)}"
+    try:
+        text = decode(one.text.read_bytes()).strip() if one.text else ""
+    except ValueError as error:
+        return BadPost(where, f"{one.text}: {error}")
+    except OSError as error:
+        return BadPost(where, f"{one.text}: can't be read ({error.strerror})")
+    fields = {"post_id": one.post_id, "text": text, "images": [{"url": f"file:{quote(name)}"} for name in one.images]}
+    return _post(where, json.dumps(fields).encode())
 
 
 def _post(where: str, value: bytes) -> Post | BadPost:
     try:
         return read_post(value)
     except Poison as error:
-        return BadPost(where, str(error))
+        return BadPost(where, _why(error, value))
+
+
+def _why(error: Poison, value: bytes) -> str:
+    if error.reason == "not_json":
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return f"the value is not JSON: {not_utf8(value)}"
+    return str(error)

@@ -10,8 +10,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.reviews import of_posts, of_verdicts
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.evaluation.rows import Row, json_rows
-from moderation_service.judging.post_files import BadPost
+from moderation_service.readers.rows import BadPost, Row, json_rows
 from tests.contracts.examples import MODEL, POLICY, verdict
 
 POLICIES = frozenset({"weapon_sale", "doxxing"})

@@ -321,7 +321,7 @@ async def test_evaluate_names_rows_that_are_left_out(tmp_path: Path) -> None:
     rows = [{"post_id": "a", "text": "hello", "labels": {"doxxing": False}}, {"post_id": "b", "text": "x", "labels": 7}]
     labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     code, out, err = await moderation("evaluate", str(labelled))
-    assert code == 0, err
+    assert code == 1, err
     assert json.loads(out)["data"]["left_out"] == 1
     assert f"left out: {labelled}:2" in err
 
