@@ -32,6 +32,10 @@ class Fatal(ModerationError):  # noqa: N818 - the design's word
     exit_code = 3
 
 
+class Unavailable(Fatal):
+    """A server that the process needs from its start on is not there yet."""
+
+
 class Misconfigured(Fatal):
     """Settings, a policy file or the command line are wrong; the message says what would be right."""
 

@@ -135,7 +135,7 @@ class EngineSettings(Section):
     base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
     api_key: SecretStr | None = None
     request_timeout_s: PositiveFloat = 60.0
-    load_attempts: PositiveInt = 4  # of the service, at its start, with 5, 10, 20 s between; then it exits with 3
+    startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0  # run and console wait so long for a server to come up
     concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
 
     @model_validator(mode="after")

@@ -26,23 +26,23 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(
-    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, load_attempts: int = 1
+    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[Judge]:
     """A judge on a loaded, warm engine. Raises Fatal where the model or a calibration that fits can't be had."""
-    async with open_judges(settings, pack, shadow_pack=shadow_pack, load_attempts=load_attempts) as (judge,):
+    async with open_judges(settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s) as (judge,):
         yield judge
 
 
 @asynccontextmanager
 async def open_judges(
-    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, load_attempts: int = 1
+    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = calibrations.named(settings)
     check_packs(settings, packs, shadow_pack, calibration)
     # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
     engine: Engine = (await asyncio.to_thread(_engine_class, settings))(settings.engine)
-    await load(engine, load_attempts)
+    await load(engine, startup_timeout_s)
     try:
         info = engine.info
         calibration = calibrations.fitting(settings, calibration, info)

@@ -67,10 +67,16 @@ async def _run(settings: Settings) -> None:
         if settings.console.judge == "off":
             await run_parts(parts, partial(following_pack, parts))
             return
-        async with open_judge(settings, pack, shadow_pack, load_attempts=settings.engine.load_attempts) as judge:
-            judge_by(parts, judge)
-            async with reloading(settings, judge, partial(judge_by, parts)):
-                await run_parts(parts)
+        # the pages first: the model may take long, and reviewers do without
+        await run_parts(parts, partial(_judge, parts, shadow_pack))
+
+
+async def _judge(parts: Parts, shadow_pack: PolicyPack | None) -> None:
+    settings, pack = parts.settings, parts.pack()
+    async with open_judge(settings, pack, shadow_pack, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
+        judge_by(parts, judge)
+        async with reloading(settings, judge, partial(judge_by, parts)):
+            await asyncio.Event().wait()
 
 
 def judging_by(settings: Settings) -> Settings:

@@ -47,7 +47,7 @@ async def run(settings: Settings) -> None:
 async def _serve(
     settings: Settings, packs: tuple[PolicyPack, PolicyPack | None], health: Health, stop: asyncio.Event
 ) -> None:
-    async with open_judge(settings, *packs, load_attempts=settings.engine.load_attempts) as judge:
+    async with open_judge(settings, *packs, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
         health.started = True
         worker = Worker(settings.kafka, judge, health)
         async with reloading(settings, judge, worker.judge_by, partial(audit.tell, settings.kafka)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from moderation_service.console.parts import Parts
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.errors import Poison
+from moderation_service.errors import Poison, Transient
 from moderation_service.judging.judge import Judge
 from moderation_service.media.files import is_file_url
 
@@ -64,9 +64,11 @@ class Seat:
 
 @contextmanager
 def seat(parts: Parts) -> Iterator[Seat]:
-    """A seat until the block is left. Raises JudgingOff and Full, at once."""
-    if parts.judge is None:
+    """A seat until the block is left. Raises JudgingOff and Full, at once; Transient while the model loads."""
+    if not parts.judges:
         raise JudgingOff
+    if parts.judge is None:
+        raise Transient("not_loaded", "the model is not loaded yet")
     with parts.seats.take() as taken:
         if not taken:
             raise Full

@@ -17,7 +17,8 @@ from moderation_service.settings import Settings
 class Parts:
     """Made once by the composition root, which alone replaces `judge`, by one with newer policies.
 
-    `judge` is None where `console.judge` is off. `held` says what is away, and holds nothing up but itself.
+    `judge` is None where `console.judge` is off, and until the model is loaded. `held` says what is away, and holds
+    nothing up but itself.
     """
 
     settings: Settings
@@ -27,6 +28,11 @@ class Parts:
     put_in_outbox: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever adds to it; the sender waits
     held: set[str] = field(default_factory=set)  # such as "ingest: Kafka does not answer"
     seats: Seats = field(init=False)  # of posts that are judged for callers
+
+    @property
+    def judges(self) -> bool:
+        """Whether posts are judged here, now or once the model is loaded."""
+        return self.judge is not None or self.settings.console.judge != "off"
 
     def __post_init__(self) -> None:
         """As many as the settings say."""

@@ -30,7 +30,7 @@ async def _metrics(request: Request) -> Response:
 
 
 async def _alive(_: Request) -> Response:
-    """The server is started when the database is open and the model is loaded, and answers while the loop runs."""
+    """The server is started when the database is open, and answers while the loop runs."""
     return JSONResponse({"ok": True, "reasons": []})
 
 

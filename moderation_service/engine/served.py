@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from moderation_service.engine.answers import ServedModel, ServedModels
 from moderation_service.engine.server import GARBLED, Refused
-from moderation_service.errors import Fatal, Misconfigured, Transient
+from moderation_service.errors import Fatal, Misconfigured, Transient, Unavailable
 from moderation_service.settings import EngineSettings
 
 NAMED = 5
@@ -17,7 +17,10 @@ Answered = TypeVar("Answered")
 
 
 async def at_start(settings: EngineSettings, asking: Awaitable[Answered]) -> Answered:
-    """What was asked, at the start, when nothing that goes wrong may wait. Raises Fatal or Misconfigured."""
+    """What was asked, at the start, when nothing that goes wrong may wait.
+
+    Raises Misconfigured, Unavailable where the server is not there yet or can't answer now, and otherwise Fatal.
+    """
     try:
         return await asking
     except Refused as refused:
@@ -38,9 +41,11 @@ async def at_start(settings: EngineSettings, asking: Awaitable[Answered]) -> Ans
         msg = f"engine.base_url {settings.base_url}: refused (status {status}): {said[:SAID]}"
         raise Fatal(msg) from None
     except Transient as error:
-        hint = "; scoring needs chat completions with usage and logprobs" if error.reason == GARBLED else ""
-        msg = f"engine.base_url {settings.base_url}: {error}{hint}"
-        raise Fatal(msg) from None
+        msg = f"engine.base_url {settings.base_url}: {error}"
+        if error.reason == GARBLED:
+            msg += "; scoring needs chat completions with usage and logprobs"
+            raise Fatal(msg) from None
+        raise Unavailable(msg) from None
 
 
 def find(settings: EngineSettings, models: ServedModels) -> ServedModel:

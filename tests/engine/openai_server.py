@@ -26,7 +26,7 @@ class Completing(Protocol):
 
 
 @asynccontextmanager
-async def serving(server: Completing) -> AsyncIterator[str]:
+async def serving(server: Completing, port: int = 0) -> AsyncIterator[str]:
     """The server's base URL, on loopback."""
 
     async def models(_: web.Request) -> web.Response:
@@ -38,7 +38,7 @@ async def serving(server: Completing) -> AsyncIterator[str]:
     runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     finally:
         await runner.cleanup()

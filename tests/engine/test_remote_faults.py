@@ -17,7 +17,7 @@ from moderation_service.engine import server as client
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.breaker import COOL_DOWN_S, FAILURES, Breaker
 from moderation_service.engine.remote import RemoteEngine
-from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
+from moderation_service.errors import Fatal, Misconfigured, Poison, Transient, Unavailable
 from moderation_service.settings import EngineSettings
 from tests.engine.openai_server import (
     Answer,
@@ -408,7 +408,8 @@ REFUSALS: list[tuple[Answer, type[Fatal], str]] = [
     (failing(307, Location="http://127.0.0.1:1/"), Misconfigured, r"engine\.base_url .* without a redirect"),
     (failing(400, "not a\nmultimodal model"), Fatal, r"refused \(status 400\): not a multimodal model"),
     (failing(400, f"you sent Bearer {KEY}"), Fatal, r"refused \(status 400\): you sent Bearer \[the key\]"),
-    (failing(500), Fatal, r"engine\.base_url .* failed \(status 500\)"),
+    (failing(503), Unavailable, r"engine\.base_url .* failed \(status 503\)"),
+    (failing(500), Unavailable, r"engine\.base_url .* failed \(status 500\)"),
     (answering(no_logprobs), Fatal, r"choices\.0\.logprobs: missing; scoring needs chat completions with .* logprobs"),
 ]
 
@@ -429,7 +430,7 @@ async def test_a_server_that_can_t_score_is_told_at_the_start(fault: Answer, kin
 
 
 async def test_a_server_that_is_not_there_is_told_at_the_start() -> None:
-    with pytest.raises(Fatal, match=r"http://127\.0\.0\.1:1/v1: the engine's server can't be reached"):
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1/v1: the engine's server can't be reached"):
         await RemoteEngine(settings_for("http://127.0.0.1:1/v1")).start()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import aiohttp
@@ -9,14 +10,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.app import loading
-from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.bench.broker import free_port
+from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.kafka.io import Record, publish
 from moderation_service.kafka.topics import create
-from tests.engine.openai_server import ScriptedServer, failing, serving, silent
+from tests.engine.openai_server import ScriptedServer, serving, silent
 from tests.line.service import environment, kafka_settings, worker
 from tests.stream.support import eventually
 
-COUNTED = "moderation_model_load_failures_total 1.0"
+UNCOUNTED = "moderation_model_load_failures_total 0.0"
 
 
 class Probed:
@@ -34,23 +36,22 @@ class Probed:
 
 
 @pytest.mark.timeout(170)
-async def test_probes_follow_a_worker_from_a_failed_load_to_its_drain(kafka: str) -> None:
-    topics, server = kafka_settings(kafka), ScriptedServer()
+async def test_probes_follow_a_worker_from_before_its_server_is_there_to_its_drain(kafka: str) -> None:
+    topics, server, server_port = kafka_settings(kafka), ScriptedServer(), free_port()
     await create(topics, partitions=1, replication=1)
-    async with serving(server) as url:
-        engine = {"KIND": "openai", "BASE_URL": url, "MODEL": "judge", "REVISION": "1"}
-        env = environment(topics, **{f"MODERATION_ENGINE__{name}": value for name, value in engine.items()})
-        server.script = [failing(400)] * 3
-        async with worker(env | {"MODERATION_JUDGING__CALIBRATION": "none"}) as running:
-            await running.logged("the model could not be loaded")
-            port = next(json.loads(line)["port"] for line in running.lines if "ops port open" in line)
-            probed = Probed(port)
-            assert COUNTED in (await probed.ask("metrics"))[1]
-            assert await probed.reasons("startupz") == ["model not warm"]
-            assert await probed.reasons("readyz") == ["model not warm", "group not joined"]
-            assert await probed.reasons("livez") == []
-            server.script = []
+    url = f"http://127.0.0.1:{server_port}/v1"
+    engine = {"KIND": "openai", "BASE_URL": url, "MODEL": "judge", "REVISION": "1"}
+    env = environment(topics, **{f"MODERATION_ENGINE__{name}": value for name, value in engine.items()})
+    async with worker(env | {"MODERATION_JUDGING__CALIBRATION": "none"}) as running:
+        await running.logged("waiting for the engine's server")
+        port = next(json.loads(line)["port"] for line in running.lines if "ops port open" in line)
+        probed = Probed(port)
+        assert UNCOUNTED in (await probed.ask("metrics"))[1]
+        assert await probed.reasons("startupz") == ["model not warm"]
+        assert await probed.reasons("readyz") == ["model not warm", "group not joined"]
+        assert await probed.reasons("livez") == []
 
+        async with serving(server, server_port):
             await running.logged("partitions assigned")
             order = [line for line in running.lines if "model loaded" in line or "partitions assigned" in line]
             assert "model loaded" in order[0]
@@ -97,9 +98,10 @@ def failures() -> float:
 @pytest.mark.parametrize(
     ("errors", "starts", "raised"),
     [
-        ([Fatal("away")] * 2, 3, None),
-        ([Fatal("away")] * 5, 3, Fatal),
+        ([Fatal("broken")] * 3, 4, None),
+        ([Fatal("broken")] * 5, 4, Fatal),
         ([Misconfigured("wrong")], 1, Misconfigured),
+        ([Unavailable("away")] * 9 + [Fatal("broken")] * 2, 12, None),
     ],
 )
 async def test_a_failed_load_is_counted_and_tried_again_but_not_a_wrong_setting(
@@ -108,10 +110,19 @@ async def test_a_failed_load_is_counted_and_tried_again_but_not_a_wrong_setting(
     monkeypatch.setattr(loading, "FIRST_WAIT_S", 0.01)
     engine: Any = Failing(*errors)
     before = failures()
-    if raised is None:
-        await loading.load(engine, attempts=3)
-    else:
-        with pytest.raises(raised):
-            await loading.load(engine, attempts=3)
+    failing = sum(not isinstance(error, Unavailable) for error in errors[:starts])
+    with nullcontext() if raised is None else pytest.raises(raised):
+        await loading.load(engine, startup_timeout_s=60)
     assert engine.starts == starts
-    assert failures() - before == min(len(errors), starts)
+    assert failures() - before == failing
+
+
+@pytest.mark.parametrize("timeout_s", [0, 0.5])
+async def test_a_server_is_waited_for_as_long_as_the_setting_says_and_commands_do_not_wait(
+    monkeypatch: pytest.MonkeyPatch, timeout_s: float
+) -> None:
+    monkeypatch.setattr(loading, "FIRST_WAIT_S", 0.01)
+    engine: Any = Failing(*[Unavailable("away")] * 99)
+    with pytest.raises(Unavailable):
+        await loading.load(engine, startup_timeout_s=timeout_s)
+    assert (engine.starts > 1) == bool(timeout_s)

@@ -66,7 +66,7 @@ def _page(
         request,
         "try.html",
         status=status,
-        off=parts.judge is None,
+        off=not parts.judges,
         most_mib=parts.settings.media.max_bytes // MIB,
         text=words,
         wrong=translated(language_of(request))(wrong) if wrong else None,

@@ -202,6 +202,18 @@ async def test_where_judging_is_off_a_post_is_refused_and_looking_up_is_not(quie
             assert answer.status == 200
 
 
+async def test_until_the_model_is_loaded_callers_are_told_to_come_again(
+    database: AsyncEngine, database_url: str
+) -> None:
+    async with (
+        running(database, console_settings(database_url, judge="local")) as loading,
+        loading.caller() as http,
+        http.post("/v1/posts", json=POST) as answer,
+    ):
+        assert await problem(answer) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
 async def test_a_post_that_takes_too_long_is_given_up(
     database: AsyncEngine, database_url: str, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

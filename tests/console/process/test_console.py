@@ -23,6 +23,7 @@ from tests.conftest import skip_or_fail
 from tests.console.process.running import console, console_environment
 from tests.console.store.test_ingest import on_topic, publish_all, review_of, stored
 from tests.contracts.examples import verdict
+from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import kafka_settings
 from tests.stream.proxy import proxy
 
@@ -113,6 +114,21 @@ async def test_asked_to_end_while_kafka_is_away_it_ends(tmp_path: Path) -> None:
     nobody = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     async with console(console_environment(f"sqlite:///{tmp_path}/console.db", nobody)) as running:
         await running.address()
+        assert await running.stop() == 0
+
+
+async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for(tmp_path: Path) -> None:
+    nobody, port = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}"), free_port()
+    engine = {"BASE_URL": f"http://127.0.0.1:{port}/v1", "MODEL": "judge", "REVISION": "1"}
+    more = {f"MODERATION_ENGINE__{name}": value for name, value in engine.items()}
+    more |= {"MODERATION_CONSOLE__JUDGE": "openai", "MODERATION_JUDGING__CALIBRATION": "none"}
+    async with console(console_environment(f"sqlite:///{tmp_path}/console.db", nobody, **more)) as running:
+        address = await running.address()
+        async with aiohttp.ClientSession(address) as http, http.get("/login") as answer:
+            assert answer.status == 200
+        await running.logged("waiting for the engine's server")
+        async with serving(ScriptedServer(), port):
+            await running.logged("model loaded")
         assert await running.stop() == 0
 
 
