@@ -45,11 +45,13 @@ def worst(judged: Sequence[Judged], count: int = WORST) -> list[Mistake]:
 async def with_pictures(
     mistakes: Sequence[Mistake], load: Callable[[Sequence[ImageRef]], Awaitable[Loaded]]
 ) -> list[Mistake]:
-    """The same with what pictures can be had, small, as `data:` addresses; `load` is the image loader's."""
+    """The same with those images that are still as they were judged, small, as `data:` URLs; `load` is the loader's."""
     shown = []
     for one in mistakes:
         loaded = await load(one.judged.labelled.post.images)
-        frames = (image.frames[0] for image in loaded.images if image.frames)
+        digests = [content.sha256 for content in one.judged.verdict.content.images]
+        pairs = zip(loaded.images, digests, strict=False)
+        frames = (image.frames[0] for image, digest in pairs if image.frames and image.sha256 == digest)
         pictures = tuple(_small(Image.fromarray(frame)) for frame in frames)
         shown.append(Mistake(one.judged, one.policy, one.truth, one.meant, one.found, pictures))
     return shown

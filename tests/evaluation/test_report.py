@@ -1,5 +1,7 @@
+import base64
 import re
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from moderation_service.evaluation.report import page
 from moderation_service.evaluation.run import Judged
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
+from tests.contracts.examples import IMAGE
 from tests.evaluation.made import judged, run
 from tests.judging.conftest import picture
 
@@ -92,15 +95,18 @@ async def made_page() -> str:
     nasty = Post(
         post_id="<script>alert(1)</script>",
         text="<img src=https://evil.example/x.png> or call 13812345678",
-        images=(picture(), ImageRef(data="AAAA")),
+        images=(picture(), ImageRef(data="AAAA"), picture()),
     )
     wrong = judged("x", {"sale": True}, {"sale": (0.01, 0.1, 0.1)})
-    made.append(Judged(Labelled(nasty, {"sale": True}), wrong.verdict))
+    digest = sha256(base64.b64decode(picture().data or "")).hexdigest()
+    images = [IMAGE.model_copy(update={"sha256": sha}) for sha in (digest, None, "of another file")]
+    content = wrong.verdict.content.model_copy(update={"images": tuple(images)})
+    made.append(Judged(Labelled(nasty, {"sale": True}), wrong.verdict.model_copy(update={"content": content})))
     of = run(*made)
     figures = figures_of(of, source="<posts>.jsonl", left_out=2, bootstrap=Bootstrap(resamples=5))
     async with ImageLoader(MediaSettings()) as loader:
         mistakes = await with_pictures(worst(of.judged), loader.load)
-    assert len(mistakes[0].pictures) == 1, "the picture that can't be decoded is left out"
+    assert len(mistakes[0].pictures) == 1, "what can't be decoded, or is not what was judged, is left out"
     return page(of, figures, mistakes, {"sale": "Sale & more"})
 
 

@@ -19,12 +19,17 @@ from moderation_service.policies.pack import PolicyPack
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of a post; `address` where it can be shown, else `status` says why not."""
+    """An image of a post; `address` where it can be shown, else `status` says why not.
+
+    An image fetched anew may be another than was judged: it is shown only where the digests are the same, or where none
+    was judged, and `judged` says which.
+    """
 
     status: str
     width: int | None
     height: int | None
     address: str | None
+    judged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,15 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     for at, content in enumerate(verdict.content.images):
         thumbnail = next((one for one in shown.thumbnails if one.position == at), None) if shown else None
         known = thumbnail and thumbnail.width
+        changed = thumbnail and known and content.sha256 not in (None, thumbnail.sha256)
+        address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}"
         pictures.append(
             Picture(
-                status=thumbnail.status if thumbnail else content.status,
+                status="changed" if changed else (thumbnail or content).status,
                 width=thumbnail.width if thumbnail else None,
                 height=thumbnail.height if thumbnail else None,
-                address=f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}" if known else None,
+                address=address if known and not changed else None,
+                judged=content.sha256 is not None,
             )
         )
     return Case(
@@ -86,7 +94,10 @@ async def picture(request: Request) -> Response:
     if _is_restricted(stored.verdict, parts_of(request).pack()) and not sealed:
         raise HTTPException(403, "this picture is restricted")
     verdict, position = stored.verdict, request.path_params["position"]
-    found = await posts.thumbnail(database, verdict.post_id, verdict.post_revision, position)
+    if position >= len(verdict.content.images):
+        raise HTTPException(404, "no such picture")
+    sha256 = verdict.content.images[position].sha256
+    found = await posts.thumbnail(database, verdict.post_id, verdict.post_revision, position, sha256)
     if found is None:
         raise HTTPException(404, "no such picture")
     return Response(found, media_type="image/webp", headers={"Content-Disposition": "inline"})

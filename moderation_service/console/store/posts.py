@@ -20,12 +20,13 @@ _KEY = tuple_(posts.c.post_id, posts.c.revision)
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One picture of a post: an ImageStatus, and the thumbnail's size in pixels where there is one."""
+    """One picture of a post: an ImageStatus, the digest of its file, and the thumbnail's size where there is one."""
 
     position: int
     status: str
     width: int | None
     height: int | None
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,15 @@ async def shown(database: AsyncEngine, post_id: str, revision: int) -> Shown | N
     return Shown(post.text, made, post.due)
 
 
-async def thumbnail(database: AsyncEngine, post_id: str, revision: int, position: int) -> bytes | None:
-    """A thumbnail's WebP file."""
+async def thumbnail(
+    database: AsyncEngine, post_id: str, revision: int, position: int, sha256: str | None
+) -> bytes | None:
+    """A thumbnail's WebP file, if it was made of the file with this digest; None: of whichever."""
     at = (*_are(thumbnails, post_id, revision), thumbnails.c.position == position)
+    made_of = () if sha256 is None else (thumbnails.c.sha256 == sha256,)
     async with database.connect() as connection:
-        found: bytes | None = (await connection.execute(select(thumbnails.c.picture).where(*at))).scalar_one_or_none()
+        query = select(thumbnails.c.picture).where(*at, *made_of)
+        found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 
 

@@ -148,6 +148,7 @@ thumbnails = Table(
     Column("status", Text, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
     Column("width", Integer),
     Column("height", Integer),
+    Column("sha256", Text),  # of the file that it was made of, as in a verdict's content
     Column("picture", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
 )
 

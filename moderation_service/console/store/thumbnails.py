@@ -77,10 +77,11 @@ class Thumbnails:
 
 
 def _row(image: LoadedImage) -> dict[str, object]:
-    """What became of a picture, with the thumbnail's size in pixels and its WebP file where there is one; blocks."""
+    """What became of a picture, its digest, and the thumbnail's size and WebP file if there is one; blocks."""
     if not image.frames:
-        return {"status": image.status, "width": None, "height": None, "picture": None}
+        return {"status": image.status, "sha256": image.sha256, "width": None, "height": None, "picture": None}
     height, width, _ = image.frames[0].shape
     out = BytesIO()
     Image.fromarray(image.frames[0]).save(out, "WEBP", quality=_QUALITY)
-    return {"status": image.status, "width": width, "height": height, "picture": out.getvalue()}
+    size = {"width": width, "height": height}
+    return {"status": image.status, "sha256": image.sha256, **size, "picture": out.getvalue()}

@@ -208,8 +208,9 @@ def _low(rng: np.random.Generator) -> float:
 
 def _thumbnail(told: Told) -> dict[str, object]:
     if told.picture is None:
-        return {"status": "unavailable", "width": None, "height": None, "picture": None}
+        return {"status": "unavailable", "sha256": None, "width": None, "height": None, "picture": None}
     out = BytesIO()
     picture = render(told.picture, np.random.default_rng(len(told.text)), size=SIDE)
     picture.save(out, "WEBP", quality=80)
-    return {"status": "judged", "width": picture.width, "height": picture.height, "picture": out.getvalue()}
+    size = {"width": picture.width, "height": picture.height}
+    return {"status": "judged", "sha256": IMAGE.sha256, **size, "picture": out.getvalue()}

@@ -83,14 +83,14 @@ async def test_a_revision_published_again_goes_before_and_gets_new_thumbnails(da
     await put(database, post(text="first"))
     async with database.begin() as connection:
         made = {"post_id": "p-17", "revision": 2, "position": 0, "status": "judged", "width": 3, "height": 2}
-        await connection.execute(insert(thumbnails).values(**made, picture=b"webp"))
+        await connection.execute(insert(thumbnails).values(**made, sha256="aa", picture=b"webp"))
     shown = await posts.shown(database, "p-17", 2)
     assert shown is not None
-    assert shown.thumbnails == (posts.Thumbnail(0, "judged", 3, 2),)
-    assert await posts.thumbnail(database, "p-17", 2, 0) == b"webp"
+    assert shown.thumbnails == (posts.Thumbnail(0, "judged", 3, 2, "aa"),)
+    assert await posts.thumbnail(database, "p-17", 2, 0, "aa") == b"webp"
     await put(database, post(text="second"))
     assert await posts.shown(database, "p-17", 2) == posts.Shown("second", (), due=True)
-    assert await posts.thumbnail(database, "p-17", 2, 0) is None
+    assert await posts.thumbnail(database, "p-17", 2, 0, None) is None
 
 
 async def test_a_deleted_post_is_erased_with_its_thumbnails(database: AsyncEngine) -> None:

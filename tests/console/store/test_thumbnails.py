@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
 from io import BytesIO
 from ipaddress import ip_network
 
@@ -101,11 +102,12 @@ async def test_thumbnails_are_made_once_a_verdict_wants_the_post_and_then_the_re
         ("refused", None, None),
         ("refused", None, None),
     ]
-    stored = await posts.thumbnail(database, "p-17", 2, 2)
+    stored = await posts.thumbnail(database, "p-17", 2, 2, sha256(picture()).hexdigest())
     assert stored is not None
     with Image.open(BytesIO(stored)) as small:
         assert (small.format, small.size) == ("WEBP", (128, 64))
-    assert await posts.thumbnail(database, "p-17", 2, 1) is None
+    assert await posts.thumbnail(database, "p-17", 2, 2, "another") is None
+    assert await posts.thumbnail(database, "p-17", 2, 1, None) is None
 
 
 async def test_a_post_without_pictures_keeps_no_record(database: AsyncEngine, database_url: str, host: Host) -> None:
@@ -145,7 +147,7 @@ async def test_they_are_made_as_long_as_it_runs(database: AsyncEngine, database_
     await judge(database, "block")
 
     async def there() -> bool:
-        return await posts.thumbnail(database, "p-17", 2, 0) is not None
+        return await posts.thumbnail(database, "p-17", 2, 0, None) is not None
 
     async with asyncio.timeout(30):
         while not await there():  # noqa: ASYNC110 - it tells nobody
