@@ -12,6 +12,7 @@ BENCHES = {
     "host": "A JPEG from bytes to patches, against the Hugging Face processor.",
     "cache": "Posts of which four in five are duplicates, against posts of which none is.",
     "scale": "Posts a second and memory by lanes and backlog; start and rebalance of many partitions.",
+    "partitions": "Many partitions on one worker over TLS: time to open, stalls of the event loop, CPU.",
     "load": "Latency by rate of running workers, and the rate up to which they keep up.",
     "linger": "Transactions a second and latency at a steady rate of posts, with and without a linger.",
     "console": "The reviewer console under load.",

@@ -34,23 +34,23 @@ _LOG4J = """<Configuration status="WARN"><Appenders>
 _READY = "Kafka Server started"
 
 
-def missing_tools() -> str | None:
+def missing_tools(version: str = KAFKA_VERSION) -> str | None:
     """Why a broker can't be started here, or None."""
     absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    if absent == ["mvn"] and _libs_folder().is_dir():
+    if absent == ["mvn"] and _libs_folder(version).is_dir():
         return None
     return f"{' and '.join(absent)} not found (Java 17 and Maven run the local Kafka)" if absent else None
 
 
-def kafka_libs(folder: Path | None = None) -> Path:
-    """The folder with Kafka's jars, fetched through Maven the first time.
+def kafka_libs(version: str = KAFKA_VERSION) -> Path:
+    """The folder with the jars of a Kafka release, fetched through Maven the first time.
 
     Raises Misconfigured where Maven is missing or fails.
     """
-    libs = folder or _libs_folder()
+    libs = _libs_folder(version)
     if libs.is_dir():
         return libs
-    if reason := missing_tools():
+    if reason := missing_tools(version):
         raise Misconfigured(reason)
     libs.parent.mkdir(parents=True, exist_ok=True)
     with (libs.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
@@ -59,7 +59,7 @@ def kafka_libs(folder: Path | None = None) -> Path:
             return libs
         fresh = Path(scratch) / "libs"
         goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}")
-        command = ["mvn", "-q", "-B", "-f", str(_POM), *goal]
+        command = ["mvn", "-q", "-B", "-f", str(_POM), f"-Dkafka.version={version}", *goal]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - all of it is ours
         if done.returncode:
             msg = f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-500:]}"
@@ -87,6 +87,8 @@ class Broker:
         port: int | None = None,
         properties: Mapping[str, str] | None = None,
         extra: Mapping[str, int] | None = None,
+        *,
+        version: str = KAFKA_VERSION,
     ) -> None:
         """Nothing runs yet. `properties` go over the defaults of server.properties.
 
@@ -94,6 +96,7 @@ class Broker:
         where a proxy stands in front.
         """
         self.folder = folder
+        self._version = version
         self._advertised = dict(extra or {})
         self.extra_ports = {name: free_port() for name in self._advertised}
         self.port = port or free_port()
@@ -169,7 +172,7 @@ class Broker:
 
     def _command(self, *options: str) -> list[str]:
         log4j = f"-Dlog4j.configurationFile={self.folder / 'log4j2.xml'}"
-        return ["java", *options, log4j, "-cp", f"{kafka_libs()}/*"]
+        return ["java", *options, log4j, "-cp", f"{kafka_libs(self._version)}/*"]
 
     def _java(self, *arguments: str) -> str:
         command = [*self._command("-XX:TieredStopAtLevel=1"), *arguments]
@@ -207,13 +210,13 @@ class Broker:
 
 
 @contextlib.contextmanager
-def local_kafka(folder: Path | None = None, port: int | None = None) -> Iterator[str]:
+def local_kafka(folder: Path | None = None, port: int | None = None, *, version: str = KAFKA_VERSION) -> Iterator[str]:
     """Run a broker for the block and give its address; its data go with it unless a `folder` is given."""
     with contextlib.ExitStack() as stack:
         if folder is None:
             scratch = tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)
             folder = Path(stack.enter_context(scratch))
-        broker = Broker(folder, port)
+        broker = Broker(folder, port, version=version)
         stack.callback(broker.stop)
         yield broker.start().address
 
@@ -222,8 +225,8 @@ def _addresses(listeners: Mapping[str, int]) -> str:
     return ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
 
 
-def _libs_folder() -> Path:
-    return Path.home() / ".cache" / "moderation-service" / f"kafka-{KAFKA_VERSION}"
+def _libs_folder(version: str) -> Path:
+    return Path.home() / ".cache" / "moderation-service" / f"kafka-{version}"
 
 
 def _main() -> None:

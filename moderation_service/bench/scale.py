@@ -96,7 +96,7 @@ def serve(kafka: KafkaSettings, partitions: int) -> Figures:
 
 
 async def _serve(kafka: KafkaSettings, partitions: int) -> tuple[float, float]:
-    await _post_to_each(kafka, partitions)
+    await post_to_each(kafka, partitions)
     begun = time.perf_counter()
     async with working(kafka) as worker:
         await until(lambda: processed() >= partitions or worker.done())
@@ -108,12 +108,13 @@ async def _serve(kafka: KafkaSettings, partitions: int) -> tuple[float, float]:
         finally:
             begun = time.perf_counter()
             await other.stop()
-        await _post_to_each(kafka, partitions)
+        await post_to_each(kafka, partitions)
         await until(lambda: processed() >= 2 * partitions or worker.done())
         return start, time.perf_counter() - begun
 
 
-async def _post_to_each(kafka: KafkaSettings, partitions: int) -> None:
+async def post_to_each(kafka: KafkaSettings, partitions: int) -> None:
+    """Publish a post to each of so many partitions."""
     rng = random.Random(1)  # noqa: S311 - as above
     async with clients.producer(kafka) as producer:
         for partition in range(partitions):

@@ -1,14 +1,13 @@
 """Every aiokafka object is built here, from the settings: security, sizes, timeouts. None is started here."""
 
-import ssl
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from moderation_service.errors import Misconfigured
 from moderation_service.kafka.lenient import read_leniently
 from moderation_service.kafka.sizes import batch_limit, record_limit
+from moderation_service.kafka.tls import ssl_context
 from moderation_service.settings import MIB, KafkaSettings
 
 CLIENT_ID = "moderation-service"
@@ -90,36 +89,12 @@ def connection_arguments(settings: KafkaSettings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
     }
     if "SSL" in settings.security_protocol:
-        arguments["ssl_context"] = _ssl_context(settings)
+        arguments["ssl_context"] = ssl_context(settings)
     if settings.security_protocol.startswith("SASL") and settings.sasl_password:
         arguments["sasl_mechanism"] = settings.sasl_mechanism
         arguments["sasl_plain_username"] = settings.sasl_username
         arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
     return arguments
-
-
-def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(settings, name)
-        if path is not None and not path.is_file():
-            msg = f"kafka.{name} {path}: no such file; it should name a PEM file"
-            raise Misconfigured(msg)
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-    except (OSError, ssl.SSLError) as error:
-        msg = f"kafka.ssl_cafile {settings.ssl_cafile}: {error.strerror or error}; it should hold PEM certificates"
-        raise Misconfigured(msg) from error
-    if settings.ssl_certfile is not None:
-        password = settings.ssl_password.get_secret_value() if settings.ssl_password else ""
-        try:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
-        except (OSError, ssl.SSLError) as error:
-            msg = (
-                f"kafka.ssl_certfile {settings.ssl_certfile}: {error.strerror or error}; it and ssl_keyfile should be "
-                "a PEM certificate and its key, opened by ssl_password"
-            )
-            raise Misconfigured(msg) from error
-    return context
 
 
 def _ms(seconds: float) -> int:

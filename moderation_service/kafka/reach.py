@@ -33,7 +33,7 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
 
     Raises Misconfigured where a broker answers and refuses us, Fatal naming the address where none answers.
     """
-    arguments = connection_arguments(settings)
+    arguments = await asyncio.to_thread(connection_arguments, settings)  # reads the certificates
     hosts = collect_hosts(arguments.pop("bootstrap_servers"))
     deadline, pause = time.monotonic() + (patience_s or PATIENCE_S), _FIRST_PAUSE_S
     while True:

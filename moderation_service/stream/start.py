@@ -33,7 +33,7 @@ async def start_of(
 
     Raises aiokafka's errors where the broker does not answer.
     """
-    found = await committed(consumer, partition)
+    found = await committed(consumer, partition, stable=settings.delivery == "exactly_once")
     if found is None:
         edge = consumer.end_offsets if settings.auto_offset_reset == "latest" else consumer.beginning_offsets
         return Start((await edge([partition]))[partition], pinned=False)

@@ -13,13 +13,16 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from structlog.testing import capture_logs
 
 from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.bench.certificates import Authority, Signed
 from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.kafka import clients
 from moderation_service.kafka.reach import reach
+from moderation_service.kafka.tls import ssl_context
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
-from tests.kafka.certificates import Authority, Signed
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send
 
 pytestmark = pytest.mark.timeout(120)
@@ -199,3 +202,26 @@ async def test_the_wrong_protocol_is_said(secured: Secured, listener: str, proto
 async def test_a_broker_that_hangs_up_may_be_of_another_protocol(secured: Secured, listener: str) -> None:
     with pytest.raises(Fatal, match=r"it hangs up; kafka.security_protocol SSL may not be its own"):
         await reach(secured.settings(listener, security_protocol="SSL"), patience_s=1.0)
+
+
+async def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(secured: Secured, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "own.crt", tmp_path / "own.key"
+    own = {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_password": KEY_PASSWORD}
+    settings = secured.settings("MUTUAL", **own)
+
+    def mount(signed: Signed) -> None:
+        for target, source in ((certificate, signed.certificate), (key, signed.key)):
+            (fresh := target.with_suffix(".new")).write_bytes(source.read_bytes())
+            fresh.replace(target)
+
+    mount(secured.unknown_client)
+    assert "does not trust" in await refusal(settings)
+    mount(secured.client)
+    client = clients.producer(settings)
+    await client.start()
+    certificate.write_text("half a file")
+    with capture_logs() as said:
+        await reach(settings)
+    assert [line["log_level"] for line in said] == ["warning"], "the last good certificate stays"
+    assert client.client._ssl_context is ssl_context(settings), "one for all clients"
+    await client.stop()
