@@ -12,6 +12,7 @@ from moderation_service.contracts.registry_frame import unframed
 from moderation_service.errors import Poison
 
 MAX_IMAGES = 1000  # of a record; how many of them are judged is a setting
+MAX_LANGUAGE = 64
 _FAULTS_SHOWN = 3
 _MAX_URL = 8192  # characters
 
@@ -22,7 +23,7 @@ _EMPTY_IS_NONE = BeforeValidator(lambda hint: None if hint == "" else hint)
 
 def _language(tag: object) -> object:
     """A language tag, with `_` read as `-`; a hint that is none is no reason to refuse a post, and dropped."""
-    if not isinstance(tag, str):
+    if not isinstance(tag, str) or len(tag) > MAX_LANGUAGE:
         return tag
     tag = tag.replace("_", "-")
     return tag if _LANGUAGE.fullmatch(tag) else None
@@ -83,7 +84,7 @@ class Post(Contract):
     revision: Annotated[int, Field(ge=0, lt=2**63)] = 1
     created_at: Moment | None = None
     author_id: Annotated[Identifier | None, _EMPTY_IS_NONE] = None
-    language: Annotated[str | None, Field(max_length=64), BeforeValidator(_language)] = None
+    language: Annotated[str | None, Field(max_length=MAX_LANGUAGE), BeforeValidator(_language)] = None
     surface: Annotated[str | None, Field(max_length=64), _EMPTY_IS_NONE] = None
     text: Annotated[str, BeforeValidator(lambda text: "" if text is None else text)] = ""
     images: Annotated[

@@ -10,7 +10,6 @@ from moderation_service.engine.base import LabelScore
 from moderation_service.engine.prompts import NO, YES
 
 _ROUNDING = 0.01
-_THOUGHT = re.compile(r".*</think>|<think>.*", re.DOTALL)
 _CONTROL = re.compile(r"<\|[^<>|]*\|>|</?\w+>|\[[a-zA-Z]*MASK\]|/nothink")
 
 
@@ -119,7 +118,8 @@ class WrittenAnswer(Answer):
     @property
     def words(self) -> str:
         """What was said: no control token, and nothing of what was thought before."""
-        return _CONTROL.sub("", _THOUGHT.sub("", self.choices[0].message.content or "")).strip()
+        spoken = (self.choices[0].message.content or "").rpartition("</think>")[2].partition("<think>")[0]
+        return _CONTROL.sub("", spoken).strip()
 
     @property
     def ended(self) -> Literal["itself", "length"]:

@@ -12,7 +12,6 @@ from moderation_service.contracts.verdict import (
     PolicyVerdict,
     Thresholds,
 )
-from moderation_service.judging.injection import suspected
 
 STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
 
@@ -58,13 +57,13 @@ def gravest_first(policies: Iterable[PolicyVerdict]) -> list[PolicyVerdict]:
     return sorted((policy for policy in policies if policy.violated), key=weight, reverse=True)
 
 
-def flags(content: Content, text: str) -> tuple[Flag, ...]:
+def flags(content: Content, *, suspected: bool) -> tuple[Flag, ...]:
     """What a reviewer should know of the input, whatever the decision."""
     found: list[Flag] = []
     if any(image.status != "judged" for image in content.images):
         found.append("image_missing")
     if content.truncated:
         found.append("truncated")
-    if suspected(text):
+    if suspected:
         found.append("injection_suspected")
     return tuple(found)

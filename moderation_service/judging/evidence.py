@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from moderation_service.contracts.post import Post
 from moderation_service.engine.base import Pixels
+from moderation_service.judging.injection import without_orders
 from moderation_service.media.loader import ImageLoader, Loaded
 from moderation_service.settings import MediaSettings
 
@@ -15,11 +16,15 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A post's words, and its pictures as pixels, in order (frames of one picture behind one another)."""
+    """A post's words, and its pictures as pixels, in order (frames of one picture behind one another).
+
+    `without_orders`: the words as they are asked about once more where they look meant for the model.
+    """
 
     text: str
     pictures: tuple[Pixels, ...]
     loaded: Loaded
+    without_orders: tuple[str, ...] = ()
 
     @property
     def both(self) -> bool:
@@ -43,8 +48,9 @@ class EvidenceRoom:
     async def of(self, post: Post) -> AsyncIterator[Evidence]:
         """The post's evidence, held until the block is left. Nothing that is wrong with a picture raises."""
         text = post.text if post.text.strip() else ""
+        rests = await without_orders(text)
         if not post.images:
-            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0))
+            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0), rests)
             return
         size = self._most(post)
         async with self._changed:
@@ -53,7 +59,7 @@ class EvidenceRoom:
         try:
             loaded = await self._loader.load(post.images)
             pictures = tuple(frame for image in loaded.images for frame in image.frames)
-            yield Evidence(text, pictures, loaded)
+            yield Evidence(text, pictures, loaded, rests)
         finally:
             async with self._changed:
                 self._free += size

@@ -17,6 +17,7 @@ class Findings:
     revision: int
     language: Language
     content: Content
+    suspected: bool  # whether words look meant for the model
     policies: tuple[PolicyVerdict, ...]
     shadowed: Shadowed
     decision: Decision

@@ -1,9 +1,12 @@
 """Words of a post that speak to the model rather than to people, and the post's words without them."""
 
+import asyncio
 import re
-import unicodedata
+
+from moderation_service.normalization import MAX_MARKS, nfkc
 
 _READ = 100_000  # characters; more than a model reads, and a bound on the time
+_OFF_LOOP = 8192  # characters
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
 )
@@ -48,7 +51,7 @@ _WORDS = (
 
 _SENTENCE = re.compile(r"[^.!?;\n。！？；]*[.!?;\n。！？；]*")
 
-SHAPE = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, "sentences and spans")
+SHAPE = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, MAX_MARKS, "sentences and spans")
 """All that decides which words a post is judged without."""
 
 
@@ -68,5 +71,10 @@ def unled(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((apart, cut)))
 
 
+async def without_orders(text: str) -> tuple[str, ...]:
+    """The same, of a long text on a thread."""
+    return unled(text) if len(text) <= _OFF_LOOP else await asyncio.to_thread(unled, text)
+
+
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_READ]))[:_READ]  # one character may become 18
+    return nfkc(_INVISIBLE.sub("", text[:_READ]), _READ)

@@ -149,6 +149,7 @@ class Judge:
             revision=post.revision,
             language=language,
             content=read,
+            suspected=bool(evidence.without_orders),
             policies=policies,
             shadowed=shadowed,
             decision=decide(policies, unseen),

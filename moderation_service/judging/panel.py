@@ -7,13 +7,12 @@ from functools import lru_cache
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import outcome
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.injection import unled
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
 
@@ -54,7 +53,7 @@ class Panel:
         asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
         if not asked:
             return Joint((), Scored((), tokens=0, images_read=len(evidence.pictures), truncated=False))
-        return Joint(asked, await self._score(evidence.text, evidence.pictures, asked))
+        return Joint(asked, await self._score(evidence, asked))
 
     async def verdicts(
         self, evidence: Evidence, joint: Joint, *, sampled: bool
@@ -66,8 +65,8 @@ class Panel:
         tokens = 0
         if wanted:
             text_view, image_view = await asyncio.gather(
-                self._score(evidence.text, (), wanted),
-                self._score("", evidence.pictures, wanted),
+                self._score(replace(evidence, pictures=()), wanted),
+                self._score(replace(evidence, text="", without_orders=()), wanted),
             )
             texts = dict(zip(wanted, text_view.labels, strict=True))
             images = dict(zip(wanted, image_view.labels, strict=True))
@@ -82,13 +81,13 @@ class Panel:
         )
         return parts, tokens
 
-    async def _score(self, text: str, pictures: tuple[Pixels, ...], asked: tuple[int, ...]) -> Scored:
+    async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> Scored:
         """One view's answers. Where its words give the model orders it is asked without them too, and the worst counts.
 
         So an order that is recognised can add to what a post is found to violate, and take nothing away.
         """
-        view = ScoreRequest(text, pictures, self._questionnaire, asked)
-        others = [replace(view, text=rest) for rest in unled(text) if rest or pictures]
+        view = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
+        others = [replace(view, text=rest) for rest in evidence.without_orders if rest or view.images]
         if not others:
             return await self._batcher.score(view)
         whole, *rest = await asyncio.gather(*map(self._batcher.score, (view, *others)))

@@ -5,6 +5,7 @@ import unicodedata
 from itertools import islice, pairwise
 
 from moderation_service.contracts.question import Language
+from moderation_service.normalization import nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.telemetry.redaction import redacted
 
@@ -20,14 +21,14 @@ _VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
 """So many letters and digits of the post in one run are a quotation."""
 _SENTENCES = 2
 
-_MARKUP = re.compile(r"^\s*(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
+_MARKUP = re.compile(r"^[^\S\n]*+(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
 _END = re.compile(r"(?:[。！？]+|(?<![.!?])[.!?]++(?=[”’\")]?(?:\s+[^a-z\s]|\s*$)))[”’\")）]?")
 _LOOP = re.compile(r"(.{2,40}?)\1{3}|(.)\2{7}")
 _CONTACT = re.compile(
     r"(?:https?://|www\.)[^\s，。]+"  # a link
-    r"|[a-z0-9._%+-]+[@＠][a-z0-9.-]+"  # an e-mail address
+    r"|(?<![a-z0-9._%+-])[a-z0-9._%+-]++[@＠][a-z0-9.-]+"  # an e-mail address
     r"|[@＠]\w+"  # an account
-    r"|(?:[a-z0-9-]+\.)+[a-z]{2,}(?:/[^\s，。]*)?"  # a link without its scheme
+    r"|(?<![a-z0-9-])(?:[a-z0-9-]{1,63}\.){1,9}[a-z]{2,}(?:/[^\s，。]*)?"  # a link without its scheme
     r"|\+?\d(?:[\W_]{0,2}\d){4,}",  # a telephone, card or identity number
     re.IGNORECASE,
 )
@@ -82,11 +83,11 @@ def _quotes(text: str, post_text: str, run: int) -> bool:
 
 
 def _letters(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+    return "".join(c for c in nfkc(text, _POST_READ).casefold() if c.isalnum())
 
 
 def _masked(text: str, post_text: str) -> str:
     """Contact data is masked wherever it is from, and so is every number that stands in the post."""
-    known = {unicodedata.normalize("NFKC", number) for number in _NUMBER.findall(post_text)}
+    known = {nfkc(number, _POST_READ) for number in _NUMBER.findall(post_text)}
     text = _CONTACT.sub(MASK, redacted(text, MASK))
-    return _NUMBER.sub(lambda n: MASK if unicodedata.normalize("NFKC", n.group()) in known else n.group(), text)
+    return _NUMBER.sub(lambda n: MASK if nfkc(n.group(), _POST_READ) in known else n.group(), text)

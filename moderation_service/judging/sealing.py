@@ -38,7 +38,7 @@ class Sealer:
             metadata=post.metadata,
             decision=found.decision,
             abstain_reason=found.unseen if found.decision == "abstain" else None,
-            flags=flags(found.content, post.text),
+            flags=flags(found.content, suspected=found.suspected),
             duplicate_of=None if first == own else self._named(found.content, post.surface, *first),
             policies=found.policies,
             shadow=found.shadowed.parts,

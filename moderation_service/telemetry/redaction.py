@@ -137,7 +137,7 @@ _KINDS = (
     _kind("[phone]", rf"(?:(?:\+|00)?86{_SEP}?)?1[3-9]\d(?:{_SEP}?\d{{4}}){{2}}"),  # a Chinese mobile
     _kind("[phone]", rf"{_CODE('0[1-9][0-9]{1,2}')}{_SEP}?[2-9]\d{{2,3}}{_SEP}?\d{{4}}"),  # a Chinese landline
     _kind("[phone]", rf"[48]00{_SEP}\d{{3,4}}{_SEP}?\d{{3,4}}"),
-    _kind("[phone]", rf"(?:\+|00)[1-9]\d{{0,2}}(?:{_SEP}?{_CODE('[0-9]{1,4}')}){{2,6}}"),  # any with a country code
+    _kind("[phone]", rf"(?:\+|00)[1-9](?:{_SEP}{{0,2}}(?:\(\d{{1,4}}\)|\d)){{5,14}}"),  # any with a country code
     _kind("[phone]", rf"(?:1{_SEP})?{_CODE('[2-9][0-9]{2}')}{_SEP}{{1,2}}[2-9]\d{{2}}{_SEP}\d{{4}}"),  # North America
     _kind("[phone]", rf"0[1-9]\d{{1,3}}{_SEP}\d{{3,4}}(?:{_SEP}?\d{{3,4}})?"),  # a trunk code and a number
 )

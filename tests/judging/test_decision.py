@@ -52,12 +52,12 @@ def test_a_post_by_no_policy_is_allowed_unless_something_was_unseen() -> None:
 )
 def test_an_unseen_picture_is_a_reason_and_a_flag(status: str, reason: str) -> None:
     assert cannot_tell(content("judged", status), [part("allow")], 0.5) == reason
-    assert flags(content("judged", status), "") == ("image_missing",)
+    assert flags(content("judged", status), suspected=False) == ("image_missing",)
 
 
 def test_a_cut_text_and_a_low_label_mass_are_reasons() -> None:
     assert cannot_tell(content(truncated=True), [part("allow")], 0.5) == "truncated"
-    assert flags(content(truncated=True), "") == ("truncated",)
+    assert flags(content(truncated=True), suspected=False) == ("truncated",)
     assert cannot_tell(content("judged"), [part("allow"), part("allow", mass=0.49)], 0.5) == "label_mass_low"
     assert cannot_tell(content("judged"), [part("allow", mass=0.5)], 0.5) is None
-    assert flags(content("judged"), "") == ()
+    assert flags(content("judged"), suspected=False) == ()

@@ -257,6 +257,7 @@ def findings(key: str, number: int) -> Findings:
         revision=number,
         language="en",
         content=Content(text_sha256=key, language="en", truncated=False, images=()),
+        suspected=False,
         policies=(),
         shadowed=Shadowed((), (), tokens=0, whole=True),
         decision="allow",

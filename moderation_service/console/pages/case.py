@@ -1,14 +1,16 @@
 """A post in front of a person: what was found in it, and as much of it as they may see."""
 
+import asyncio
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.pages.words import MAX_SHOWN, redacted_parts
 from moderation_service.console.parts import parts_of
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import Shown
@@ -34,13 +36,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures."""
+    """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures.
+
+    `words` are redacted, in parts as `redacted_parts` has them; `cut` characters behind them are not shown.
+    """
 
     verdict: Verdict
     shown: Shown | None
     flagged: tuple[PolicyVerdict, ...]  # gravest first
     rest: tuple[PolicyVerdict, ...]  # highest score first
     restricted: bool
+    words: tuple[tuple[bool, str], ...] = ()
+    cut: int = 0
     pictures: tuple[Picture, ...] = ()
     asked: bool = False
     confirmed: bool = False
@@ -54,6 +61,8 @@ class Case:
 async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> Case:
     """The case of a stored verdict. The addresses of restricted pictures are given to who `confirmed`."""
     shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
+    text = shown.text if shown else ""
+    words = await asyncio.to_thread(redacted_parts, text[:MAX_SHOWN])
     found = found_in(verdict, parts_of(request).pack())
     seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
     pictures = []
@@ -71,8 +80,14 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
                 judged=content.sha256 is not None,
             )
         )
-    return Case(
-        verdict, shown, found.flagged, found.rest, found.restricted, tuple(pictures), asked=asked, confirmed=confirmed
+    return replace(
+        found,
+        shown=shown,
+        words=words,
+        cut=max(len(text) - MAX_SHOWN, 0),
+        pictures=tuple(pictures),
+        asked=asked,
+        confirmed=confirmed,
     )
 
 

@@ -1,7 +1,8 @@
 """Small things as people read them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 
 from moderation_service.contracts.verdict import Attribution, AttributionClass
 from moderation_service.telemetry.redaction import redacted
@@ -17,6 +18,8 @@ ATTRIBUTION: dict[AttributionClass, str] = {
 """What each class means, in English, as the key of its translations."""
 _ALONE = {"text_only": "In the words: the post has no picture.", "image_only": "In the picture: the post has no words."}
 
+MAX_SHOWN = 20_000  # characters of a post's words on a page
+_KEPT = 256
 _MARKS = re.compile(r"(\[(?:phone|ID card|bank card|e-mail)\])")
 
 
@@ -28,11 +31,14 @@ def attribution(found: Attribution, translated: Callable[[str], str]) -> tuple[s
     return answer + colon, rest
 
 
-def redacted_parts(text: str) -> Iterator[tuple[bool, str]]:
-    """The text in parts, redacted; the first of a pair says whether the part stands for something taken out."""
-    for at, part in enumerate(_MARKS.split(redacted(text))):
-        if part:
-            yield at % 2 == 1, part
+@lru_cache(_KEPT)
+def redacted_parts(text: str) -> tuple[tuple[bool, str], ...]:
+    """The text in parts, redacted; the first of a pair says whether the part stands for something taken out.
+
+    LRU cache: an open page asks again every few seconds.
+    """
+    parts = enumerate(_MARKS.split(redacted(text)))
+    return tuple((at % 2 == 1, part) for at, part in parts if part)
 
 
 def share(value: float | None) -> str:

@@ -28,6 +28,7 @@ from moderation_service.demo.pictures import render
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.decision import decide, flags, outcome
 from moderation_service.judging.explanation import cannot_tell_why, explain
+from moderation_service.judging.injection import suspected
 from moderation_service.judging.statement import draft
 from moderation_service.policies.pack import PolicyPack
 from tests.contracts.examples import CONTENT, IMAGE, POLICY, verdict
@@ -92,7 +93,7 @@ def judged(
         post_revision=revision,
         decision=decision,
         abstain_reason=told.reason if decision == "abstain" else None,
-        flags=flags(content, told.text),
+        flags=flags(content, suspected=suspected(told.text)),
         policies=parts,
         content=content,
         explanation=said or (cannot_tell_why(told.reason, told.language) if told.reason else None),
