@@ -35,10 +35,12 @@ from moderation_service.judging import injection, prose
 from moderation_service.kafka.io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.media import inline
+from moderation_service.media.gate import Gate
+from moderation_service.media.outcome import ImageFault
 from moderation_service.media.sniff import media_type
 from moderation_service.normalization import MAX_MARKS, nfkc
 from moderation_service.policies.language import language_of
-from moderation_service.settings import MIB, EngineSettings
+from moderation_service.settings import MIB, EngineSettings, MediaSettings
 from moderation_service.telemetry.redaction import redacted
 from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import environment, kafka_settings, worker
@@ -108,6 +110,13 @@ def _framed(text: str) -> None:
         read_post(text.encode())
 
 
+def _addressed(text: str) -> None:
+    with suppress(ImageFault):
+        GATE.url(text)
+
+
+GATE = Gate(MediaSettings())
+URL = 8192
 HEADERS = 64 * 1024  # bytes; what uvicorn takes of a request's line and headers
 WRITTEN = "Somebody sells a weapon. It is 12 or 13 cm long."
 ROOM = EngineSettings.model_fields["max_context_tokens"].default
@@ -135,6 +144,8 @@ PASSES = {
     "contracts.post": Pass(_language, MIB, ("en-", "-a", "_", "a")),
     "contracts.json_text": Pass(_unpaired, MIB, ("\\ud800", "\\udc00", "\\", "\\\\ud800"), off_loop=True),
     "contracts.registry_frame": Pass(_framed, MIB, ("\0", "\0aaaa", '\0aaaa"', " ", "{"), off_loop=True),
+    "media.gate, hosts": Pass(lambda text: _addressed(f"https://{text}"), URL, TEXTS),
+    "media.gate, paths": Pass(lambda text: _addressed(f"https://a.example/{text}"), URL, (*TEXTS, "/..", "%zz", "?a")),
     "media.inline": Pass(inline._BASE64.search, MIB, (";", ";base64", "; ", " ")),
     "console.accounts.guard": Pass(lambda text: guard.local(f"/{text}"), HEADERS, ("a", "/", "\\", " ")),
     "console.accounts.users": Pass(users._NAME.fullmatch, HEADERS, ("a", ".")),
@@ -160,8 +171,6 @@ ELSEWHERE = {
     "encodings": "files that the operator gives",
     "judging.junit": "a policy's own cases",
     "judging.post_files": "files that the operator gives",
-    "media.files": "paths, which the system bounds",
-    "media.gate": "measured in tests/media/test_gate.py",
     "media.objects": "buckets of the settings",
     "policies.model": "the operator's policies",
     "readers.columns": "the head of a file that the operator gives",
@@ -218,7 +227,7 @@ def test_every_module_with_a_pattern_is_measured_or_named_with_its_reason() -> N
 
 def test_text_is_normalised_in_one_place() -> None:
     found = {name for name, source in _sources().items() if re.search(r"normalize\(.NFK", source)}
-    assert found == {"normalization", "engine.untrusted"}  # the latter a character at a time
+    assert found == {"normalization", "engine.untrusted", "media.gate"}  # a character, and a short host name, at a time
 
 
 def test_marks_behind_the_thirtieth_are_dropped_and_all_else_is_nfkc() -> None:
