@@ -1,6 +1,7 @@
 """The tasks that judge a worker's records, by partition, so that a partition's can be given up together."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from aiokafka import TopicPartition
 from moderation_service.errors import Fatal
 from moderation_service.judging.turns import LANE
 from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.dead_letters import crashed_worker
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.processing import Processing
 from moderation_service.telemetry import metrics
@@ -24,16 +26,28 @@ class AtWork:
         """Nothing is judged yet."""
         self._processing = processing
         self._failed = failed
-        self._tasks: defaultdict[TopicPartition, set[asyncio.Task[None]]] = defaultdict(set)
+        self._tasks: defaultdict[TopicPartition, dict[asyncio.Task[None], Arrived]] = defaultdict(dict)
 
     def start(self, lane: Lane, arrived: Arrived) -> None:
-        """Judge a record of a lane, which takes it into its ledger now, and hears when it is finished."""
+        """Judge a record of a lane, which takes it into its ledger now, and hears when it is finished.
+
+        One that several processes died on becomes a dead letter, unread. A deletion has nothing to die on.
+        """
         metrics.RECEIVED.inc()
         lane.ledger.take(arrived.record.offset, arrived.size)
+        lane.taken_at = time.monotonic()
+        if lane.guard.convicts and arrived.record.value is not None:
+            attempts = lane.guard.deaths + 1
+            lane.finish(arrived.record.offset, crashed_worker(arrived, self._processing.settings, attempts=attempts))
+            return
         task = asyncio.create_task(self._judge(lane, arrived))
         tasks = self._tasks[lane.partition]
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        tasks[task] = arrived
+        task.add_done_callback(lambda done: tasks.pop(done, None))
+
+    def survives(self, partition: TopicPartition) -> bool:
+        """Whether a record of this partition has gone through the engine's hands, and waits for it now."""
+        return any(self._processing.retries(arrived) for arrived in self._tasks.get(partition, {}).values())
 
     def abandon(self, partition: TopicPartition) -> None:
         """Leave what is not finished to the partition's next owner."""

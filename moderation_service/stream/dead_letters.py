@@ -8,8 +8,20 @@ from aiokafka import ConsumerRecord
 from moderation_service import __version__
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.errors import Poison
+from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.finished import Finished, Output
+
+
+def crashed_worker(arrived: Arrived, settings: KafkaSettings, *, attempts: int) -> Finished:
+    """The dead letter of a record that was never finished because its processes died. Looks at none of its bytes."""
+    record = arrived.record
+    msg = f"{attempts} workers died while they judged this record"
+    finished = dead_letter(record, Poison("crashed_worker", msg, stage="judge"), settings, attempts=attempts)
+    facts = {"partition": record.partition, "offset": record.offset}
+    told = replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
+    return told.within(record_limit(settings))
 
 
 def dead_letter(record: ConsumerRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1) -> Finished:

@@ -2,8 +2,11 @@
 
 import asyncio
 import random
+import secrets
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -37,7 +40,7 @@ class Fleet:
         self.failure: Fatal | None = None
         self._settings = settings
         self._consumer = consumer
-        self._at_work = AtWork(processing, self._fail)
+        self._at_work = AtWork(processing, self._died_on_a_record)
         self._breaker = DeadLetterBreaker(settings)
         self._admission = Intake(settings, consumer, self._breaker)
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -46,6 +49,8 @@ class Fleet:
         self._settled_one = asyncio.Event()
         self._intake = False
         self._ended = False
+        self._owner = secrets.token_hex(4)  # what this process is called in the notes of its lanes
+        self._seen_at = time.monotonic()
 
     @property
     def paused(self) -> bool:
@@ -71,6 +76,7 @@ class Fleet:
         """Begin a lane for each; their records are dropped until it is open, and fetched again then."""
         if self._ended:
             return
+        self._notice_a_stall()
         self._intake = True
         for partition in partitions:
             self._consumer.pause(partition)
@@ -83,7 +89,9 @@ class Fleet:
 
     async def close(self, budget_s: float) -> None:
         """Take nothing more, give what is in flight `budget_s` seconds, release what is finished, end all lanes."""
+        self._notice_a_stall()
         self._intake = False
+        unfinished = {lane.partition for lane in self.lanes.values() if lane.ledger.posts or lane.waiting}
         for lane in self.lanes.values():
             lane.waiting.clear()
             lane.drain()
@@ -99,7 +107,8 @@ class Fleet:
             self._at_work.abandon(partition)
         for partition, lane in self.lanes.items():
             if lane.is_open:
-                lane.end_after_release()
+                noteworthy = self._ended or partition in unfinished or lane.guard.suspects > 0
+                lane.end_after_release(sign_off=noteworthy and lane.guard.owner == self._owner)
             else:
                 self._running[partition].cancel()
         running = set(self._running.values())
@@ -154,13 +163,15 @@ class Fleet:
 
     def rewind(self) -> None:
         """Fetch again what was not taken in."""
+        self._notice_a_stall()
         for lane in self.lanes.values():
             if lane.is_open and not lane.adrift:
                 self._seek(lane)
 
     def _begin(self, partition: TopicPartition, delay_s: float = 0.0) -> None:
         publisher = publisher_of(self._settings, partition, self._consumer)
-        lane = self.lanes[partition] = Lane(partition, self._settings, publisher, self._start_of, self._settled)
+        lane = Lane(partition, self._settings, publisher, self._start_of, self._settled, self._owner)
+        self.lanes[partition] = lane
         self._running[partition] = asyncio.create_task(self._run(lane, delay_s))
 
     async def _start_of(self, lane: Lane) -> Start:
@@ -170,6 +181,9 @@ class Fleet:
             self._adrift.discard(lane.partition)
             if not start.lost:
                 raise beyond_the_log(self._settings, lane.partition, start)
+        if opening and lane.guard.died(start.crash):
+            end = (await self._consumer.end_offsets([lane.partition]))[lane.partition]
+            start = replace(start, lag=max(0, end - start.offset))
         return start
 
     def _end_if_adrift(self, lane: Lane) -> None:
@@ -205,6 +219,13 @@ class Fleet:
 
     def _opened(self, lane: Lane) -> None:
         _log.info("lane open", partition=lane.partition.partition, offset=lane.position)
+        if lane.guard.suspects:
+            _log.warning(
+                "the last owner of a partition did not close it; records are taken one at a time",
+                partition=lane.partition.partition,
+                records=lane.guard.suspects,
+                attempts=lane.guard.deaths,
+            )
         self._seek(lane)
         if self._is_assigned(lane.partition):
             self._consumer.resume(lane.partition)
@@ -217,9 +238,26 @@ class Fleet:
         return partition in self._consumer.assignment()
 
     def _admit(self) -> None:
+        self._notice_a_stall()
         if self._intake:
+            for lane in self.lanes.values():
+                if lane.guard.suspects and lane.ledger.posts and not lane.guard.survived:
+                    lane.guard.survived = not lane.unproven or self._at_work.survives(lane.partition)
+                    if not lane.guard.marked:
+                        lane.write_mark()
             self._admission.admit(self.lanes.values(), self._at_work.start)
             self._gauge()
+
+    def _notice_a_stall(self) -> None:
+        """A process that stood still for a session was given up by its group: it counts as one that died."""
+        now = time.monotonic()
+        if now - self._seen_at > self._settings.session_timeout_s:
+            self._owner = secrets.token_hex(4)
+        self._seen_at = now
+
+    def _died_on_a_record(self, error: Fatal) -> None:
+        self._owner = secrets.token_hex(4)
+        self._fail(error)
 
     def _fail(self, error: Fatal) -> None:
         self.failure = self.failure or error

@@ -1,7 +1,7 @@
 """Which waiting records may begin: as the budget lets them in, a record a lane in turn."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from aiokafka import AIOKafkaConsumer
 
@@ -31,7 +31,7 @@ class Intake:
         posts = [lane.ledger.posts for lane in its]
         sizes = [lane.ledger.size for lane in its]
         open_to_all = not self._breaker.is_open
-        hungry = [index for index, lane in enumerate(its) if open_to_all and lane.is_open and lane.waiting]
+        hungry = [index for index in _turns(its) if open_to_all and its[index].ready]
         while hungry:
             still = []
             for index in hungry:
@@ -41,7 +41,7 @@ class Intake:
                     posts[index] += 1
                     sizes[index] += size
                     start(lane, lane.waiting.popleft())
-                    if lane.waiting:
+                    if lane.ready:
                         still.append(index)
             hungry = still
         assigned = self._consumer.assignment()
@@ -49,3 +49,14 @@ class Intake:
             if lane.is_open and lane.partition in assigned:
                 full = lane.waiting or lane.adrift
                 (self._consumer.pause if full else self._consumer.resume)(lane.partition)
+
+
+def _turns(lanes: Sequence[Lane]) -> Sequence[int]:
+    """Whose records may be taken: everybody's, unless one may have killed a process. That is alone in flight."""
+    isolated = [index for index, lane in enumerate(lanes) if lane.guard.isolates and not lane.held]
+    isolated = [index for index in isolated if lanes[index].waiting or lanes[index].ledger.posts]
+    if not isolated:
+        return range(len(lanes))
+    if any(lane.unproven for lane in lanes):
+        return []
+    return [min(isolated, key=lambda index: (not lanes[index].marking, lanes[index].partition))]

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.crash_guard import CrashGuard, CrashNote
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.ledger import Ledger, Release
 from moderation_service.stream.linger import ENOUGH_POSTS, Linger
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_PROVEN_S = 30.0  # a record that has been in flight for longer does not kill the process
 _SINGLY_POSTS = 16  # in one transaction while each output is waited for
 _log = structlog.get_logger(__name__)
 
@@ -44,8 +46,12 @@ class Lane:
         publisher: Publisher,
         start: Callable[["Lane"], Awaitable[Start]],
         settled: Callable[["Lane", Release[Finished]], None],
+        owner: str = "",
     ) -> None:
-        """`start` gives where to begin, also anew; `settled` hears of releases."""
+        """`start` gives where to begin, also anew; `settled` hears of releases, and of an empty one when `ready`.
+
+        `owner` names this process in the notes that tell of crashes; without it there are none.
+        """
         self.partition = partition
         self.waiting: deque[Arrived] = deque()
         self.ledger: Ledger[Finished] = Ledger()
@@ -55,6 +61,9 @@ class Lane:
         self.held = False
         self.adrift = False  # what comes next is not in the log; when nothing is in flight, it ends
         self.note = ""  # of a loss that nobody acknowledged
+        self.guard = CrashGuard(owner)
+        self.taken_at = float("-inf")  # the last record, seconds of the monotonic clock
+        self.marking = False  # the guard's note is to be written, or just being written
         self._settings = settings
         self._publisher = publisher
         self._start = start
@@ -64,6 +73,7 @@ class Lane:
         self._linger = Linger(settings.linger_ms / 1000)
         self._draining = False
         self._last_one = False
+        self._sign_off = False
         self._passed = -1
         self._log = _log.bind(partition=partition.partition)
 
@@ -77,10 +87,30 @@ class Lane:
         self._draining = True
         self._wake.set()
 
-    def end_after_release(self) -> None:
-        """Publish what is finished, then end."""
-        self._last_one = True
+    def end_after_release(self, *, sign_off: bool = False) -> None:
+        """Publish what is finished, then end; `sign_off`: note that this was no crash, if it is not noted yet."""
+        self._last_one, self._sign_off = True, sign_off
         self.drain()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next record that waits may be taken. Has the guard's note written where only that is missing."""
+        if not self.is_open or not self.waiting or (self.guard.suspects and self.ledger.posts):
+            return False
+        if self.guard.marked or self.guard.convicts:
+            return True
+        self.write_mark()
+        return False
+
+    @property
+    def unproven(self) -> bool:
+        """Whether something is in flight that may still kill the process."""
+        return bool(self.ledger.posts) and not self.guard.survived and time.monotonic() - self.taken_at < _PROVEN_S
+
+    def write_mark(self) -> None:
+        """Commit what the guard has to say now."""
+        self.marking = True
+        self._wake.set()
 
     def pass_by(self, offset: int) -> None:
         """Nothing before `offset` is left to take, though the last record lies further back: commit it when idle."""
@@ -97,6 +127,7 @@ class Lane:
             await asyncio.sleep(delay_s)
             start = await self._open()
             self.position = self.committed = start.offset
+            self.guard.open(start.crash, min(start.lag, self._settings.max_in_flight_posts))
             self._tell_of_loss(start)
             self.is_open = True
             self.held = False
@@ -108,9 +139,18 @@ class Lane:
                     await self._deliver(release)
                     continue
                 if due_s is None and self._last_one:
+                    if self._sign_off and self.guard.owner and self.guard.written.owner == self.guard.owner:
+                        await self._commit(self.committed, self.guard.closed)
                     return
                 if self._passed > self.committed and not self.ledger.posts:
-                    await self._commit_passed(self._passed)
+                    passed, self._passed = self._passed, -1
+                    await self._commit(passed, replace(self.guard.written, attempts=0))
+                    self.guard.deaths = 0  # that record is gone
+                if self.marking:
+                    if not self.guard.marked:
+                        await self._commit(self.committed, self.guard.mark)
+                    self.marking = False
+                    self._settled(self, Release([], []))
                 await self._woken(due_s)
         finally:
             self.is_open = False
@@ -170,7 +210,9 @@ class Lane:
             part_posts = 0
             try:
                 outputs = [output for finished in release.results for output in finished.outputs]
-                await self._publisher.publish(outputs, release.next_offset, note=self.note, singly=singly)
+                crash = self._crash_note(release)
+                note = self._noted(crash)
+                await self._publisher.publish(outputs, release.next_offset, note=note, singly=singly)
             except Lost:
                 metrics.COMMITS.labels("fenced").inc()
                 raise
@@ -198,6 +240,7 @@ class Lane:
         self.held = False
         self.committed = max(self.committed, release.next_offset)
         self.ledger.settle(release)
+        self.guard.settle(crash)
         metrics.COMMITS.labels("done").inc()
         metrics.BATCH_SIZE.observe(len(release.offsets))
         self._settled(self, release)
@@ -212,22 +255,33 @@ class Lane:
             raise Lost
         return False
 
-    async def _commit_passed(self, passed: int) -> None:
-        """Commit past markers of transactions, which are no records. Raises Lost."""
+    async def _commit(self, offset: int, crash: CrashNote) -> None:
+        """Commit without a record: past markers of transactions, or a note alone. Raises Lost.
+
+        What fails is not tried again: it is asked for again where it still matters.
+        """
         try:
-            await self._publisher.publish([], passed, note=self.note)
+            await self._publisher.publish([], offset, note=self._noted(crash))
         except Lost:
             raise
         except Exception as error:
             self._hold("a commit has an unknown outcome", error)
             found = (await self._open()).offset
-            if found not in {self.committed, passed}:
+            if found not in {self.committed, offset}:
                 raise Lost from error
             self.held = False
-            self._passed = self.committed = found
+            self.committed = found
         else:
-            self.committed = passed
+            self.committed, self.guard.written = offset, crash
             metrics.COMMITS.labels("done").inc()
+
+    def _crash_note(self, release: Release[Finished]) -> CrashNote:
+        settled = len(release.offsets)
+        left, waiting = self.ledger.posts - settled, bool(self.waiting)
+        return self.guard.after(settled, left=left, waiting=waiting, closing=self._draining)
+
+    def _noted(self, crash: CrashNote) -> str:
+        return "; ".join(filter(None, (self.note, crash.metadata())))
 
     def _tell_of_loss(self, start: Start) -> None:
         if start.lost:

@@ -67,6 +67,10 @@ class Processing:
         hung = self._in_work > 0 and time.monotonic() - self._moved_at > _HUNG_AFTER_S
         return hung or bool(self._failing)
 
+    def retries(self, arrived: Arrived) -> bool:
+        """Whether this record was tried several times, and the engine was not there for it."""
+        return id(arrived) in self._failing
+
     async def finish(self, arrived: Arrived) -> Finished:
         """Judge one record, for as long as that takes. Raises Fatal, and nothing else."""
         if not self._in_work:

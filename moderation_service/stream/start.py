@@ -5,25 +5,31 @@ A loss is noted beside the committed offset. So it outlives restarts and goes wi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.offsets import committed
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.crash_guard import CrashNote
 
 _NOTE = re.compile(r"lost below (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An offset; whether it is committed already; the note for every commit; how many offsets before it are lost."""
+    """An offset; whether it is committed already; the note for every commit; how many offsets before it are lost.
+
+    `crash` is what the last owner noted of itself; `lag` is how far the log goes on, where that owner died.
+    """
 
     offset: int
     pinned: bool = True
     note: str = ""
     lost: int = 0
+    crash: CrashNote = field(default_factory=CrashNote)
+    lag: int = 0
 
 
 async def start_of(
@@ -43,8 +49,9 @@ async def start_of(
         if found.offset < begin:
             note = f"lost below {begin}" if known < begin else ""
             return Start(begin, pinned=False, note=note, lost=begin - found.offset)
-    noted = _NOTE.fullmatch(found.metadata)
-    return Start(found.offset, note=found.metadata if noted and known < int(noted[1]) else "")
+    noted = _NOTE.search(found.metadata)
+    note = noted[0] if noted and known < int(noted[1]) else ""
+    return Start(found.offset, note=note, crash=CrashNote.of(found.metadata))
 
 
 def beyond_the_log(settings: KafkaSettings, partition: TopicPartition, start: Start) -> Fatal:

@@ -174,11 +174,11 @@ async def test_posts_that_come_singly_share_a_commit_and_a_worker_that_stops_pub
     judge, before = FakeJudge(), commits()
     async with running(settings, judge):
         await send(settings, [post_record(settings.input_topic, "p0")])
-        await eventually(lambda: commits() == before + 1, "the first post goes at once")
+        await eventually(lambda: commits() == before + 2, "an owner's note, and the first post at once")
         for number in range(1, 6):
             await send(settings, [post_record(settings.input_topic, f"p{number}")])
             await eventually(lambda: len(judge.seen) == number + 1, "the next one is judged")  # noqa: B023 - awaited
-        assert commits() == before + 1
+        assert commits() == before + 2
     seen = await published(settings, 6)
     assert seen.judged == [f"p{number}" for number in range(6)]
-    assert commits() == before + 2
+    assert commits() == before + 3

@@ -1,7 +1,11 @@
-"""A worker with the fake judge as a process of its own: `python worker_process.py SETTINGS_JSON`; SIGTERM drains it."""
+"""A worker with the fake judge as a process of its own: `python worker_process.py SETTINGS_JSON`; SIGTERM drains it.
+
+A post with the text DEADLY kills the process that judges it.
+"""
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -14,9 +18,13 @@ from moderation_service.telemetry.health import Health
 from tests.stream.support import FakeJudge
 
 LONGEST_S = 0.2
+DEADLY = "deadly"
 
 
-async def _take_a_while(_: Post) -> None:
+async def _take_a_while(post: Post) -> None:
+    if post.text == DEADLY:
+        sys.stderr.write("judging a deadly post\n")
+        os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.sleep(random.uniform(0, LONGEST_S))
 
 
