@@ -49,14 +49,17 @@ class DeadLetter(Contract):
 
 
 class DeadLetterReference(Contract):
-    """The value of a dead letter whose record is too large to be sent again: where it is, and its beginning."""
+    """The value of a dead letter whose record is too large to be sent again: where it is, and its beginning.
+
+    `sha256`, and `size` too, are null where the record was not read whole: it inflates too far.
+    """
 
     schema_version: Literal["1"] = "1"
     topic: str
     partition: int
     offset: int
-    size: int
-    sha256: str
+    size: int | None
+    sha256: str | None
     head: Base64Bytes
 
     @classmethod

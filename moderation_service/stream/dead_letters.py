@@ -8,6 +8,7 @@ from aiokafka import ConsumerRecord
 from moderation_service import __version__
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.errors import Poison
+from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
@@ -55,10 +56,14 @@ def dead_letter(record: ConsumerRecord, poison: Poison, settings: KafkaSettings,
 
     def reference() -> Finished:
         referred = DeadLetterReference.of(record.topic, record.partition, record.offset, value)
+        if isinstance(value, PartialValue):
+            referred = referred.model_copy(update={"size": value.size, "sha256": value.sha256})
         headless = referred.model_copy(update={"head": b""})
         least = finished(Output(topic, None, headless.to_json(), referring))
         bare = replace(finished(Output(topic, None, referred.to_json(), referring)), smaller=lambda: least)
         whole = Output(topic, record.key, referred.to_json(), [*theirs, *referring])
         return replace(finished(whole), smaller=lambda: bare)
 
+    if isinstance(value, PartialValue):  # the whole was never held
+        return reference()
     return replace(finished(Output(topic, record.key, value, [*theirs, *own])), smaller=reference)

@@ -7,6 +7,8 @@ from aiokafka import ConsumerRecord
 from moderation_service.contracts.envelope import Headers, check_content_type
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.errors import Poison
+from moderation_service.kafka.record_batches import PartialValue
+from moderation_service.stream.arrived import Arrived
 
 OFF_LOOP_BYTES = 256 * 1024
 
@@ -14,6 +16,15 @@ OFF_LOOP_BYTES = 256 * 1024
 def headers_of(record: ConsumerRecord) -> Headers:
     """A record's headers; Kafka's null values become empty ones."""
     return [(name, value or b"") for name, value in record.headers]
+
+
+def check_size(arrived: Arrived, most: int) -> None:
+    """Raise Poison for a record of more than `most` bytes of key, value and headers, unpacked."""
+    partial = arrived.record.value if isinstance(arrived.record.value, PartialValue) else None
+    if partial is not None or arrived.size > most:
+        size = f"{arrived.size} bytes" if partial is None else f"a value of {partial.size or 'untold'} bytes"
+        msg = f"the record has {size}, unpacked; kafka.max_message_bytes is {most}"
+        raise Poison("record_too_large", msg)
 
 
 async def open_record(record: ConsumerRecord) -> Post | None:

@@ -23,7 +23,7 @@ from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.dead_letters import dead_letter
 from moderation_service.stream.finished import Finished, Output
 from moderation_service.stream.key_check import KeyCheck
-from moderation_service.stream.opening import headers_of, open_record
+from moderation_service.stream.opening import check_size, headers_of, open_record
 from moderation_service.stream.telling import name_of, short
 from moderation_service.telemetry import metrics, tracing
 
@@ -102,6 +102,7 @@ class Processing:
 
     async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
         record, settings = arrived.record, self.settings
+        check_size(arrived, settings.max_message_bytes)
         with _OPENING.time():
             post = await open_record(record)
 

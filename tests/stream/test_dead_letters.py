@@ -4,6 +4,7 @@ import pytest
 
 from moderation_service.contracts.dead_letter import HEAD_BYTES, DeadLetter, DeadLetterReference
 from moderation_service.errors import Poison
+from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.dead_letters import dead_letter
@@ -23,6 +24,17 @@ def test_it_keeps_key_bytes_and_headers_and_tells_the_reason() -> None:
     assert (letter.topic, letter.partition, letter.offset) == ("moderation.posts", 3, 41)
     assert (letter.reason, letter.stage, letter.by_reference) == ("not_json", "open", False)
     assert finished.reason == "not_json"
+
+
+@pytest.mark.parametrize(("size", "digest"), [(300, "ab"), (300, None), (None, None)])
+def test_a_record_that_was_not_read_whole_goes_by_reference_with_what_is_known(
+    size: int | None, digest: str | None
+) -> None:
+    output = dead_letter(record(PartialValue(b"head", size, digest)), POISON, SETTINGS).within(LIMIT).output
+    assert DeadLetter.from_headers(output.headers).by_reference
+    assert output.value is not None
+    reference = DeadLetterReference.model_validate_json(output.value)
+    assert (reference.size, reference.sha256, reference.head) == (size, digest, b"head")
 
 
 def test_a_record_too_large_to_send_again_goes_by_reference() -> None:

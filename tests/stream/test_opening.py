@@ -5,8 +5,10 @@ import pytest
 
 from moderation_service.contracts import post as post_contract
 from moderation_service.errors import Poison
+from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.stream import opening
-from moderation_service.stream.opening import OFF_LOOP_BYTES, open_record
+from moderation_service.stream.arrived import Arrived
+from moderation_service.stream.opening import OFF_LOOP_BYTES, check_size, open_record
 from tests.stream.records import record
 
 
@@ -52,3 +54,17 @@ async def test_a_large_record_is_parsed_off_the_loop(monkeypatch: pytest.MonkeyP
         await open_record(record(json.dumps({"post_id": "p", "text": "x" * size}).encode()))
     assert threads[0] is threading.main_thread()
     assert threads[1] is not threading.main_thread()
+
+
+def test_a_record_of_more_bytes_than_allowed_is_refused_whatever_has_them() -> None:
+    check_size(Arrived.of(record(b"x" * 7, key=b"k", headers=(("h", b"v"),))), 10)
+    for large in (record(b"x" * 10), record(None, key=b"k" * 11), record(b"", headers=(("h", b"v" * 9),))):
+        with pytest.raises(Poison, match=r"has 11 bytes, unpacked; kafka\.max_message_bytes is 10") as refused:
+            check_size(Arrived.of(large), 10)
+        assert refused.value.reason == "record_too_large"
+
+
+@pytest.mark.parametrize(("size", "said"), [(300, "300 bytes"), (None, "untold bytes")])
+def test_a_record_that_was_not_read_whole_is_refused(size: int | None, said: str) -> None:
+    with pytest.raises(Poison, match=f"a value of {said}, unpacked"):
+        check_size(Arrived.of(record(PartialValue(b"x", size, None))), 10)

@@ -133,6 +133,30 @@ async def test_records_of_3_mb_pass_and_one_that_unpacks_too_large_is_a_dead_let
     assert DeadLetterReference.model_validate_json(dead.value).size == len(bomb)
 
 
+async def test_what_inflates_without_end_is_never_inflated_and_a_post_over_the_bound_not_judged(
+    kafka: str, unique: str
+) -> None:
+    bounds = {"max_message_bytes": 128 * 1024, "max_in_flight_bytes": 1024 * 1024}
+    settings = await prepared(kafka, unique, partitions=1, **bounds)
+    roomy = settings.model_copy(update={"max_message_bytes": 64 * 1024 * 1024})
+    large = post_record(settings.input_topic, "large", "x" * 140_000)
+    for record in (post_record(settings.input_topic, "bomb", "x" * 16 * 1024 * 1024), large):
+        await send(roomy, [record])
+    await send(settings, [post_record(settings.input_topic, "good")])
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 3)
+    assert seen.judged == ["good"]
+    found = letters(seen)
+    assert {key: letter.reason for key, letter in found.items()} == dict.fromkeys(
+        [b"bomb", b"large"], "record_too_large"
+    )
+    (bomb,) = (record.value for record in seen.dead if record.key == b"bomb")
+    reference = DeadLetterReference.model_validate_json(bomb)
+    assert reference.size == len(post_record("", "bomb", "x" * 16 * 1024 * 1024).value or b"")
+    assert reference.sha256 is None, "the record was not read whole"
+    assert not found[b"large"].by_reference, "it fits the dead-letter topic, and can be looked at there"
+
+
 async def test_a_deleted_post_is_a_null_for_its_key_and_one_without_a_key_a_dead_letter(
     kafka: str, unique: str
 ) -> None:
