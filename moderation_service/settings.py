@@ -43,6 +43,8 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"  # a name of ours invites cloaking
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)  # RFC 6052
 _URL = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
+OWN_HEADERS = ("ce_", "traceparent", "content-type", "dlq.")
+"""What the names of headers begin with that the service sets."""
 DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
 DEMO_CALIBRATIONS = PACKAGE / "demo" / "calibrations"
 
@@ -79,6 +81,7 @@ class KafkaSettings(Section):
     audit_topic: str = "moderation.audit"
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    forward_headers: frozenset[str] = frozenset()  # of a post's record, such as tenant; its verdict has them too
     max_message_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * MIB
     session_timeout_s: PositiveFloat = 10.0
     rebalance_timeout_s: PositiveFloat = 30.0
@@ -102,6 +105,14 @@ class KafkaSettings(Section):
                 msg = f"{server!r} is no address; should be HOST:PORT, with commas between several"
                 raise ValueError(msg)
         return servers
+
+    @field_validator("forward_headers")
+    @classmethod
+    def _are_not_ours(cls, names: frozenset[str]) -> frozenset[str]:
+        if own := sorted(name for name in names if name.lower().startswith(OWN_HEADERS)):
+            msg = f"the service sets {', '.join(own)} itself; name other headers"
+            raise ValueError(msg)
+        return names
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:

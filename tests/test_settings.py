@@ -111,6 +111,12 @@ def test_only_the_bundled_model_is_known_not_to_talk(model: str, explain: str, m
     assert settings.explanations == means
 
 
+def test_a_header_that_the_service_sets_itself_is_not_forwarded() -> None:
+    assert load_settings(kafka={"forward_headers": ["tenant"]}).kafka.forward_headers == {"tenant"}
+    with pytest.raises(Misconfigured, match=r"FORWARD_HEADERS .*sets Content-Type, ce_id itself"):
+        load_settings(kafka={"forward_headers": ["tenant", "ce_id", "Content-Type"]})
+
+
 def test_an_unknown_way_to_explain_is_refused() -> None:
     with pytest.raises(Misconfigured, match=r"MODERATION_JUDGING__EXPLAIN .*'auto', 'generate', 'template' or 'never'"):
         load_settings(judging={"explain": "off"})

@@ -11,7 +11,7 @@ console=${CONSOLE_PRINCIPAL:-User:moderation-console}
 # Writes verdicts, dead letters and its own record of what was done to it.
 "$@" --add --allow-principal "$principal" --operation Write \
   --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.audit
-# One transactional producer for each input partition: GROUP.TOPIC.PARTITION.
+# One transactional producer for each input partition: GROUP.TOPIC.PARTITION/LENGTH-OF-GROUP.
 "$@" --add --allow-principal "$principal" --operation Write \
   --transactional-id moderation.moderation.posts. --resource-pattern-type prefixed
 # Compares the topics with what they should be when it starts, and warns.

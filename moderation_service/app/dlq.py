@@ -1,8 +1,11 @@
 """`moderation dlq`: look at dead letters; drive them in again, each once."""
 
+import asyncio
 import json
 import sys
+import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from moderation_service.app import audit
 from moderation_service.app.dlq_letters import REDRIVEN, Chosen, Letter, letters, original, records
@@ -21,8 +24,14 @@ async def print_letters(settings: KafkaSettings, chosen: Chosen) -> None:
         sys.stdout.write(json.dumps(letter.row(), ensure_ascii=False) + "\n")
 
 
-async def redrive(settings: KafkaSettings, chosen: Chosen, most: int) -> int:
-    """Send the records of letters to the input topic again; how many of those meant were left out.
+async def redrive(
+    settings: KafkaSettings,
+    chosen: Chosen,
+    most: int,
+    rate: float | None = None,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> int:
+    """Send the records of letters to the input topic again, at most `rate` a second; how many meant were left out.
 
     A record and the marker that says so go in one transaction, so no letter is driven in twice, whatever fails and
     however often this is run. Left out is what was driven in `most` times, and what is there by reference alone.
@@ -33,7 +42,8 @@ async def redrive(settings: KafkaSettings, chosen: Chosen, most: int) -> int:
         why_not = {letter.place: _why_not(letter, most) for letter in meant}
         wanted = {letter.place: letter for letter in meant if why_not[letter.place] is None}
         batch: list[Record] = []
-        driven = 0
+        driven, begun = 0, time.monotonic()
+        together = _TOGETHER if rate is None else min(_TOGETHER, max(1, int(rate)))
         async for place, key, value, headers in records(settings):
             if (letter := wanted.get(place)) is None:
                 continue
@@ -44,9 +54,11 @@ async def redrive(settings: KafkaSettings, chosen: Chosen, most: int) -> int:
                 Record(settings.dead_letter_topic, key, b"", marker, partition),
             ]
             driven += 1
-            if driven % _TOGETHER == 0:
+            if driven % together == 0:
                 await write(batch)
                 batch = []
+                if rate is not None:
+                    await pause(begun + driven / rate - time.monotonic())
         if batch:
             await write(batch)
     left_out = Counter(reason for reason in why_not.values() if reason is not None)

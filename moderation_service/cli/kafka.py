@@ -1,8 +1,9 @@
 """The commands on topics and dead letters."""
 
 import asyncio
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter, validators
 
 from moderation_service.app.dlq import print_letters
 from moderation_service.app.dlq import redrive as drive_in_again
@@ -71,20 +72,23 @@ def list_letters(
 
 
 @dlq.command
-def redrive(
+def redrive(  # noqa: PLR0913 - each is a flag
     *,
     reason: str | None = None,
     stage: str | None = None,
     key: str | None = None,
     most: int = 1,
+    rate: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:
     """Send the records of dead letters to the input topic again, each letter once, `most` times a record.
 
+    With `rate` no more than so many records a second, so that new posts do not wait behind them.
+
     Exits 1 where some that are meant were left out.
 
-    Example: `moderation dlq redrive --reason engine_error`
+    Example: `moderation dlq redrive --reason engine_error --rate 20`
     """
     kafka = load(settings, bootstrap_servers).kafka
-    return PROBLEMS if asyncio.run(drive_in_again(kafka, Chosen(reason, stage, key), most)) else 0
+    return PROBLEMS if asyncio.run(drive_in_again(kafka, Chosen(reason, stage, key), most, rate)) else 0

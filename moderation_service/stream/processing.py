@@ -103,6 +103,7 @@ class Processing:
     async def _judge(self, arrived: Arrived, trace: Trace) -> Finished:
         record, settings = arrived.record, self.settings
         check_size(arrived, settings.max_message_bytes)
+        forwarded = [header for header in headers_of(record) if header[0] in settings.forward_headers]
         with _OPENING.time():
             post = await open_record(record)
 
@@ -112,16 +113,15 @@ class Processing:
 
         if post is None:
             # verdicts are keyed by the post id; a dead letter has the key that its record had
-            verdicts = Output(settings.output_topic, unframed_key(record.key), None, [])
-            letters = Output(settings.dead_letter_topic, record.key, None, [])
+            verdicts = Output(settings.output_topic, unframed_key(record.key), None, forwarded)
+            letters = Output(settings.dead_letter_topic, record.key, None, forwarded)
             return Finished(verdicts, "deleted", smaller=too_large, also=(letters,))
         self._keys.check(record.key, post.post_id)
         judged = await self._judge_until_done(post, arrived, trace)
         self._failing.clear()
         verdict = judged.verdict
-        output = Output(
-            settings.output_topic, post.post_id.encode(), verdict.to_json(), verdict_headers(verdict, trace)
-        )
+        headers = [*verdict_headers(verdict, trace), *forwarded]
+        output = Output(settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)
         facts = {
             "post_id": post.post_id,
             "decision": verdict.decision,

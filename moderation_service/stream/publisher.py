@@ -87,7 +87,12 @@ class ExactlyOnce(_Base):
 
     @property
     def _transactional_id(self) -> str:
-        return f"{self._settings.group}.{self._partition.topic}.{self._partition.partition}"
+        """The partition's own. Group and topic may hold dots: the length of the group, at the end, tells them apart.
+
+        It begins with GROUP.TOPIC. for which ACLs are given.
+        """
+        group, partition = self._settings.group, self._partition
+        return f"{group}.{partition.topic}.{partition.partition}/{len(group)}"
 
     async def publish(
         self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False

@@ -83,6 +83,17 @@ async def test_each_is_driven_in_once_and_keeps_its_bytes_and_headers_and_a_coun
     assert [(record.value, record.headers[0]) for record in last] == [(b"the words of a post", ("mine", b"kept"))]
 
 
+async def test_records_are_driven_in_no_faster_than_asked(kafka: str, unique: str) -> None:
+    settings = await prepared(kafka, unique)
+    waited: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waited.append(seconds)
+
+    assert await redrive(settings, ALL, 1, rate=0.001, pause=pause) == 0
+    assert [round(seconds, -2) for seconds in waited] == [1000, 2000, 3000, 4000]
+
+
 async def test_what_was_driven_in_before_and_failed_again_is_left_out_unless_more_is_allowed(
     kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

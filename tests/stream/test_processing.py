@@ -72,6 +72,20 @@ async def test_a_post_becomes_its_verdict_in_the_producers_trace() -> None:
     assert finished.facts["trace.id"] == TRACE
 
 
+async def test_headers_that_are_to_be_forwarded_are_on_verdicts_nulls_and_dead_letters() -> None:
+    settings = SETTINGS.model_copy(update={"forward_headers": frozenset({"tenant", "correlation-id"})})
+    line = Processing(settings, FakeJudge())
+    given = (("tenant", b"t-1"), ("secret", b"s"), ("correlation-id", b"c"), ("tenant", b"t-2"))
+    expected = [("tenant", b"t-1"), ("correlation-id", b"c"), ("tenant", b"t-2")]
+    for value in (POST, None, b"no JSON"):
+        finished = await line.finish(Arrived.of(record(value, b"p1", given)))
+        for output in finished.outputs:
+            found = [header for header in output.headers if header[0] in settings.forward_headers]
+            assert found == expected, finished.outcome
+    verdict = (await line.finish(Arrived.of(record(POST, b"p1", given)))).output
+    assert "secret" not in dict(verdict.headers)
+
+
 async def test_a_deleted_post_publishes_a_null_for_its_key() -> None:
     line, judge = processing()
     finished = await line.finish(Arrived.of(record(None, b"gone")))
