@@ -15,7 +15,8 @@ AttributionClass = Literal["image_only", "text_only", "either", "combined", "con
 ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
 AbstainReason = Literal["image_unavailable", "image_undecodable", "image_skipped", "truncated", "label_mass_low"]
 ExplanationKind = Literal["template", "generated"]
-Flag = Literal["image_missing", "truncated", "injection_suspected"]
+ImageFlag = Literal["downscaled", "truncated"]
+Flag = Literal["image_missing", "image_downscaled", "image_truncated", "truncated", "injection_suspected"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -62,7 +63,10 @@ class PolicyVerdict(Contract):
 
 
 class ImageContent(Contract):
-    """One picture as it was judged, or why it was not. Width and height in pixels, after EXIF orientation."""
+    """One picture as it was judged, or why it was not. Width and height in pixels, after EXIF orientation.
+
+    `downscaled`: it was read at less than a sixth of its width and height. `truncated`: its file lacks its end.
+    """
 
     sha256: str | None
     width: int | None
@@ -70,6 +74,7 @@ class ImageContent(Contract):
     frames: int
     media_type: str | None
     status: ImageStatus
+    flags: tuple[ImageFlag, ...] = ()
 
 
 class Content(Contract):

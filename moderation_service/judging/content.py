@@ -28,6 +28,7 @@ def content_of(post: Post, language: Language, evidence: Evidence) -> Content:
                 frames=len(image.frames),
                 media_type=image.media_type,
                 status=image.status,
+                flags=image.flags,
             )
             for image in evidence.loaded.images
         ),

@@ -62,6 +62,10 @@ def flags(content: Content, *, suspected: bool) -> tuple[Flag, ...]:
     found: list[Flag] = []
     if any(image.status != "judged" for image in content.images):
         found.append("image_missing")
+    if any("downscaled" in image.flags for image in content.images):
+        found.append("image_downscaled")
+    if any("truncated" in image.flags for image in content.images):
+        found.append("image_truncated")
     if content.truncated:
         found.append("truncated")
     if suspected:

@@ -1,6 +1,6 @@
 """Bytes to pixels, within bounds that are known before any pixel is decoded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from io import BytesIO
 
@@ -15,9 +15,13 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from moderation_service.media import containers
-from moderation_service.media.containers import Container
-from moderation_service.media.outcome import LoadedImage, Pixels
+from moderation_service.media.animation import composed
+from moderation_service.media.colour import TooCostlyError, to_srgb
+from moderation_service.media.containers.container import Container, Patch
+from moderation_service.media.icc import Profile
+from moderation_service.media.outcome import LoadedImage
 from moderation_service.media.sniff import DECODED, media_type
+from moderation_service.media.views import views
 from moderation_service.settings import MediaSettings
 
 # The classes, not Image.open: no format but the sniffed one is tried, and no process-wide pixel limit is needed.
@@ -27,12 +31,6 @@ _DECODERS: dict[str, type[ImageFile]] = {
     "image/gif": GifImageFile,
     "image/webp": WebPImageFile,
     "image/avif": AvifImageFile,
-}
-_CONTAINERS = {
-    "image/jpeg": containers.jpeg,
-    "image/png": containers.png,
-    "image/gif": containers.gif,
-    "image/webp": containers.webp,
 }
 _LEAST_WORK = 128 * 128  # pixels; what a frame costs however small it is
 _USUAL_SCANS = 10  # of a progressive JPEG
@@ -46,14 +44,15 @@ _TRANSPOSED = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = 5
+_MOST_ROWS = 15 / 16  # of a JPEG without its end: more than that is the whole
 
 
 def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> LoadedImage:
-    """Decode one picture; blocks. Never raises for what the bytes hold.
+    """Decode one image as a browser shows it; blocks. Never raises for what the bytes hold.
 
     `too_large`: more than `max_pixels`, or frames and scans worth more than `max_pixels` × `max_frames` to decode.
-    Frames are at most `max_side` on their longer side, alpha laid over white. `digest`: the bytes' SHA-256, where it
-    is known.
+    Frames are sRGB, at most `max_side` on their longer side. Where transparency conceals content from one who sees the
+    image on white, a frame on black comes behind each on white. `digest`: the bytes' SHA-256, where it is known.
     """
     digest, kind = digest or sha256(data).hexdigest(), media_type(data)
     if kind is None or kind not in DECODED:
@@ -61,17 +60,19 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
     width: int | None = None
     height: int | None = None
     try:
-        image, frames, exif = _open(data, kind, settings)
-        orientation = _orientation(exif)
-        width, height = image.size if orientation < _SIDEWAYS else (image.height, image.width)
-        pixels = tuple(_frames(image, frames, orientation, settings))
+        container = containers.read(data, kind)
+        _check(container, settings)
+        source = _Source(container, kind, settings)
+        width, height = source.size
+        seen = views(source, settings)
     except _TooLarge as fault:
         return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+    except (TooCostlyError, MemoryError):
         return LoadedImage("too_large", digest, width, height, media_type=kind)
     except Exception:  # noqa: BLE001 - decoders raise all sorts for broken bytes; each means the same here
         return LoadedImage("undecodable", digest, width, height, media_type=kind)
-    return LoadedImage("judged", digest, width, height, frames=pixels, media_type=kind)
+    flags = (*seen.flags, "truncated") if source.truncated else seen.flags
+    return LoadedImage("judged", digest, width, height, frames=seen.frames, media_type=kind, flags=flags)
 
 
 class _TooLarge(Exception):  # noqa: N818 - an outcome
@@ -80,26 +81,49 @@ class _TooLarge(Exception):  # noqa: N818 - an outcome
         self.width, self.height = width, height
 
 
-def _open(data: bytes, kind: str, settings: MediaSettings) -> tuple[ImageFile, int, bytes]:
-    """The header, with its size and its work checked; how many frames there are; and the EXIF block."""
-    exif = b""
-    if read := _CONTAINERS.get(kind):
-        container = read(data)
-        exif = container.exif
-        _check(container, settings)
-        image = _DECODERS[kind](BytesIO(container.data))
-        if kind == "image/webp":
-            frames = int(getattr(image, "n_frames", 1))
-        elif kind == "image/png" and getattr(image, "n_frames", 1) != container.frames:
-            msg = "more or fewer frames than announced"
-            raise ValueError(msg)
-        else:
-            frames = container.frames
-    else:
-        image = _DECODERS[kind](BytesIO(data))
-        frames = int(getattr(image, "n_frames", 1))
-    _check(Container(b"", *image.size, frames=frames), settings)
-    return image, frames, exif or image.info.get("exif", b"")
+class _Source:
+    """An image whose header is read: its frames in full size, upright, in sRGB."""
+
+    def __init__(self, container: Container, kind: str, settings: MediaSettings) -> None:
+        """Raises _TooLarge where the decoder tells of more than the container did."""
+        self._container, self._decoder = container, _DECODERS[kind]
+        self._image: ImageFile | None = None
+        exif, size, self.frames = container.exif, (container.width, container.height), container.frames
+        if not container.patches:
+            self._image = self._decoder(BytesIO(container.data))
+            exif = exif or self._image.info.get("exif", b"")
+            size = self._image.size
+            if kind == "image/webp":
+                self.frames = int(getattr(self._image, "n_frames", 1))
+            _check(Container(b"", *size, frames=self.frames), settings)
+        self._turn = _orientation(exif)
+        self.size = size if self._turn < _SIDEWAYS else size[::-1]
+        self.truncated = False
+
+    def read(self, wanted: Sequence[int]) -> Iterator[Image.Image]:
+        """The wanted frames, L, RGB or RGBA, one at a time."""
+        profile = self._container.profile
+        if self._image is None:
+            for frame in composed(self._container, wanted, self._patch):
+                yield self._upright(to_srgb(frame, profile))
+            return
+        for at in wanted:
+            if self.frames > 1:
+                self._image.seek(at)
+            self._image.load()
+            if self._container.cut:
+                self.truncated = _lacks_much(self._image, self._container.scans)
+            # The next frame would take the place of this one.
+            image = self._image.copy() if self.frames > 1 else self._image
+            yield self._upright(_coloured(image, profile))
+
+    def _patch(self, patch: Patch) -> Image.Image:
+        image = self._decoder(BytesIO(patch.file()))
+        image.load()
+        return _coloured(image, None).convert("RGBA")
+
+    def _upright(self, image: Image.Image) -> Image.Image:
+        return image.transpose(_TRANSPOSED[self._turn]) if self._turn in _TRANSPOSED else image
 
 
 def _check(container: Container, settings: MediaSettings) -> None:
@@ -107,6 +131,7 @@ def _check(container: Container, settings: MediaSettings) -> None:
     if pixels == 0:
         msg = "a side of 0 pixels"
         raise ValueError(msg)
+    pixels = max([pixels, *(patch.width * patch.height for patch in container.patches)])
     # The last frame is among the wanted ones, and can't be had without all before it.
     frames = container.frames if settings.max_frames > 1 else 1
     work = max(pixels, _LEAST_WORK if frames > 1 else 0) * frames * -(-container.scans // _USUAL_SCANS)
@@ -125,36 +150,40 @@ def _orientation(data: bytes) -> int:
     return value if value in _TRANSPOSED else 1
 
 
-def _frames(image: ImageFile, frames: int, orientation: int, settings: MediaSettings) -> Iterator[Pixels]:
-    """Up to `max_frames`, evenly spaced, the first and the last among them."""
-    wanted = min(frames, settings.max_frames)
-    for index in range(wanted):
-        at = index * (frames - 1) // (wanted - 1) if wanted > 1 else 0
-        if frames > 1:
-            image.seek(at)
-        # Shrinking works in place, and would take the next frame's canvas away.
-        small = _shrink(image.copy() if frames > 1 else image, settings.max_side)
-        if orientation in _TRANSPOSED:
-            small = small.transpose(_TRANSPOSED[orientation])
-        yield np.asarray(small, dtype=np.uint8)
-
-
-def _shrink(image: Image.Image, side: int) -> Image.Image:
-    """RGB, at most `side` pixels on the longer side.
-
-    The whole image is decoded first. A JPEG's reduced scales (`draft`) leave out detail before levels are clipped, so
-    that words which a browser shows can vanish. `thumbnail` would ask for them: it finds the pixels loaded.
-    """
-    image.load()
+def _coloured(image: Image.Image, profile: Profile | None) -> Image.Image:
+    """A decoded image of any mode as L, RGB or RGBA in sRGB."""
     if image.mode.startswith("I"):  # 16 bits of grey: keep the upper eight
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    clear = image.has_transparency_data
-    if clear:
+        image = _eight_bits(image)
+    if image.mode in ("LA", "L") and image.has_transparency_data:
+        grey, alpha = image.convert("LA").split()
+        image = to_srgb(grey, profile).convert("RGB")
+        image.putalpha(alpha)
+        return image
+    if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
-    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if clear:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    image = to_srgb(image, profile)
+    return image.convert("RGB") if image.mode == "CMYK" else image
+
+
+def _lacks_much(image: Image.Image, scans: int) -> bool:
+    """Of a JPEG without its end: whether later scans or its last rows, which are grey then, may be missing.
+
+    Raises ValueError where nothing is there.
+    """
+    levels = np.asarray(image)
+    last = np.flatnonzero((levels != levels[-1, -1]).reshape(len(levels), -1).any(1))
+    if not last.size:
+        msg = "no row of the image"
+        raise ValueError(msg)
+    return scans > 1 or last[-1] + 1 < len(levels) * _MOST_ROWS
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image).astype(np.uint32)
+    grey = Image.fromarray((levels >> 8).clip(0, 255).astype(np.uint8))
+    key = image.info.get("transparency")
+    if key is None:
+        return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(levels == key, 0, 255).astype(np.uint8))))

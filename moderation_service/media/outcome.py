@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation_service.contracts.verdict import ImageStatus
+from moderation_service.contracts.verdict import ImageFlag, ImageStatus
 
 Pixels = NDArray[np.uint8]
 """One picture or frame: height × width × 3, RGB, C-contiguous. The same type as the engine's."""
@@ -25,6 +25,7 @@ class LoadedImage:
     height: int | None = None
     frames: tuple[Pixels, ...] = ()
     media_type: str | None = None
+    flags: tuple[ImageFlag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

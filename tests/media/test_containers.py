@@ -52,7 +52,7 @@ def test_text_and_profile_bombs_of_a_png_are_left_out(picture: Picture) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 16 * MIB
-    assert containers.png(data).data == picture()
+    assert containers.read(data, "image/png").data == picture()
 
 
 def test_a_png_keeps_its_first_header_and_palette(picture: Picture) -> None:
@@ -127,7 +127,7 @@ def test_what_is_not_picture_in_a_jpeg_is_left_out(picture: Picture) -> None:
     image = read(stuffed)
     assert process_time() - started < 5
     assert (image.status, image.width, image.height) == ("judged", 6, 8)
-    assert containers.jpeg(stuffed).data == data
+    assert containers.read(stuffed, "image/jpeg").data == data
 
 
 def test_a_jpeg_with_two_sizes_is_undecodable(picture: Picture) -> None:
@@ -171,13 +171,6 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_measured_by_the_frame(pi
     assert read(bytes(data)).status == "too_large"
 
 
-def test_the_process_wide_limit_of_pillow_still_holds_where_ours_is_higher(picture: Picture) -> None:
-    data = bytearray(picture("GIF", (8, 6)))
-    at = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
-    data[at + 5 : at + 9] = struct.pack("<HH", 20_000, 20_000)
-    assert read(bytes(data), max_pixels=20_000**2).status == "too_large"
-
-
 def test_comments_and_applications_of_a_gif_are_left_out(picture: Picture) -> None:
     data = picture("GIF")
     at = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
@@ -185,7 +178,8 @@ def test_comments_and_applications_of_a_gif_are_left_out(picture: Picture) -> No
     started = process_time()
     assert read(data[:at] + extra + data[at:]).status == "judged"
     assert process_time() - started < 5
-    assert len(containers.gif(data[:at] + extra + data[at:]).data) <= len(data)
+    (patch,) = containers.read(data[:at] + extra + data[at:], "image/gif").patches
+    assert len(patch.file()) <= len(data) + 768
 
 
 def test_a_gif_of_very_many_frames_is_too_large_at_once(animation: Animation) -> None:
@@ -219,7 +213,7 @@ def test_an_animated_webp_is_measured_before_its_canvas_is_set_aside(animation: 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_both_still_kinds_of_webp_tell_their_size(lossless: bool, picture: Picture) -> None:  # noqa: FBT001
     data = picture("WEBP", (123, 45), lossless=lossless)
-    assert (containers.webp(data).width, containers.webp(data).height) == (123, 45)
+    assert (containers.read(data, "image/webp").width, containers.read(data, "image/webp").height) == (123, 45)
 
 
 def test_a_webp_without_a_picture_is_undecodable() -> None:

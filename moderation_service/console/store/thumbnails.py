@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime
 from io import BytesIO
 
+import numpy as np
 import structlog
 from PIL import Image
 from sqlalchemy import insert, select, update
@@ -28,9 +29,8 @@ class Thumbnails:
     """Makes those of every post that a person may want to see, oldest first, and drops the post's record then."""
 
     def __init__(self, settings: Settings, database: AsyncEngine) -> None:
-        """Of an animated picture the first frame is taken."""
-        side = settings.console.thumbnail_side
-        self._media = settings.media.model_copy(update={"max_frames": 1, "max_side": side})
+        """Each shows all frames that were judged, at most `thumbnail_side` pixels each on the longer side."""
+        self._media = settings.media.model_copy(update={"max_side": settings.console.thumbnail_side})
         self._database = database
 
     async def run(self) -> None:
@@ -81,7 +81,8 @@ def _row(image: LoadedImage) -> dict[str, object]:
     if not image.frames:
         return {"status": image.status, "sha256": image.sha256, "width": None, "height": None, "picture": None}
     height, width, _ = image.frames[0].shape
+    sheet = Image.fromarray(np.concatenate(image.frames, axis=0 if width > height else 1))
     out = BytesIO()
-    Image.fromarray(image.frames[0]).save(out, "WEBP", quality=_QUALITY)
-    size = {"width": width, "height": height}
+    sheet.save(out, "WEBP", quality=_QUALITY)
+    size = {"width": sheet.width, "height": sheet.height}
     return {"status": image.status, "sha256": image.sha256, **size, "picture": out.getvalue()}
