@@ -136,6 +136,7 @@ class EngineSettings(Section):
     kind: Literal["local", "openai"] = "local"
     model: str = str(DEMO_MODEL)
     revision: str | None = None
+    digests: Path | None = None  # of the weights, by k8s/model/digests.sh: a start need not read them all again
     device: str = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     quantization: Literal["int8"] | None = None

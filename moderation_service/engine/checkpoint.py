@@ -1,6 +1,5 @@
 """Load a checkpoint of the GLM-4V family, or say in one line why it can't be had."""
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -13,14 +12,12 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils import logging as transformers_logging
 
 from moderation_service.engine import attention
+from moderation_service.engine.digest import digest_folder
 from moderation_service.engine.fits import check_fits
 from moderation_service.engine.int8 import quantize
 from moderation_service.engine.weights import check_weights
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.settings import EngineSettings
-
-DIGESTED = ("*.safetensors", "*.json", "*.jinja")
-"""What of a checkpoint's folder can change a score: weights, configurations, tokenizer, chat template."""
 
 FAMILY = re.compile(r"glm\d+v(_moe)?")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -94,18 +91,9 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     )
 
 
-def digest_folder(folder: Path) -> str:
-    """`sha256:…` over the names and contents of all files that can change a score."""
-    whole = hashlib.sha256()
-    for path in sorted({path for pattern in DIGESTED for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            whole.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
-
-
 def _revision(settings: EngineSettings, folder: Path | None, config: PreTrainedConfig) -> str:
     if folder is not None:  # what lies there can change under any name it is given
-        return digest_folder(folder)
+        return digest_folder(folder, settings.digests)
     # The commit says more than the branch that it was asked for by.
     return getattr(config, "_commit_hash", None) or settings.revision or "unknown"
 

@@ -1,5 +1,8 @@
+import hashlib
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from moderation_service.engine import attention
 from moderation_service.engine import checkpoint as module
-from moderation_service.engine.checkpoint import digest_folder, load_checkpoint
+from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.digest import digest_folder
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.settings import EngineSettings
+from tests.deploy.files import ROOT
 
 
 @pytest.fixture
@@ -49,6 +54,28 @@ def test_the_digest_follows_every_file_that_can_change_a_score(copy: Path, name:
     assert changed != before
     (copy / name).rename(copy / f"other-{name}")
     assert digest_folder(copy) not in {before, changed}
+
+
+def test_weights_that_were_digested_before_are_not_read_again_while_their_size_and_time_are_the_same(
+    copy: Path,
+) -> None:
+    anew, digests = digest_folder(copy), copy / ".digests"
+    subprocess.run(["sh", ROOT / "k8s" / "model" / "digests.sh", copy], check=True, capture_output=True)
+    assert digest_folder(copy, digests) == anew
+    weights = copy / "model.safetensors"
+    noted, times = digests.read_text(), (weights.stat().st_atime, weights.stat().st_mtime)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digests.write_text(noted.replace(digest, "0" * 64))
+    assert digest_folder(copy, digests) != anew, "the noted digest is taken"
+    os.utime(weights, (times[0], times[1] + 60))
+    assert digest_folder(copy, digests) == anew, "another time: it is read"
+    with weights.open("ab") as file:
+        file.write(b" ")
+    os.utime(weights, times)
+    assert digest_folder(copy, digests) == digest_folder(copy) != anew, "another size: it is read"
+    for unreadable in ("no digests\n", None):
+        digests.unlink() if unreadable is None else digests.write_text(unreadable)
+        assert digest_folder(copy, digests) == digest_folder(copy)
 
 
 def test_the_default_precision_on_a_cpu_is_float32_and_another_may_be_asked_for(tiny_checkpoint: Path) -> None:

@@ -335,11 +335,17 @@ async def test_a_fatal_error_is_handed_on() -> None:
         await line.finish(Arrived.of(record(POST)))
 
 
+class Verbose(FakeJudge):
+    """Whose verdicts are larger than a record may be."""
+
+    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
+        judged = await super().judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+        metadata = {"padding": "x" * record_limit(SETTINGS)}
+        return Judged(judged.verdict.model_copy(update={"metadata": metadata}), judged.tokens)
+
+
 async def test_a_verdict_too_large_for_its_topic_is_a_dead_letter() -> None:
-    line, _ = processing()
-    metadata = {"padding": "x" * (record_limit(SETTINGS) - 100)}
-    value = json.dumps({"post_id": "p1", "text": "hello", "metadata": metadata}).encode()
-    finished = await line.finish(Arrived.of(record(value)))
+    finished = await Processing(SETTINGS, Verbose()).finish(Arrived.of(record(POST, b"p1")))
     assert (finished.outcome, finished.reason) == ("dead_letter", "verdict_too_large")
     assert finished.output.size <= record_limit(SETTINGS)
     assert finished.facts["post_id"] == "p1"
