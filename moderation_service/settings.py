@@ -5,12 +5,12 @@ Sources, strongest first: arguments, environment `MODERATION_<SECTION>__<FIELD>`
 """
 
 import ipaddress
+import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import (
     BaseModel,
@@ -28,13 +28,15 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
+from moderation_service.encodings import decode
 from moderation_service.errors import Misconfigured
+from moderation_service.toml_file import TomlFile, read_toml
 
 PREFIX = "MODERATION_"
 MIB = 1024 * 1024
@@ -42,6 +44,7 @@ PACKAGE = Path(__file__).parent
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:\d{1,5})?")
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"  # a name of ours invites cloaking
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)  # RFC 6052
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _URL = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
 OWN_HEADERS = ("ce_", "traceparent", "content-type", "dlq.")
 """What the names of headers begin with that the service sets."""
@@ -113,6 +116,22 @@ class KafkaSettings(Section):
             msg = f"the service sets {', '.join(own)} itself; name other headers"
             raise ValueError(msg)
         return names
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_group(cls, name: str) -> str:
+        if not name.strip():
+            msg = "is empty; should name the consumer group"
+            raise ValueError(msg)
+        return name
+
+    @field_validator("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic")
+    @classmethod
+    def _is_a_topic(cls, name: str) -> str:
+        if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+            msg = f"{name!r} is no topic; should be 1 to 249 of the letters a-z, A-Z, 0-9, '.', '_' and '-'"
+            raise ValueError(msg)
+        return name
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -271,16 +290,38 @@ class _Environment(EnvSettingsSource):
                 msg = f"{name.upper()} and {target.upper()} are both set; keep one"
                 raise Misconfigured(msg)
             try:
-                names[target] = Path(path or "").read_text(encoding="utf-8").strip()
+                names[target] = decode(Path(path or "").read_bytes()).strip()
             except OSError as error:
                 msg = f"{name.upper()}: cannot read {path} ({error.strerror}); it should name a readable file"
+                raise Misconfigured(msg) from error
+            except ValueError as error:
+                msg = f"{name.upper()}: {path} {error}"
                 raise Misconfigured(msg) from error
         for name in names:
             section = name.removeprefix(PREFIX.lower()).partition("__")[0]
             if section not in self.settings_cls.model_fields:
                 msg = f"{name.upper()}: unknown section {section!r}; one of {', '.join(self.settings_cls.model_fields)}"
                 raise Misconfigured(msg)
-        return names
+        return {name: self._as_json(name, value) for name, value in names.items()}
+
+    def _as_json(self, name: str, value: str | None) -> str | None:
+        """A list with commas as the JSON that is read. Raises Misconfigured where it should be JSON, and is none."""
+        section, _, field = name.removeprefix(PREFIX.lower()).partition("__")
+        info = getattr(self.settings_cls.model_fields[section].annotation, "model_fields", {}).get(field)
+        kind = get_origin(info.annotation) if info else None
+        if value is None or (field and kind not in {frozenset, dict}):
+            return value
+        if kind is frozenset and not value.lstrip().startswith("["):
+            return json.dumps([part.strip() for part in value.split(",") if part.strip()])
+        try:
+            json.loads(value)
+        except ValueError:
+            right = 'A,B or ["A", "B"]' if kind is frozenset else 'a table in JSON, such as {"0": 1500}'
+            if not field:
+                right = f"a table in JSON; or set its fields, as {name.upper()}__FIELD"
+            msg = f"{name.upper()} (settings {'.'.join(filter(None, (section, field)))}): should be {right}"
+            raise Misconfigured(msg) from None
+        return value
 
     def _is_field(self, name: str) -> bool:
         section, _, field = name.removeprefix(PREFIX.lower()).partition("__")
@@ -324,8 +365,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the TOML file."""
-        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+        """Arguments, then the environment."""
+        return init_settings, _Environment(settings_cls)
 
 
 def load_settings(toml: Path | None = None, **arguments: dict[str, Any]) -> Settings:
@@ -333,18 +374,25 @@ def load_settings(toml: Path | None = None, **arguments: dict[str, Any]) -> Sett
 
     Raises Misconfigured with a line a fault: the name as the environment spells it, and what would be right.
     """
+    file = read_toml(toml) if toml else None
 
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=toml)
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *args: PydanticBaseSettingsSource,
+            **kwargs: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """Arguments, then the environment, then the TOML file."""
+            sources = super().settings_customise_sources(settings_cls, *args, **kwargs)
+            return (*sources, InitSettingsSource(settings_cls, file.values)) if file else sources
 
-    if toml and not toml.is_file():
-        msg = f"--settings {toml}: no such file"
-        raise Misconfigured(msg)
     try:
         return FromFile(**arguments)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise Misconfigured("; ".join(_explain(fault) for fault in error.errors())) from error
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured("; ".join(_explain(fault, file) for fault in error.errors())) from error
+    except SettingsError as error:
         msg = f"settings: {error}"
         raise Misconfigured(msg) from error
 
@@ -365,9 +413,12 @@ class BareSettings(Settings):
         return (init_settings,)
 
 
-def _explain(fault: ErrorDetails) -> str:
+def _explain(fault: ErrorDetails, file: TomlFile | None) -> str:
     path = [str(part) for part in fault["loc"]]
-    name = f"{PREFIX}{'__'.join(path).upper()} (settings {'.'.join(path)})"
+    variable = f"{PREFIX}{'__'.join(path).upper()}"
+    name = f"{variable} (settings {'.'.join(path)})"
+    if file and variable not in os.environ and (place := file.place(path[0], "".join(path[1:2]))):
+        name = f"{place}: {name}"
     if fault["type"] == "extra_forbidden":
         section = Settings.model_fields.get(path[0])
         known = getattr(section.annotation if section else Settings, "model_fields", {})

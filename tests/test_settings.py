@@ -54,8 +54,18 @@ def test_a_secret_is_read_from_its_mounted_file_and_never_shown(
             "MODERATION_ENGINE__LAYOUT (settings engine.layout): Input should be 'post_first'",
         ),
         ("KAFKA__MAX_MESSAGE_BYTES", "12", "greater than or equal to 65536"),
-        ("MEDIA__ALLOWED_HOSTS", "[oops", "media"),
-        ("KAFKA", "oops", "kafka"),
+        ("MEDIA__ALLOWED_HOSTS", "[oops", '(settings media.allowed_hosts): should be A,B or ["A", "B"]'),
+        ("MEDIA__ALLOWED_PORTS", "80,https", "MODERATION_MEDIA__ALLOWED_PORTS"),
+        (
+            "KAFKA__ACKNOWLEDGED_LOSSES",
+            "0=5",
+            "ACKNOWLEDGED_LOSSES (settings kafka.acknowledged_losses): should be a table",
+        ),
+        ("KAFKA", "oops", "set its fields, as MODERATION_KAFKA__FIELD"),
+        ("KAFKA__GROUP", " ", "(settings kafka.group): is empty; should name the consumer group"),
+        ("KAFKA__INPUT_TOPIC", "", "(settings kafka.input_topic): '' is no topic; should be 1 to 249 of the letters"),
+        ("KAFKA__REVIEW_TOPIC", "a b", "'a b' is no topic"),
+        ("KAFKA__AUDIT_TOPIC", "..", "'..' is no topic"),
         ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,kafka:abc", "'kafka:abc' is no address; should be HOST:PORT"),
         ("KAFKA__OUTPUT_TOPIC", "moderation.posts", "each topic needs a name of its own"),
         ("KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "needs sasl_username and sasl_password"),
@@ -72,6 +82,32 @@ def test_a_wrong_setting_is_refused_with_its_name(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["cdn.example, b.example", '["cdn.example", "b.example"]', "cdn.example,b.example,"])
+def test_a_list_in_the_environment_has_commas_or_is_json(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MODERATION_MEDIA__ALLOWED_HOSTS", value)
+    monkeypatch.setenv("MODERATION_MEDIA__ALLOWED_PORTS", "80, 443")
+    media = load_settings().media
+    assert (media.allowed_hosts, media.allowed_ports) == ({"cdn.example", "b.example"}, {80, 443})
+
+
+@pytest.mark.parametrize("content", ["\ufeffhunter2\n".encode(), "hunter2\r\n".encode("utf-16")])
+def test_a_secret_is_read_without_a_byte_order_mark(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "p").write_bytes(content)
+    monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "p"))
+    password = load_settings().kafka.sasl_password
+    assert password
+    assert password.get_secret_value() == "hunter2"
+
+
+def test_a_secret_in_another_encoding_is_refused_with_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes("passé".encode("latin-1"))
+    monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "p"))
+    with pytest.raises(Misconfigured, match=r"SASL_PASSWORD_FILE: .*/p is not UTF-8, it seems to be WINDOWS-1252"):
+        load_settings()
+
+
 def test_a_secret_set_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "p").write_text("x")
     monkeypatch.setenv("MODERATION_KAFKA__SASL_PASSWORD", "y")
@@ -81,13 +117,29 @@ def test_a_secret_set_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [("[kafka", "settings"), ("[kafka]\ngroup = 2\n", "KAFKA__GROUP"), ("[x]\na = 1\n", "unknown")]
+    ("content", "says"),
+    [
+        ("[kafka", "settings.toml:1: is not TOML: "),
+        ("[kafka]\n\ngroup = night\n", "settings.toml:3: is not TOML: Invalid value; words stand in double quotes"),
+        ("[kafka]\ngroup = 2\n", "settings.toml:2: MODERATION_KAFKA__GROUP (settings kafka.group): "),
+        ("[ops]\nport = 1\n[kafka]\n# group\n gropu = 'x'\n", "settings.toml:5: MODERATION_KAFKA__GROPU"),
+        ("kafka.group = 2\n", "settings.toml:1: MODERATION_KAFKA__GROUP"),
+        ("kafka = {group = 2}\n", "settings.toml: MODERATION_KAFKA__GROUP"),
+        ("[x]\na = 1\n", "unknown"),
+        ("# caf\u00e9\n".encode("latin-1"), "settings.toml: is not UTF-8, it seems to be WINDOWS-1252"),
+    ],
 )
-def test_a_wrong_settings_file_is_refused(tmp_path: Path, content: str, says: str) -> None:
+def test_a_wrong_settings_file_is_refused_with_file_and_line(tmp_path: Path, content: str | bytes, says: str) -> None:
     toml = tmp_path / "settings.toml"
-    toml.write_text(content)
-    with pytest.raises(Misconfigured, match=says):
+    toml.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(Misconfigured) as refused:
         load_settings(toml)
+    assert says in str(refused.value)
+
+
+def test_a_settings_file_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes("\ufeff[kafka]\ngroup = 'night'\n".encode())
+    assert load_settings(tmp_path / "settings.toml").kafka.group == "night"
 
 
 def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:

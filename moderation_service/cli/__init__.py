@@ -25,6 +25,7 @@ cli = App(
     help="Judge posts from Kafka against written policies with a vision-language model.",
     help_format="markdown",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main says it
 )
 for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
     cli.command(command)

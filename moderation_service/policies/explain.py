@@ -26,6 +26,11 @@ def _words(error: ErrorDetails, location: Location) -> tuple[str, str]:
     match error["type"]:
         case "missing":
             wrong = "is missing"
+        case "literal_error" if isinstance(value, bool):
+            wrong, right = (
+                f"{shown(value)} is not text",
+                "should be in quotes: YAML takes yes, no, on and off for truth",
+            )
         case "literal_error":
             wrong, right = f"{shown(value)} is unknown", _known_choice(str(value), location)
         case "string_type" if isinstance(value, bool | int | float):

@@ -20,14 +20,19 @@ Modality = Literal["text", "image"]
 Mode = Literal["enforce", "shadow"]
 Expectation = Literal["allow", "review", "block", "violation"]
 
-_SECOND_SENTENCE = re.compile(r"[!?。！？].|\.\s+[A-Z]|\n", re.DOTALL)
+_SECOND_SENTENCE = re.compile(r"[!?。！？].|(?P<word>[\w.]*)\.\s+(?=[A-Z])|\n", re.DOTALL)
+_ABBREVIATION = re.compile(
+    r"(.*\.)?[A-Za-z]|approx|art|cf|co|corp|dr|etc|fig|gen|gov|inc|jr|ltd|mr|mrs|ms|no|prof|resp|sec|sr|st|vs",
+    re.IGNORECASE,
+)
 
 
 def _one_question(text: str) -> str:
     if text and text[-1] not in "?？":
         msg = "is no question; should end with a question mark"
         raise ValueError(msg)
-    if _SECOND_SENTENCE.search(text):
+    ends = (end["word"] for end in _SECOND_SENTENCE.finditer(text))
+    if any(word is None or not _ABBREVIATION.fullmatch(word) for word in ends):
         msg = "has more than one sentence; should be one question, the rest belongs in definition"
         raise ValueError(msg)
     return text
@@ -105,6 +110,12 @@ class Statement(Part):
     territorial_scope: tuple[Country, ...] = Field(
         default=(), description="a list of countries of the EU or EEA such as DE and FR; empty means all"
     )
+
+    @field_validator("territorial_scope", mode="before")
+    @classmethod
+    def _no_is_norway(cls, countries: object) -> object:
+        """YAML takes NO without quotes for false."""
+        return tuple("NO" if one is False else one for one in countries) if isinstance(countries, tuple) else countries
 
 
 class Case(Part):

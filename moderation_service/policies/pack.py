@@ -95,6 +95,9 @@ def policy_files(path: Path, faults: list[Fault], setting: str) -> list[Path]:
         for file in seen
         if file.suffix.lower() in {".yaml", ".yml"} and file.suffix != ".yaml"
     )
+    for deeper in (file for folder in seen if folder.is_dir() for file in sorted(folder.rglob("*.y*ml"))):
+        right = f"should be in {path} itself, or its folder have a name that starts with a dot"
+        faults.append(Fault(deeper, None, setting, "lies in a folder inside, where no policy is read", right))
     files = [file for file in seen if file.suffix == ".yaml"]
     if not files and not faults:
         right = "should have a file ID.yaml for each policy"

@@ -209,7 +209,9 @@ async def test_judge_shows_progress_is_interrupted_and_goes_on_with_each_verdict
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
-    assert "/50" in await shown
+    said = await shown
+    assert "/50" in said
+    assert "moderation: interrupted" in said
 
     done = out.read_bytes()
     assert 5 <= done.count(b"\n") < 50

@@ -179,6 +179,13 @@ Edit = Callable[[str, str], str]
             id="unknown field of a case",
         ),
         pytest.param(
+            "mode: enforce",
+            "mode: off",
+            "weapon_sale.yaml:17: mode: False is not text;"
+            " should be in quotes: YAML takes yes, no, on and off for truth",
+            id="a word of a list that YAML reads as false",
+        ),
+        pytest.param(
             "    text: DM me for the price",
             "    text: No",
             "weapon_sale.yaml:22: cases[0].text: False is not text; should be in quotes",

@@ -11,6 +11,7 @@ import yaml
 
 from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.question import Question
+from moderation_service.errors import Misconfigured
 from moderation_service.policies.model import Policy, Statement
 from moderation_service.policies.pack import PolicyPack, load_pack
 
@@ -78,6 +79,32 @@ def test_an_abbreviation_does_not_end_a_sentence(folder: Path) -> None:
     question = "Does it sell a weapon, e.g. a knife of 2.5 inches?"
     policy = changed(folder, lambda fields: fields["question"].update(en=question))
     assert policy.question.en == question
+
+
+@pytest.mark.parametrize("word", ["the U.S. Army", "Dr. Smith", "Heckler & Koch Inc. California", "Mr. T. Stone"])
+def test_a_capital_behind_an_abbreviation_begins_no_sentence(folder: Path, word: str) -> None:
+    question = f"Does it sell a weapon of {word}?"
+    assert changed(folder, lambda fields: fields["question"].update(en=question)).question.en == question
+
+
+@pytest.mark.parametrize("norway", ["NO", "'NO'"])
+def test_no_is_norway_with_and_without_quotes(folder: Path, norway: str) -> None:
+    file = folder / "weapon_sale.yaml"
+    file.write_text(f"{file.read_text()}statement:\n  territorial_scope: [DE, {norway}]\n")
+    (policy,) = load_pack(folder).policies
+    assert policy.statement.territorial_scope == ("DE", "NO")
+
+
+def test_policies_in_a_folder_inside_are_named_and_not_passed_over(folder: Path) -> None:
+    (folder / "eu" / "deep").mkdir(parents=True)
+    (folder / "eu" / "deep" / "hate.yml").write_text("id: hate\n")
+    (folder / ".old").mkdir()
+    (folder / ".old" / "older.yaml").write_text("id: older\n")
+    with pytest.raises(Misconfigured) as refused:
+        load_pack(folder)
+    wrong = "policies.path: lies in a folder inside, where no policy is read"
+    right = f"should be in {folder} itself, or its folder have a name that starts with a dot"
+    assert str(refused.value) == f"{folder}/eu/deep/hate.yml: {wrong}; {right}"
 
 
 def test_review_and_block_may_be_one_threshold(folder: Path) -> None:

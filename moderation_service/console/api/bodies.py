@@ -55,9 +55,11 @@ def refused(error: ValidationError) -> Problem:
     faults = error.errors(include_input=False, include_url=False, include_context=False)
     if is_invalid_json(error):
         return Problem("not_json", faults[0]["msg"])
-    named = [
-        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
-    ]
+    named = [f"{_field(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
     more = f" (and {len(named) - _FAULTS_SHOWN} more)" if len(named) > _FAULTS_SHOWN else ""
     return Problem("wrong_fields", "; ".join(named[:_FAULTS_SHOWN]) + more)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The field's name, without the forms of a union, which stand in parentheses."""
+    return ".".join(part for part in map(str, location) if not part.startswith("(")) or "body"

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from moderation_service.console.api.bodies import refused
@@ -44,7 +44,17 @@ class ImagePart(Contract):
 
 
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+_Texts = Annotated[list[_Words], Field(min_length=1, max_length=MOST_INPUTS)]
 _Parts = Annotated[list[Part], Field(min_length=1)]
+
+
+def _form(given: object) -> str | None:
+    """Which form of input it is, so that what is wrong is said of that one alone."""
+    if isinstance(given, str):
+        return "(text)"
+    if isinstance(given, list):
+        return "(parts)" if given and isinstance(given[0], dict) else "(texts)"
+    return None
 
 
 class ModerationRequest(Contract):
@@ -53,7 +63,14 @@ class ModerationRequest(Contract):
     `model` is read and not obeyed: what judges is what this service was started with.
     """
 
-    input: _Words | Annotated[list[_Words], Field(min_length=1, max_length=MOST_INPUTS)] | _Parts
+    input: Annotated[
+        Annotated[_Words, Tag("(text)")] | Annotated[_Texts, Tag("(texts)")] | Annotated[_Parts, Tag("(parts)")],
+        Discriminator(
+            _form,
+            custom_error_type="input_form",
+            custom_error_message="should be a text, a list of texts, or a list of parts",
+        ),
+    ]
     model: str | None = None
 
 
