@@ -1,5 +1,6 @@
 """Every aiokafka object is built here, from the settings: security, sizes, timeouts. None is started here."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -14,7 +15,8 @@ CLIENT_ID = "moderation-service"
 _FETCH_WAIT_MS = 200  # a resumed partition waits for the fetch under way, at most this long
 _FETCH_BYTES = MIB // 8  # compressed: some 500 small records wait, decoded in one go; a larger record comes alone
 _HEARTBEAT_MS = 1000
-_METADATA_AGE_MS = 30_000  # new partitions of a topic are seen this soon
+_METADATA_AGE_MS = 30_000  # new partitions of a topic are read this soon
+_PRODUCER_METADATA_AGE_MS = 300_000  # and written to this soon: each partition that is read has a producer
 _MAX_POLL_INTERVAL_MS = 120_000
 _PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the markers of the last one are written
 
@@ -51,10 +53,13 @@ def consumer(
     )
 
 
-def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
+def producer(
+    settings: KafkaSettings, transactional_id: str | None = None, *, topics: Iterable[str] = ()
+) -> AIOKafkaProducer:
     """Build an idempotent producer, transactional with an id; every write waits for all in-sync replicas.
 
-    Raises Misconfigured for files that can't be read.
+    Give one that lives long its `topics`: until it has sent something, aiokafka asks for the metadata of all topics of
+    the cluster (https://github.com/aio-libs/aiokafka/issues/440). Raises Misconfigured for files that can't be read.
     """
     transaction: dict[str, Any] = {}
     if transactional_id is not None:
@@ -62,7 +67,7 @@ def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AI
             "transactional_id": transactional_id,
             "transaction_timeout_ms": _ms(settings.transaction_timeout_s),
         }
-    return AIOKafkaProducer(
+    built = AIOKafkaProducer(
         **connection_arguments(settings),
         **transaction,
         enable_idempotence=True,
@@ -70,9 +75,12 @@ def producer(settings: KafkaSettings, transactional_id: str | None = None) -> AI
         compression_type="lz4",
         max_request_size=record_limit(settings),
         max_batch_size=batch_limit(settings),
-        metadata_max_age_ms=_METADATA_AGE_MS,
+        metadata_max_age_ms=_PRODUCER_METADATA_AGE_MS,
         retry_backoff_ms=_PRODUCER_BACKOFF_MS,
     )
+    if wanted := set(topics):
+        built.client.set_topics(wanted)
+    return built
 
 
 def admin(settings: KafkaSettings) -> AIOKafkaAdminClient:

@@ -1,6 +1,7 @@
 """aiokafka's `stop()` can hang while a broker is away, and what it started goes on trying: end both in bounded time."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 _log = structlog.get_logger(__name__)
 _SETTLE_S = 0.2
+_owned: dict[asyncio.AbstractEventLoop, dict[int, list[asyncio.Task[Any]]]] = {}
 
 
 async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> bool:
@@ -24,8 +26,16 @@ async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -
         stopping.cancel()
     elif error := stopping.exception():
         _log.info("a Kafka client failed while closing", error=repr(error))
+    elif _nothing_is_left(client):
+        return True
     await _cut_and_wait(client, stopping)
     return stopping.done() and not stopping.cancelled() and stopping.exception() is None
+
+
+def _nothing_is_left(client: object) -> bool:
+    """Whether a producer that stopped well has no task left: its sender waits for them, unless it failed before."""
+    sender = getattr(getattr(client, "_sender", None), "sender_task", None)
+    return sender is not None and (sender.cancelled() or sender.exception() is None)
 
 
 async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
@@ -48,7 +58,8 @@ def _cut(client: object) -> list[asyncio.Task[Any]]:
     for part in parts:
         for connection in list(getattr(part, "_conns", {}).values()):
             connection.close()
-    own = [task for task in asyncio.all_tasks() if any(_owner(task) is part for part in parts)]
+    owned = _by_owner()
+    own = [task for part in parts for task in owned.get(id(part), ())]
     for task in own:
         task.cancel()
     return own
@@ -71,7 +82,14 @@ def _told_of_the_end(client: object) -> Iterator[asyncio.Future[None]]:
             yield batch._drain_waiter  # noqa: SLF001 - aiokafka keeps them to itself
 
 
-def _owner(task: asyncio.Task[Any]) -> object:
-    """The object whose coroutine a task runs."""
-    frame = getattr(task.get_coro(), "cr_frame", None)
-    return frame.f_locals.get("self") if frame is not None else None
+def _by_owner() -> dict[int, list[asyncio.Task[Any]]]:
+    """The tasks by the id of the object whose coroutine they run; looked for once for all that close together."""
+    loop = asyncio.get_running_loop()
+    if loop not in _owned:
+        found = _owned[loop] = defaultdict(list)
+        for task in asyncio.all_tasks():
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame is not None:
+                found[id(frame.f_locals.get("self"))].append(task)
+        loop.call_soon(_owned.pop, loop)
+    return _owned[loop]

@@ -19,7 +19,7 @@ class Intake:
         """The bounds are the settings'; an open breaker lets nothing begin."""
         self._consumer = consumer
         self._breaker = breaker
-        self._budget = Budget(Bound(settings.max_in_flight_posts), Bound(settings.max_in_flight_bytes))
+        self._settings = settings
 
     def admit(self, lanes: Iterable[Lane], start: Callable[[Lane, Arrived], None]) -> None:
         """Call `start` for what may begin; pause the lanes with a queue, resume the others.
@@ -28,35 +28,29 @@ class Intake:
         """
         its = list(lanes)
         random.shuffle(its)
-        posts = [lane.ledger.posts for lane in its]
-        sizes = [lane.ledger.size for lane in its]
         open_to_all = not self._breaker.is_open
-        hungry = [index for index in _turns(its) if open_to_all and its[index].ready]
+        hungry = [index for index, lane in enumerate(its) if open_to_all and lane.is_open and lane.waiting]
+        if hungry:
+            budget = self._budget_of(its)
         while hungry:
             still = []
             for index in hungry:
                 lane = its[index]
                 size = lane.waiting[0].size
-                if self._budget.admits(posts, sizes, index, size):
-                    posts[index] += 1
-                    sizes[index] += size
+                if budget.admits(index, size):
+                    budget.take(index, size)
                     start(lane, lane.waiting.popleft())
-                    if lane.ready:
+                    if lane.waiting:
                         still.append(index)
             hungry = still
-        assigned = self._consumer.assignment()
+        assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for lane in its:
-            if lane.is_open and lane.partition in assigned:
-                full = lane.waiting or lane.adrift
+            full = bool(lane.waiting) or lane.adrift
+            if lane.is_open and lane.partition in assigned and full != (lane.partition in paused):
                 (self._consumer.pause if full else self._consumer.resume)(lane.partition)
 
-
-def _turns(lanes: Sequence[Lane]) -> Sequence[int]:
-    """Whose records may be taken: everybody's, unless one may have killed a process. That is alone in flight."""
-    isolated = [index for index, lane in enumerate(lanes) if lane.guard.isolates and not lane.held]
-    isolated = [index for index in isolated if lanes[index].waiting or lanes[index].ledger.posts]
-    if not isolated:
-        return range(len(lanes))
-    if any(lane.unproven for lane in lanes):
-        return []
-    return [min(isolated, key=lambda index: (not lanes[index].marking, lanes[index].partition))]
+    def _budget_of(self, lanes: Sequence[Lane]) -> Budget:
+        return Budget(
+            Bound(self._settings.max_in_flight_posts, [lane.ledger.posts for lane in lanes]),
+            Bound(self._settings.max_in_flight_bytes, [lane.ledger.size for lane in lanes]),
+        )

@@ -12,6 +12,7 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 _log = structlog.get_logger(__name__)
+TESTED_PARTITIONS = 500  # by `moderation bench partitions`: each has a producer, with connections of its own
 _SHARE = 0.1  # of the rebalance timeout: the whole group waits while one member finishes
 
 
@@ -42,5 +43,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.REBALANCES.labels("assigned").inc()
         metrics.ASSIGNED.set(len(partitions))
         _log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
+        if len(partitions) > TESTED_PARTITIONS:
+            _log.warning(
+                f"{len(partitions)} partitions on this worker; at most {TESTED_PARTITIONS} were tested: add workers"
+            )
         self._fleet.open(partitions)
         self._health.joined = True

@@ -56,7 +56,9 @@ class _Base:
 
     async def start(self) -> None:
         await self.close()
-        producer = clients.producer(self._settings, self._transactional_id)
+        settings = self._settings
+        topics = (settings.output_topic, settings.dead_letter_topic)
+        producer = clients.producer(settings, self._transactional_id, topics=topics)
         self._producer = producer
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):

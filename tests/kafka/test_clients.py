@@ -7,6 +7,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.kafka import clients
 from moderation_service.kafka.sizes import batch_limit, record_limit, size_of
 from moderation_service.settings import KafkaSettings
+from tests.stream.support import kafka_settings, make_topics
 
 
 @pytest.mark.parametrize("name", ["ssl_cafile", "ssl_certfile", "ssl_keyfile"])
@@ -47,3 +48,15 @@ async def test_sizes_agree_so_that_what_was_read_can_be_written() -> None:
 def test_the_size_of_a_record_counts_its_key_and_headers() -> None:
     assert size_of(b"k" * 100, b"v" * 100, [("h" * 100, b"x" * 100)]) >= 400
     assert size_of(None, None, []) < 200
+
+
+async def test_a_producer_that_has_sent_nothing_knows_its_own_topics_alone(kafka: str, unique: str) -> None:
+    settings, other = kafka_settings(kafka, unique), kafka_settings(kafka, f"{unique}.other")
+    await make_topics(settings, 1)
+    await make_topics(other, 1)
+    producer = clients.producer(settings, topics=[settings.output_topic])
+    await producer.start()
+    assert await producer.partitions_for(settings.output_topic) == {0}
+    await producer.client.force_metadata_update()
+    assert producer.client.cluster.topics() == {settings.output_topic}
+    await producer.stop()

@@ -52,3 +52,25 @@ async def test_a_client_that_was_never_started_closes(kafka: str) -> None:
     settings = kafka_settings(kafka, "g")
     assert await close(clients.producer(settings), 1)
     assert await close(clients.consumer(settings), 1)
+
+
+async def test_many_producers_that_close_together_look_at_all_tasks_but_once(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, looks, all_tasks = kafka_settings(kafka, "g"), 0, asyncio.all_tasks
+
+    def looked(loop: asyncio.AbstractEventLoop | None = None) -> set["asyncio.Task[object]"]:
+        nonlocal looks
+        looks += 1
+        return all_tasks(loop)
+
+    producers = [clients.producer(settings) for _ in range(20)]
+    await asyncio.gather(*(producer.start() for producer in producers))
+    monkeypatch.setattr(asyncio, "all_tasks", looked)
+    assert all(await asyncio.gather(*(close(producer, 5) for producer in producers)))
+    assert looks == 0, "a producer that stops well leaves nothing behind"
+    never_started = [clients.producer(settings) for _ in range(20)]
+    await asyncio.gather(*(close(producer, 5) for producer in never_started))
+    assert looks <= 2
+    monkeypatch.undo()
+    assert not others()

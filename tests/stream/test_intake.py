@@ -17,16 +17,19 @@ class Consumer:
 
     def __init__(self, partitions: set[TopicPartition]) -> None:
         self.partitions = partitions
-        self.paused: set[TopicPartition] = set()
+        self.at_rest: set[TopicPartition] = set()
 
     def assignment(self) -> set[TopicPartition]:
         return self.partitions
 
+    def paused(self) -> set[TopicPartition]:
+        return self.at_rest
+
     def pause(self, partition: TopicPartition) -> None:
-        self.paused.add(partition)
+        self.at_rest.add(partition)
 
     def resume(self, partition: TopicPartition) -> None:
-        self.paused.discard(partition)
+        self.at_rest.discard(partition)
 
 
 def lanes_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[Lane]:
@@ -65,11 +68,11 @@ def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
         lane.is_open = True
     intake.admit(lanes, begin)
     assert sum(lane.ledger.posts for lane in lanes) == 6
-    assert consumer.paused == {lane.partition for lane in lanes if lane.waiting}
+    assert consumer.at_rest == {lane.partition for lane in lanes if lane.waiting}
     for lane in lanes:
         lane.waiting.clear()
     intake.admit(lanes, begin)
-    assert not consumer.paused
+    assert not consumer.at_rest
 
 
 def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> None:
