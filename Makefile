@@ -46,7 +46,8 @@ evaluation: .venv/ready
 
 chaos: .venv/ready
 	scripts/system-packages.sh test
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(KAFKA),--kafka $(KAFKA))
 
 audit sbom: .venv/ready
 	scripts/supply-chain.sh $@

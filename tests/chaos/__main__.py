@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [--seed N] [--only NAME ...] [--short] [--keep FOLDER]`: exits 1 on a breach."""
+"""`python -m tests.chaos [--seed N] [--only NAME ...] [--short] [--kafka VERSION] [--keep FOLDER]`: exits 1 on a breach."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.run import COLUMNS, row, run
-from tests.chaos.scenarios import FULL, SHORT
+from tests.chaos.scenarios import FULL, REBALANCES, SHORT
 
 _WIDTH = 160
 
@@ -22,14 +22,18 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--only", nargs="+", choices=[*FULL], default=None)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument(
+        "--kafka", default=None, help="rebalances alone, on this release with a busy coordinator, such as 3.6.2"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="a folder for the logs")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
-    profile = SHORT if given.short else FULL
+    profile = SHORT if given.short else REBALANCES if given.kafka else FULL
     chosen = {name: named for name, named in profile.items() if given.only is None or name in given.only}
     _say(f"seed {seed}")
-    table, broken = Table(*COLUMNS, title=f"make chaos SEED={seed}"), False
-    async for outcome in run(chosen, seed, given.keep):
+    title = f"make chaos SEED={seed}" + (f" KAFKA={given.kafka}" if given.kafka else "")
+    table, broken = Table(*COLUMNS, title=title), False
+    async for outcome in run(chosen, seed, given.keep, given.kafka):
         table.add_row(*row(outcome))
         _say("  ".join(row(outcome)))
         for breach in outcome.breaches:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from moderation_service.bench.broker import Broker, free_port
+from moderation_service.bench.broker import KAFKA_VERSION, Broker, free_port
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 _PRODUCTION = {
@@ -28,14 +28,15 @@ class Node(Broker):
 class Cluster:
     """`nodes` in the order of their numbers; `proxied` is the port that clients of the proxy are told."""
 
-    def __init__(self, folder: Path, brokers: int) -> None:
+    def __init__(self, folder: Path, brokers: int, version: str, more: Mapping[str, str]) -> None:
         self.proxied = free_port()
         production: Mapping[str, str] = _PRODUCTION if brokers > 1 else {}
         self.nodes = [
             Node(
                 folder / f"node-{number}",
-                properties={"node.id": str(number), **production},
+                properties={"node.id": str(number), **production, **more},
                 extra={"PROXIED": self.proxied} if brokers == 1 else None,
+                version=version,
             )
             for number in range(1, brokers + 1)
         ]
@@ -64,8 +65,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, brokers: int) -> Iterator[Cluster]:
-    made = Cluster(folder, brokers)
+def cluster(
+    folder: Path, brokers: int, version: str = KAFKA_VERSION, more: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """`more` are properties of every broker."""
+    made = Cluster(folder, brokers, version, more or {})
     try:
         made.start()
         yield made

@@ -5,21 +5,31 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from moderation_service.bench.broker import KAFKA_VERSION
 from tests.chaos.arena import Outcome, take_place
 from tests.chaos.cluster import cluster
+from tests.chaos.coordinator import BUSY, make_groups
 from tests.chaos.scenarios import Named
 
 COLUMNS = ("scenario", "s", "records", "verdicts", "dead", "nulls", "twice", "missing", "looks", "faults", "breaches")
 
 
-async def run(scenarios: Mapping[str, Named], seed: int, keep: Path | None = None) -> AsyncIterator[Outcome]:
-    """Give each one's outcome; logs are in `keep`, or gone with the run."""
+async def run(
+    scenarios: Mapping[str, Named], seed: int, keep: Path | None = None, kafka: str | None = None
+) -> AsyncIterator[Outcome]:
+    """Give each one's outcome; logs are in `keep`, or gone with the run.
+
+    `kafka` is a release to run them on, with a coordinator that is kept busy.
+    """
     order = list(scenarios.items())
     random.Random(seed).shuffle(order)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as scratch:
         folder = keep or Path(scratch)
         for brokers in sorted({named.setting.brokers for _, named in order}):
-            with cluster(folder / f"brokers-{brokers}", brokers) as its:
+            more = BUSY if kafka else {}
+            with cluster(folder / f"brokers-{brokers}", brokers, kafka or KAFKA_VERSION, more) as its:
+                if kafka:
+                    await make_groups(its.address, brokers)
                 for name, named in order:
                     if named.setting.brokers == brokers:
                         (folder / name).mkdir(exist_ok=True)

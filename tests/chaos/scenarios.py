@@ -45,6 +45,14 @@ FULL: Mapping[str, Named] = {
     "lone-broker-frozen": Named(broker_frozen(2), Setting()),
 }
 
+REBALANCES: Mapping[str, Named] = {
+    "kills": Named(kills(25), Setting(kafka=_QUICK)),
+    "terms": Named(terms(10), Setting()),
+    "storm": Named(storm(8), Setting(workers=2)),
+    "zombies": Named(zombies(2), Setting(kafka=_QUICK)),
+    "lone-broker-kills": Named(broker_kills(1, clean=False), Setting()),
+}
+
 SHORT: Mapping[str, Named] = {
     "kills": Named(kills(6), Setting(workers=2, kafka=_QUICK)),
     "zombies": Named(zombies(1), Setting(workers=2, kafka=_QUICK)),
