@@ -1,4 +1,7 @@
-"""`python -m tests.chaos [--seed N] [--only NAME ...] [--short] [--kafka VERSION] [--keep FOLDER]`: exits 1 on a breach."""
+"""Usage: `python -m tests.chaos [--seed N] [--only NAME ...] [--short] [--kafka VERSION] [--keep FOLDER]`.
+
+Exits 1 on a breach.
+"""
 
 import argparse
 import asyncio
