@@ -48,6 +48,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _URL = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
 OWN_HEADERS = ("ce_", "traceparent", "content-type", "dlq.")
 """What the names of headers begin with that the service sets."""
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 DEMO_MODEL = PACKAGE / "demo" / "pictogram-glm4v"
 DEMO_CALIBRATIONS = PACKAGE / "demo" / "calibrations"
 
@@ -194,7 +196,7 @@ class MediaSettings(Section):
     )
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allowed_hosts: frozenset[str] = frozenset()
-    allowed_networks: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
+    allowed_networks: frozenset[IPNetwork] = frozenset()
     nat64_prefixes: frozenset[ipaddress.IPv6Network] = frozenset()  # your own network's, beside 64:ff9b::/96
     allowed_buckets: frozenset[str] = frozenset()
     file_root: Path | None = None
@@ -259,6 +261,8 @@ class ConsoleSettings(Section):
     lease_s: PositiveFloat = 300.0  # a reviewer has a job to themselves
     undo_s: Annotated[float, Field(ge=0)] = 8.0  # a review can be taken back, and is not published before
     session_hours: PositiveFloat = 12.0
+    ops_port: Annotated[int, Field(ge=0, le=65535)] = 9465  # of its metrics, on `ops.host`; never the pages' port
+    trusted_proxies: frozenset[IPNetwork] = frozenset()  # the Ingress controller's own addresses, no wider network
     secure_cookies: bool = True  # false only where the pages are read over plain HTTP on this machine
     thumbnail_side: Annotated[int, Field(ge=64, le=2048)] = 512  # pixels
 

@@ -24,6 +24,7 @@ from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.telemetry import certificates, metrics, tracing
+from moderation_service.telemetry.ops import metrics_server
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -109,26 +110,31 @@ def _is_held(parts: Parts, what: str) -> bool:
     return any(held.startswith(f"{what}: ") for held in parts.held)
 
 
-def _say(port: int) -> None:
-    log.info("console open", port=port)
+def _say(port: int, ops_port: int) -> None:
+    log.info("console open", port=port, ops_port=ops_port)
 
 
 def _always(pack: PolicyPack) -> Callable[[], PolicyPack]:
     return lambda: pack
 
 
-async def run_parts(parts: Parts, *more: Work, opened: Callable[[int], None] = _say) -> None:
-    """Everything that a console does, with `more` beside it, until cancelled; `opened` is told the port.
+async def run_parts(parts: Parts, *more: Work, opened: Callable[[int, int], None] = _say) -> None:
+    """Everything that a console does, with `more` beside it, until cancelled.
+
+    `opened` is told the port of the pages and that of the metrics.
 
     Raises what the first of them raises that fails, which none should.
     """
     settings = parts.settings
-    metrics.BUILD_INFO.labels(__version__).set(1)
     for what in ("ingest", "outbox"):
         metrics.CONSOLE_HELD.labels(what).set_function(partial(_is_held, parts, what))
     try:
-        async with serving(build(parts), settings.console.host, settings.console.port) as port:
-            opened(port)
+        console = settings.console
+        async with (
+            metrics_server("console.ops_port", settings.ops.host, console.ops_port) as ops_port,
+            serving(build(parts), console.host, console.port) as port,
+        ):
+            opened(port, ops_port)
             async with asyncio.TaskGroup() as group:
                 own: tuple[Work, ...] = (
                     Ingest(parts).run,

@@ -48,7 +48,14 @@ async def serve(port: int, every_s: float, tell: Callable[[str], None]) -> None:
         kafka = KafkaSettings.model_validate({**named, "delivery": "at_least_once"})  # the broker knows no transactions
         url = f"sqlite:///{Path(folder) / 'console.db'}"
         console = ConsoleSettings.model_validate(
-            {"host": "127.0.0.1", "port": port, "database_url": url, "judge": "local", "secure_cookies": False}
+            {
+                "host": "127.0.0.1",
+                "port": port,
+                "ops_port": 0,
+                "database_url": url,
+                "judge": "local",
+                "secure_cookies": False,
+            }
         )
         settings = BareSettings(kafka=kafka, console=console, judging=JudgingSettings(views="always"))
         await until(stop, _serve(settings, every_s, tell))
@@ -71,8 +78,9 @@ async def _serve(settings: Settings, every_s: float, tell: Callable[[str], None]
         async def trickle() -> None:
             await publish(settings.kafka, _posts(settings.kafka, every_s))
 
-        def opened(port: int) -> None:
-            for line in (f"Console: http://127.0.0.1:{port}/", *said):
+        def opened(port: int, ops_port: int) -> None:
+            addresses = (f"Console:  http://127.0.0.1:{port}/", f"Metrics:  http://127.0.0.1:{ops_port}/metrics")
+            for line in (*addresses, *said):
                 tell(line)
 
         await run_parts(parts, work, trickle, opened=opened)

@@ -62,6 +62,12 @@ class Seat:
         return [verdicts[number] for number in range(len(posts))]
 
 
+def check_free(parts: Parts) -> None:
+    """Raise JudgingOff and Full, at once, where there would be no seat."""
+    with seat(parts):
+        pass
+
+
 @contextmanager
 def seat(parts: Parts) -> Iterator[Seat]:
     """A seat until the block is left. Raises JudgingOff and Full, at once; Transient while the model loads."""

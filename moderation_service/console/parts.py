@@ -28,6 +28,7 @@ class Parts:
     put_in_outbox: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever adds to it; the sender waits
     held: set[str] = field(default_factory=set)  # such as "ingest: Kafka does not answer"
     seats: Seats = field(init=False)  # of posts that are judged for callers
+    bodies: Seats = field(init=False)  # of posts being read from callers, who may be slow
 
     @property
     def judges(self) -> bool:
@@ -36,7 +37,8 @@ class Parts:
 
     def __post_init__(self) -> None:
         """As many as the settings say."""
-        self.seats = Seats(self.settings.console.max_in_flight)
+        most = self.settings.console.max_in_flight
+        self.seats, self.bodies = Seats(most), Seats(2 * most, per_key=most)
 
 
 def parts_of(request: HTTPConnection) -> Parts:

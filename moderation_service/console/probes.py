@@ -1,15 +1,14 @@
-"""`/metrics` and the three probes of the console."""
+"""The three probes of the console. Its metrics are on a port of their own."""
 
 import asyncio
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from moderation_service.console.parts import parts_of
-from moderation_service.telemetry import scrape
 
 _PATIENCE_S = 5.0
 
@@ -17,24 +16,18 @@ _PATIENCE_S = 5.0
 def probe_routes() -> list[BaseRoute]:
     """They need no login and no key."""
     return [
-        Route("/metrics", _metrics),
         Route("/livez", _alive),
         Route("/startupz", _alive),
         Route("/readyz", _ready),
     ]
 
 
-async def _metrics(request: Request) -> Response:
-    body, content_type = await scrape.page(request.headers.get("accept", ""))
-    return Response(body, headers={"Content-Type": content_type})
-
-
-async def _alive(_: Request) -> Response:
+async def _alive(_: Request) -> JSONResponse:
     """The server is started when the database is open, and answers while the loop runs."""
     return JSONResponse({"ok": True, "reasons": []})
 
 
-async def _ready(request: Request) -> Response:
+async def _ready(request: Request) -> JSONResponse:
     """Ready while the database answers.
 
     An outage of Kafka is told in `held` and takes no console away: what was read is still there to be reviewed.

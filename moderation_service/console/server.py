@@ -45,6 +45,7 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # the application has its own
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_DRAIN_S,
         )

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from moderation_service import __version__
 from moderation_service.errors import Misconfigured
-from moderation_service.settings import OpsSettings
+from moderation_service.settings import PREFIX, OpsSettings
 from moderation_service.telemetry import metrics, scrape
 from moderation_service.telemetry.health import Health
 
@@ -18,20 +18,32 @@ async def ops_server(settings: OpsSettings, health: Health) -> AsyncIterator[int
 
     Raises Misconfigured when the port is taken.
     """
+    probes = (
+        web.get("/startupz", _probe(lambda: [] if health.started else ["model not warm"])),
+        web.get("/readyz", _probe(lambda: health.not_ready)),
+        web.get("/livez", _probe(lambda: [] if health.live else ["the poll loop has stalled"])),
+    )
+    async with metrics_server("ops.port", settings.host, settings.port, *probes) as port:
+        yield port
+
+
+@asynccontextmanager
+async def metrics_server(setting: str, host: str, port: int, *more: web.RouteDef) -> AsyncIterator[int]:
+    """Serve `/metrics`, and `more`, until the block is left; gives the port.
+
+    Raises Misconfigured when the port, which `setting` chose, is taken.
+    """
     metrics.BUILD_INFO.labels(__version__).set(1)
     app = web.Application()
-    app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/startupz", _probe(lambda: [] if health.started else ["model not warm"]))
-    app.router.add_get("/readyz", _probe(lambda: health.not_ready))
-    app.router.add_get("/livez", _probe(lambda: [] if health.live else ["the poll loop has stalled"]))
+    app.router.add_routes([web.get("/metrics", _metrics), *more])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
         try:
-            await site.start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            msg = f"ops.port {settings.port}: {error.strerror}; set MODERATION_OPS__PORT to a free port"
+            name = f"{PREFIX}{setting.upper().replace('.', '__')}"
+            msg = f"{setting} {port}: {error.strerror}; set {name} to a free port"
             raise Misconfigured(msg) from error
         yield int(runner.addresses[0][1])
     finally:

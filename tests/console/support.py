@@ -12,7 +12,14 @@ from moderation_service.settings import ConsoleSettings, KafkaSettings, PolicySe
 
 def console_settings(database_url: str, *, kafka: KafkaSettings | None = None, **console: object) -> Settings:
     """Settings of a console under test: plain HTTP, this database, and what else is said of `console`."""
-    given = {"secure_cookies": False, "host": "127.0.0.1", "port": 0, "database_url": database_url, **console}
+    given = {
+        "secure_cookies": False,
+        "host": "127.0.0.1",
+        "port": 0,
+        "ops_port": 0,
+        "database_url": database_url,
+        **console,
+    }
     return Settings(kafka=kafka or KafkaSettings(), console=ConsoleSettings.model_validate(given))
 
 

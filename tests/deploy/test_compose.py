@@ -115,7 +115,7 @@ def test_the_topics_are_made_before_a_worker_starts() -> None:
 def test_prometheus_looks_where_the_workers_and_the_console_are() -> None:
     config = yaml.safe_load((ROOT / "compose" / "prometheus.yml").read_text())
     job, console = config["scrape_configs"]
-    assert console["static_configs"] == [{"targets": [f"console:{ConsoleSettings().port}"]}]
+    assert console["static_configs"] == [{"targets": [f"console:{ConsoleSettings().ops_port}"]}]
     (discovery,) = job["dns_sd_configs"]
     assert discovery["port"] == OpsSettings().port
     for service in workers().values():

@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +19,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _READS = frozenset({"GET", "HEAD"})
 _FORM = "application/x-www-form-urlencoded"
 _FORM_BYTES = 64 * 1024
+_PAGE = re.compile(r"https?://[^/?#]{1,300}(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*))?")
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
@@ -62,7 +63,7 @@ async def check_csrf(request: Request) -> None:
 def check_same_site(request: Request) -> None:
     """Raise HTTPException 403 where a browser says that another site sends this form: there is no session to ask."""
     origin = request.headers.get("origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    elsewhere = origin is not None and origin.partition("://")[2] != request.headers.get("host")
     if elsewhere or request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise HTTPException(403, "another site sent this form")
 
@@ -83,11 +84,13 @@ async def _in_form(request: Request) -> str:
 
 def _to_login(request: Request) -> Response:
     if request.headers.get("hx-request") == "true":  # htmx follows this header, not a redirect
-        page = urlsplit(request.headers.get("hx-current-url", "/"))
-        return Response(status_code=401, headers={"HX-Redirect": _login(page.path, page.query)})
+        page = _PAGE.match(request.headers.get("hx-current-url", ""))
+        return Response(
+            status_code=401, headers={"HX-Redirect": _login(*page.group("path", "query")) if page else "/login"}
+        )
     address = (request.url.path, request.url.query) if request.method in _READS else ("/", "")
     return RedirectResponse(_login(*address), status_code=303)
 
 
-def _login(path: str, query: str) -> str:
+def _login(path: str, query: str | None) -> str:
     return f"/login?next={quote(local(f'{path}?{query}' if query else path), safe='/')}"

@@ -25,6 +25,7 @@ _FORM_BYTES = 8 * 1024
 _FORM_S = 10.0
 _FIELDS = 8
 WRONG = "The user or the password is wrong."
+BUSY = "Too many logins at once. Try again in a moment."
 TOO_MANY = "Too many tries. Try again in a few minutes."
 
 log = structlog.get_logger(__name__)
@@ -49,18 +50,28 @@ class _Login:
         given = await _read(request)
         name, go_on = given.get("user", ""), local(given.get("next", "/"))
         address = request.client.host if request.client else ""
+        with self._throttle.in_hand(address) as may:
+            if not may:
+                return _too_many(request, go_on, address, BUSY, 1.0)
+            return await self._tried(request, name, given.get("password", ""), address, go_on)
+
+    async def _tried(self, request: Request, name: str, password: str, address: str, go_on: str) -> Response:
         if wait_s := self._throttle.begin(name, address):
-            log.warning("login refused", reason="throttled", address=address)
-            response = _form(request, go_on, error=TOO_MANY, status=429)
-            response.headers["Retry-After"] = str(math.ceil(wait_s))
-            return response
-        if not await known(parts_of(request).database, name, given.get("password", "")):
+            return _too_many(request, go_on, address, TOO_MANY, wait_s)
+        if not await known(parts_of(request).database, name, password):
             log.warning("login refused", reason="wrong", address=address)
             if self._throttle.spent(name, address):
                 await _tell_of_guesses(request, name, address)
             return _form(request, go_on, error=WRONG, status=401)
         self._throttle.passed(name, address)
         return await _log_in(request, name, go_on)
+
+
+def _too_many(request: Request, go_on: str, address: str, error: str, wait_s: float) -> Response:
+    log.warning("login refused", reason="throttled", address=address)
+    response = _form(request, go_on, error=error, status=429)
+    response.headers["Retry-After"] = str(math.ceil(wait_s))
+    return response
 
 
 async def _log_in(request: Request, name: str, go_on: str) -> Response:

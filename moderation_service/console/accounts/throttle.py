@@ -2,11 +2,13 @@
 
 import ipaddress
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 WINDOW_S = 300.0
 PAIR, ONE = 5, 50  # tries that fail in a window: of a name from an address; of a name, or from an address
+AT_ONCE = 4  # tries from one address whose password is being looked at: each costs a core a tenth of a second
 _KEPT = 20_000  # names and addresses at a time; the oldest go first
 _LONGEST = 64  # of a name; who has a longer one is nobody
 
@@ -19,6 +21,22 @@ class Throttle:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tries: OrderedDict[_Key, tuple[float, int]] = OrderedDict()  # when the window began, and how many
+        self._in_hand = Counter[str]()  # by address
+
+    @contextmanager
+    def in_hand(self, address: str) -> Iterator[bool]:
+        """Whether one more password from this address may be looked at now, until the block is left."""
+        network = _network(address)
+        if self._in_hand[network] >= AT_ONCE:
+            yield False
+            return
+        self._in_hand[network] += 1
+        try:
+            yield True
+        finally:
+            self._in_hand[network] -= 1
+            if not self._in_hand[network]:
+                del self._in_hand[network]
 
     def begin(self, name: str, address: str) -> float:
         """Count a try and give 0; or the seconds until there may be one, and count none."""
@@ -52,12 +70,13 @@ class Throttle:
 
 
 def _keys(name: str, address: str) -> dict[_Key, int]:
-    name = name[: _LONGEST + 1]
+    name, address = name[: _LONGEST + 1], _network(address)
+    return {(name, address): PAIR, (name, None): ONE, (None, address): ONE}
+
+
+def _network(address: str) -> str:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        pass  # no network: a Unix socket
-    else:
-        if ip.version == 6:  # noqa: PLR2004 - one customer has a whole /64
-            address = str(ipaddress.ip_network((ip, 64), strict=False))
-    return {(name, address): PAIR, (name, None): ONE, (None, address): ONE}
+        return address  # no network: a Unix socket
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address  # noqa: PLR2004 - one customer has a whole /64

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from moderation_service.console.api import bodies
 from moderation_service.console.api.limits import Buckets
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.judging import Seat, seat
+from moderation_service.console.judging import Full, Seat, check_free, seat
 from moderation_service.console.parts import Parts, parts_of
 from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import Trace
@@ -71,17 +71,25 @@ class Operation:
     refusals: tuple[str, ...] = ()
 
     async def answered(self, request: Request, buckets: Buckets) -> Response:
-        """Let a request in and answer it, or raise Problem. A seat is taken before any of the body is read."""
+        """Let a request in and answer it, or raise Problem.
+
+        Bodies being read are bounded in number too, also by key; a seat is taken once the body is there, so that slow
+        bodies keep nobody else from being judged.
+        """
         parts = parts_of(request)
         key = await _let_in(request, parts, self.scope, buckets)
-        with ExitStack() as held:
-            taken = held.enter_context(seat(parts)) if self.judges else None
-            query = self._query(request)
-            raw, body = b"", None
-            if self.body is not None:
+        query = self._query(request)
+        raw, body = b"", None
+        if self.judges:
+            check_free(parts)
+        if self.body is not None:
+            with parts.bodies.take(key=key.key_id) as may:
+                if not may:
+                    raise Full
                 limit = parts.settings.kafka.max_message_bytes if self.judges else _SMALL_BYTES
                 raw = await bodies.read(request, limit)
                 body = await bodies.parsed(self.body, raw)
+        with seat(parts) if self.judges else nullcontext() as taken:
             return await self.endpoint(Call(request, parts, key, request.state.trace, body, raw, query, taken))
 
     def _query(self, request: Request) -> BaseModel:

@@ -1,5 +1,6 @@
 """The list of routes."""
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -10,6 +11,14 @@ from moderation_service.console.accounts.routes import account_routes
 from moderation_service.console.pages import case, overview, policies, preferences, queue, tryout, verdict
 from moderation_service.console.pages.render import HERE
 
+
+class _Position(IntegerConvertor):
+    """Of an image in its post. Python refuses to read an int of thousands of digits."""
+
+    regex = "[0-9]{1,4}"
+
+
+register_url_convertor("position", _Position())
 _KEPT = "public, max-age=31536000, immutable"  # their addresses change with them
 
 
@@ -22,7 +31,7 @@ class _Assets(StaticFiles):
 
 def page_routes() -> list[BaseRoute]:
     """Every page, what their forms send to, and what they load."""
-    guarded = reader()
+    guarded, of_admins = reader(), reader("admin")
     one = "/verdicts/{verdict_id:path}"
     return [
         Route("/", guarded(queue.show)),
@@ -34,12 +43,12 @@ def page_routes() -> list[BaseRoute]:
         Route(f"{one}/decide", guarded(verdict.decide), methods=["POST"]),
         Route(f"{one}/pictures", guarded(verdict.show_pictures), methods=["POST"]),
         Route(one, guarded(verdict.show), name="verdict"),
-        Route("/pictures/{position:int}", guarded(case.picture)),
+        Route("/pictures/{position:position}", guarded(case.picture)),
         Route("/try", guarded(tryout.show)),
         Route("/try", guarded(tryout.judge), methods=["POST"]),
         Route("/policies", guarded(policies.show)),
-        Route("/policies/reviews.jsonl", guarded(policies.export_reviews)),
-        Route("/policies/verdicts.jsonl", guarded(policies.export_verdicts)),
+        Route("/policies/reviews.jsonl", of_admins(policies.export_reviews)),
+        Route("/policies/verdicts.jsonl", of_admins(policies.export_verdicts)),
         Route("/policies/{policy_id}", guarded(policies.show_one)),
         Route("/policies/{policy_id}/cases", guarded(policies.run_cases), methods=["POST"]),
         Route("/overview", guarded(overview.Overview().show)),

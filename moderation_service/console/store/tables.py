@@ -42,7 +42,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """Text of others' making: it may hold U+0000, which PostgreSQL's text can't, and is escaped."""
+    """The type of every column of text: it may hold U+0000, which PostgreSQL's text can't, and is escaped.
+
+    Also where a column holds words of ours alone: what it is compared with comes from outside.
+    """
 
     impl = Text
     cache_ok = True
@@ -71,8 +74,8 @@ verdicts = Table(
     Column("post_id", Words, nullable=False),
     Column("post_revision", BigInteger, nullable=False),
     Column("newest", Boolean, nullable=False),  # of its post: highest revision, and of one revision the last
-    Column("decision", Text, nullable=False),
-    Column("abstain_reason", Text),
+    Column("decision", Words, nullable=False),
+    Column("abstain_reason", Words),
     Column("severity", Integer, nullable=False),  # of the gravest policy violated; 0: none is
     Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
     Column("language", Words, nullable=False),
@@ -91,14 +94,14 @@ jobs = Table(  # one for each verdict that a person is to look at
     "jobs",
     METADATA,
     Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
-    Column("state", Text, nullable=False),  # open | decided | superseded (a newer verdict of the post is there)
-    Column("decision", Text, nullable=False),
-    Column("abstain_reason", Text),
+    Column("state", Words, nullable=False),  # open | decided | superseded (a newer verdict of the post is there)
+    Column("decision", Words, nullable=False),
+    Column("abstain_reason", Words),
     Column("severity", Integer, nullable=False),
     Column("margin", Double, nullable=False),
     Column("language", Words, nullable=False),
     Column("judged_at", Moment, nullable=False),
-    Column("leased_by", Text),
+    Column("leased_by", Words),
     Column("leased_until", Moment),
 )
 Index(  # with what the queue is filtered by, so that rows are read of those alone that are found
@@ -121,7 +124,7 @@ job_policies = Table(  # what the queue, and the list of all verdicts, can be fi
     METADATA,
     Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
     Column("policy_id", Words, primary_key=True),  # violated, or for an abstention all that were asked
-    Column("attribution", Text),
+    Column("attribution", Words),
     Index("job_policies_by_policy", "policy_id", "attribution"),
 )
 
@@ -145,17 +148,17 @@ thumbnails = Table(
     Column("post_id", Words, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("position", Integer, primary_key=True),  # of the picture in its post, from 0
-    Column("status", Text, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
+    Column("status", Words, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
     Column("width", Integer),
     Column("height", Integer),
-    Column("sha256", Text),  # of the file that it was made of, as in a verdict's content
+    Column("sha256", Words),  # of the file that it was made of, as in a verdict's content
     Column("picture", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
 )
 
 offsets = Table(  # where reading goes on, written with what was read
     "offsets",
     METADATA,
-    Column("topic", Text, primary_key=True),
+    Column("topic", Words, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
 )
@@ -167,8 +170,8 @@ reviews = Table(
     Column("verdict_id", Words, nullable=False),
     Column("post_id", Words, nullable=False),
     Column("post_revision", BigInteger, nullable=False),
-    Column("decision", Text, nullable=False),
-    Column("verdict_decision", Text),  # null where the verdict is not known here
+    Column("decision", Words, nullable=False),
+    Column("verdict_decision", Words),  # null where the verdict is not known here
     Column("policies", JSON, nullable=False),  # a list of PolicyReview
     Column("reason", Words, nullable=False),
     Column("reviewer", Words, nullable=False),
@@ -183,7 +186,7 @@ outbox = Table(  # records that are to be written to Kafka, each exactly once, i
     METADATA,
     Column("number", _number, primary_key=True, autoincrement=True),
     Column("entry_id", Words, nullable=False, unique=True),  # its record's `ce_id`: found again on the topic
-    Column("topic", Text, nullable=False),
+    Column("topic", Words, nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary),
     Column("headers", JSON, nullable=False),
@@ -195,9 +198,9 @@ outbox = Table(  # records that are to be written to Kafka, each exactly once, i
 users = Table(
     "users",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("password_hash", Text, nullable=False),  # argon2id
-    Column("role", Text, nullable=False),  # reviewer | admin
+    Column("name", Words, primary_key=True),
+    Column("password_hash", Words, nullable=False),  # argon2id
+    Column("role", Words, nullable=False),  # reviewer | admin
     Column("created_at", Moment, nullable=False),
     Column("disabled_at", Moment),
 )
@@ -205,9 +208,9 @@ users = Table(
 sessions = Table(
     "sessions",
     METADATA,
-    Column("token_digest", Text, primary_key=True),  # SHA-256 of the cookie's value
-    Column("user", Text, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
-    Column("csrf_token", Text, nullable=False),
+    Column("token_digest", Words, primary_key=True),  # SHA-256 of the cookie's value
+    Column("user", Words, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("csrf_token", Words, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
 )
@@ -215,9 +218,9 @@ sessions = Table(
 api_keys = Table(
     "api_keys",
     METADATA,
-    Column("key_id", Text, primary_key=True),  # the part of a key that may be shown
-    Column("name", Text, nullable=False),
-    Column("digest", Text, nullable=False),  # SHA-256 of the whole key, which is random and long
+    Column("key_id", Words, primary_key=True),  # the part of a key that may be shown
+    Column("name", Words, nullable=False),
+    Column("digest", Words, nullable=False),  # SHA-256 of the whole key, which is random and long
     Column("scopes", JSON, nullable=False),  # of judge, read, review, admin
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
@@ -226,9 +229,9 @@ api_keys = Table(
 answers = Table(  # to requests with an Idempotency-Key: verdicts, which may be erased since
     "answers",
     METADATA,
-    Column("key_id", Text, primary_key=True),
-    Column("idempotency_key", Text, primary_key=True),
-    Column("request_digest", Text, nullable=False),  # SHA-256 of its body
+    Column("key_id", Words, primary_key=True),
+    Column("idempotency_key", Words, primary_key=True),
+    Column("request_digest", Words, nullable=False),  # SHA-256 of its body
     Column("verdict_id", Words, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("answers_by_time", "created_at"),
@@ -237,11 +240,11 @@ answers = Table(  # to requests with an Idempotency-Key: verdicts, which may be 
 case_results = Table(  # the last run of the active pack's cases
     "case_results",
     METADATA,
-    Column("policy_id", Text, primary_key=True),
-    Column("case_name", Text, primary_key=True),
-    Column("policy_digest", Text, nullable=False),
+    Column("policy_id", Words, primary_key=True),
+    Column("case_name", Words, primary_key=True),
+    Column("policy_digest", Words, nullable=False),
     Column("as_expected", Boolean, nullable=False),
-    Column("decided", Text, nullable=False),
+    Column("decided", Words, nullable=False),
     Column("score", Double, nullable=False),
     Column("ran_at", Moment, nullable=False),
 )

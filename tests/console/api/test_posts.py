@@ -149,13 +149,13 @@ async def test_a_review_ends_the_job_and_goes_to_the_review_topic(api: Api) -> N
         "decision": "allow",
         "policies": [{"policy_id": "weapon_sale", "violated": False}],
         "reason": "a toy",
-        "reviewer": "anna",
+        "reviewer": "an\0na",
     }
     async with api.caller() as http:
         async with http.post("/v1/reviews", json=asked) as answer:
             assert answer.status == 201
             told = await answer.json()
-        assert (told["reviewer"], told["post_id"], told["decision"]) == ("key:tests/anna", made["post_id"], "allow")
+        assert (told["reviewer"], told["post_id"], told["decision"]) == ("key:tests/an\0na", made["post_id"], "allow")
         async with http.post("/v1/reviews", json={**asked, "verdict_id": "none"}) as answer:
             assert await problem(answer) == (404, "not_found")
     async with api.parts.database.connect() as connection:

@@ -155,6 +155,23 @@ async def test_a_body_that_dribbles_in_is_refused_and_its_connection_closed(
     assert api.parts.seats._free == api.parts.settings.console.max_in_flight
 
 
+async def test_slow_bodies_of_one_key_keep_no_post_from_being_judged(api: Api) -> None:
+    most = api.parts.settings.console.max_in_flight
+    host, port = api.address.removeprefix("http://").split(":")
+    head = f"POST /v1/posts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    slow = [await asyncio.open_connection(host, int(port)) for _ in range(most)]
+    for reader, writer in slow:
+        writer.write(head.encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 100")  # its body is being read
+    async with api.caller() as http, http.post("/v1/posts", json=POST) as answer:
+        assert await problem(answer) == (503, "full")  # this key's next
+    async with api.caller(await api.new_key("judge")) as http, http.post("/v1/posts", json=POST) as answer:
+        assert answer.status == 200
+    for _, writer in slow:
+        writer.close()
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/verdicts HTTP/1.1\r\nHost: x\r\nX-"])
 async def test_a_head_that_does_not_come_closes_its_connection(
     quiet_api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes

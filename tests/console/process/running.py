@@ -10,7 +10,13 @@ from tests.line.service import Service, environment, started
 
 def console_environment(database_url: str, kafka: KafkaSettings, **more: str) -> dict[str, str]:
     """The environment of a console on this database and these topics, on a free port."""
-    console = {"DATABASE_URL": database_url, "HOST": "127.0.0.1", "PORT": "0", "SECURE_COOKIES": "false"}
+    console = {
+        "DATABASE_URL": database_url,
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "OPS_PORT": "0",
+        "SECURE_COOKIES": "false",
+    }
     named = {f"MODERATION_CONSOLE__{name}": value for name, value in console.items()}
     return environment(kafka, MODERATION_LOGGING__FORMAT="json", **named, **more)
 
