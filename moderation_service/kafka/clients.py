@@ -6,6 +6,7 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from moderation_service.kafka.corrupt_batches import name_corrupt_batches
 from moderation_service.kafka.record_batches import bound_batches
 from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.kafka.tls import ssl_context
@@ -32,6 +33,7 @@ def consumer(
 
     `reset` goes before `auto_offset_reset`. Raises Misconfigured for files that can't be read.
     """
+    name_corrupt_batches()
     bound_batches(record_limit(settings), max(settings.max_in_flight_bytes, record_limit(settings)))
     session = _ms(settings.session_timeout_s)
     return AIOKafkaConsumer(

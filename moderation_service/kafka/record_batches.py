@@ -49,7 +49,10 @@ def bound_batches(max_record_bytes: int, max_batch_bytes: int) -> None:
 
 
 class BoundedRecords(_MemoryRecordsPy):  # type: ignore[misc]
-    """The batches of one answer of a broker; after as much as a record may be, the rest is fetched again."""
+    """The batches of one answer of a broker; after as much as a record may be, the rest is fetched again.
+
+    An answer without one whole batch is corrupt, for a broker gives one at least: its first length is wrong.
+    """
 
     def __init__(self, max_record_bytes: int, max_batch_bytes: int, data: bytes) -> None:
         """Nothing is inflated yet."""
@@ -57,6 +60,8 @@ class BoundedRecords(_MemoryRecordsPy):  # type: ignore[misc]
         self._limits = max_record_bytes, max_batch_bytes
         self._read = 0
         self._batch: _Batch | None = None
+        self._begun = False
+        self.next_offset = -1  # after the last batch that was begun
 
     @property
     def held_bytes(self) -> int:
@@ -66,13 +71,20 @@ class BoundedRecords(_MemoryRecordsPy):  # type: ignore[misc]
     def has_next(self) -> bool:
         """Whether another batch is to be read."""
         inflated = self._batch.inflated if self._batch else 0
+        if not self._begun and self.size_in_bytes() > 0:
+            return True
         return self._read + inflated <= self._limits[0] and super().has_next()
 
     def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka's batches, or ours around one
         """Read the next one lazily."""
         self._read += self._batch.inflated if self._batch else 0
+        self._begun = True
         self._batch, raw, batch = None, self._next_slice, super().next_batch()
+        if batch is None:
+            msg = "the length of the batch is wrong"
+            raise CorruptRecordException(msg)
         if isinstance(batch, DefaultRecordBatch):
+            self.next_offset = batch.next_offset
             self._batch = batch = _Batch(batch, raw, *self._limits)
         return batch
 

@@ -12,17 +12,19 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
+from moderation_service.kafka.corrupt_batches import CorruptBatch
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.at_work import AtWork
 from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.finished import Finished
+from moderation_service.stream.held_partitions import HeldPartitions, Unreadable
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.processing import Processing
 from moderation_service.stream.publisher import Lost, publisher_of
-from moderation_service.stream.start import Start, beyond_the_log, start_of
+from moderation_service.stream.start import Start, start_of
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics
 
@@ -42,7 +44,8 @@ class Fleet:
         self._consumer = consumer
         self._at_work = AtWork(processing, self._died_on_a_record)
         self._breaker = DeadLetterBreaker(settings)
-        self._admission = Intake(settings, consumer, self._breaker)
+        self.unreadable = HeldPartitions(settings)
+        self._admission = Intake(settings, consumer, self._breaker, self.unreadable)
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
         self._losses: Counter[TopicPartition] = Counter()
         self._adrift: set[TopicPartition] = set()
@@ -121,24 +124,23 @@ class Fleet:
         self.lanes.clear()
         self._running.clear()
         self._adrift.clear()
+        self.unreadable.clear()
         self._gauge()
 
     def arrive(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        """Take records from the consumer. Raises Fatal where a partition begins again below what was read.
+        """Take records from the consumer.
 
-        Also where a lane does not take what it is given: a fault of ours, that waiting won't mend.
+        Raises Fatal where a lane does not take what it is given: a fault of ours, that waiting won't mend.
         """
         for partition, records in batches.items():
             lane = self.lanes.get(partition)
             if lane is None or not lane.is_open or not self._intake:
                 continue  # the lane seeks once it is open, and they come again
+            if records[0].offset < lane.position:
+                self.out_of_range({partition: lane.position})  # the topic was made anew
+                continue
+            self.unreadable.release(partition)
             for record in records:
-                if record.offset < lane.position:
-                    msg = (
-                        f"{partition.topic}[{partition.partition}] is at {record.offset}, below {lane.position} that "
-                        f"was read: was the topic made anew? Delete the offsets of group {self._settings.group}"
-                    )
-                    raise Fatal(msg)
                 lane.waiting.append(Arrived.of(record))
                 lane.position = record.offset + 1
         try:
@@ -155,6 +157,15 @@ class Fleet:
                 lane.adrift = True
                 lane.drain()
                 self._end_if_adrift(lane)
+
+    def corrupt(self, batch: CorruptBatch) -> None:
+        """Hold its partition: others go on, and it is fetched again after a while."""
+        lane = self.lanes.get(batch.partition)
+        if lane is not None and lane.is_open:
+            told = Unreadable(batch.partition, "corrupt_batch", batch.offset, batch.next_offset, str(batch))
+            self.unreadable.hold(told)
+            if self._is_assigned(batch.partition):
+                self._consumer.pause(batch.partition)
 
     def pass_by(self, lane: Lane, offset: int) -> None:
         """The consumer went on to `offset`, and nothing was there to take."""
@@ -177,13 +188,16 @@ class Fleet:
     async def _start_of(self, lane: Lane) -> Start:
         opening = not lane.is_open
         start = await start_of(self._settings, self._consumer, lane.partition, opening=opening)
-        if opening and lane.partition in self._adrift:
-            self._adrift.discard(lane.partition)
-            if not start.lost:
-                raise beyond_the_log(self._settings, lane.partition, start)
-        if opening and lane.guard.died(start.crash):
+        adrift, died = lane.partition in self._adrift and not start.lost, lane.guard.died(start.crash)
+        if opening and (adrift or died):
             end = (await self._consumer.end_offsets([lane.partition]))[lane.partition]
+            if adrift and start.offset > end:
+                what = f"{start.offset} is committed, and the log ends at {end}: was the topic made anew?"
+                raise Unreadable(lane.partition, "offset_out_of_range", start.offset, end, what)
             start = replace(start, lag=max(0, end - start.offset))
+        if opening:
+            self._adrift.discard(lane.partition)
+            self.unreadable.release(lane.partition)
         return start
 
     def _end_if_adrift(self, lane: Lane) -> None:
@@ -199,6 +213,9 @@ class Fleet:
                 self._begin(partition)
         except Fatal as error:
             self._fail(error)
+        except Unreadable as error:
+            if self._intake and self.lanes.get(partition) is lane:
+                self._begin(partition, self.unreadable.hold(error))
         except Lost:
             # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
             _log.info("lane lost", partition=partition.partition)

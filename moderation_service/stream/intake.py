@@ -9,15 +9,19 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.breaker import DeadLetterBreaker
 from moderation_service.stream.budget import Bound, Budget
+from moderation_service.stream.held_partitions import HeldPartitions
 from moderation_service.stream.lane import Lane
 
 
 class Intake:
     """Starts records within the bounds, and pauses the partitions that have a queue."""
 
-    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, breaker: DeadLetterBreaker) -> None:
-        """The bounds are the settings'; an open breaker lets nothing begin."""
+    def __init__(
+        self, settings: KafkaSettings, consumer: AIOKafkaConsumer, breaker: DeadLetterBreaker, held: HeldPartitions
+    ) -> None:
+        """The bounds are the settings'; an open breaker lets nothing begin, and what is held stays paused."""
         self._consumer = consumer
+        self._held = held
         self._breaker = breaker
         self._settings = settings
 
@@ -29,7 +33,7 @@ class Intake:
         its = list(lanes)
         random.shuffle(its)
         open_to_all = not self._breaker.is_open
-        hungry = [index for index, lane in enumerate(its) if open_to_all and lane.is_open and lane.waiting]
+        hungry = [index for index in _turns(its) if open_to_all and its[index].ready]
         if hungry:
             budget = self._budget_of(its)
         while hungry:
@@ -40,12 +44,12 @@ class Intake:
                 if budget.admits(index, size):
                     budget.take(index, size)
                     start(lane, lane.waiting.popleft())
-                    if lane.waiting:
+                    if lane.ready:
                         still.append(index)
             hungry = still
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for lane in its:
-            full = bool(lane.waiting) or lane.adrift
+            full = bool(lane.waiting) or lane.adrift or self._held.is_waiting(lane.partition)
             if lane.is_open and lane.partition in assigned and full != (lane.partition in paused):
                 (self._consumer.pause if full else self._consumer.resume)(lane.partition)
 
@@ -54,3 +58,14 @@ class Intake:
             Bound(self._settings.max_in_flight_posts, [lane.ledger.posts for lane in lanes]),
             Bound(self._settings.max_in_flight_bytes, [lane.ledger.size for lane in lanes]),
         )
+
+
+def _turns(lanes: Sequence[Lane]) -> Sequence[int]:
+    """Whose records may be taken: everybody's, unless one may have killed a process. That is alone in flight."""
+    isolated = [index for index, lane in enumerate(lanes) if lane.guard.isolates and not lane.held]
+    isolated = [index for index in isolated if lanes[index].waiting or lanes[index].ledger.posts]
+    if not isolated:
+        return range(len(lanes))
+    if any(lane.unproven for lane in lanes):
+        return []
+    return [min(isolated, key=lambda index: (not lanes[index].marking, lanes[index].partition))]

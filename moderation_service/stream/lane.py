@@ -20,6 +20,7 @@ from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.crash_guard import CrashGuard, CrashNote
 from moderation_service.stream.finished import Finished
+from moderation_service.stream.held_partitions import Unreadable
 from moderation_service.stream.ledger import Ledger, Release
 from moderation_service.stream.linger import ENOUGH_POSTS, Linger
 from moderation_service.stream.publisher import Lost, Publisher, TooLarge
@@ -121,7 +122,7 @@ class Lane:
     async def run(self, opened: Callable[["Lane"], None], delay_s: float = 0.0) -> None:
         """Open, call `opened`, and publish until told to end.
 
-        Raises Lost when somebody else took the partition, Fatal where `start` does.
+        Raises Lost when somebody else took the partition, Fatal and Unreadable where `start` does.
         """
         try:
             await asyncio.sleep(delay_s)
@@ -190,7 +191,7 @@ class Lane:
                 self.note, lost = start.note, max(lost, start.lost)  # once it is noted, it is not found again
                 if not start.pinned and not self.is_open:  # `latest` would skip what precedes the first commit
                     await self._publisher.publish([], start.offset, note=start.note)
-            except (Lost, Fatal):
+            except (Lost, Fatal, Unreadable):
                 raise
             except Exception as error:  # noqa: BLE001 - aiokafka also raises assertions and index errors
                 self._hold("a lane does not open", error)

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from moderation_service.errors import Fatal
+from moderation_service.kafka.corrupt_batches import CorruptBatch
 
 _POLL_MS = 200
 _POLL_LIMIT_S = 1.0  # getmany waits for a rebalance to end, however long that takes
@@ -25,11 +26,15 @@ class Polling:
     """Knows how the last polls went."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, out_of_range: Callable[[Mapping[TopicPartition, int]], None]
+        self,
+        consumer: AIOKafkaConsumer,
+        out_of_range: Callable[[Mapping[TopicPartition, int]], None],
+        corrupt: Callable[[CorruptBatch], None],
     ) -> None:
-        """All went well so far. `out_of_range` hears of offsets that are not in the log."""
+        """All went well so far. `out_of_range` hears of offsets not in the log, `corrupt` of broken batches."""
         self._consumer = consumer
         self._out_of_range = out_of_range
+        self._corrupt = corrupt
         self._errors = 0
         self._unmendable: list[float] = []
 
@@ -48,6 +53,9 @@ class Polling:
         except OffsetOutOfRangeError as error:
             self._out_of_range(error.args[0])
             found = {}
+        except CorruptBatch as error:
+            self._corrupt(error)
+            return None
         except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the loop goes on or ends loudly
             self._count(error)
             _log.warning("the consumer failed", error=f"{type(error).__name__}: {error}"[:300], times=self._errors)

@@ -47,6 +47,7 @@ class Report:
         self._hold("engine", held=self._processing.held)
         self._hold("kafka", held=self._fleet.held or self._silent())
         self._hold("dead letters", held=self._fleet.poisoned)
+        self._hold("unreadable partition", held=len(self._fleet.unreadable) > 0)
         self._hold("records lost", held=self._fleet.lossy)
         # a member joins the group whether or not there is the topic, and gets its partitions once there is
         missing = self._health.joined and not self._consumer.partitions_for_topic(self._settings.input_topic)

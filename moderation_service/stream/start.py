@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from moderation_service.errors import Fatal
 from moderation_service.kafka.offsets import committed
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.crash_guard import CrashNote
@@ -52,12 +51,3 @@ async def start_of(
     noted = _NOTE.search(found.metadata)
     note = noted[0] if noted and known < int(noted[1]) else ""
     return Start(found.offset, note=note, crash=CrashNote.of(found.metadata))
-
-
-def beyond_the_log(settings: KafkaSettings, partition: TopicPartition, start: Start) -> Fatal:
-    """What to raise where the broker has nothing at a committed offset, and has not deleted it either."""
-    msg = (
-        f"{partition.topic}[{partition.partition}] does not go as far as {start.offset}, which is committed: "
-        f"was the topic made anew? Delete the offsets of group {settings.group}"
-    )
-    return Fatal(msg)

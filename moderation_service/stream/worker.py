@@ -73,7 +73,7 @@ class Worker:
             _log.info("drained")
 
     async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
-        polling = Polling(consumer, fleet.out_of_range)
+        polling = Polling(consumer, fleet.out_of_range, fleet.corrupt)
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure

@@ -31,6 +31,9 @@ MISMATCHED_KEYS = Counter(
 LOST = Counter(
     "moderation_lost_records", "Offsets that the log dropped before they were judged; markers of transactions count too"
 )
+PARTITION_HELD = Gauge(
+    "moderation_partition_held", "1 while this partition can't be read", ["topic", "partition", "reason"]
+)
 LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
 INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["partition"])
 COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["partition"])
@@ -100,6 +103,7 @@ for _kind in ("score", "explain"):
     ENGINE_CALL_SECONDS.labels(_kind)
 for _outcome in ("verdict", "dead_letter", "deleted"):
     PROCESSED.labels(_outcome)
+DEAD_LETTERS.labels("crashed_worker")
 for _outcome in ("done", "failed", "fenced"):
     COMMITS.labels(_outcome)
 for _outcome in ("taken", "refused"):

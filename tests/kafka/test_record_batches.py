@@ -134,3 +134,11 @@ def test_what_can_not_be_decompressed_is_a_corrupt_record(name: str) -> None:
 def test_an_unknown_codec_is_named() -> None:
     with pytest.raises(UnsupportedCodecError, match="codec 6"):
         inflate(6, memoryview(b"x"), 10)
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 200, 3, -1, -13])
+def test_a_first_batch_of_a_wrong_length_is_corrupt_and_not_passed_over(length: int) -> None:
+    data = bytearray(batch(0, b"one"))
+    data[8:12] = length.to_bytes(4, "big", signed=True)
+    with pytest.raises((CorruptRecordException, AssertionError)):  # by its length, or by its checksum
+        read(bytes(data))

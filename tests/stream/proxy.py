@@ -1,4 +1,7 @@
-"""A TCP proxy in front of a broker, that can be cut off and be slow; it hands the broker's own address on unchanged."""
+"""A TCP proxy in front of a broker, that can be cut off, be slow, and corrupt bytes.
+
+It hands the broker's own address on unchanged.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,6 +15,7 @@ class Proxy:
         self.port = 0
         self.delay_s = 0.0
         self.swallow = False
+        self.corrupted = b""  # these bytes arrive reversed
         self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
         self._refuse = False
@@ -45,6 +49,8 @@ class Proxy:
             while data := await reader.read(65536):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if self.corrupted:
+                    data = data.replace(self.corrupted, self.corrupted[::-1])
                 if not self.swallow:
                     writer.write(data)
                     await writer.drain()

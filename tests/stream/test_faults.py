@@ -203,3 +203,22 @@ async def _grow(settings: KafkaSettings, partitions: int) -> None:
     await client.start()
     await client.create_partitions({settings.input_topic: NewPartitions(partitions)})
     await client.close()
+
+
+async def test_a_corrupt_batch_holds_its_partition_alone_until_it_is_mended(broker: Broker, unique: str) -> None:
+    settings = await prepared(broker, unique)
+    needle = f"garbled {unique}"
+    await send(settings, [post_record(settings.input_topic, "bad", needle)])
+    await send(settings, [post_record(settings.input_topic, f"q{number}") for number in range(30)])
+    proxied = settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{PROXIED}"})
+    async with proxy("127.0.0.1", broker.extra_ports["PROXIED"], PROXIED) as line:
+        line.corrupted = needle.encode()
+        async with running(proxied, FakeJudge()) as work:
+            await eventually(lambda: work.health.not_ready == ["unreadable partition"], "readiness says so")
+            seen = await published(settings, 401)
+            assert set(NAMES) < set(seen.judged), "what precedes it, and other partitions, are judged"
+            assert "bad" not in seen.judged
+            line.corrupted = b""
+            seen = await published(settings, 431)
+            await eventually(lambda: not work.health.not_ready, "ready again")
+    assert (len(set(seen.judged)), seen.dead) == (431, [])

@@ -1,5 +1,6 @@
 """What may begin, on lanes that nothing runs."""
 
+import time
 from types import SimpleNamespace
 
 from aiokafka import TopicPartition
@@ -7,6 +8,7 @@ from aiokafka import TopicPartition
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.arrived import Arrived
 from moderation_service.stream.breaker import DeadLetterBreaker
+from moderation_service.stream.held_partitions import HeldPartitions
 from moderation_service.stream.intake import Intake
 from moderation_service.stream.lane import Lane
 from tests.stream.records import record
@@ -48,7 +50,7 @@ def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     lanes = lanes_with(settings, 20)
     consumer = Consumer({lane.partition for lane in lanes})
-    intake = Intake(settings, consumer, DeadLetterBreaker(settings))  # type: ignore[arg-type]
+    intake = Intake(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
     taken = []
     for lane in lanes:
         lane.is_open = True
@@ -61,7 +63,7 @@ def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     lanes = lanes_with(settings, 3)
     consumer = Consumer({lane.partition for lane in lanes})
-    intake = Intake(settings, consumer, DeadLetterBreaker(settings))  # type: ignore[arg-type]
+    intake = Intake(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
     intake.admit(lanes, begin)
     assert not any(lane.ledger.posts for lane in lanes), "none is open"
     for lane in lanes:
@@ -82,7 +84,7 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     lanes = lanes_with(settings, 3)
     for lane in lanes:
         lane.is_open = True
-    intake = Intake(settings, Consumer({lane.partition for lane in lanes}), breaker)  # type: ignore[arg-type]
+    intake = Intake(settings, Consumer({lane.partition for lane in lanes}), breaker, HeldPartitions(settings))  # type: ignore[arg-type]
     for _ in range(2):
         breaker.saw(dead_letter=True)
     intake.admit(lanes, begin)
@@ -90,3 +92,33 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     now = 5.0
     intake.admit(lanes, begin)
     assert [len(lane.waiting) for lane in lanes] == [0, 0, 0]
+
+
+def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_suspects_of_a_lane_come_one_by_one() -> (
+    None
+):
+    settings = KafkaSettings()
+    lanes = lanes_with(settings, waiting=5)
+    consumer = Consumer({lane.partition for lane in lanes})
+    intake = Intake(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    for lane, deaths in zip(lanes, (0, 1, 1), strict=True):
+        lane.is_open = True
+        lane.guard.suspects, lane.guard.deaths = 2, deaths
+
+    def in_flight() -> list[int]:
+        return [lane.ledger.posts for lane in lanes]
+
+    def begin_now(lane: Lane, arrived: Arrived) -> None:
+        begin(lane, arrived)
+        lane.taken_at = time.monotonic()
+
+    intake.admit(lanes, begin_now)
+    intake.admit(lanes, begin_now)
+    assert in_flight() == [0, 1, 0]
+    lanes[1].guard.survived = True
+    intake.admit(lanes, begin_now)
+    assert in_flight() == [0, 1, 1]
+    lanes[2].guard.survived = True
+    intake.admit(lanes, begin_now)
+    intake.admit(lanes, begin_now)
+    assert in_flight() == [1, 1, 1]

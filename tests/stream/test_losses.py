@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
@@ -10,8 +11,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from moderation_service.contracts.post import Post
-from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
+from moderation_service.kafka.io import Record
 from moderation_service.settings import KafkaSettings
 from tests.stream.support import (
     FakeJudge,
@@ -116,19 +117,41 @@ async def test_what_goes_while_the_worker_runs_is_told_and_what_it_has_taken_is_
     assert lost() - before == 61 - len(seen.judged)
 
 
-async def test_a_log_that_ends_before_what_was_committed_stops_the_worker(kafka: str, unique: str) -> None:
+async def test_a_log_that_ends_before_what_was_committed_holds_that_partition_alone_until_it_goes_on(
+    kafka: str, unique: str
+) -> None:
     """As after an unclean election, or when offsets were carried over to another cluster."""
-    settings = await prepared(kafka, unique)
-    await send_posts(settings, *range(5))
+    settings = kafka_settings(kafka, unique)
+    await make_topics(settings, 2)
+    ahead, other = (TopicPartition(settings.input_topic, number) for number in range(2))
+    await send(settings, [on(ahead, "p000"), on(other, "p001")])
     client = clients.consumer(settings, group=settings.group)
     await client.start()
-    client.assign([TopicPartition(settings.input_topic, 0)])
-    await client.commit({TopicPartition(settings.input_topic, 0): 50})
+    client.assign([ahead])
+    await client.commit({ahead: 3})
     await client.stop()
-    async with running(settings, FakeJudge()) as work:
-        with pytest.raises(Fatal, match=r"does not go as far as 50, .*made anew"):
-            await asyncio.wait_for(asyncio.shield(work.task), 30)
-    assert not (await everything(settings)).total
+    labels = {"topic": ahead.topic, "partition": "0", "reason": "offset_out_of_range"}
+    with capture_logs() as logged:
+        async with running(settings, FakeJudge()) as work:
+            await eventually(lambda: work.health.not_ready == ["unreadable partition"], "readiness says so")
+            assert REGISTRY.get_sample_value("moderation_partition_held", labels) == 1
+            await send(settings, [on(other, "p002")])
+            assert (await published(settings, 2)).judged == names(1, 2)
+            await send(settings, [on(ahead, name) for name in names(3, 4, 5)])  # offsets 1, 2, 3
+            assert (await published(settings, 3)).judged == names(1, 2, 5)
+            await eventually(lambda: not work.health.not_ready, "ready again")
+            assert REGISTRY.get_sample_value("moderation_partition_held", labels) is None
+    told = next(line for line in logged if line["event"].startswith("a partition can't be read"))
+    released = next(line for line in logged if line["event"].startswith("a partition that was held"))
+    assert released["offsets_not_read"] == "1 to 2"
+    assert told["if_it_can_not_be_mended"].endswith(
+        f"kafka-consumer-groups.sh --bootstrap-server {kafka} --group {unique} --topic {unique}.posts:0 "
+        "--reset-offsets --to-offset 1 --execute"
+    )
+
+
+def on(partition: TopicPartition, name: str) -> Record:
+    return replace(post_record(partition.topic, name), partition=partition.partition)
 
 
 async def test_markers_behind_the_last_record_are_no_loss(kafka: str, unique: str) -> None:

@@ -12,6 +12,7 @@ from aiokafka.errors import (
 )
 
 from moderation_service.errors import Fatal
+from moderation_service.kafka.corrupt_batches import CorruptBatch
 from moderation_service.stream import polling as module
 from moderation_service.stream.polling import Polling
 
@@ -32,7 +33,7 @@ class Consumer:
 
 
 def ignore(_: object) -> None:
-    """No offset is out of range here."""
+    """Nothing is out of range here, and nothing corrupt."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
             others += 1
 
     task = asyncio.create_task(another())
-    polling = Polling(consumer, ignore)  # type: ignore[arg-type]
+    polling = Polling(consumer, ignore, ignore)  # type: ignore[arg-type]
     for _ in range(20):
         assert await polling.poll() == {}
     assert others == 5
@@ -65,7 +66,7 @@ UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 @pytest.mark.parametrize("error", [UNDECODABLE, CorruptRecordException("crc")], ids=["undecodable", "corrupt"])
 async def test_what_waiting_does_not_mend_is_fatal_soon_also_between_polls_that_go_well(error: Exception) -> None:
     consumer = Consumer(*[answer for _ in range(4) for answer in (error, {})], error)
-    polling = Polling(consumer, ignore)  # type: ignore[arg-type]
+    polling = Polling(consumer, ignore, ignore)  # type: ignore[arg-type]
     found = [await polling.poll() for _ in range(8)]
     assert found == [None, {}] * 4
     with pytest.raises(Fatal, match="the input topic can't be read"):
@@ -76,14 +77,22 @@ async def test_offsets_out_of_range_are_handed_on_and_a_partition_without_any_is
     partition = TopicPartition("posts", 3)
     consumer = Consumer(NoOffsetForPartitionError(partition), OffsetOutOfRangeError({partition: 17}), {})
     heard: list[object] = []
-    polling = Polling(consumer, heard.append)  # type: ignore[arg-type]
+    polling = Polling(consumer, heard.append, ignore)  # type: ignore[arg-type]
     assert [await polling.poll() for _ in range(100)] == [{}] * 100
     assert heard == [{partition: 17}]
 
 
 async def test_a_broker_that_is_away_is_borne_for_longer() -> None:
-    polling = Polling(Consumer(KafkaConnectionError("away")), ignore)  # type: ignore[arg-type]
+    polling = Polling(Consumer(KafkaConnectionError("away")), ignore, ignore)  # type: ignore[arg-type]
     for _ in range(59):
         assert await polling.poll() is None
     with pytest.raises(Fatal, match="the input topic can't be read: KafkaConnectionError"):
         await polling.poll()
+
+
+async def test_a_corrupt_batch_is_handed_on_however_often_it_comes() -> None:
+    batch = CorruptBatch(TopicPartition("posts", 3), 17, 20, ValueError("crc"))
+    heard: list[object] = []
+    polling = Polling(Consumer(batch), ignore, heard.append)  # type: ignore[arg-type]
+    assert [await polling.poll() for _ in range(100)] == [None] * 100
+    assert heard == [batch] * 100

@@ -383,7 +383,8 @@ async def test_posts_written_in_transactions_are_read_past_markers_and_aborted_o
     assert seen.judged == [f"p{number}" for number in range(10) if number % 3 != 2]
 
 
-async def test_a_topic_made_anew_below_what_was_read_stops_the_worker_loudly(kafka: str, unique: str) -> None:
+async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str, unique: str) -> None:
+    """As when the topic was made anew."""
     settings = await prepared(kafka, unique, 5, partitions=1)
     judge = FakeJudge()
     async with running(settings, judge) as work:
@@ -392,8 +393,11 @@ async def test_a_topic_made_anew_below_what_was_read_stops_the_worker_loudly(kaf
         assert fleet is not None
         (lane,) = fleet.lanes.values()
         stale = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
-        with pytest.raises(Fatal, match=r"is at 0, below 5 .*made anew"):
-            fleet.arrive({lane.partition: [stale]})
+        fleet.arrive({lane.partition: [stale]})
+        await eventually(lambda: fleet.lanes[lane.partition] is not lane, "another lane begins")
+        await send(settings, [post_record(settings.input_topic, "p5")])
+        seen = await published(settings, 6)
+    assert seen.judged == [f"p{number}" for number in range(6)]
 
 
 async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetched_again(
