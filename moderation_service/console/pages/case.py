@@ -1,6 +1,5 @@
 """A post in front of a person: what was found in it, and as much of it as they may see."""
 
-import asyncio
 import hashlib
 import hmac
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moderation_service.console.pages.words import MAX_SHOWN, redacted_parts
+from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.parts import parts_of
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import Shown
@@ -38,7 +37,7 @@ class Picture:
 class Case:
     """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures.
 
-    `words` are redacted, in parts as `redacted_parts` has them; `cut` characters behind them are not shown.
+    `words`, `author` and `surface` are redacted; `cut` characters behind the words are not shown.
     """
 
     verdict: Verdict
@@ -46,8 +45,10 @@ class Case:
     flagged: tuple[PolicyVerdict, ...]  # gravest first
     rest: tuple[PolicyVerdict, ...]  # highest score first
     restricted: bool
-    words: tuple[tuple[bool, str], ...] = ()
+    words: Parts = ()
     cut: int = 0
+    author: Parts = ()
+    surface: Parts = ()
     pictures: tuple[Picture, ...] = ()
     asked: bool = False
     confirmed: bool = False
@@ -62,7 +63,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     """The case of a stored verdict. The addresses of restricted pictures are given to who `confirmed`."""
     shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
     text = shown.text if shown else ""
-    words = await asyncio.to_thread(redacted_parts, text[:MAX_SHOWN])
+    words, surface = await redacted_all(text, verdict.surface or "")
     found = found_in(verdict, parts_of(request).pack())
     seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
     pictures = []
@@ -85,6 +86,8 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
         shown=shown,
         words=words,
         cut=max(len(text) - MAX_SHOWN, 0),
+        author=await redacted_id(verdict.author_id or ""),
+        surface=surface,
         pictures=tuple(pictures),
         asked=asked,
         confirmed=confirmed,

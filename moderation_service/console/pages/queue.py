@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.pages.case import case_of
 from moderation_service.console.pages.render import page
+from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.parts import parts_of
 from moderation_service.console.store import queue, reviews, verdicts
 from moderation_service.console.store.headlines import Last, headlines, last_review
@@ -28,13 +29,16 @@ async def show(request: Request) -> Response:
     stored = await verdicts.by_id(parts.database, held.verdict_id) if held else None
     free = [job for job in jobs if job.leased_by in {None, user}]
     before, after = _beside(free, held)
+    heads = await headlines(parts.database, [job.seq for job in jobs])
+    snippets = await redacted_all(*(head.text for head in heads.values()))
     severity = {policy.id: policy.severity for policy in parts.pack().policies}
     return page(
         request,
         "queue.html",
         jobs=jobs,
         gravest_first=lambda ids: sorted(ids, key=lambda one: -severity.get(one, 0)),
-        heads=await headlines(parts.database, [job.seq for job in jobs]),
+        heads=heads,
+        snippets=dict(zip(heads, snippets, strict=True)),
         counts=await queue.counts(parts.database, now=now),
         filters=filters,
         filtered=len([value for value in asdict(filters).values() if value]),

@@ -82,7 +82,6 @@ def environment(language: Language) -> Environment:
     made.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.globals["asset"] = _asset
     made.globals["attribution_says"] = lambda found: words.attribution(found, gettext)
-    made.filters["redacted"] = words.redacted_parts
     made.filters["share"] = words.share
     made.filters["ms"] = words.milliseconds
     made.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from moderation_service.console.pages.case import Case, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.parts import parts_of
 from moderation_service.console.store import outbox, reviews, verdicts
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
@@ -135,16 +136,20 @@ async def _page(
     parts, verdict = parts_of(request), stored.verdict
     revisions = await verdicts.of_post(parts.database, verdict.post_id)
     statement = verdict.statement_of_reasons
+    made = await reviews.of_verdict(parts.database, verdict.verdict_id)
+    metadata, *reasons = await redacted_all(
+        json.dumps(verdict.metadata, ensure_ascii=False, indent=2), *(review.reason for review in made)
+    )
     return page(
         request,
         "verdict.html",
         status=status,
         verdict=verdict,
         case=case,
-        reviews=await reviews.of_verdict(parts.database, verdict.verdict_id),
+        reviews=list(zip(made, reasons, strict=True)),
         revisions=revisions,
         newer=next((one.verdict for one in revisions if one.newest and one.seq != stored.seq), None),
-        metadata=json.dumps(verdict.metadata, ensure_ascii=False, indent=2),
+        metadata=metadata,
         statement={name: _plain(value) for name, value in statement.model_dump(mode="json").items()}
         if statement
         else {},

@@ -1,5 +1,6 @@
 """Small things as people read them."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,9 +19,12 @@ ATTRIBUTION: dict[AttributionClass, str] = {
 """What each class means, in English, as the key of its translations."""
 _ALONE = {"text_only": "In the words: the post has no picture.", "image_only": "In the picture: the post has no words."}
 
+Parts = tuple[tuple[bool, str], ...]
+"""A redacted text in parts; the first of a pair says whether the part stands for something taken out."""
+
 MAX_SHOWN = 20_000  # characters of a post's words on a page
 _KEPT = 256
-_MARKS = re.compile(r"(\[(?:phone|ID card|bank card|e-mail)\])")
+_MARKS = re.compile(r"(\[(?:phone|ID card|bank card|e-mail|account)\])")
 
 
 def attribution(found: Attribution, translated: Callable[[str], str]) -> tuple[str, str]:
@@ -31,12 +35,21 @@ def attribution(found: Attribution, translated: Callable[[str], str]) -> tuple[s
     return answer + colon, rest
 
 
-@lru_cache(_KEPT)
-def redacted_parts(text: str) -> tuple[tuple[bool, str], ...]:
-    """The text in parts, redacted; the first of a pair says whether the part stands for something taken out.
+async def redacted_all(*texts: str) -> list[Parts]:
+    """Each text redacted, off the event loop, and cut to `MAX_SHOWN` characters."""
+    return await asyncio.to_thread(lambda: [redacted_parts(text[:MAX_SHOWN]) for text in texts])
 
-    LRU cache: an open page asks again every few seconds.
-    """
+
+async def redacted_id(text: str) -> Parts:
+    """An id; digits alone stay, an e-mail address, a mobile or a bank card do not."""
+    said = "id "  # as a number behind this word is read
+    (first, *rest), *_ = await redacted_all(said + text)
+    return ((first[0], first[1].removeprefix(said)), *rest)
+
+
+@lru_cache(_KEPT)
+def redacted_parts(text: str) -> Parts:
+    """LRU cache of redacted texts: an open page asks again every few seconds."""
     parts = enumerate(_MARKS.split(redacted(text)))
     return tuple((at % 2 == 1, part) for at, part in parts if part)
 

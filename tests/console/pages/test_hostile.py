@@ -77,6 +77,33 @@ async def test_personal_data_is_taken_out_of_the_words(parts: Parts, visit: Visi
     assert "13800138000" not in await seen.page.content()
 
 
+async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(parts: Parts, visit: Visits) -> None:
+    made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    private = {"author_id": "anna@example.org", "surface": "tel 13800138000", "metadata": {"phone": "+44 20 7946 0958"}}
+    stored = made.model_copy(update=private)
+    async with parts.database.begin() as connection:
+        await verdicts.put(connection, stored, stored.judged_at)
+        await connection.execute(
+            insert(tables.reviews).values(
+                review_id="r-1",
+                verdict_id=stored.verdict_id,
+                post_id=stored.post_id,
+                post_revision=1,
+                policies=[],
+                reason="I rang 415-555-2671",
+                decision="allow",
+                reviewer="anna",
+                verdict_decision="review",
+                reviewed_at=stored.judged_at,
+            )
+        )
+    seen = await visit()
+    await seen.go(f"/verdicts/{stored.verdict_id}")
+    shown = await seen.page.content()
+    assert not [number for number in ("anna@example.org", "13800138000", "7946", "555-2671") if number in shown]
+    await expect(seen.page.locator(".history").first).to_contain_text("I rang [phone]")
+
+
 async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_on_record(
     parts: Parts, visit: Visits, address: str
 ) -> None:
