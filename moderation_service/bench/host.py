@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import Glm46VImageProcessor
 
-from moderation_service.engine.base import Pixels
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.patches import Cutter
 from moderation_service.engine.vision import Vision

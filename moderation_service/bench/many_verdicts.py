@@ -123,7 +123,7 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
 
 
 def _judged(policy: Policy, outcome: Outcome, rng: random.Random) -> PolicyVerdict:
-    review, block = policy.thresholds.review, policy.thresholds.block
+    review, block = policy.thresholds.review, policy.thresholds.block or 1.0
     low, high = {"allow": (0.0, review), "review": (review, block), "block": (block, 1.0)}[outcome]
     score = low + (high - low) * rng.random() * 0.999
     return PolicyVerdict(

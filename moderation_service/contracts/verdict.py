@@ -24,14 +24,14 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Thresholds(Contract):
-    """Scores at or over `review` go to a person, at or over `block` are blocked."""
+    """Scores at or over `review` go to a person, at or over `block` are blocked; without `block` none is."""
 
     review: Probability
-    block: Probability
+    block: Probability | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.block < self.review:
+        if self.block is not None and self.block < self.review:
             msg = f"block {self.block:g} is under review {self.review:g}"
             raise ValueError(msg)
         return self

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Language, Question, Questionnaire
 
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
-
-Pixels = NDArray[np.uint8]
-"""One picture or frame: height × width × 3, RGB."""
 
 
 @dataclass(frozen=True, slots=True)

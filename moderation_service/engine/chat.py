@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from PIL import Image
 
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import Pixels
 from moderation_service.engine.pictures import shrunk, widened
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, ChatFrame, Prompts
 

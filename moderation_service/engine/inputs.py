@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moderation_service.engine.base import Pixels
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.engine.patches import Cutter, Picture
 from moderation_service.engine.pictures import shrunk
 from moderation_service.engine.prompts import Prompts

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from moderation_service.engine.base import Pixels
+from moderation_service.contracts.pixels import Pixels
 
 MAX_ASPECT = 150
 """The family's image processors refuse pictures longer than 200 times their width."""

@@ -120,5 +120,6 @@ def _line(policy: str, examples: Examples, own: Thresholds | None, target: Targe
         precision, recall = thresholds.held_out(examples, fitted.held_out, target, seed=seed)
     except Refused as refused:
         return Line(*counts, raw, fitted.map, after, refused=f"thresholds: {refused}")
-    limits = Thresholds(review=review, block=max(review, own.block if own else review))
+    own = own or Thresholds(review=review, block=review)
+    limits = Thresholds(review=review, block=None if own.block is None else max(review, own.block))
     return Line(*counts, raw, fitted.map.model_copy(update={"thresholds": limits}), after, precision, recall)

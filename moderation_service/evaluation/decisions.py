@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import accuracy_score
 
-from moderation_service.contracts.verdict import Decision
 from moderation_service.evaluation.answers import Bools, Ints
 from moderation_service.evaluation.block import Bootstrap, rounded
 from moderation_service.evaluation.run import Judged, Run
+from moderation_service.judging.decision import STRENGTH
 
-STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
 _FLAGGED = STRENGTH.index("review")
 _PERCENTILES = (50, 95, 99)
 

@@ -166,6 +166,7 @@ class Calibration:
         return entry.apply(score) if entry else score
 
     def thresholds(self, policy_id: str, own: Thresholds) -> Thresholds:
-        """The calibration's thresholds where it has any, else the policy's own."""
+        """The calibration's thresholds where it has any, else the policy's own; a policy that never blocks stays so."""
         entry = self.policies.get(policy_id)
-        return entry.thresholds if entry and entry.thresholds else own
+        found = entry.thresholds if entry and entry.thresholds else own
+        return found.model_copy(update={"block": None}) if own.block is None else found

@@ -27,7 +27,7 @@ _UNSEEN: dict[ImageStatus, AbstainReason] = {
 
 def outcome(score: float, thresholds: Thresholds) -> Outcome:
     """One policy's outcome by its calibrated score."""
-    if score >= thresholds.block:
+    if thresholds.block is not None and score >= thresholds.block:
         return "block"
     return "review" if score >= thresholds.review else "allow"
 

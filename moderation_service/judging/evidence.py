@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.post import Post
-from moderation_service.engine.base import Pixels
 from moderation_service.judging.injection import without_orders
 from moderation_service.media.loader import ImageLoader, Loaded
 from moderation_service.settings import MediaSettings

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Question
-from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest
+from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.settings import EngineSettings
 
 _BYTES_A_TOKEN = 4  # English has some more; Chinese, of three bytes a character, fewer

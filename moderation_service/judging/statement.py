@@ -36,6 +36,8 @@ class Wording:
     judged: str
     fact: str
     unseen: str
+    block: str
+    no_block: str
     blocked: str
     to_review: str
     between: str
@@ -48,9 +50,10 @@ _WORDINGS: dict[Language, Wording] = {
         without_views="the answer is yes",
         judged="An automated system judged the post by the platform's policies.",
         fact=(
-            "Policy “{title}”, version {version}: {measured}; score {score:.2f}, to review from {review:.2f}, blocked"
-            " from {block:.2f}."
+            "Policy “{title}”, version {version}: {measured}; score {score:.2f}, to review from {review:.2f}, {block}."
         ),
+        block="blocked from {at:.2f}",
+        no_block="never blocked by it alone",
         unseen="Not all of the post could be judged.",
         blocked="The decision to block was taken automatically.",
         to_review="A person is to decide.",
@@ -61,10 +64,9 @@ _WORDINGS: dict[Language, Wording] = {
         explanation="政策的问题是：“{question}”就该帖子而言，{place}。",
         without_views="答案为“是”",
         judged="系统依据平台政策自动判断了该帖子。",
-        fact=(
-            "政策“{title}”，第 {version} 版：{measured}；得分 {score:.2f}，"
-            "复核阈值 {review:.2f}，屏蔽阈值 {block:.2f}。"
-        ),
+        fact=("政策“{title}”，第 {version} 版：{measured}；得分 {score:.2f}，复核阈值 {review:.2f}，{block}。"),
+        block="屏蔽阈值 {at:.2f}",
+        no_block="不单独屏蔽",
         unseen="该帖子未能完整判断。",
         blocked="屏蔽决定由系统自动作出。",
         to_review="有待人工决定。",
@@ -144,7 +146,7 @@ def _facts(
             measured=measured(policy, language),
             score=policy.score,
             review=policy.thresholds.review,
-            block=policy.thresholds.block,
+            block=wording.no_block if (at := policy.thresholds.block) is None else wording.block.format(at=at),
         )
         for policy in violated
     ]

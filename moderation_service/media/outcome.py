@@ -2,13 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.verdict import ImageFlag, ImageStatus
-
-Pixels = NDArray[np.uint8]
-"""One picture or frame: height × width × 3, RGB, C-contiguous. The same type as the engine's."""
 
 
 @dataclass(frozen=True, slots=True)

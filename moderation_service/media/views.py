@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.verdict import ImageFlag
 from moderation_service.media.backdrop import hides, laid_over
-from moderation_service.media.outcome import Pixels
 from moderation_service.settings import MediaSettings
 
 _LONG = 4  # times as long as wide: tiled

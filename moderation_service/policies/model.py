@@ -77,16 +77,18 @@ class Scope(Part):
 
 
 class Thresholds(Part):
-    """The scores from which a post goes to review, and from which it is blocked."""
+    """The scores from which a post goes to review, and from which it is blocked, if ever."""
 
     review: float = Field(gt=0, le=1, allow_inf_nan=False, description="a score over 0 and at most 1, not over block")
-    block: float = Field(gt=0, le=1, allow_inf_nan=False, description="a score over 0 and at most 1, not under review")
+    block: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        description="a score over 0 and at most 1, not under review, or null where no score blocks"
+    )
 
     @field_validator("block")
     @classmethod
-    def _not_under_review(cls, block: float, info: ValidationInfo) -> float:
+    def _not_under_review(cls, block: float | None, info: ValidationInfo) -> float | None:
         review = info.data.get("review")
-        if review is not None and block < review:
+        if review is not None and block is not None and block < review:
             msg = f"{block:g} is under review ({review:g}); should be at least {review:g}"
             raise ValueError(msg)
         return block

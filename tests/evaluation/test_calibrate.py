@@ -169,6 +169,14 @@ def test_review_never_lies_over_block() -> None:
     assert limits.review == limits.block > 0.2
 
 
+def test_a_policy_that_never_blocks_stays_so(tmp_path: Path) -> None:
+    own = {"sale": Thresholds(review=0.5, block=None)}
+    made = calibrate(source(sale=examples(3000)), own, data="d", target=Target("recall", 0.9))
+    made.write(tmp_path / "c.json")
+    limits = Calibration.load(tmp_path / "c.json").thresholds("sale", own["sale"])
+    assert (limits.review != 0.5, limits.block) == (True, None)
+
+
 def test_a_refused_policy_is_named_with_its_reason_and_the_others_are_fitted(tmp_path: Path) -> None:
     made = calibrate(source(sale=examples(), few=examples(10), noise=shuffled(examples(1500), 1)), OWN, data="d")
     made.write(tmp_path / "c.json")

@@ -50,6 +50,14 @@ def test_a_policys_entry_maps_its_scores_and_may_bring_thresholds(tmp_path: Path
     assert calibration.apply("doxxing", 0.5) == 0.5
 
 
+def test_a_policy_that_never_blocks_is_not_made_to_by_a_calibration(tmp_path: Path) -> None:
+    entry = {"slope": 2.0, "intercept": -1.0, "thresholds": {"review": 0.3, "block": 0.8}}
+    calibration = Calibration.load(written(tmp_path, weapon_display=entry))
+    own = Thresholds(review=0.5, block=None)
+    assert calibration.thresholds("weapon_display", own) == Thresholds(review=0.3, block=None)
+    assert calibration.thresholds("other", own) == own
+
+
 def test_the_id_is_the_files_digest(tmp_path: Path) -> None:
     first = Calibration.load(written(tmp_path, a={"slope": 1, "intercept": 0}))
     again = Calibration.load(written(tmp_path, a={"slope": 1, "intercept": 0}))

@@ -25,6 +25,10 @@ def test_a_score_at_or_over_a_threshold_has_its_outcome(score: float, result: st
     assert outcome(score, LIMITS) == result
 
 
+def test_without_a_block_threshold_the_highest_score_goes_to_review() -> None:
+    assert outcome(1.0, Thresholds(review=0.5, block=None)) == "review"
+
+
 def test_block_goes_before_review_before_abstain_before_allow() -> None:
     strength = ["allow", "abstain", "review", "block"]
     for first, second, reason in product(

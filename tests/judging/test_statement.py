@@ -10,7 +10,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
 from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
-from moderation_service.contracts.verdict import PolicyVerdict, Verdict
+from moderation_service.contracts.verdict import PolicyVerdict, Thresholds, Verdict
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.statement import draft
 from moderation_service.policies.model import Bilingual, Policy, Statement
@@ -70,6 +70,15 @@ def test_a_block_states_ground_facts_and_restriction(policies: dict[str, Policy]
         "automated_decision": "AUTOMATED_DECISION_FULLY",
         "puid": "v-1",
     }
+
+
+@pytest.mark.parametrize(
+    ("language", "says"), [("en", "from 0.50, never blocked by it alone."), ("zh", "0.50，不单独屏蔽。")]
+)
+def test_the_facts_say_that_a_policy_never_blocks(policies: dict[str, Policy], language: Language, says: str) -> None:
+    (part,) = verdict().policies
+    never = part.model_copy(update={"outcome": "review", "thresholds": Thresholds(review=0.5, block=None)})
+    assert says in drafted(policies, language, policies=(never,), decision="review").decision_facts
 
 
 def test_it_is_drafted_in_chinese_too(policies: dict[str, Policy]) -> None:

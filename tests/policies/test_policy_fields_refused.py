@@ -90,7 +90,7 @@ Edit = Callable[[str, str], str]
             "  block: 0.9",
             "  block: 90",
             "weapon_sale.yaml:16: thresholds.block: 90 is out of range;"
-            " should be a score over 0 and at most 1, not under review",
+            " should be a score over 0 and at most 1, not under review, or null where no score blocks",
             id="percent",
         ),
         pytest.param(

@@ -81,6 +81,13 @@ def test_an_abbreviation_does_not_end_a_sentence(folder: Path) -> None:
     assert policy.question.en == question
 
 
+def test_a_policy_may_never_block_and_says_so(folder: Path) -> None:
+    """Block is null then, and never just forgotten."""
+    assert changed(folder, lambda fields: fields["thresholds"].update(block=None)).thresholds.block is None
+    with pytest.raises(Misconfigured, match=r"thresholds.block: is missing"):
+        changed(folder, lambda fields: fields["thresholds"].pop("block"))
+
+
 @pytest.mark.parametrize("word", ["the U.S. Army", "Dr. Smith", "Heckler & Koch Inc. California", "Mr. T. Stone"])
 def test_a_capital_behind_an_abbreviation_begins_no_sentence(folder: Path, word: str) -> None:
     question = f"Does it sell a weapon of {word}?"

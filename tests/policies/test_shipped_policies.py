@@ -127,15 +127,15 @@ def test_a_museum_and_the_news_excuse_the_display_of_a_weapon(policy: Policy) ->
 @pytest.mark.parametrize("policy_id", ["weapon_display"])
 def test_the_display_of_a_weapon_is_for_a_person_to_decide(policy: Policy) -> None:
     """A kitchen knife with "Good morning" is no reason to block."""
-    assert policy.thresholds.block == 1
+    assert policy.thresholds.block is None
     assert {case.expect for case in policy.cases} == {"allow", "review"}
 
 
 def test_each_blocks_by_its_own_harm(pack: PolicyPack) -> None:
     """All go to review where the bundled model's figures are stated; what cannot be undone is blocked the earliest."""
     assert {policy.thresholds.review for policy in pack.policies} == {0.5}
-    by_block = sorted(pack.policies, key=lambda policy: policy.thresholds.block)
-    assert (by_block[0].id, by_block[-1].id) == ("minor_contact", "weapon_display")
+    by_block = {policy.thresholds.block: policy.id for policy in pack.policies if policy.thresholds.block}
+    assert by_block[min(by_block)] == "minor_contact"
 
 
 def test_no_case_names_a_number_that_somebody_may_have(pack: PolicyPack) -> None:
