@@ -9,12 +9,21 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    KafkaError,
+    NoError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import admin
+from moderation_service.kafka.durability import MIN_INSYNC, durability_faults, min_insync_replicas
 from moderation_service.kafka.reach import reach
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
 from moderation_service.settings import KafkaSettings
 
 PARTITIONS = 6
@@ -45,6 +54,7 @@ def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: i
         settings.audit_topic: timedelta(days=200),
     }
     size = str(record_limit(settings))
+    durable = {} if replication == BROKERS_DEFAULT else {MIN_INSYNC: str(min_insync_replicas(replication))}
     return [
         Topic(
             name,
@@ -54,6 +64,7 @@ def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: i
                 "cleanup.policy": "delete",
                 "retention.ms": str(int(retention.total_seconds() * 1000)),
                 "max.message.bytes": size,
+                **durable,
             },
         )
         for name, retention in keep.items()
@@ -65,24 +76,56 @@ async def create(
 ) -> dict[str, str]:
     """Make the topics that are missing; what happened to each: `created` or `exists`. None is changed.
 
-    Raises Fatal where the broker is away or refuses one.
+    Where the brokers don't tell their default replication, they also choose `min.insync.replicas`. Raises Fatal where
+    the broker is away or refuses one.
     """
-    topics = wanted(settings, partitions, replication)
-    # aiokafka takes the brokers' default (-1) only beside an empty assignment, and a number only beside none
-    assigned: dict[int, list[int]] | None = {} if replication == BROKERS_DEFAULT else None
-    new = [NewTopic(topic.name, topic.partitions, topic.replication, assigned, dict(topic.config)) for topic in topics]
     outcome: dict[str, str] = {}
     async with connected(settings) as client:
-        answer = await client.create_topics(new, timeout_ms=_ANSWER_MS)
-        for name, code, *message in answer.topic_errors:
-            error = for_code(code)
+        if replication == BROKERS_DEFAULT:
+            replication = await _default_replication(client)
+        for name, error, message in await _send(client, wanted(settings, partitions, replication)):
             if error not in {NoError, TopicAlreadyExistsError}:
-                msg = f"topic {name} was not created: {message[0] if message and message[0] else error.__name__}"
+                msg = f"topic {name} was not created: {message}"
                 raise Fatal(msg)
             outcome[name] = "created" if error is NoError else "exists"
         for name in outcome:
             await partitions_of(client, name)
     return outcome
+
+
+async def _send(
+    client: AIOKafkaAdminClient, topics: Iterable[Topic], *, validate_only: bool = False
+) -> list[tuple[str, type[KafkaError], str]]:
+    """Ask for the topics: name, error (NoError among them) and the broker's words for each."""
+    # aiokafka takes the brokers' default (-1) only beside an empty assignment, and a number only beside none
+    new = [
+        NewTopic(
+            topic.name,
+            topic.partitions,
+            topic.replication,
+            {} if topic.replication == BROKERS_DEFAULT else None,
+            dict(topic.config),
+        )
+        for topic in topics
+    ]
+    if not new:
+        return []
+    answer = await client.create_topics(new, timeout_ms=_ANSWER_MS, validate_only=validate_only)
+    return [
+        (name, for_code(code), message[0] if message and message[0] else for_code(code).__name__)
+        for name, code, *message in answer.topic_errors
+    ]
+
+
+async def _default_replication(client: AIOKafkaAdminClient) -> int:
+    """What the brokers do by themselves; BROKERS_DEFAULT where they don't tell."""
+    brokers = (await client.describe_cluster())["brokers"]
+    try:
+        answers = await client.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(brokers[0]["node_id"]))])
+    except KafkaError:
+        return BROKERS_DEFAULT
+    found = {entry[0]: entry[1] for answer in answers for *_, entries in answer.resources for entry in entries}
+    return int(found.get("default.replication.factor") or BROKERS_DEFAULT)
 
 
 async def partitions_of(client: AIOKafkaAdminClient, name: str) -> list[int]:
@@ -104,8 +147,8 @@ async def check(
 ) -> list[str]:
     """What differs from what is wanted, a line each; none when all is well. `only` names the topics to look at.
 
-    The numbers of partitions and replicas are compared where they are given. Raises Fatal where the broker is away, or
-    does not let us look.
+    The numbers of partitions and replicas are compared where they are given; durability always is. Raises Fatal where
+    the broker is away, or does not let us look.
     """
     topics = wanted(settings, partitions or PARTITIONS, replication or BROKERS_DEFAULT)
     topics = [topic for topic in topics if only is None or topic.name in only]
@@ -117,8 +160,15 @@ async def check(
                 msg = f"topic {name}: it can't be described ({for_code(code).__name__})"
                 raise Fatal(msg)
         present = [topic for topic in topics if not codes[topic.name]]
+        missing = [topic for topic in topics if codes[topic.name]]
         configs = await _configs(client, [topic.name for topic in present])
-    differences = [f"{topic.name}: missing" for topic in topics if topic not in present]
+        refused = {
+            name: f", and the broker refuses it as wanted: {message}"
+            for name, error, message in await _send(client, missing, validate_only=True)
+            if error in {InvalidConfigurationError, PolicyViolationError}
+        }
+        brokers = len((await client.describe_cluster())["brokers"])
+    differences = [f"{topic.name}: missing{refused.get(topic.name, '')}" for topic in missing]
     for topic in present:
         there = found[topic.name]["partitions"]
         if partitions and len(there) != partitions:
@@ -127,6 +177,8 @@ async def check(
         if replication and replicas != replication:
             differences.append(f"{topic.name}: {replicas} replicas, wanted {replication}")
         differences += _config_differences(topic, configs[topic.name])
+        faults = durability_faults(replicas, brokers, configs[topic.name])
+        differences += [f"{topic.name}: {fault}" for fault in faults]
     return differences
 
 
@@ -134,7 +186,10 @@ def _config_differences(topic: Topic, config: Mapping[str, str]) -> Iterable[str
     """Larger records and a longer retention than wanted are fine; a short one loses posts, a small size holds lanes."""
     limit, wanted_limit = int(config["max.message.bytes"]), int(topic.config["max.message.bytes"])
     if limit < wanted_limit:
-        yield f"{topic.name}: max.message.bytes {limit}, wanted at least {wanted_limit}"
+        yield (
+            f"{topic.name}: max.message.bytes {limit}, wanted at least {wanted_limit}; where the provider allows no "
+            f"more, set kafka.max_message_bytes to {limit - HEADROOM_BYTES}"
+        )
     kept, wanted_kept = int(config["retention.ms"]), int(topic.config["retention.ms"])
     if 0 <= kept < wanted_kept:
         yield f"{topic.name}: retention.ms {kept}, wanted at least {wanted_kept}"

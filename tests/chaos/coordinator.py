@@ -11,7 +11,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from moderation_service.kafka import clients, topics
-from tests.stream.support import kafka_settings
+from tests.stream.support import eventually, kafka_settings
 
 BUSY = {"offsets.topic.num.partitions": "1", "offsets.retention.check.interval.ms": "500"}
 GROUPS = 3000
@@ -30,9 +30,13 @@ async def make_groups(address: str, replication: int) -> None:
 
         async def commit(group: str) -> None:
             request = OffsetCommitRequest(group, -1, "", -1, [(settings.input_topic, [(0, 1, "")])])
-            answer = await consumer._client.send(coordinator, request, group=ConnectionGroup.COORDINATION)
-            ((_, ((_, error),)),) = answer.topics
-            assert not error, f"group {group}: error {error}"
+
+            async def done() -> bool:
+                answer = await consumer._client.send(coordinator, request, group=ConnectionGroup.COORDINATION)
+                ((_, ((_, error),)),) = answer.topics
+                return error == 0
+
+            await eventually(done, f"an offset of group {group}", 60)
 
         for first in range(0, GROUPS, _TOGETHER):
             await asyncio.gather(*(commit(f"other-{number}") for number in range(first, first + _TOGETHER)))

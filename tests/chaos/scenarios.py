@@ -46,10 +46,10 @@ FULL: Mapping[str, Named] = {
 }
 
 REBALANCES: Mapping[str, Named] = {
-    "kills": Named(kills(25), Setting(kafka=_QUICK)),
-    "terms": Named(terms(10), Setting()),
-    "storm": Named(storm(8), Setting(workers=2)),
-    "zombies": Named(zombies(2), Setting(kafka=_QUICK)),
+    "kills": Named(kills(10), Setting(kafka=_QUICK)),
+    "terms": Named(terms(6), Setting()),
+    "storm": Named(storm(4), Setting(workers=2)),
+    "zombies": Named(zombies(1), Setting(kafka=_QUICK)),
     "lone-broker-kills": Named(broker_kills(1, clean=False), Setting()),
 }
 
