@@ -1,22 +1,26 @@
 """What the commands share: settings, printing, exit codes, and libraries that not every installation has."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import Settings, load_settings
 from moderation_service.telemetry import logs
 
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
+_BORDER = 3  # of a column of a table: its line, and a space on either side
 _PRINTED_WIDTH = 132  # of tables, where standard output is no terminal that has one
 
 SettingsFile = Annotated[Path | None, Parameter(name="--settings", help="A TOML file that lies under the environment.")]
@@ -58,8 +62,39 @@ def writable(path: Path, option: str) -> Path:
 
 def show(*what: Table | str, stderr: bool = False) -> None:
     """Print tables and lines as wide as the terminal; whatever stands in them is no markup."""
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PRINTED_WIDTH
-    Console(stderr=stderr, width=width, markup=False, highlight=False).print(*what, sep="\n")
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = shutil.get_terminal_size().columns if terminal else _PRINTED_WIDTH  # also where rich takes it for dumb
+    console = Console(stderr=stderr, width=width, height=25, markup=False, highlight=False)
+    console.print(*(fitted(one, width) if isinstance(one, Table) else one for one in what), sep="\n")
+
+
+def fitted(table: Table, width: int) -> Table | Text:
+    """The table with its cells wrapped between words; where they are too wide for that, each row as a paragraph.
+
+    Nothing is cut: a policy or a number that ends in an ellipsis says nothing.
+    """
+    cells = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    words = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    lines = [max((cell_len(line) for cell in column for line in cell.splitlines()), default=0) for column in cells]
+    spare = width - sum(words) - _BORDER * len(cells) - 1
+    if spare < 0:
+        return Text("\n").join(_stacked(table))
+    by_need = sorted(range(len(cells)), key=lambda at: lines[at] - words[at])
+    for others, at in zip(range(len(cells), 0, -1), by_need, strict=True):
+        more = min(lines[at] - words[at], spare // others)
+        spare -= more
+        column = table.columns[at]
+        column.width, column.overflow, column.no_wrap = words[at] + more, "fold", False
+    return table
+
+
+def _stacked(table: Table) -> Iterator[Text]:
+    if table.title:
+        yield Text(str(table.title), style="italic")
+    names = [str(column.header) for column in table.columns]
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        yield Text()
+        yield Text(" | ".join(f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if str(cell)))
 
 
 def say_left_out(lines: Iterable[str]) -> None:

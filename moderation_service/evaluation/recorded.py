@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from moderation_service.contracts.json_text import validate_json
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.readers.rows import BadPost, json_lines
@@ -41,7 +42,7 @@ def read_record(path: Path) -> Record:
             deleted += 1
         else:
             try:
-                verdict = Verdict.model_validate_json(line)
+                verdict = validate_json(Verdict, line)
             except ValidationError as error:
                 fault = error.errors()[0]
                 field = ".".join(map(str, fault["loc"])) or "verdict"

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from moderation_service.contracts.base import Contract
+from moderation_service.contracts.json_text import validate_json
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Model, Verdict
@@ -121,7 +122,7 @@ def _read(contract: type[_Read], rows: Iterable[Row]) -> tuple[list[tuple[str, _
             wrong.append(row)
             continue
         try:
-            read.append((where, contract.model_validate_json(json.dumps(row))))
+            read.append((where, validate_json(contract, json.dumps(row).encode())))
         except ValidationError as error:
             fault = error.errors(include_input=False)[0]
             wrong.append(BadPost(where, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"))

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from moderation_service.contracts.base import Digest
+from moderation_service.contracts.json_text import validate_json
 from moderation_service.contracts.verdict import Model, Probability, Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.drift import PARTS
@@ -135,7 +136,7 @@ class Calibration:
             return cls(None, {})
         try:
             raw = path.read_bytes()
-            file = CalibrationFile.model_validate_json(raw)
+            file = validate_json(CalibrationFile, raw)
             digest = "sha256:" + hashlib.sha256(raw).hexdigest()
             return cls(digest, dict(file.policies), file.fitted_on, file.scores)
         except OSError as error:
