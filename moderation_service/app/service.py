@@ -12,7 +12,7 @@ from moderation_service.app.reload import reloading
 from moderation_service.app.signals import stop_on_signals
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
-from moderation_service.stream.worker import Worker
+from moderation_service.stream.worker import Worker, tune_garbage_collector
 from moderation_service.telemetry import certificates, tracing
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
@@ -49,6 +49,7 @@ async def _serve(
 ) -> None:
     async with open_judge(settings, *packs, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
         health.started = True
+        tune_garbage_collector()
         worker = Worker(settings.kafka, judge, health)
         async with reloading(settings, judge, worker.judge_by, partial(audit.tell, settings.kafka)):
             await worker.run(stop)

@@ -21,7 +21,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import BareSettings, KafkaSettings, LoggingSettings, OpsSettings
-from moderation_service.stream.worker import Worker
+from moderation_service.stream.worker import Worker, tune_garbage_collector
 from moderation_service.telemetry import logs, metrics
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
@@ -114,6 +114,7 @@ async def working(kafka: KafkaSettings) -> AsyncIterator["asyncio.Task[None]"]:
     settings = BareSettings(kafka=kafka, ops=OpsSettings(host="127.0.0.1", port=0))
     health, stop = Health(started=True), asyncio.Event()
     async with open_judge(settings, InstantEngine()) as judge, ops_server(settings.ops, health):
+        tune_garbage_collector()  # as the service does
         worker = asyncio.create_task(Worker(kafka, judge, health).run(stop))
         try:
             yield worker

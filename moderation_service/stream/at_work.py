@@ -45,6 +45,11 @@ class AtWork:
         tasks[task] = arrived
         task.add_done_callback(lambda done: tasks.pop(done, None))
 
+    @property
+    def held(self) -> bool:
+        """Whether the engine finishes nothing."""
+        return self._processing.held
+
     def survives(self, partition: TopicPartition) -> bool:
         """Whether a record of this partition has gone through the engine's hands, and waits for it now."""
         return any(self._processing.retries(arrived) for arrived in self._tasks.get(partition, {}).values())

@@ -66,6 +66,11 @@ class Fleet:
         return any(lane.held for lane in self.lanes.values())
 
     @property
+    def engine_held(self) -> bool:
+        """Whether the engine finishes nothing."""
+        return self._at_work.held
+
+    @property
     def poisoned(self) -> bool:
         """Whether nothing is taken in because too many records became dead letters."""
         return self._breaker.is_open

@@ -13,7 +13,7 @@ from moderation_service.telemetry.health import Health
 
 _log = structlog.get_logger(__name__)
 TESTED_PARTITIONS = 500  # by `moderation bench partitions`: each has a producer, with connections of its own
-_SHARE = 0.1  # of the rebalance timeout: the whole group waits while one member finishes
+_SHARE = 1 / 30  # of the rebalance timeout: the whole group waits while one member finishes
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -30,11 +30,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._health = health
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish what is nearly done, leave the rest to the next owner."""
+        """Finish what is nearly done, leave the rest to the next owner; nothing is nearly done without the engine."""
         if numbers := sorted(partition.partition for partition in revoked):
             metrics.REBALANCES.labels("revoked").inc()
             _log.info("partitions revoked", partitions=numbers)
-        await self._fleet.close(self._budget_s)
+        await self._fleet.close(0.0 if self._fleet.engine_held else self._budget_s)
         metrics.ASSIGNED.set(0)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
+from moderation_service.kafka.background_tasks import ended_task
 from moderation_service.kafka.closing import close
 from moderation_service.kafka.quiet import spare_logs
 from moderation_service.kafka.reach import reach
@@ -31,6 +32,12 @@ _CLOSE_S = 0.8
 _COLLECT_AT = 5_000  # objects; at Python's 700 a seventh of a post's time is spent looking for cycles, and it has none
 _DRAINING_SHARE = 0.6  # of the drain timeout; the rest is for the last release and for closing
 _log = structlog.get_logger(__name__)
+
+
+def tune_garbage_collector() -> None:
+    """Let Python look for cycles less often. It is for a process that does nothing else: call it when all is loaded."""
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AT)
 
 
 class Worker:
@@ -53,8 +60,6 @@ class Worker:
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
         spare_logs()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AT)
         consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # lanes seek
         fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
         report = Report(self._settings, consumer, fleet, self._processing, self._health)
@@ -77,6 +82,9 @@ class Worker:
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure
+            if ended := ended_task(consumer):
+                msg = f"the Kafka client has stopped working and does not recover; {ended}"
+                raise Fatal(msg)
             self._health.beat()
             begun, backpressure = time.monotonic(), fleet.paused
             arrived = await polling.poll()

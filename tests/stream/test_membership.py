@@ -1,23 +1,27 @@
-"""What the worker says of the partitions that the group gives it."""
-
-from types import SimpleNamespace
+"""How long the group waits for one member that gives its partitions back."""
 
 import pytest
-from aiokafka import TopicPartition
-from structlog.testing import capture_logs
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.membership import TESTED_PARTITIONS, Membership
+from moderation_service.stream.membership import Membership
 from moderation_service.telemetry.health import Health
 
 
-@pytest.mark.parametrize(("more", "warnings"), [(0, 0), (1, 1)])
-async def test_more_partitions_than_were_tested_are_said_with_what_to_do(more: int, warnings: int) -> None:
-    opened: list[TopicPartition] = []
-    membership = Membership(KafkaSettings(), SimpleNamespace(open=opened.extend), Health())  # type: ignore[arg-type]
-    with capture_logs() as said:
-        await membership.on_partitions_assigned(TopicPartition("t", n) for n in range(TESTED_PARTITIONS + more))
-    assert len(opened) == TESTED_PARTITIONS + more
-    told = [line["event"] for line in said if line["log_level"] == "warning"]
-    assert len(told) == warnings
-    assert all(f"at most {TESTED_PARTITIONS} were tested: add workers" in line for line in told)
+class Closing:
+    """A fleet that remembers how long it was given."""
+
+    def __init__(self, *, engine_held: bool) -> None:
+        self.engine_held = engine_held
+        self.budgets: list[float] = []
+
+    async def close(self, budget_s: float) -> None:
+        self.budgets.append(budget_s)
+
+
+@pytest.mark.parametrize(("engine_held", "budget_s"), [(False, 1.0), (True, 0.0)])
+async def test_a_member_finishes_what_is_nearly_done_unless_the_engine_finishes_nothing(
+    *, engine_held: bool, budget_s: float
+) -> None:
+    fleet = Closing(engine_held=engine_held)
+    await Membership(KafkaSettings(), fleet, Health()).on_partitions_revoked([])  # type: ignore[arg-type]
+    assert fleet.budgets == [budget_s]

@@ -1,6 +1,7 @@
 """The worker against a real Kafka."""
 
 import asyncio
+import gc
 import json
 import random
 import time
@@ -628,3 +629,24 @@ async def _run_briefly(settings: KafkaSettings) -> None:
     from moderation_service.stream.worker import Worker  # noqa: PLC0415
 
     await Worker(settings, FakeJudge(), Health()).run(asyncio.Event())
+
+
+@pytest.mark.parametrize(("owner", "task"), [("_fetcher", "_fetch_task"), ("_coordinator", "_coordination_task")])
+async def test_a_kafka_client_that_has_stopped_working_ends_the_worker(
+    kafka: str, unique: str, owner: str, task: str
+) -> None:
+    settings = await prepared(kafka, unique, 3, partitions=1)
+    async with running(settings, FakeJudge()) as work:
+        await published(settings, 3)
+        fleet = work.worker._fleet
+        assert fleet is not None
+        getattr(getattr(fleet._consumer, owner), task).cancel()
+        with pytest.raises(Fatal, match="the Kafka client has stopped working"):
+            await asyncio.wait_for(asyncio.shield(work.task), 20)
+
+
+async def test_a_worker_leaves_the_garbage_collector_of_its_process_as_it_is(kafka: str, unique: str) -> None:
+    settings, before = await prepared(kafka, unique, 1, partitions=1), gc.get_threshold()
+    async with running(settings, FakeJudge()):
+        await published(settings, 1)
+        assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
