@@ -44,6 +44,7 @@ _TRANSPOSED = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = 5
+_UNKNOWN = 128  # the level of what a JPEG lacks
 _MOST_ROWS = 15 / 16  # of a JPEG without its end: more than that is the whole
 
 
@@ -168,16 +169,10 @@ def _coloured(image: Image.Image, profile: Profile | None) -> Image.Image:
 
 
 def _lacks_much(image: Image.Image, scans: int) -> bool:
-    """Of a JPEG without its end: whether later scans or its last rows, which are grey then, may be missing.
-
-    Raises ValueError where nothing is there.
-    """
-    levels = np.asarray(image)
-    last = np.flatnonzero((levels != levels[-1, -1]).reshape(len(levels), -1).any(1))
-    if not last.size:
-        msg = "no row of the image"
-        raise ValueError(msg)
-    return scans > 1 or last[-1] + 1 < len(levels) * _MOST_ROWS
+    """Of a JPEG without its end: whether later scans may be missing, or its last rows are: decoders leave them grey."""
+    there = np.flatnonzero((np.asarray(image) != _UNKNOWN).reshape(image.height, -1).any(1))
+    rows = int(there[-1]) + 1 if there.size else 0
+    return scans > 1 or image.mode == "CMYK" or rows < image.height * _MOST_ROWS
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

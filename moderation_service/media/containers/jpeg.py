@@ -1,5 +1,7 @@
 """JPEG: tables, one size and the colour markers; then the scans as they are."""
 
+import re
+
 from moderation_service.media import icc
 from moderation_service.media.containers.container import Container
 from moderation_service.media.icc import Profile
@@ -14,6 +16,8 @@ _ADOBE_BYTES = 16  # of a whole one; decoders ignore shorter ones
 _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _SCAN = 0xDA
 _END = 0xD9
+_END_OF_IMAGE = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between scans; none that stands in entropy-coded data
 
 
 def read(data: bytes) -> Container:  # noqa: C901, PLR0912 - one walk, a branch a marker
@@ -40,7 +44,7 @@ def read(data: bytes) -> Container:  # noqa: C901, PLR0912 - one walk, a branch 
                 raise ValueError(msg)
             # Entropy-coded data never holds these pairs.
             scans, cut = 1 + data.count(b"\xff\xda", at), data.find(b"\xff\xd9", at) < 0
-            kept += adobe + b"\xff\xda" + data[at:] + (b"\xff\xd9" if cut else b"")
+            kept += adobe + b"\xff\xda" + (_ended(data, at) if cut else data[at:])
             return Container(bytes(kept), *size, scans=scans, exif=exif, profile=_profile(parts), cut=cut)
         if marker in _SIZES:
             if size is not None:
@@ -60,6 +64,14 @@ def read(data: bytes) -> Container:  # noqa: C901, PLR0912 - one walk, a branch 
         elif _is(segment, _ICC):
             parts.append(segment[16:])
         at += length
+
+
+def _ended(data: bytes, at: int) -> bytes:
+    """Scans that lack their end, with one; without a last segment that is cut."""
+    last = max((found.start() for found in _MARKER.finditer(data, at)), default=len(data))
+    if last + 2 + int.from_bytes(data[last + 2 : last + 4]) > len(data):
+        return data[at:last] + _END_OF_IMAGE
+    return data[at:] + _END_OF_IMAGE
 
 
 def _is(segment: bytes, kind: tuple[int, bytes]) -> bool:
