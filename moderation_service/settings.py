@@ -235,6 +235,7 @@ class JudgingSettings(Section):
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"
+    redress: Annotated[str, Field(min_length=1, max_length=2000)] | None = None  # how to contest, in statements
     explain_timeout_s: PositiveFloat = 5.0  # waiting and writing; then the template says it
 
 

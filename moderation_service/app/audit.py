@@ -4,7 +4,8 @@ import asyncio
 
 import structlog
 
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.audit import audit_record
+from moderation_service.kafka.io import publish
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import Entry
 
@@ -15,11 +16,9 @@ log = structlog.get_logger(__name__)
 
 async def tell(settings: KafkaSettings, entry: Entry) -> None:
     """Write an entry, acknowledged by all in-sync replicas."""
-    headers = [("content-type", b"application/json")]
-    record = Record(settings.audit_topic, entry.action.encode(), entry.model_dump_json().encode(), headers)
     try:
         async with asyncio.timeout(WITHIN_S):
-            await publish(settings, [record])
+            await publish(settings, [audit_record(settings, entry)])
     except Exception as error:  # noqa: BLE001 - whatever it is, what was done is done
         why = f"{type(error).__name__}: {error}"[:300]
         log.error("an audit entry could not be written", error=why, entry=entry.model_dump(mode="json"))  # noqa: TRY400

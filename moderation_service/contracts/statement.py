@@ -38,6 +38,7 @@ EEA: tuple[Country, ...] = get_args(Country)
 MAX_GROUND = 500
 MAX_EXPLANATION = 2000
 MAX_FACTS = 5000
+MAX_REDRESS = 2000
 
 Ground = Annotated[str, Field(max_length=MAX_GROUND)]
 Explained = Annotated[str, Field(max_length=MAX_EXPLANATION)]
@@ -45,7 +46,9 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
 class StatementOfReasons(Contract):
-    """What is known once a post is judged. It names no person and quotes nothing of the post.
+    """What is known once a post is judged. It names no person, quotes nothing of the post and tells no score.
+
+    `redress` is for the author (article 17(3)(f)); the database has no such field, so leave it out there.
 
     Of a post for review nothing is restricted yet: `decision_visibility` is empty and `application_date` null until
     a person decides, and the database takes no such statement. `content_date` and `content_language` are as the post
@@ -71,3 +74,4 @@ class StatementOfReasons(Contract):
     automated_detection: Literal["Yes"] = "Yes"
     automated_decision: Literal["AUTOMATED_DECISION_FULLY", "AUTOMATED_DECISION_PARTIALLY"]
     puid: Identifier
+    redress: Annotated[str, Field(max_length=MAX_REDRESS)] | None = None

@@ -163,7 +163,7 @@ class Judge:
     def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._sealer = Sealer(pack, self.model)
+        self._sealer = Sealer(pack, self.model, self._settings.redress)
         self._shadow_sets = shadow_sets(pack, shadow_pack)
         self._panels = cache(self._make_panels)
         self._duplicates = Duplicates(self._settings.cache_entries)  # titles and shadow policies may differ

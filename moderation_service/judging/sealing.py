@@ -16,10 +16,10 @@ from moderation_service.policies.pack import PolicyPack
 class Sealer:
     """Names verdicts and makes them, by one pack and one model."""
 
-    def __init__(self, pack: PolicyPack, model: Model) -> None:
+    def __init__(self, pack: PolicyPack, model: Model, redress: str | None = None) -> None:
         self._digest = pack.digest
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._model = model
+        self._model, self._redress = model, redress
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
 
     def key(self, content: Content, surface: str | None) -> str:
@@ -53,7 +53,7 @@ class Sealer:
             judged_at=datetime.now(UTC),
             statement_of_reasons=None,
         )
-        reasons = draft(verdict, post, self._by_id, found.language)
+        reasons = draft(verdict, post, self._by_id, found.language, self._redress)
         return verdict.model_copy(update={"statement_of_reasons": reasons}) if reasons else verdict
 
     def _named(self, content: Content, surface: str | None, post_id: str, revision: int) -> str:

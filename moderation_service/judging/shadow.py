@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from moderation_service.contracts.verdict import Decision, PolicyVerdict
+from moderation_service.contracts.verdict import Decision, Outcome, PolicyVerdict
 from moderation_service.judging.decision import STRENGTH
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.panel import Joint, Panel
@@ -33,6 +33,13 @@ def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[Poli
     return tuple((policies, mode) for policies, mode in sets if policies.of(mode))
 
 
+def is_flip(outcome: Outcome, enforced: Outcome | None, decision: Decision) -> bool:
+    """Whether a shadow policy's outcome would change something; `enforced` is that of the enforced policy of its id."""
+    if enforced is not None:
+        return outcome != enforced
+    return STRENGTH.index(outcome) > STRENGTH.index(decision)
+
+
 @dataclass(frozen=True, slots=True)
 class Shadowed:
     """What the sets said that did not fail: their parts by policy id, all their policies' ids, and tokens read.
@@ -54,13 +61,11 @@ class Shadowed:
         outcomes = {part.policy_id: part.outcome for part in self.parts}
         in_force = {part.policy_id: part.outcome for part in enforced}
 
-        def flipped(policy_id: str) -> bool:
-            outcome = outcomes.get(policy_id, "allow")
-            if policy_id in in_force:
-                return outcome != in_force[policy_id]
-            return STRENGTH.index(outcome) > STRENGTH.index(decision)
-
-        return [policy_id for policy_id in self.judged if flipped(policy_id)]
+        return [
+            policy_id
+            for policy_id in self.judged
+            if is_flip(outcomes.get(policy_id, "allow"), in_force.get(policy_id), decision)
+        ]
 
 
 _NOTHING = Shadowed((), (), 0, whole=True)

@@ -16,7 +16,7 @@ from moderation_service.contracts.statement import (
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
-from moderation_service.judging.explanation import measured, place
+from moderation_service.judging.explanation import place
 from moderation_service.policies.model import Policy
 
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
@@ -28,18 +28,18 @@ _TEXT: tuple[ContentType, ...] = ("CONTENT_TYPE_TEXT",)
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The sentences of a draft in one language."""
+    """The sentences of a draft in one language. None tells a score or a threshold: they would help to evade."""
 
     ground: str
     explanation: str
     without_views: str
     judged: str
     fact: str
+    violated: str
     unseen: str
-    block: str
-    no_block: str
     blocked: str
     to_review: str
+    redress: str
     between: str
 
 
@@ -49,14 +49,15 @@ _WORDINGS: dict[Language, Wording] = {
         explanation="The policy asks: “{question}” Of this post, {place}.",
         without_views="the answer is yes",
         judged="An automated system judged the post by the platform's policies.",
-        fact=(
-            "Policy “{title}”, version {version}: {measured}; score {score:.2f}, to review from {review:.2f}, {block}."
-        ),
-        block="blocked from {at:.2f}",
-        no_block="never blocked by it alone",
+        fact="Policy “{title}”, version {version}: {place}.",
+        violated="the post violates it",
         unseen="Not all of the post could be judged.",
         blocked="The decision to block was taken automatically.",
         to_review="A person is to decide.",
+        redress=(
+            "You can complain about this decision to the platform, free of charge, within six months. You can also turn"
+            " to a certified out-of-court dispute settlement body, or to a court."
+        ),
         between=" ",
     ),
     "zh": Wording(
@@ -64,22 +65,23 @@ _WORDINGS: dict[Language, Wording] = {
         explanation="政策的问题是：“{question}”就该帖子而言，{place}。",
         without_views="答案为“是”",
         judged="系统依据平台政策自动判断了该帖子。",
-        fact=("政策“{title}”，第 {version} 版：{measured}；得分 {score:.2f}，复核阈值 {review:.2f}，{block}。"),
-        block="屏蔽阈值 {at:.2f}",
-        no_block="不单独屏蔽",
+        fact="政策“{title}”，第 {version} 版：{place}。",
+        violated="该帖子构成违规",
         unseen="该帖子未能完整判断。",
         blocked="屏蔽决定由系统自动作出。",
         to_review="有待人工决定。",
+        redress="您可以在六个月内免费向平台投诉本决定，也可以向经认证的庭外争议解决机构或法院寻求救济。",
         between="",
     ),
 }
 
 
 def draft(
-    verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language
+    verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language, redress: str | None = None
 ) -> StatementOfReasons | None:
     """The draft for a block or a review; None where no policy is violated. `policies` are the judged ones, by id.
 
+    `redress` is the owner's text on how a decision can be contested; without it the law's three ways are named.
     The gravest violated policy gives ground and category, all of them the further categories and the facts.
     """
     violated = gravest_first(verdict.policies)
@@ -117,6 +119,7 @@ def draft(
         decision_facts=_cut(_facts(violated, verdict, policies, language), MAX_FACTS),
         automated_decision="AUTOMATED_DECISION_FULLY" if blocked else "AUTOMATED_DECISION_PARTIALLY",
         puid=verdict.verdict_id,
+        redress=redress or wording.redress,
     )
 
 
@@ -143,10 +146,7 @@ def _facts(
         wording.fact.format(
             title=policies[policy.policy_id].title.in_language(language),
             version=policy.version,
-            measured=measured(policy, language),
-            score=policy.score,
-            review=policy.thresholds.review,
-            block=wording.no_block if (at := policy.thresholds.block) is None else wording.block.format(at=at),
+            place=place(policy, language) or wording.violated,
         )
         for policy in violated
     ]

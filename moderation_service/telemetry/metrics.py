@@ -89,6 +89,14 @@ CONSOLE_HELD = Gauge(
     "1 while this part of a console waits for Kafka or the database; no worker has it",
     ["what"],
 )
+HTTP_REQUESTS = Counter(
+    "moderation_http_requests",
+    "Requests to the HTTP API, by the path's template (other: none of ours)",
+    ["route", "status"],
+)
+HTTP_SECONDS = Histogram(
+    "moderation_http_request_duration_seconds", "Time to answer a request to the HTTP API", ["route"], buckets=_LATENCY
+)
 SCORE_DRIFT = Gauge(
     "moderation_score_drift",
     "Population stability index of the last scores against those of the calibration set; over 0.25 they differ much",

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
 from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
-from moderation_service.contracts.verdict import PolicyVerdict, Thresholds, Verdict
+from moderation_service.contracts.verdict import Attribution, PolicyVerdict, Verdict
 from moderation_service.judging.attribution import attribute
 from moderation_service.judging.statement import draft
 from moderation_service.policies.model import Bilingual, Policy, Statement
@@ -62,23 +63,32 @@ def test_a_block_states_ground_facts_and_restriction(policies: dict[str, Policy]
         "territorial_scope": list(EEA),
         "decision_facts": (
             "An automated system judged the post by the platform's policies. Policy “Sale of weapons”, version 3: only"
-            " the picture and the words together violate it (together 0.97, words alone 0.11, picture alone 0.22);"
-            " score 0.97, to review from 0.50, blocked from 0.90. The decision to block was taken automatically."
+            " the picture and the words together violate it. The decision to block was taken automatically."
         ),
         "source_type": "SOURCE_VOLUNTARY",
         "automated_detection": "Yes",
         "automated_decision": "AUTOMATED_DECISION_FULLY",
         "puid": "v-1",
+        "redress": (
+            "You can complain about this decision to the platform, free of charge, within six months. You can also turn"
+            " to a certified out-of-court dispute settlement body, or to a court."
+        ),
     }
 
 
-@pytest.mark.parametrize(
-    ("language", "says"), [("en", "from 0.50, never blocked by it alone."), ("zh", "0.50，不单独屏蔽。")]
-)
-def test_the_facts_say_that_a_policy_never_blocks(policies: dict[str, Policy], language: Language, says: str) -> None:
-    (part,) = verdict().policies
-    never = part.model_copy(update={"outcome": "review", "thresholds": Thresholds(review=0.5, block=None)})
-    assert says in drafted(policies, language, policies=(never,), decision="review").decision_facts
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("attribution", [POLICY.attribution, None])
+def test_it_tells_the_author_no_score_and_no_threshold(
+    policies: dict[str, Policy], language: Language, attribution: Attribution | None
+) -> None:
+    part = POLICY.model_copy(update={"attribution": attribution})
+    assert re.search(r"\d\.\d", drafted(policies, language, policies=(part,)).model_dump_json()) is None
+
+
+def test_the_owners_words_say_how_to_contest_it(policies: dict[str, Policy]) -> None:
+    statement = draft(verdict(), POST, policies, "en", "Appeal at https://example.com/appeals.")
+    assert statement is not None
+    assert statement.redress == "Appeal at https://example.com/appeals."
 
 
 def test_it_is_drafted_in_chinese_too(policies: dict[str, Policy]) -> None:
@@ -88,8 +98,7 @@ def test_it_is_drafted_in_chinese_too(policies: dict[str, Policy]) -> None:
         "政策的问题是：“是否出售武器？”就该帖子而言，图片与文字结合才构成违规。"
     )
     assert statement.decision_facts == (
-        "系统依据平台政策自动判断了该帖子。政策“武器交易”，第 3 版：图片与文字结合才构成违规（合并 0.97，仅文字 0.11，"
-        "仅图片 0.22）；得分 0.97，复核阈值 0.50，屏蔽阈值 0.90。屏蔽决定由系统自动作出。"
+        "系统依据平台政策自动判断了该帖子。政策“武器交易”，第 3 版：图片与文字结合才构成违规。屏蔽决定由系统自动作出。"
     )
 
 

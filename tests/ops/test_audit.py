@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from moderation_service.app import audit, reload
 from moderation_service.app.dlq import redrive
 from moderation_service.app.dlq_letters import Chosen
+from moderation_service.console.store.outbox import audited
 from moderation_service.judging.calibration import Calibration
 from moderation_service.kafka.io import publish, read
 from moderation_service.kafka.topics import create
@@ -61,6 +62,8 @@ async def test_policies_taken_anew_are_on_record_with_both_digests(kafka: str, t
         await eventually(told, "the change is on record")
     (entry,) = await entries(kafka_)
     new = load_pack(mounted.path, pictures=False)
+    (record,) = [record async for record in read(kafka_, kafka_.audit_topic)]
+    assert list(record.headers) == audited(kafka_, entry).record.headers  # as of the console's entries
     assert (entry.action, entry.before, entry.after) == ("policies.taken", old.digest, new.digest)
     assert entry.actor == process()
     assert str(os.getpid()) in entry.actor

@@ -44,6 +44,8 @@ PROMISED = {
     "score_drift": ("policy",),
     "reviews_total": ("policy", "agreed"),
     "build_info": ("version",),
+    "http_requests_total": ("route", "status"),
+    "http_request_duration_seconds_bucket": ("route",),
 }
 
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from moderation_service.console.api.bodies import refused
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.pictures import check_sizes
+from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import Contract
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import AbstainReason, Decision, PolicyVerdict, Probability, Verdict
@@ -17,6 +18,8 @@ from moderation_service.policies.categories import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
 
 MOST_INPUTS = 32
+REQUIRE_CATEGORIES = "Moderation-Require-Categories"
+_NAMED = 20
 _CATEGORIES: tuple[str, ...] = get_args(OpenAICategory)
 
 InputType = Literal["text", "image"]
@@ -77,6 +80,7 @@ class ModerationRequest(Contract):
 class Moderation(BaseModel):
     """What was found in one input. Categories are OpenAI's 13 and the policies' ids.
 
+    `covered_categories` are those that a policy was asked about for this input; the others are false and 0 unjudged.
     `flagged` is everything but a plain `allow`: also what could not be judged (`abstain`), which a person should see.
     """
 
@@ -84,6 +88,7 @@ class Moderation(BaseModel):
     categories: dict[str, bool]
     category_scores: dict[str, Probability]
     category_applied_input_types: dict[str, list[InputType]]
+    covered_categories: list[str]
     decision: Decision
     abstain_reason: AbstainReason | None
 
@@ -98,6 +103,7 @@ class ModerationAnswer(BaseModel):
 
 async def moderate(call: Call) -> Response:
     """Judge a text, several texts, or words with pictures, as OpenAI's moderation endpoint does. Nothing is kept."""
+    _check_covered(call.request.headers.get(REQUIRE_CATEGORIES, ""), call.seated.judge.pack)
     answer_id = f"modr-{secrets.token_hex(12)}"
     posts = list(_posts(answer_id, call.body.input))
     for post in posts:
@@ -124,9 +130,21 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
         categories={name: any(part.violated for part in filled.get(name, ())) for name in names},
         category_scores=scores,
         category_applied_input_types={name: _input_types(gravest.get(name), verdict) for name in names},
+        covered_categories=[name for name in names if filled.get(name)],
         decision=verdict.decision,
         abstain_reason=verdict.abstain_reason,
     )
+
+
+def _check_covered(required: str, pack: PolicyPack) -> None:
+    """Raise Problem not_covered where no policy covers a category that the caller requires; `*`: OpenAI's 13."""
+    wanted = {name.strip() for name in required.split(",")} - {""}
+    if "*" in wanted:
+        wanted = wanted - {"*"} | set(_CATEGORIES)
+    missing = sorted(wanted - {name for policy in pack.enforced for name in (policy.id, policy.openai_category)})
+    if missing:
+        named = ", ".join(name[:64] for name in missing[:_NAMED])
+        raise Problem("not_covered", f"{REQUIRE_CATEGORIES}: no policy covers {named}; add a policy, or do without")
 
 
 def _input_types(part: PolicyVerdict | None, verdict: Verdict) -> list[InputType]:

@@ -29,6 +29,7 @@ KINDS = {
     "wrong_media_type": _Kind(415, "The body is of a type that is not read"),
     "wrong_fields": _Kind(422, "The request is not as it should be"),
     "key_used": _Kind(422, "The Idempotency-Key stands for another request"),
+    "not_covered": _Kind(422, "No policy covers a category that is required"),
     "not_judgeable": _Kind(422, "The post can't be judged"),
     "too_many": _Kind(429, "Too many requests"),
     "internal": _Kind(500, "Something is broken here"),

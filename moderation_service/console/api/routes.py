@@ -25,7 +25,9 @@ OPERATIONS = (
         scope="judge",
         body=moderations.ModerationRequest,
         answer=moderations.ModerationAnswer,
+        headers={moderations.REQUIRE_CATEGORIES: {"type": "string"}},
         judges=True,
+        refusals=("not_covered",),
     ),
     Operation(
         "POST",

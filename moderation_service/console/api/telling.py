@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moderation_service.console.api.problems import Problem
 from moderation_service.console.judging import Full, JudgingOff
 from moderation_service.errors import Poison, Transient
+from moderation_service.telemetry import metrics
 
+_CLIENT_GONE = 499  # as proxies count requests whose caller left before an answer
 _AGAIN_S = {"Retry-After": "1"}
 _ROUTER = {404: ("not_found", "there is no such path"), 405: ("wrong_method", "this path has other methods")}
 
@@ -50,8 +52,11 @@ class Telling:
             problem = _problem_of(error)
             state.facts["problem"] = problem.kind
             await problem.response(state.request_id, state.trace.trace_id)(scope, receive, with_headers)
+        route, took_s = state.facts.get("path", "other"), perf_counter() - begun
+        metrics.HTTP_REQUESTS.labels(route, status or _CLIENT_GONE).inc()
+        metrics.HTTP_SECONDS.labels(route).observe(took_s)
         facts = {"method": request.method, "path": state.facts.pop("path", None), "status": status, **state.facts}
-        facts |= {"ms": round((perf_counter() - begun) * 1000, 1), "request.id": state.request_id}
+        facts |= {"ms": round(took_s * 1000, 1), "request.id": state.request_id}
         log.info("request", **facts, **{"trace.id": state.trace.trace_id})
 
 

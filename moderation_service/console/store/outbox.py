@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import outbox
-from moderation_service.contracts.envelope import event_headers
+from moderation_service.kafka.audit import audit_record
 from moderation_service.kafka.io import Record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
@@ -25,9 +25,7 @@ class Entry:
 
 def audited(kafka: KafkaSettings, entry: audit.Entry) -> Entry:
     """An entry for the audit topic, due at once."""
-    headers = event_headers("audit", entry.audit_id, entry.target, entry.at)
-    record = Record(kafka.audit_topic, entry.action.encode(), entry.model_dump_json().encode(), headers)
-    return Entry(entry.audit_id, record, entry.at)
+    return Entry(entry.audit_id, audit_record(kafka, entry), entry.at)
 
 
 async def put(connection: AsyncConnection, entry: Entry) -> None:

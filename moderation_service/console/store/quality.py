@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store.tables import case_results, reviews, verdicts
-from moderation_service.judging.decision import STRENGTH
+from moderation_service.judging.shadow import is_flip
 
 _REVIEWS = 50_000  # the newest; more would say the same
 _Z = 1.959964  # of 95%
@@ -121,25 +121,25 @@ def _answers(
 
 
 async def lately(database: AsyncEngine, limit: int) -> Lately:
-    """Of the newest `limit` verdicts."""
+    """Of the newest `limit` verdicts.
+
+    Flips are as `moderation_shadow_flips_total` counts them: a post that is out of a shadow policy's scope counts as
+    allowed by it. A verdict does not tell which those were: from the first post that a policy judged on, all are.
+    """
     query = select(verdicts.c.policies, verdicts.c.rest, verdicts.c.decision)
     found = Lately()
     async with database.connect() as connection:
-        for row in await connection.execute(query.order_by(verdicts.c.seq.desc()).limit(limit)):
-            found.seen += 1
-            found.violations.update(part["policy_id"] for part in row.policies if part["violated"])
-            outcomes = {part["policy_id"]: part["outcome"] for part in row.policies}
-            for part in row.rest["shadow"]:
-                found.shadowed.add(part["policy_id"])
-                found.flips[part["policy_id"]] += _flips(part, outcomes, row.decision)
+        rows = (await connection.execute(query.order_by(verdicts.c.seq.desc()).limit(limit))).all()
+    for row in reversed(rows):
+        found.seen += 1
+        found.violations.update(part["policy_id"] for part in row.policies if part["violated"])
+        enforced = {part["policy_id"]: part["outcome"] for part in row.policies}
+        shadow = {part["policy_id"]: part["outcome"] for part in row.rest["shadow"]}
+        found.shadowed |= shadow.keys()
+        for policy_id in found.shadowed:
+            outcome = shadow.get(policy_id, "allow")
+            found.flips[policy_id] += is_flip(outcome, enforced.get(policy_id), row.decision)
     return found
-
-
-def _flips(part: Mapping[str, Any], outcomes: Mapping[str, str], decision: str) -> bool:
-    """As `judging.shadow` counts them: another outcome than the enforced policy's, or stronger than the decision."""
-    if part["policy_id"] in outcomes:
-        return bool(part["outcome"] != outcomes[part["policy_id"]])
-    return STRENGTH.index(part["outcome"]) > STRENGTH.index(decision)
 
 
 async def results(database: AsyncEngine) -> list[CaseRow]:

@@ -7,7 +7,8 @@ from typing import Any, get_args
 import openai
 import pytest
 from aiohttp import web
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, UnprocessableEntityError
+from prometheus_client import REGISTRY
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -56,6 +57,50 @@ async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
     assert result.category_applied_input_types.violence == ["text"]
     assert result.category_applied_input_types.sexual_minors == []  # no policy here asks about it
     assert (result.categories.sexual_minors, result.category_scores.sexual_minors) == (False, 0.0)
+
+
+async def test_it_says_which_categories_a_policy_was_asked_about(api: Api) -> None:
+    pack = api.parts.pack()
+    async with client(api) as openai_client:
+        (result,) = (await openai_client.moderations.create(input=THREAT)).results
+    covered = set(result.covered_categories)  # type: ignore[attr-defined] # beside OpenAI's own
+    assert covered <= {name for policy in pack.enforced for name in (policy.id, policy.openai_category)}
+    assert {"violence", "doxxing"} <= covered
+    assert "sexual/minors" not in covered
+
+
+@pytest.mark.parametrize(
+    ("required", "missing"),
+    [("violence, doxxing", None), ("violence,sexual", "sexual"), ("*", "sexual/minors"), ("x", "x")],
+)
+async def test_a_category_that_is_required_and_not_covered_is_refused(
+    api: Api, required: str, missing: str | None
+) -> None:
+    headers = {"Moderation-Require-Categories": required}
+    async with client(api) as openai_client:
+        if missing is None:
+            assert (await openai_client.moderations.create(input=THREAT, extra_headers=headers)).results[0].flagged
+        else:
+            with pytest.raises(UnprocessableEntityError, match="no policy covers") as refused:
+                await openai_client.moderations.create(input=THREAT, extra_headers=headers)
+            assert missing in str(refused.value)
+            assert refused.value.code == "not_covered"
+
+
+async def test_requests_are_counted_by_the_template_of_their_path(api: Api) -> None:
+    def count(route: str, status: int) -> float:
+        labels = {"route": route, "status": str(status)}
+        return REGISTRY.get_sample_value("moderation_http_requests_total", labels) or 0.0
+
+    expected = [("/v1/verdicts/{verdict_id}", 404), ("/v1/verdicts", 200), ("other", 404), ("/v1/reviews", 422)]
+    before = [count(*one) for one in expected]
+    async with api.caller() as http:
+        for path in ("/v1/verdicts/p-17", "/v1/verdicts", "/v1/no-such/p-17"):
+            await http.get(path)
+        await http.post("/v1/reviews", json={})
+    assert [count(*one) for one in expected] == [number + 1 for number in before]
+    labels = [metric.labels for family in REGISTRY.collect() for metric in family.samples if "_http_" in metric.name]
+    assert not any("p-17" in value for one in labels for value in one.values())
 
 
 async def test_several_texts_are_judged_each_for_itself_and_in_order(api: Api) -> None:

@@ -114,9 +114,10 @@ async def test_shadow_flips_are_counted_as_the_metric_counts_them(database: Asyn
         database,
         of("p0", "block", NOW, policies=(POLICY,), shadow=(milder, alone)),  # another outcome; no stronger than block
         of("p1", "allow", NOW, policies=(), shadow=(alone,)),  # stronger than allow
+        of("p2", "block", NOW, policies=(POLICY,), shadow=(alone,)),  # out of the shadow policy's scope: as if allowed
     )
     found = await lately(database, 10)
-    assert found.seen == 2
-    assert found.violations == {"weapon_sale": 1}
-    assert found.flips == {"weapon_sale": 1, "spam": 1}
+    assert found.seen == 3
+    assert found.violations == {"weapon_sale": 2}
+    assert found.flips == {"weapon_sale": 2, "spam": 1}
     assert found.shadowed == {"weapon_sale", "spam"}
