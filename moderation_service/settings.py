@@ -80,6 +80,7 @@ class KafkaSettings(Section):
     ssl_password: SecretStr | None = None
     group: str = "moderation"
     input_topic: str = "moderation.posts"
+    priority_topics: tuple[str, ...] = ()  # more input topics, the most urgent first; all go before input_topic
     output_topic: str = "moderation.verdicts"
     dead_letter_topic: str = "moderation.posts.dlq"
     review_topic: str = "moderation.reviews"
@@ -100,7 +101,7 @@ class KafkaSettings(Section):
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
     dead_letter_window: PositiveInt = 200  # records
     dead_letter_pause_s: PositiveFloat = 60.0
-    acknowledged_losses: dict[int, int] = {}  # by partition: records below this offset are known to be lost
+    acknowledged_losses: dict[int | str, int] = {}  # by PARTITION of input_topic, or TOPIC:PARTITION: known below here
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -135,9 +136,34 @@ class KafkaSettings(Section):
             raise ValueError(msg)
         return name
 
+    @field_validator("priority_topics")
+    @classmethod
+    def _are_topics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._is_a_topic(name) for name in names)
+
+    @field_validator("acknowledged_losses")
+    @classmethod
+    def _are_partitions(cls, losses: dict[int | str, int]) -> dict[int | str, int]:
+        for name in losses:
+            if not str(name).rpartition(":")[2].isdecimal():
+                msg = f"{name!r} is no partition; should be its number, or TOPIC:NUMBER"
+                raise ValueError(msg)
+        return losses
+
+    @property
+    def input_topics(self) -> tuple[str, ...]:
+        """All topics that posts come from, the most urgent first."""
+        return (*self.priority_topics, self.input_topic)
+
+    def acknowledged_loss(self, topic: str, partition: int) -> int:
+        """Below which offset of a partition it is known that records are lost."""
+        names = {f"{topic}:{partition}", *([str(partition)] if topic == self.input_topic else [])}
+        return max((offset for name, offset in self.acknowledged_losses.items() if str(name) in names), default=0)
+
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         names = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
+        names += self.priority_topics
         if len(set(names)) < len(names):
             msg = f"each topic needs a name of its own, or the service reads what it writes; now {', '.join(names)}"
             raise ValueError(msg)

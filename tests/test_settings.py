@@ -169,6 +169,21 @@ def test_a_header_that_the_service_sets_itself_is_not_forwarded() -> None:
         load_settings(kafka={"forward_headers": ["tenant", "ce_id", "Content-Type"]})
 
 
+def test_a_partition_is_named_by_its_topic_too() -> None:
+    losses = {"3": 10, "urgent:3": 20}
+    kafka = load_settings(kafka={"priority_topics": ["urgent"], "acknowledged_losses": losses}).kafka
+    assert kafka.input_topics == ("urgent", "moderation.posts")
+    known = [kafka.acknowledged_loss(*place) for place in (("moderation.posts", 3), ("urgent", 3), ("urgent", 1))]
+    assert known == [10, 20, 0]
+    for wrong, says in (
+        ({"acknowledged_losses": {"urgent": 1}}, r"ACKNOWLEDGED_LOSSES .*'urgent' is no partition; .* TOPIC:NUMBER"),
+        ({"priority_topics": ["moderation.verdicts"]}, "each topic needs a name of its own"),
+        ({"priority_topics": ["a b"]}, "PRIORITY_TOPICS .*'a b' is no topic"),
+    ):
+        with pytest.raises(Misconfigured, match=says):
+            load_settings(kafka=wrong)
+
+
 def test_an_unknown_way_to_explain_is_refused() -> None:
     with pytest.raises(Misconfigured, match=r"MODERATION_JUDGING__EXPLAIN .*'auto', 'generate', 'template' or 'never'"):
         load_settings(judging={"explain": "off"})

@@ -48,9 +48,10 @@ async def redrive(
             if (letter := wanted.get(place)) is None:
                 continue
             partition, offset = place
+            source = letter.why.topic if letter.why.topic in settings.input_topics else settings.input_topic
             marker = [(REDRIVEN, str(offset).encode())]
             batch += [
-                Record(settings.input_topic, key, value, original(headers, letter.redrives + 1)),
+                Record(source, key, value, original(headers, letter.redrives + 1)),
                 Record(settings.dead_letter_topic, key, b"", marker, partition),
             ]
             driven += 1

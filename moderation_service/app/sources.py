@@ -74,7 +74,10 @@ async def labelled_posts(settings: Settings, pack: PolicyPack, named: Named, bun
     policies = frozenset(one.id for one in pack.policies)
     if named.given == TOPIC:
         said = await _reviews(settings.kafka)
-        posts = await _records(settings.kafka, settings.kafka.input_topic, reviews.posts_of(said))
+        wanted = reviews.posts_of(said)
+        posts = [
+            post for topic in settings.kafka.input_topics for post in await _records(settings.kafka, topic, wanted)
+        ]
         reader = RowReader(Path(), policies, None)
         joined = reviews.of_posts(said, [_post(where, value) for where, value in posts], reader)
         found, source = loaded(joined, settings.kafka.review_topic, reader), settings.kafka.review_topic

@@ -45,9 +45,9 @@ class Topic:
 
 
 def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: int = BROKERS_DEFAULT) -> list[Topic]:
-    """The five topics. None is compacted: a verdict stays on record until its retention ends."""
+    """The topics that the settings name. None is compacted: a verdict stays on record until its retention ends."""
     keep = {
-        settings.input_topic: timedelta(days=7),
+        **dict.fromkeys(settings.input_topics, timedelta(days=7)),
         settings.output_topic: timedelta(days=200),
         settings.dead_letter_topic: timedelta(days=30),
         settings.review_topic: timedelta(days=200),

@@ -67,5 +67,7 @@ class AtWork:
         except Fatal as error:
             self._failed(error)
         except Exception as error:  # noqa: BLE001 - a bug must stop the process, not the partition
-            _log.exception("a record could not be finished", partition=lane.partition.partition)
+            _log.exception(
+                "a record could not be finished", topic=lane.partition.topic, partition=lane.partition.partition
+            )
             self._failed(Fatal(f"a record could not be finished: {type(error).__name__}"))

@@ -223,7 +223,7 @@ class Fleet:
                 self._begin(partition, self.unreadable.hold(error))
         except Lost:
             # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
-            _log.info("lane lost", partition=partition.partition)
+            _log.info("lane lost", topic=partition.topic, partition=partition.partition)
             self._at_work.abandon(partition)
             if self._intake and self.lanes.get(partition) is lane:
                 self._losses[partition] += 1
@@ -236,15 +236,16 @@ class Fleet:
                 self.lanes.pop(partition, None)
             self._settled_one.set()
         except Exception as error:  # noqa: BLE001 - as for records
-            _log.exception("a lane failed", partition=partition.partition)
-            self._fail(Fatal(f"the lane of partition {partition.partition} failed: {type(error).__name__}"))
+            _log.exception("a lane failed", topic=partition.topic, partition=partition.partition)
+            self._fail(Fatal(f"the lane of {partition.topic}[{partition.partition}] failed: {type(error).__name__}"))
 
     def _opened(self, lane: Lane) -> None:
-        _log.info("lane open", partition=lane.partition.partition, offset=lane.position)
+        place = {"topic": lane.partition.topic, "partition": lane.partition.partition}
+        _log.info("lane open", **place, offset=lane.position)
         if lane.guard.suspects:
             _log.warning(
                 "the last owner of a partition did not close it; records are taken one at a time",
-                partition=lane.partition.partition,
+                **place,
                 records=lane.guard.suspects,
                 attempts=lane.guard.deaths,
             )

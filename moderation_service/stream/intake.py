@@ -1,7 +1,12 @@
-"""Which waiting records may begin: as the budget lets them in, a record a lane in turn."""
+"""Admission control: which waiting records may begin.
+
+As the budget lets them in, the most urgent topic first, a record of each of its lanes in turn. A less urgent topic is
+never starved: the budget keeps a part for each lane.
+"""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 
 from aiokafka import AIOKafkaConsumer
 
@@ -24,6 +29,7 @@ class Intake:
         self._held = held
         self._breaker = breaker
         self._settings = settings
+        self._urgency = {topic: number for number, topic in enumerate(settings.input_topics)}
 
     def admit(self, lanes: Iterable[Lane], start: Callable[[Lane, Arrived], None]) -> None:
         """Call `start` for what may begin; pause the lanes with a queue, resume the others.
@@ -32,26 +38,33 @@ class Intake:
         """
         its = list(lanes)
         random.shuffle(its)
-        open_to_all = not self._breaker.is_open
-        hungry = [index for index in _turns(its) if open_to_all and its[index].ready]
-        if hungry:
-            budget = self._budget_of(its)
-        while hungry:
-            still = []
-            for index in hungry:
-                lane = its[index]
-                size = lane.waiting[0].size
-                if budget.admits(index, size):
-                    budget.take(index, size)
-                    start(lane, lane.waiting.popleft())
-                    if lane.ready:
-                        still.append(index)
-            hungry = still
+        if not self._breaker.is_open and (ready := [index for index in _turns(its) if its[index].ready]):
+            self._take(its, ready, start)
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for lane in its:
             full = bool(lane.waiting) or lane.adrift or self._held.is_waiting(lane.partition)
             if lane.is_open and lane.partition in assigned and full != (lane.partition in paused):
                 (self._consumer.pause if full else self._consumer.resume)(lane.partition)
+
+    def _take(self, lanes: Sequence[Lane], ready: Sequence[int], start: Callable[[Lane, Arrived], None]) -> None:
+        budget = self._budget_of(lanes)
+
+        def urgency(index: int) -> int:
+            return self._urgency.get(lanes[index].partition.topic, len(self._urgency))
+
+        for _, equals in groupby(sorted(ready, key=urgency), key=urgency):
+            hungry = list(equals)
+            while hungry:
+                still = []
+                for index in hungry:
+                    lane = lanes[index]
+                    size = lane.waiting[0].size
+                    if budget.admits(index, size):
+                        budget.take(index, size)
+                        start(lane, lane.waiting.popleft())
+                        if lane.ready:
+                            still.append(index)
+                hungry = still
 
     def _budget_of(self, lanes: Sequence[Lane]) -> Budget:
         return Budget(

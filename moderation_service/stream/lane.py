@@ -76,7 +76,7 @@ class Lane:
         self._last_one = False
         self._sign_off = False
         self._passed = -1
-        self._log = _log.bind(partition=partition.partition)
+        self._log = _log.bind(topic=partition.topic, partition=partition.partition)
 
     def finish(self, offset: int, finished: Finished) -> None:
         """A record in flight became something to publish."""

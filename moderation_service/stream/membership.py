@@ -31,9 +31,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish what is nearly done, leave the rest to the next owner; nothing is nearly done without the engine."""
-        if numbers := sorted(partition.partition for partition in revoked):
+        if names := _names(revoked):
             metrics.REBALANCES.labels("revoked").inc()
-            _log.info("partitions revoked", partitions=numbers)
+            _log.info("partitions revoked", partitions=names)
         await self._fleet.close(0.0 if self._fleet.engine_held else self._budget_s)
         metrics.ASSIGNED.set(0)
 
@@ -42,10 +42,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = sorted(assigned)
         metrics.REBALANCES.labels("assigned").inc()
         metrics.ASSIGNED.set(len(partitions))
-        _log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
+        _log.info("partitions assigned", partitions=_names(partitions))
         if len(partitions) > TESTED_PARTITIONS:
             _log.warning(
                 f"{len(partitions)} partitions on this worker; at most {TESTED_PARTITIONS} were tested: add workers"
             )
         self._fleet.open(partitions)
         self._health.joined = True
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    return [f"{partition.topic}:{partition.partition}" for partition in sorted(partitions)]

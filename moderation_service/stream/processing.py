@@ -96,7 +96,8 @@ class Processing:
             tries = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
             finished = dead_letter(record, poison, self.settings, attempts=tries)
         facts |= finished.facts or await name_of(record)
-        facts |= {"trace.id": trace.trace_id, "partition": record.partition, "offset": record.offset}
+        facts |= {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        facts |= {"trace.id": trace.trace_id}
         way.judged(finished.outcome, finished.reason)
         return replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp, way=way)
 

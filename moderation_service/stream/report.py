@@ -50,15 +50,16 @@ class Report:
         self._hold("unreadable partition", held=len(self._fleet.unreadable) > 0)
         self._hold("records lost", held=self._fleet.lossy)
         # a member joins the group whether or not there is the topic, and gets its partitions once there is
-        missing = self._health.joined and not self._consumer.partitions_for_topic(self._settings.input_topic)
+        there = (self._consumer.partitions_for_topic(topic) for topic in self._settings.input_topics)
+        missing = self._health.joined and not all(there)
         self._hold("input topic missing", held=missing)
         lanes = {partition: lane for partition, lane in self._fleet.lanes.items() if lane.is_open}
         self._forget(self._shown - set(lanes))
         self._shown = set(lanes)
         for partition, lane in lanes.items():
             number = str(partition.partition)
-            metrics.INCOMPLETE.labels(number).set(lane.ledger.posts)
-            metrics.COMMITTED.labels(number).set(lane.committed)
+            metrics.INCOMPLETE.labels(partition.topic, number).set(lane.ledger.posts)
+            metrics.COMMITTED.labels(partition.topic, number).set(lane.committed)
             lag = await self._lag(lane)
             if lag is not None:
                 metrics.LAG.labels(partition.topic, number).set(lag)
@@ -73,11 +74,9 @@ class Report:
     def _forget(partitions: set[TopicPartition]) -> None:
         for partition in partitions:
             number = str(partition.partition)
-            with suppress(KeyError):
-                metrics.LAG.remove(partition.topic, number)
-            for gauge in (metrics.INCOMPLETE, metrics.COMMITTED):
+            for gauge in (metrics.LAG, metrics.INCOMPLETE, metrics.COMMITTED):
                 with suppress(KeyError):
-                    gauge.remove(number)
+                    gauge.remove(partition.topic, number)
 
     def _hold(self, name: str, *, held: bool) -> None:
         (self._health.holds.add if held else self._health.holds.discard)(name)

@@ -42,7 +42,7 @@ async def start_of(
     if found is None:
         edge = consumer.end_offsets if settings.auto_offset_reset == "latest" else consumer.beginning_offsets
         return Start((await edge([partition]))[partition], pinned=False)
-    known = settings.acknowledged_losses.get(partition.partition, 0)
+    known = settings.acknowledged_loss(partition.topic, partition.partition)
     if opening:
         begin: int = (await consumer.beginning_offsets([partition]))[partition]
         if found.offset < begin:

@@ -1,4 +1,4 @@
-"""The worker: polls one input topic, judges its records within bounds, and publishes through a lane a partition.
+"""The worker: polls its input topics, judges its records within bounds, and publishes through a lane a partition.
 
 The loop never waits for a post: it polls while everything is paused, while the engine is away, and while a broker is.
 """
@@ -67,7 +67,7 @@ class Worker:
             await _unless(stop, _start(consumer, self._settings))
             if not stop.is_set():
                 membership = Membership(self._settings, fleet, self._health)
-                consumer.subscribe([self._settings.input_topic], listener=membership)
+                consumer.subscribe(list(self._settings.input_topics), listener=membership)
                 await self._work(consumer, fleet, report, stop)
         finally:
             self._health.draining = True
@@ -123,7 +123,7 @@ async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
 
 async def _compare_topics(settings: KafkaSettings) -> None:
     """Warn of topics that are not as they should be. One that can't be looked at stops nothing."""
-    used = {settings.input_topic, settings.output_topic, settings.dead_letter_topic}
+    used = {*settings.input_topics, settings.output_topic, settings.dead_letter_topic}
     try:
         async with asyncio.timeout(settings.request_timeout_s):
             differences = await topics.check(settings, only=used)

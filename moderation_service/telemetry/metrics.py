@@ -35,8 +35,8 @@ PARTITION_HELD = Gauge(
     "moderation_partition_held", "1 while this partition can't be read", ["topic", "partition", "reason"]
 )
 LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
-INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["partition"])
-COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["partition"])
+INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["topic", "partition"])
+COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["topic", "partition"])
 COMMITS = Counter("moderation_commits", "Commits of offsets, by outcome", ["outcome"])
 REBALANCES = Counter("moderation_rebalances", "Partitions assigned to or revoked from this member", ["event"])
 ASSIGNED = Gauge("moderation_assigned_partitions", "Partitions that this member owns")

@@ -3,6 +3,7 @@
 import time
 from types import SimpleNamespace
 
+import pytest
 from aiokafka import TopicPartition
 
 from moderation_service.settings import KafkaSettings
@@ -122,3 +123,16 @@ def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_susp
     intake.admit(lanes, begin_now)
     intake.admit(lanes, begin_now)
     assert in_flight() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("urgent", "taken"), [(20, [2, 2, 8]), (3, [4, 5, 3])])
+def test_the_most_urgent_topic_goes_first_and_the_others_keep_their_part(urgent: int, taken: list[int]) -> None:
+    settings = KafkaSettings(max_in_flight_posts=12, input_topic="posts", priority_topics=("urgent",))
+    lanes = [*lanes_with(settings, 20, 2), *lanes_with(settings, urgent, 1)]
+    lanes[2].partition = TopicPartition("urgent", 0)
+    for lane in lanes:
+        lane.is_open = True
+    intake = Intake(settings, Consumer(set()), DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    intake.admit(lanes, begin)
+    posts = [lane.ledger.posts for lane in lanes]
+    assert [*sorted(posts[:2]), posts[2]] == taken

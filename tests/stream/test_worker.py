@@ -14,11 +14,13 @@ from aiokafka.record import default_records
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from moderation_service.app.dlq import redrive
+from moderation_service.app.dlq_letters import Chosen
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.io import Record, read
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processing
@@ -552,17 +554,38 @@ async def test_events_are_read_and_named_in_the_log(kafka: str, unique: str) -> 
     assert "ce_id" not in lines["bad"]
 
 
+async def test_posts_of_several_topics_are_judged_and_each_partition_is_told_by_its_topic(
+    kafka: str, unique: str
+) -> None:
+    settings = kafka_settings(kafka, unique, priority_topics=(urgent := f"{unique}.urgent",))
+    await make_topics(settings, 2)
+    records = [post_record(topic, f"{topic}-{n}") for topic in settings.input_topics for n in range(10)]
+    await send(settings, [*records, Record(urgent, b"bad", b"no JSON")])
+
+    def told() -> bool:
+        return all(sample("partition_committed_offset", topic=name, partition="1") for name in settings.input_topics)
+
+    async with running(settings, FakeJudge()):
+        seen = await published(settings, 21)
+        await eventually(told, "both topics have a gauge")
+    assert sorted(seen.judged) == sorted(record.key.decode() for record in records if record.key)
+    assert letters(seen)[b"bad"].topic == urgent
+    assert await redrive(settings, Chosen(), 1) == 0
+    assert [record.value async for record in read(settings, urgent)].count(b"no JSON") == 2, "it went where it was from"
+
+
 async def test_gauges_of_a_partition_go_with_it(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 10)
+    place = {"topic": settings.input_topic, "partition": "2"}
     async with running(settings, FakeJudge()):
         await published(settings, 10)
         await eventually(lambda: sample("assigned_partitions") == 3, "three partitions")
         await eventually(
-            lambda: REGISTRY.get_sample_value("moderation_partition_committed_offset", {"partition": "2"}) is not None,
+            lambda: REGISTRY.get_sample_value("moderation_partition_committed_offset", place) is not None,
             "a gauge a partition",
         )
     assert sample("assigned_partitions") == 0
-    assert REGISTRY.get_sample_value("moderation_partition_committed_offset", {"partition": "2"}) is None
+    assert REGISTRY.get_sample_value("moderation_partition_committed_offset", place) is None
     assert sample("messages_in_process") == 0
 
 

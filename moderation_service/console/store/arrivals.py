@@ -70,7 +70,7 @@ def _sort(record: Record, found: Arrivals, kafka: KafkaSettings, now: datetime) 
         if verdict.post_revision not in _NUMBERS:
             raise Poison("wrong_schema", "post_revision is no number of 64 bits")
         found.verdicts.append(verdict_row(verdict, now))
-    elif record.topic == kafka.input_topic:
+    elif record.topic in kafka.input_topics:
         found.posts.append(post_row(read_post(record.value), record.value, now))
     else:
         review = Review.model_validate_json(record.value)

@@ -56,7 +56,7 @@ class Ingest:
 
     async def _follow(self) -> None:
         self._ends = await read_offsets(self._database)
-        topics = (self._kafka.output_topic, self._kafka.input_topic, self._kafka.review_topic)
+        topics = (self._kafka.output_topic, *self._kafka.input_topics, self._kafka.review_topic)
         try:
             async with (
                 following(self._kafka, topics, self._ends) as follower,
@@ -82,7 +82,8 @@ class Ingest:
         for (topic, partition), lag in lags.items():
             metrics.CONSOLE_LAG.labels(topic, partition).set(lag)
         behind = sum(lag for (topic, _), lag in lags.items() if topic == self._kafka.output_topic) > _BEHIND
-        follower.hold(self._kafka.input_topic, held=behind)
+        for topic in self._kafka.input_topics:
+            follower.hold(topic, held=behind)
         return behind
 
     async def write_all(self, batches: AsyncIterator[Sequence[Record]]) -> None:
@@ -172,8 +173,8 @@ def _count(found: Arrivals, kafka: KafkaSettings, new: int) -> None:
         ("review", "taken", len(found.reviews)),
     ):
         metrics.CONSOLE_RECORDS.labels(kind, outcome).inc(count)
-    kinds = {kafka.output_topic: "verdict", kafka.input_topic: "post", kafka.review_topic: "review"}
+    kinds = {kafka.output_topic: "verdict", kafka.review_topic: "review"}
     for record, reason in found.refused:
-        metrics.CONSOLE_RECORDS.labels(kinds[record.topic], "refused").inc()
+        metrics.CONSOLE_RECORDS.labels(kinds.get(record.topic, "post"), "refused").inc()
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         log.warning("a record is none of ours, and left out", **place, reason=reason)
