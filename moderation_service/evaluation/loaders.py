@@ -23,7 +23,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.judging.post_files import COLUMNS, images_of, post_fields
-from moderation_service.readers.columns import Columns
+from moderation_service.readers.columns import Columns, misnamed
 from moderation_service.readers.folder import text_beside
 from moderation_service.readers.input_file import kind_of, root_of
 from moderation_service.readers.rows import BadPost, json_rows
@@ -95,6 +95,8 @@ def _posts(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
             yield row
         elif not isinstance(row.get("labels"), dict):
             yield BadPost(where, "labels: should be an object of policy ids and true or false")
+        elif wrong := misnamed(row, COLUMNS.known):
+            yield BadPost(where, wrong)
         else:
             yield reader.row(where, row, row["labels"])
 

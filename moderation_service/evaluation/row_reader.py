@@ -10,6 +10,8 @@ from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation.labelled import VIOLATIONS, Labelled
+from moderation_service.media.files import FileReader, is_file_url
+from moderation_service.media.outcome import ImageFault
 from moderation_service.readers.rows import BadPost
 
 _WORDS = {
@@ -59,8 +61,8 @@ class RowReader:
 
     def _checked(self, post: Post, labels: dict[str, bool], fields: Mapping[str, Any]) -> Labelled:
         for image in post.images:
-            if image.url and image.url.lower().startswith("file:"):
-                self._check_image(unquote(image.url[len("file:") :]))
+            if image.url and is_file_url(image.url):
+                self._check_image(image.url)
         slices = fields.get("slices") or []
         if not isinstance(slices, list) or not all(isinstance(name, str) and name for name in slices):
             msg = "slices: should be a list of names"
@@ -71,17 +73,16 @@ class RowReader:
             raise _WrongRow(msg)
         return Labelled(post, labels, _attribution(fields.get("attribution") or {}, labels), tuple(slices), twin)
 
-    def _check_image(self, name: str) -> None:
-        path = self.root / name.replace("\\", "/")
+    def _check_image(self, url: str) -> None:
         try:
-            if (self.root / name).is_file() or path.is_file():
-                return
-            there = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
-        except (OSError, ValueError):
-            there = []
-        close = next((other for other in there if other.lower() == path.name.lower()), None)
-        msg = f"picture {name}: no such file under {self.root}" + (f"; did you mean {close}?" if close else "")
-        raise _WrongRow(msg)
+            FileReader(self.root, 0).find(url)
+        except ImageFault as fault:
+            name = unquote(url.partition(":")[2])
+            beside = (self.root / name).parent
+            there = [other.name for other in beside.iterdir()] if beside.is_dir() else []
+            close = next((other for other in there if other.lower() == Path(name).name.lower()), None)
+            msg = f"picture {name}: {fault} under {self.root}" + (f"; did you mean {close}?" if close else "")
+            raise _WrongRow(msg) from None
 
     def _once(self, labelled: Labelled) -> Labelled:
         """Verdicts are found again by the post's id, so an id stands for one row."""

@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote
 from moderation_service.contracts.post import ImageRef, Post, read_post
 from moderation_service.encodings import decode, not_utf8
 from moderation_service.errors import Poison
-from moderation_service.media.files import FileReader
+from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.outcome import ImageFault
-from moderation_service.readers.columns import Columns
+from moderation_service.readers.columns import MISNAMED, Columns, misnamed
 from moderation_service.readers.folder import FolderPost, scan
 from moderation_service.readers.input_file import kind_of, root_of
 from moderation_service.readers.rows import BadPost, json_lines
@@ -52,7 +52,7 @@ def located_posts(path: Path) -> Iterator[tuple[str, Post | BadPost]]:
             yield where, row if isinstance(row, BadPost) else _of_sheet(where, row)
     else:
         for where, line in json_lines(path):
-            yield where, line if isinstance(line, BadPost) else _post(where, line)
+            yield where, line if isinstance(line, BadPost) else _of_json(where, line)
 
 
 def unread(path: Path) -> Iterator[str]:
@@ -67,13 +67,13 @@ def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
     """The post with its pictures on disk carried as data, as a record on a topic must."""
     carried = []
     for image in post.images:
-        if image.url is None or not image.url.startswith("file:"):
+        if image.url is None or not is_file_url(image.url):
             carried.append(image)
             continue
         try:
             carried.append(ImageRef(data=base64.b64encode(reader.read(image.url)).decode()))
         except ImageFault as fault:
-            return BadPost(post.post_id, f"{unquote(image.url[len('file:') :])}: {fault}")
+            return BadPost(post.post_id, f"{unquote(image.url.partition(':')[2])}: {fault}")
     return post.model_copy(update={"images": tuple(carried)})
 
 
@@ -106,6 +106,14 @@ def _of_sheet(where: str, row: Mapping[str, str]) -> Post | BadPost:
         return _post(where, json.dumps(post_fields(row)).encode())
     except ValueError as error:
         return BadPost(where, str(error))
+
+
+def _of_json(where: str, line: bytes) -> Post | BadPost:
+    post = _post(where, line)
+    # Parsed once more only where a name is there that may be another one's: other unknown fields are ignored.
+    if isinstance(post, Post) and MISNAMED.search(line) and (wrong := misnamed(json.loads(line), COLUMNS.known)):
+        return BadPost(where, wrong)
+    return post
 
 
 def _of_folder(where: str, one: FolderPost) -> Post | BadPost:

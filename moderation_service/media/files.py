@@ -32,7 +32,7 @@ class FileReader:
 
     def read(self, url: str) -> bytes:
         """The bytes of a file; blocks. Raises ImageFault."""
-        path = self._found(_path_of(url))
+        path = self.find(url)
         try:
             with open(path, "rb", opener=_open_itself) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -43,6 +43,10 @@ class FileReader:
         if len(data) > self._max_bytes:
             raise ImageFault(status="too_large", why="bytes")
         return data
+
+    def find(self, url: str) -> Path:
+        """The file that an address names. Raises ImageFault."""
+        return self._found(_path_of(url))
 
     def _found(self, name: str) -> Path:
         """The file of this name as it is written, else with its escapes decoded, else as Windows or macOS writes it."""

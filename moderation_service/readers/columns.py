@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -24,6 +24,13 @@ _ALSO_CALLED = {
     "created_at": {"created", "date", "time", "timestamp"},
     "file": {"files", "filename", "image", "images", "img", "path", "photo", "picture"},
 }
+_CONTENT = ("text", "images")
+MISNAMED = re.compile(
+    rb'"(?!(?-i:text|images)")\s*(?:%s)\s*"\s*:'
+    % "|".join(sorted({*_CONTENT, *(name for known in _CONTENT for name in _ALSO_CALLED[known])})).encode(),
+    re.IGNORECASE,
+)
+"""Finds a field in JSON that may be the words or the images of a post under another name."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +108,14 @@ def _folded(cell: str) -> str:
     """A name without what people don't see or mean: case, spaces, hyphens, a byte order mark."""
     name = re.sub(r"[\s-]+", "_", cell.translate(_INVISIBLE).strip().casefold())
     return re.sub(r"_?:_?", ":", name)
+
+
+def misnamed(fields: Mapping[str, object], known: Sequence[str]) -> str | None:
+    """Why a JSON post is wrong whose words or images have a name that nobody reads; None where it is right."""
+    for name, value in fields.items():
+        if value and name not in known:
+            folded = _folded(name)
+            meant = next((one for one in _CONTENT if folded == one or folded in _ALSO_CALLED[one]), None)
+            if meant and not fields.get(meant):
+                return f"{name}: unknown field, which nobody reads; rename it to {meant}, or remove it"
+    return None

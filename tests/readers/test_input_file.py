@@ -102,6 +102,32 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(
         ids(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"post_id": "c", "text": "x", "image": "knife.png"}',
+        b'{"post_id": "c", "text": "x", "Images": [{"url": "file:knife.png"}]}',
+        b'{"post_id": "c", "images": [{"url": "file:knife.png"}], "Text": "Lightly used"}',
+        b'{"post_id": "c", "images": [{"url": "file:knife.png"}], "caption" : "Lightly used"}',
+    ],
+)
+def test_words_and_images_under_a_name_that_nobody_reads_are_a_wrong_line(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(line + b"\n" + JSONL)
+    first, *rest = read_posts(path)
+    assert isinstance(first, BadPost)
+    assert "unknown field, which nobody reads; rename it to" in first.why
+    assert len(rest) == 2
+
+
+def test_other_unknown_fields_of_a_line_are_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(
+        b'{"post_id": "a", "text": "x", "likes": 7, "media": [], "caption": "y", "metadata": {"image": "z"}}\n'
+    )
+    assert ids(path) == ["a"]
+
+
 def test_a_line_in_another_encoding_is_named_with_it_and_the_rest_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes('{"post_id": "c", "text": "你好，世界"}\n'.encode("gb18030") + JSONL)
