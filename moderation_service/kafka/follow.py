@@ -11,7 +11,9 @@ from aiokafka.errors import KafkaError
 from moderation_service.errors import Transient
 from moderation_service.kafka.clients import consumer
 from moderation_service.kafka.closing import close
+from moderation_service.kafka.fetch_buffer import FetchBuffer
 from moderation_service.kafka.reach import reach
+from moderation_service.kafka.sizes import bytes_of
 from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import MIB, KafkaSettings
 
@@ -30,6 +32,7 @@ class Follower:
     def __init__(self, reader: AIOKafkaConsumer, topics: Iterable[str]) -> None:
         """See `following`."""
         self._reader = reader
+        self._buffer = FetchBuffer(reader)
         self._topics = tuple(topics)
 
     async def take(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
@@ -37,20 +40,27 @@ class Follower:
 
         Raises Transient for a partition that can't be read.
         """
-        records = more = await self._some(at_most, wait_s)
+        records = more = await self._some(at_most, wait_s, _TOGETHER_BYTES)
         size, end = _bytes(more), time.monotonic() + wait_s
         # one answer of a broker may hold few records
         while more and len(records) < at_most and size < _TOGETHER_BYTES and time.monotonic() < end:
-            more = await self._some(at_most - len(records), _CLOSE_BEHIND_S)
+            more = await self._some(at_most - len(records), _CLOSE_BEHIND_S, _TOGETHER_BYTES - size)
             records, size = records + more, size + _bytes(more)
         return records
 
-    async def _some(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
+    async def _some(self, at_most: int, wait_s: float, size: int) -> list[ConsumerRecord]:
+        """What is there: so many records at most, and none after so many bytes."""
+        among = self._reader.assignment() - self._reader.paused()
         try:
-            found = await self._reader.getmany(timeout_ms=int(wait_s * 1000), max_records=at_most)
+            first = await self._buffer.first(among, wait_s)
+            records = [] if first is None else [first]
+            for partition in self._buffer.partitions if records else ():
+                if partition in among:
+                    left = at_most - len(records), size - _bytes(records)
+                    records.extend(self._buffer.take(partition, *left))
         except KafkaError as error:
             raise _away(error) from error
-        return [record for records in found.values() for record in records]
+        return records
 
     async def lags(self) -> dict[Place, int]:
         """How many offsets of each partition are still to be taken; new partitions are followed from now on.
@@ -125,7 +135,7 @@ async def start_at(
 
 
 def _bytes(records: Iterable[ConsumerRecord]) -> int:
-    return sum(len(record.value or b"") for record in records)
+    return sum(map(bytes_of, records))
 
 
 def _away(error: Exception) -> Transient:

@@ -18,6 +18,7 @@ from moderation_service.settings import KafkaSettings
 
 _CLOSE_S = 5.0
 _POLL_MS = 200
+_TOGETHER = 500  # records in memory
 _UNDER_WAY = 1000  # records sent and not yet acknowledged
 
 
@@ -128,7 +129,7 @@ async def _between(
         reader.seek(partition, begin)
     left = set(ends)
     while left or follow:
-        for records in (await reader.getmany(timeout_ms=_POLL_MS)).values():
+        for records in (await reader.getmany(timeout_ms=_POLL_MS, max_records=_TOGETHER)).values():
             for record in records:
                 if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
                     yield record

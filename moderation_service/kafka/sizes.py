@@ -1,5 +1,6 @@
 """How large a record may be, said once: topics, producers and consumers take it from here, so they agree."""
 
+from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from moderation_service.contracts.envelope import Headers
@@ -17,6 +18,12 @@ def record_limit(settings: KafkaSettings) -> int:
 def batch_limit(settings: KafkaSettings) -> int:
     """Bytes of small records that a producer joins in one batch; never more than a topic takes."""
     return min(_BATCH_BYTES, settings.max_message_bytes)
+
+
+def bytes_of(record: ConsumerRecord) -> int:
+    """The bytes of a record's key, value and headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:

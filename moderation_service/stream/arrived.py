@@ -6,6 +6,8 @@ from typing import Self
 
 from aiokafka import ConsumerRecord
 
+from moderation_service.kafka.sizes import bytes_of
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -18,5 +20,4 @@ class Arrived:
     @classmethod
     def of(cls, record: ConsumerRecord) -> Self:
         """It arrived just now."""
-        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-        return cls(record, time.monotonic(), len(record.key or b"") + len(record.value or b"") + headers)
+        return cls(record, time.monotonic(), bytes_of(record))

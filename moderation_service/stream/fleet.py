@@ -5,7 +5,8 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import structlog
@@ -24,11 +25,13 @@ from moderation_service.stream.lane import Lane
 from moderation_service.stream.ledger import Release
 from moderation_service.stream.processing import Processing
 from moderation_service.stream.publisher import Lost, publisher_of
+from moderation_service.stream.read_ahead import ReadAhead
 from moderation_service.stream.start import Start, start_of
 from moderation_service.stream.telling import tell
 from moderation_service.telemetry import metrics
 
 _LAST_RELEASE_S = 0.8
+_PASS_BY_EVERY_S = 1.0
 _LONGEST_DELAY_S = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +54,7 @@ class Fleet:
         self._adrift: set[TopicPartition] = set()
         self._settled_one = asyncio.Event()
         self._intake = False
+        self._pass_by_at = 0.0
         self._ended = False
         self._owner = secrets.token_hex(4)  # what this process is called in the notes of its lanes
         self._seen_at = time.monotonic()
@@ -58,7 +62,22 @@ class Fleet:
     @property
     def paused(self) -> bool:
         """Whether some lane takes nothing in because too much is in flight."""
-        return any(lane.waiting for lane in self.lanes.values())
+        return any(lane.waiting or lane.given_back for lane in self.lanes.values())
+
+    @property
+    def hungry(self) -> AbstractSet[TopicPartition]:
+        """The partitions of which more may be read: nothing waits there."""
+        if not self._intake:
+            return frozenset()
+        its = {partition for partition, lane in self.lanes.items() if lane.is_open and not lane.full}
+        return {partition for partition in its if not self.unreadable.is_waiting(partition)}
+
+    @property
+    def read_ahead(self) -> ReadAhead:
+        """What may be read of them now."""
+        waiting = (arrived.size for lane in self.lanes.values() for arrived in lane.waiting)
+        bounds = self._settings.max_in_flight_posts, self._settings.max_in_flight_bytes
+        return ReadAhead(*bounds, len(self.lanes), waiting)
 
     @property
     def held(self) -> bool:
@@ -148,11 +167,36 @@ class Fleet:
             for record in records:
                 lane.waiting.append(Arrived.of(record))
                 lane.position = record.offset + 1
+        if not self.poisoned and not any(lane.ledger.posts for lane in self.lanes.values()):
+            self._take_again()  # nothing is in flight that could make room
         try:
             self._admit()
         except ValueError as error:
             msg = f"records did not come in the order of their offsets: {error}"
             raise Fatal(msg) from error
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Let go of what waits beyond the bound of bytes; it is fetched again when something is published."""
+        sizes = {lane: sum(arrived.size for arrived in lane.waiting) for lane in self.lanes.values() if lane.waiting}
+        while sum(sizes.values()) > self._settings.max_in_flight_bytes:
+            largest = max(sizes, key=lambda lane: sizes[lane])
+            del sizes[largest]
+            largest.position = largest.waiting[0].record.offset
+            largest.waiting.clear()
+            largest.given_back = True
+            self._seek(largest)
+
+    def _take_again(self) -> None:
+        lane = next((lane for lane in self.lanes.values() if lane.given_back), None)
+        if lane is not None:
+            lane.given_back = False
+
+    def forget_fetched(self) -> None:
+        """Let go of what is fetched for lanes that take nothing now."""
+        for lane in self.lanes.values():
+            if lane.is_open and lane.full and not lane.adrift:
+                self._seek(lane)
 
     def out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """What comes next in these is not in the log: what they have in flight is published, then they open anew."""
@@ -172,10 +216,15 @@ class Fleet:
             if self._is_assigned(batch.partition):
                 self._consumer.pause(batch.partition)
 
-    def pass_by(self, lane: Lane, offset: int) -> None:
-        """The consumer went on to `offset`, and nothing was there to take."""
-        if self._intake and not lane.adrift and not lane.ledger.posts and not lane.waiting:
-            lane.pass_by(offset)
+    def pass_by(self, position: Callable[[TopicPartition], int | None]) -> None:
+        """Once a second let idle lanes commit the position of the consumer: it passes what is no record."""
+        if not self._intake or time.monotonic() < self._pass_by_at:
+            return
+        self._pass_by_at = time.monotonic() + _PASS_BY_EVERY_S
+        for partition in self.hungry & self._consumer.assignment():
+            lane, offset = self.lanes[partition], position(partition)
+            if offset is not None and not lane.ledger.posts:
+                lane.pass_by(offset)
 
     def rewind(self) -> None:
         """Fetch again what was not taken in."""
@@ -292,6 +341,7 @@ class Fleet:
             tell(finished)
             self._breaker.saw(dead_letter=finished.outcome == "dead_letter")
         self._settled_one.set()
+        self._take_again()
         self._admit()
         self._end_if_adrift(lane)
 

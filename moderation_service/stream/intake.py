@@ -42,7 +42,7 @@ class Intake:
             self._take(its, ready, start)
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for lane in its:
-            full = bool(lane.waiting) or lane.adrift or self._held.is_waiting(lane.partition)
+            full = lane.full or self._held.is_waiting(lane.partition)
             if lane.is_open and lane.partition in assigned and full != (lane.partition in paused):
                 (self._consumer.pause if full else self._consumer.resume)(lane.partition)
 

@@ -61,6 +61,7 @@ class Lane:
         self.is_open = False
         self.held = False
         self.adrift = False  # what comes next is not in the log; when nothing is in flight, it ends
+        self.given_back = False  # what waited was let go for its size; when something is published it may come again
         self.note = ""  # of a loss that nobody acknowledged
         self.guard = CrashGuard(owner)
         self.taken_at = float("-inf")  # the last record, seconds of the monotonic clock
@@ -92,6 +93,11 @@ class Lane:
         """Publish what is finished, then end; `sign_off`: note that this was no crash, if it is not noted yet."""
         self._last_one, self._sign_off = True, sign_off
         self.drain()
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be read for now."""
+        return bool(self.waiting) or self.adrift or self.given_back
 
     @property
     def ready(self) -> bool:

@@ -2,17 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.corrupt_batches import CorruptBatch
+from moderation_service.kafka.sizes import bytes_of
+from moderation_service.stream.read_ahead import ReadAhead
 
-_POLL_MS = 200
-_POLL_LIMIT_S = 1.0  # getmany waits for a rebalance to end, however long that takes
+_WAIT_S = 0.2
+_WAIT_FOR_ROOM_S = 0.02  # while some partition has a queue: when it is gone, more is to be read soon
+_POLL_LIMIT_S = 1.0  # the fetcher waits for a rebalance to end, however long that takes
 _ERRORS_BORNE = 60
 _UNMENDABLE_BORNE = 5
 _UNMENDABLE_WITHIN_S = 60.0
@@ -22,30 +27,44 @@ _log = structlog.get_logger(__name__)
 Batches = dict[TopicPartition, list[ConsumerRecord]]
 
 
+class Source(Protocol):
+    """Fetched records; see FetchBuffer."""
+
+    @property
+    def partitions(self) -> list[TopicPartition]: ...  # noqa: D102
+
+    async def first(self, among: AbstractSet[TopicPartition], wait_s: float) -> ConsumerRecord | None: ...  # noqa: D102
+
+    def take(self, partition: TopicPartition, records: int, size: int) -> Iterator[ConsumerRecord]: ...  # noqa: D102
+
+
 class Polling:
     """Knows how the last polls went."""
 
     def __init__(
         self,
-        consumer: AIOKafkaConsumer,
+        source: Source,
         out_of_range: Callable[[Mapping[TopicPartition, int]], None],
         corrupt: Callable[[CorruptBatch], None],
     ) -> None:
         """All went well so far. `out_of_range` hears of offsets not in the log, `corrupt` of broken batches."""
-        self._consumer = consumer
+        self._source = source
         self._out_of_range = out_of_range
         self._corrupt = corrupt
         self._errors = 0
         self._unmendable: list[float] = []
 
-    async def poll(self) -> Batches | None:
-        """What has arrived, maybe nothing. None after an error: what was not taken in must be fetched again.
+    async def poll(self, among: AbstractSet[TopicPartition], ahead: ReadAhead, *, backpressure: bool) -> Batches | None:
+        """What has arrived of these partitions, as much as may be read ahead; maybe nothing.
+
+        None after an error: what was not taken in must be fetched again.
 
         Raises Fatal for an error that stays: soon where waiting mends nothing, late where a broker may come back.
         """
         try:
-            async with asyncio.timeout(_POLL_LIMIT_S):  # cancels before records are taken out, so none is lost
-                found = dict(await self._consumer.getmany(timeout_ms=_POLL_MS))
+            async with asyncio.timeout(_POLL_LIMIT_S):  # cancels before a record is taken out, so none is lost
+                first = await self._source.first(among, _WAIT_FOR_ROOM_S if backpressure else _WAIT_S)
+            found = {} if first is None else self._taken(first, among, ahead)
         except TimeoutError:
             return {}
         except NoOffsetForPartitionError:  # its lane is not open yet, and seeks
@@ -63,7 +82,17 @@ class Polling:
             return None
         self._errors = 0
         if not found:
-            await asyncio.sleep(_BREATH_S)  # whatever getmany did: judging and heartbeats have their turn
+            await asyncio.sleep(_BREATH_S)  # whatever the fetcher did: judging and heartbeats have their turn
+        return found
+
+    def _taken(self, first: ConsumerRecord, among: AbstractSet[TopicPartition], ahead: ReadAhead) -> Batches:
+        """It, what is there behind it, and what is there of the other partitions."""
+        found: Batches = {TopicPartition(first.topic, first.partition): [first]}
+        ahead.took(1, bytes_of(first))
+        for partition in self._source.partitions:
+            if partition in among and (records := list(self._source.take(partition, *ahead.share()))):
+                found[partition] = found.get(partition, []) + records
+                ahead.took(len(records), sum(map(bytes_of, records)))
         return found
 
     def _count(self, error: Exception) -> None:

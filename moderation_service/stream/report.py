@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError
 
+from moderation_service.kafka.fetch_buffer import FetchBuffer
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.fleet import Fleet
 from moderation_service.stream.lane import Lane
@@ -15,8 +16,9 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 _EVERY_S = 1.0
-_POSITION_S = 0.05
 _SILENT_AFTER_S = 10.0
+_FETCHED_LATELY_S = 2.0
+_ANSWER_S = 5.0
 
 
 class Report:
@@ -33,13 +35,16 @@ class Report:
         """Nothing is reported yet."""
         self._settings = settings
         self._consumer = consumer
+        self._buffer = FetchBuffer(consumer)
         self._fleet = fleet
         self._processing = processing
         self._health = health
         self._shown: set[TopicPartition] = set()
         self._next = 0.0
+        self._ends: dict[TopicPartition, int] = {}  # of partitions that are not fetched now
+        self._asking: asyncio.Task[None] | None = None
 
-    async def maybe(self) -> None:
+    def maybe(self) -> None:
         """Report if a second has passed."""
         if time.monotonic() < self._next:
             return
@@ -60,19 +65,24 @@ class Report:
             number = str(partition.partition)
             metrics.INCOMPLETE.labels(partition.topic, number).set(lane.ledger.posts)
             metrics.COMMITTED.labels(partition.topic, number).set(lane.committed)
-            lag = await self._lag(lane)
+            lag = self._lag(lane)
             if lag is not None:
                 metrics.LAG.labels(partition.topic, number).set(lag)
+        ago = {partition: self._fetched_ago_s(partition) for partition in lanes}
+        self._ask_for_ends([partition for partition, s in ago.items() if s is None or s > _FETCHED_LATELY_S])
 
-    def clear(self) -> None:
+    async def end(self) -> None:
         """The worker ended: nothing is ours, nothing is held."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
         self._forget(self._shown)
         metrics.ASSIGNED.set(0)
         self._health.holds.clear()
 
-    @staticmethod
-    def _forget(partitions: set[TopicPartition]) -> None:
+    def _forget(self, partitions: set[TopicPartition]) -> None:
         for partition in partitions:
+            self._ends.pop(partition, None)
             number = str(partition.partition)
             for gauge in (metrics.LAG, metrics.INCOMPLETE, metrics.COMMITTED):
                 with suppress(KeyError):
@@ -83,25 +93,35 @@ class Report:
 
     def _silent(self) -> bool:
         """Whether a partition that should be fetched has not been for long: the broker is away."""
-        for partition, lane in self._fleet.lanes.items():
-            if lane.is_open and not lane.waiting and partition in self._consumer.assignment():
-                fetched = self._consumer.last_poll_timestamp(partition)
-                if fetched is not None and time.time() - fetched / 1000 > _SILENT_AFTER_S:
-                    return True
-        return False
+        waited_for = self._fleet.hungry - set(self._buffer.partitions)
+        return any((self._fetched_ago_s(partition) or 0.0) > _SILENT_AFTER_S for partition in waited_for)
 
-    async def _lag(self, lane: Lane) -> int | None:
-        """Records up to the partition's end; an idle lane is as far as the consumer, which has passed markers too."""
+    def _fetched_ago_s(self, partition: TopicPartition) -> float | None:
+        """Seconds since a broker last told of it; None where none has yet, or it is ours no more."""
+        if partition not in self._consumer.assignment():
+            return None
+        fetched = self._consumer.last_poll_timestamp(partition)
+        return None if fetched is None else time.time() - fetched / 1000
+
+    def _lag(self, lane: Lane) -> int | None:
+        """Offsets up to the last stable one. An idle lane is as far as the consumer, which has passed markers too."""
         if lane.partition not in self._consumer.assignment():
             return None
-        end = self._consumer.highwater(lane.partition)
+        ends = self._consumer.last_stable_offset(lane.partition), self._ends.get(lane.partition)
+        end = max((known for known in ends if known is not None), default=None)
         if end is None:
             return None
         reached = lane.committed
-        if not lane.ledger.posts and not lane.waiting:
-            with suppress(TimeoutError, IllegalStateError):
-                async with asyncio.timeout(_POSITION_S):
-                    position = await self._consumer.position(lane.partition)
-                self._fleet.pass_by(lane, position)
-                reached = max(reached, position)
-        return max(0, int(end) - reached)
+        if not lane.ledger.posts and not lane.full:
+            reached = max(reached, self._buffer.position(lane.partition) or 0)
+        return max(0, end - reached)
+
+    def _ask_for_ends(self, partitions: Sequence[TopicPartition]) -> None:
+        """Ask the brokers where partitions end that are not fetched now: they are paused, or much waits there."""
+        if partitions and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask(partitions))
+
+    async def _ask(self, partitions: Sequence[TopicPartition]) -> None:
+        with suppress(Exception):  # the last answer stays; a metric stops nothing
+            async with asyncio.timeout(_ANSWER_S):
+                self._ends |= await self._consumer.end_offsets(partitions)

@@ -17,6 +17,7 @@ from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
 from moderation_service.kafka.background_tasks import ended_task
 from moderation_service.kafka.closing import close
+from moderation_service.kafka.fetch_buffer import FetchBuffer
 from moderation_service.kafka.quiet import spare_logs
 from moderation_service.kafka.reach import reach
 from moderation_service.settings import KafkaSettings
@@ -74,11 +75,12 @@ class Worker:
             self._health.stop_beating()
             await fleet.end(self._settings.drain_timeout_s * _DRAINING_SHARE if fleet.failure is None else 0.0)
             await close(consumer, _CLOSE_S)
-            report.clear()
+            await report.end()
             _log.info("drained")
 
     async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
-        polling = Polling(consumer, fleet.out_of_range, fleet.corrupt)
+        buffer = FetchBuffer(consumer)
+        polling = Polling(buffer, fleet.out_of_range, fleet.corrupt)
         while not stop.is_set():
             if fleet.failure is not None:
                 raise fleet.failure
@@ -87,14 +89,17 @@ class Worker:
                 raise Fatal(msg)
             self._health.beat()
             begun, backpressure = time.monotonic(), fleet.paused
-            arrived = await polling.poll()
+            arrived = await polling.poll(fleet.hungry, fleet.read_ahead, backpressure=backpressure)
             if arrived is None:
                 fleet.rewind()
             else:
                 fleet.arrive(arrived)
+            if buffer.held_bytes > self._settings.max_in_flight_bytes:
+                fleet.forget_fetched()
             if backpressure:
                 metrics.BACKPRESSURE.inc(time.monotonic() - begun)
-            await report.maybe()
+            fleet.pass_by(buffer.position)
+            report.maybe()
 
 
 async def _unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, None]) -> None:

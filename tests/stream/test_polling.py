@@ -1,9 +1,12 @@
 """Polling, on a consumer that does as it is told."""
 
 import asyncio
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaConnectionError,
@@ -12,24 +15,44 @@ from aiokafka.errors import (
 )
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.corrupt_batches import CorruptBatch
+from moderation_service.kafka.sizes import bytes_of
 from moderation_service.stream import polling as module
 from moderation_service.stream.polling import Polling
+from moderation_service.stream.read_ahead import ReadAhead
+from tests.stream.records import record
 
 
-class Consumer:
-    """Answers with `answers` in turn, the last one for ever; never waits."""
+class Source:
+    """Answers with `answers` in turn, the last one for ever; never waits. More is there than it gives first."""
 
-    def __init__(self, *answers: object) -> None:
+    def __init__(self, *answers: object, there: dict[TopicPartition, list[ConsumerRecord]] | None = None) -> None:
         self.answers = list(answers)
-        self.polls = 0
+        self.there = there or {}
+        self.waits: list[float] = []
 
-    async def getmany(self, timeout_ms: int) -> object:
-        self.polls += 1
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        return list(self.there)
+
+    async def first(self, among: AbstractSet[TopicPartition], wait_s: float) -> ConsumerRecord | None:
+        del among
+        self.waits.append(wait_s)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer  # type: ignore[return-value]
+
+    def take(self, partition: TopicPartition, records: int, size: int) -> Iterator[ConsumerRecord]:
+        while self.there[partition] and records > 0 and size > 0:
+            records, size = records - 1, size - bytes_of(self.there[partition][0])
+            yield self.there[partition].pop(0)
+
+
+A, B, C = (TopicPartition("moderation.posts", number) for number in (3, 4, 5))
+
+
+async def poll(polling: Polling, ahead: ReadAhead | None = None) -> object:
+    return await polling.poll({A, B}, ahead or ReadAhead(8, 1000, 2, []), backpressure=False)
 
 
 def ignore(_: object) -> None:
@@ -43,7 +66,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
     """Judging and heartbeats are tasks of the same loop."""
-    consumer = Consumer({})
+    consumer = Source(None)
     others = 0
 
     async def another() -> None:
@@ -53,9 +76,9 @@ async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
             others += 1
 
     task = asyncio.create_task(another())
-    polling = Polling(consumer, ignore, ignore)  # type: ignore[arg-type]
+    polling = Polling(consumer, ignore, ignore)
     for _ in range(20):
-        assert await polling.poll() == {}
+        assert await poll(polling) == {}
     assert others == 5
     await task
 
@@ -65,34 +88,59 @@ UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
 @pytest.mark.parametrize("error", [UNDECODABLE, CorruptRecordException("crc")], ids=["undecodable", "corrupt"])
 async def test_what_waiting_does_not_mend_is_fatal_soon_also_between_polls_that_go_well(error: Exception) -> None:
-    consumer = Consumer(*[answer for _ in range(4) for answer in (error, {})], error)
-    polling = Polling(consumer, ignore, ignore)  # type: ignore[arg-type]
-    found = [await polling.poll() for _ in range(8)]
+    consumer = Source(*[answer for _ in range(4) for answer in (error, None)], error)
+    polling = Polling(consumer, ignore, ignore)
+    found = [await poll(polling) for _ in range(8)]
     assert found == [None, {}] * 4
     with pytest.raises(Fatal, match="the input topic can't be read"):
-        await polling.poll()
+        await poll(polling)
 
 
 async def test_offsets_out_of_range_are_handed_on_and_a_partition_without_any_is_waited_for() -> None:
     partition = TopicPartition("posts", 3)
-    consumer = Consumer(NoOffsetForPartitionError(partition), OffsetOutOfRangeError({partition: 17}), {})
+    consumer = Source(NoOffsetForPartitionError(partition), OffsetOutOfRangeError({partition: 17}), None)
     heard: list[object] = []
-    polling = Polling(consumer, heard.append, ignore)  # type: ignore[arg-type]
-    assert [await polling.poll() for _ in range(100)] == [{}] * 100
+    polling = Polling(consumer, heard.append, ignore)
+    assert [await poll(polling) for _ in range(100)] == [{}] * 100
     assert heard == [{partition: 17}]
 
 
 async def test_a_broker_that_is_away_is_borne_for_longer() -> None:
-    polling = Polling(Consumer(KafkaConnectionError("away")), ignore, ignore)  # type: ignore[arg-type]
+    polling = Polling(Source(KafkaConnectionError("away")), ignore, ignore)
     for _ in range(59):
-        assert await polling.poll() is None
+        assert await poll(polling) is None
     with pytest.raises(Fatal, match="the input topic can't be read: KafkaConnectionError"):
-        await polling.poll()
+        await poll(polling)
 
 
-async def test_a_corrupt_batch_is_handed_on_however_often_it_comes() -> None:
-    batch = CorruptBatch(TopicPartition("posts", 3), 17, 20, ValueError("crc"))
-    heard: list[object] = []
-    polling = Polling(Consumer(batch), ignore, heard.append)  # type: ignore[arg-type]
-    assert [await polling.poll() for _ in range(100)] == [None] * 100
-    assert heard == [batch] * 100
+def records(count: int, partition: TopicPartition = A) -> list[ConsumerRecord]:
+    """Records of 11 bytes."""
+    made = (record(b"x" * 10, offset=offset) for offset in range(count))
+    return [replace(each, topic=partition.topic, partition=partition.partition) for each in made]
+
+
+async def test_a_poll_takes_of_each_partition_its_part_or_half_of_what_may_wait() -> None:
+    first, *rest = records(500)
+    source = Source(first, there={A: rest, B: records(500, B), C: records(1, C)})
+    found = await poll(Polling(source, ignore, ignore), ReadAhead(64, 100_000, 2, []))
+    assert isinstance(found, dict)
+    assert {partition: [each.offset for each in taken] for partition, taken in found.items()} == {
+        A: list(range(1 + 16)),
+        B: list(range(16)),
+    }, "of partitions that nobody asked for nothing is taken"
+
+
+async def test_a_poll_takes_no_more_bytes_than_may_wait_and_one_record() -> None:
+    first, *rest = records(500)
+    source = Source(first, there={A: rest, B: records(500, B)})
+    found = await poll(Polling(source, ignore, ignore), ReadAhead(1000, 100, 2, [40, 20]))
+    assert isinstance(found, dict)
+    assert {partition: len(taken) for partition, taken in found.items()} == {A: 4}
+
+
+async def test_while_some_lane_is_full_a_poll_does_not_wait_long_for_the_others() -> None:
+    source = Source(None)
+    polling = Polling(source, ignore, ignore)
+    for backpressure in (False, True):
+        await polling.poll({A}, ReadAhead(8, 1000, 2, []), backpressure=backpressure)
+    assert source.waits[1] < source.waits[0] / 4

@@ -20,6 +20,7 @@ from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterRefer
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.kafka import clients, topics
+from moderation_service.kafka.fetch_buffer import FetchBuffer
 from moderation_service.kafka.io import Record, read
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
@@ -403,7 +404,7 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
     assert seen.judged == [f"p{number}" for number in range(6)]
 
 
-async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetched_again(
+async def test_records_that_come_before_their_lane_is_open_are_not_taken_and_fetched_again(
     kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from moderation_service.stream import fleet  # noqa: PLC0415
@@ -411,7 +412,7 @@ async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetch
     settings = await prepared(kafka, unique)
     await _pin(settings)
     await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(50)])
-    gate, dropped = asyncio.Event(), []
+    gate, early = asyncio.Event(), list[object]()
     real_start, real_arrive = fleet.Fleet._start_of, fleet.Fleet.arrive
 
     async def slow(self: fleet.Fleet, lane: Lane) -> Start:
@@ -419,16 +420,22 @@ async def test_records_that_come_before_their_lane_is_open_are_dropped_and_fetch
         return await real_start(self, lane)
 
     def noting(self: fleet.Fleet, batches: dict[object, list[ConsumerRecord]]) -> None:
-        dropped.extend(record for records in batches.values() for record in records if not gate.is_set())
+        early.extend(() if gate.is_set() else batches)
         real_arrive(self, batches)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fleet.Fleet, "_start_of", slow)
     monkeypatch.setattr(fleet.Fleet, "arrive", noting)
     # as if the pause in the callback had come too late
     monkeypatch.setattr("aiokafka.AIOKafkaConsumer.pause", lambda *_: None)
-    async with running(settings, FakeJudge()):
-        await eventually(lambda: len(dropped) == 50, "all records come too early")
+    async with running(settings, FakeJudge()) as work:
+
+        def fetched() -> int:
+            its = work.worker._fleet
+            return len(FetchBuffer(its._consumer).partitions) if its is not None and its.lanes else 0
+
+        await eventually(lambda: fetched() == 3, "records of all partitions come too early")
         assert (await everything(settings)).total == 0
+        assert not early
         gate.set()
         seen = await published(settings, 50)
     assert seen.judged == names(50)
