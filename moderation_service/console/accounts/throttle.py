@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 WINDOW_S = 300.0
 PAIR, ONE = 5, 50  # tries that fail in a window: of a name from an address; of a name, or from an address
-AT_ONCE = 4  # tries from one address whose password is being looked at: each costs a core a tenth of a second
+AT_ONCE = 5  # tries from one address whose password is being looked at: each costs a core a tenth of a second
 _KEPT = 20_000  # names and addresses at a time; the oldest go first
 _LONGEST = 64  # of a name; who has a longer one is nobody
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from moderation_service.console.store.posts import Shown
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
 from moderation_service.policies.pack import PolicyPack
+
+_POSITION = re.compile("[0-9]{1,4}")  # int() refuses thousands of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,9 @@ async def picture(request: Request) -> Response:
     sealed = hmac.compare_digest(request.query_params.get("seal", "").encode(), _seal(request, verdict_id).encode())
     if _is_restricted(stored.verdict, parts_of(request).pack()) and not sealed:
         raise HTTPException(403, "this picture is restricted")
-    verdict, position = stored.verdict, request.path_params["position"]
-    if position >= len(verdict.content.images):
+    verdict, given = stored.verdict, request.path_params["position"]
+    position = int(given) if _POSITION.fullmatch(given) else None
+    if position is None or position >= len(verdict.content.images):
         raise HTTPException(404, "no such picture")
     sha256 = verdict.content.images[position].sha256
     found = await posts.thumbnail(database, verdict.post_id, verdict.post_revision, position, sha256)

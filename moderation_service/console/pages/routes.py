@@ -1,6 +1,5 @@
 """The list of routes."""
 
-from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -11,14 +10,6 @@ from moderation_service.console.accounts.routes import account_routes
 from moderation_service.console.pages import case, overview, policies, preferences, queue, tryout, verdict
 from moderation_service.console.pages.render import HERE
 
-
-class _Position(IntegerConvertor):
-    """Of an image in its post. Python refuses to read an int of thousands of digits."""
-
-    regex = "[0-9]{1,4}"
-
-
-register_url_convertor("position", _Position())
 _KEPT = "public, max-age=31536000, immutable"  # their addresses change with them
 
 
@@ -43,7 +34,7 @@ def page_routes() -> list[BaseRoute]:
         Route(f"{one}/decide", guarded(verdict.decide), methods=["POST"]),
         Route(f"{one}/pictures", guarded(verdict.show_pictures), methods=["POST"]),
         Route(one, guarded(verdict.show), name="verdict"),
-        Route("/pictures/{position:position}", guarded(case.picture)),
+        Route("/pictures/{position}", guarded(case.picture)),
         Route("/try", guarded(tryout.show)),
         Route("/try", guarded(tryout.judge), methods=["POST"]),
         Route("/policies", guarded(policies.show)),
