@@ -203,6 +203,23 @@ def others() -> Iterator[tuple[str, bytes, str]]:
             encoded(image, "AVIF", quality=95, subsampling="4:4:4", icc_profile=profile),
             AVIF,
         )
+    plain = encoded(image, "AVIF", quality=95, subsampling="4:4:4")
+    at = plain.index(b"colrnclx") + 8
+    for primaries, transfer in (
+        (1, 13),
+        (1, 8),
+        (1, 4),
+        (1, 5),
+        (1, 1),
+        (9, 13),
+        (12, 13),
+        (2, 8),
+        (2, 2),
+        (77, 8),
+        (1, 77),
+    ):
+        numbers = struct.pack(">HH", primaries, transfer)
+        yield f"AVIF, numbers {primaries}/{transfer}", plain[:at] + numbers + plain[at + 4 :], AVIF
     yield "WebP, alpha", encoded(clear, "WEBP", lossless=True, exact=True), WEBP
     yield "WebP, lossy", encoded(image, "WEBP", quality=90), WEBP
     stripes = Image.fromarray(np.concatenate([COLOURS, (GREYS & 0x40) // 0x40 * 255], -1))
