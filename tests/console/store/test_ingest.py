@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import posts, reviews, verdicts
+from moderation_service.console.store.arrivals import arrivals
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.offsets import Elsewhere, read_offsets
 from moderation_service.console.store.tables import jobs, offsets
@@ -253,3 +255,16 @@ async def test_two_consoles_on_one_database_read_in_turn(parts: Parts, settings:
     async with running(second):
         await publish_all(settings, made(3))
         await until(second, lambda: there("v00003"))
+
+
+def test_posts_of_every_input_topic_are_kept_and_deleted() -> None:
+    kafka = KafkaSettings(priority_topics=("urgent",))
+    value = Post(post_id="p-1", text="hello").model_dump_json().encode()
+    posts_of = [consumed(topic, value) for topic in kafka.input_topics]
+    found = arrivals([*posts_of, consumed("urgent", None)], kafka)
+    assert (found.posts, found.deleted_posts, found.refused) == ([], {"p-1"}, [])
+    assert len(arrivals(posts_of, kafka).posts) == 2
+
+
+def consumed(topic: str, value: bytes | None) -> ConsumerRecord:
+    return ConsumerRecord(topic, 0, 1, 0, 0, b"p-1", value, None, 3, len(value or b""), ())
