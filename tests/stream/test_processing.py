@@ -238,7 +238,7 @@ async def test_the_log_names_a_record_without_a_verdict(
     line, _ = processing()
     facts = dict((await line.finish(Arrived.of(record(value, key)))).facts)
     assert len(str(facts.pop("trace.id"))) == 32
-    assert facts == {**named, "partition": 3, "offset": 41}
+    assert facts == {**named, "topic": "moderation.posts", "partition": 3, "offset": 41}
 
 
 async def test_the_log_names_the_event_that_carried_the_record() -> None:
