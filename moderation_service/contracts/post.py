@@ -7,7 +7,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 
 from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
-from moderation_service.contracts.json_text import is_invalid_json, other_encoding, validate_json
+from moderation_service.contracts.json_text import (
+    MAX_VALUES,
+    has_too_many_values,
+    is_invalid_json,
+    other_encoding,
+    validate_json,
+)
 from moderation_service.contracts.registry_frame import unframed
 from moderation_service.errors import Poison
 
@@ -110,6 +116,8 @@ def read_post(value: bytes) -> Post:
     The message never quotes what the post holds.
     """
     value = unframed(value)
+    if has_too_many_values(value):
+        raise Poison("wrong_schema", f"the post has more than {MAX_VALUES} values; send fewer images or less metadata")
     try:
         return validate_json(Post, value)
     except ValidationError as error:

@@ -8,6 +8,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from pydantic_core import from_json
 
+from moderation_service.contracts.json_text import has_too_many_values
 from moderation_service.stream.finished import Finished
 from moderation_service.stream.opening import OFF_LOOP_BYTES
 from moderation_service.telemetry import metrics
@@ -55,6 +56,8 @@ async def name_of(record: ConsumerRecord) -> dict[str, str]:
 
 
 def _post_id(value: bytes) -> str | None:
+    if has_too_many_values(value):
+        return None
     try:
         fields = from_json(value, allow_partial=True)
     except ValueError:

@@ -16,14 +16,16 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
+from starlette.datastructures import QueryParams
 
 import moderation_service
-from moderation_service.console import headers
+from moderation_service.console import headers, proxies
 from moderation_service.console.accounts import guard, users
 from moderation_service.console.api import bodies
 from moderation_service.console.pages import verdict, words
 from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import CloudEvent, check_content_type
+from moderation_service.contracts.json_text import has_too_many_values
 from moderation_service.contracts.post import read_post
 from moderation_service.engine import server
 from moderation_service.engine.answers import WrittenAnswer
@@ -143,7 +145,13 @@ PASSES = {
     "contracts.envelope, content type": Pass(_content_type, MIB, ("+", "a+", "json ", " ", ";", "application/")),
     "contracts.envelope, CloudEvents": Pass(_event, MIB, ("1", "1.", "\xff")),
     "contracts.post": Pass(_language, MIB, ("en-", "-a", "_", "a")),
-    "contracts.json_text": Pass(_unpaired, MIB, ("\\ud800", "\\udc00", "\\", "\\\\ud800"), off_loop=True),
+    "contracts.json_text, before it is read": Pass(
+        lambda text: has_too_many_values(text.encode()),
+        8 * MIB,
+        ("[]", '"",', '"a,b",', "\\u4e70", "a, "),
+        off_loop=True,
+    ),
+    "contracts.json_text, half pairs": Pass(_unpaired, MIB, ("\\ud800", "\\udc00", "\\", "\\\\ud800"), off_loop=True),
     "contracts.registry_frame": Pass(_framed, MIB, ("\0", "\0aaaa", '\0aaaa"', " ", "{"), off_loop=True),
     "media.gate, hosts": Pass(lambda text: _addressed(f"https://{text}"), URL, TEXTS),
     "media.gate, paths": Pass(lambda text: _addressed(f"https://a.example/{text}"), URL, (*TEXTS, "/..", "%zz", "?a")),
@@ -152,6 +160,8 @@ PASSES = {
     "console.accounts.users": Pass(users._NAME.fullmatch, HEADERS, ("a", ".")),
     "console.store.keys": Pass(keys._FORM.fullmatch, HEADERS, ("a", "mod_", "_")),
     "console.api.bodies": Pass(bodies._JSON.fullmatch, HEADERS, ("application/", "a+", "+", " ")),
+    "console.proxies": Pass(proxies._WITH_PORT.fullmatch, HEADERS, ("[", "1", "[::", "1.1")),
+    "console.headers, a query": Pass(QueryParams, HEADERS, ("%zz", "&", "a=1&", ";", "+")),
     "console.headers": Pass(headers._REQUEST_ID.fullmatch, HEADERS, ("a", ".")),
     "console.pages.verdict": Pass(verdict._SEQ.fullmatch, HEADERS, ("1", " ")),
     "console.pages.words": Pass(
@@ -184,7 +194,9 @@ ELSEWHERE = {
     "readers.folder": "paths, which the system bounds",
     "readers.sheet": "the head of a file that the operator gives",
     "settings": "the operator's settings",
+    "stream.crash_guard": "what this service committed itself",
     "stream.start": "what this service committed itself",
+    "toml_file": "the operator's settings",
 }
 """Modules with a pattern that are not measured here, and why."""
 

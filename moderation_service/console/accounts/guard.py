@@ -19,15 +19,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _READS = frozenset({"GET", "HEAD"})
 _FORM = "application/x-www-form-urlencoded"
 _FORM_BYTES = 64 * 1024
+_LENGTH = re.compile(r"[0-9]{1,12}")
 _PAGE = re.compile(r"https?://[^/?#]{1,300}(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*))?")
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
-def reader(role: Role = "reviewer") -> Callable[[Endpoint], Endpoint]:
+def reader(role: Role = "reviewer", *, form_bytes: int | None = _FORM_BYTES) -> Callable[[Endpoint], Endpoint]:
     """Let only those pass who are logged in, and with `admin` only admins; an admin may do what a reviewer may.
 
     The endpoint finds the Session at `request.state.session`. Others are sent to the login page. What changes
-    something is refused with 403 without the session's CSRF token.
+    something is refused with 403 without the session's CSRF token, and with 413 over `form_bytes` (None: the
+    endpoint bounds it).
     """
 
     def guarded(endpoint: Endpoint) -> Endpoint:
@@ -41,12 +43,21 @@ def reader(role: Role = "reviewer") -> Callable[[Endpoint], Endpoint]:
             if role not in {"reviewer", session.role}:
                 raise HTTPException(403, "this is for admins")
             if request.method not in _READS:
+                length = length_of(request)
+                if form_bytes is not None and (length is None or length > form_bytes):
+                    raise HTTPException(413, f"a form should say its length, and have at most {form_bytes} bytes")
                 await check_csrf(request)
             return await endpoint(request)
 
         return answer
 
     return guarded
+
+
+def length_of(request: Request) -> int | None:
+    """The bytes of a request's body; None where it does not say how many it has."""
+    length = request.headers.get("content-length", "0")
+    return int(length) if _LENGTH.fullmatch(length) and "transfer-encoding" not in request.headers else None
 
 
 async def check_csrf(request: Request) -> None:
@@ -74,9 +85,8 @@ def local(address: str) -> str:
 
 
 async def _in_form(request: Request) -> str:
-    length = request.headers.get("content-length", "")
-    small = length.isascii() and length.isdigit() and int(length) <= _FORM_BYTES
-    if not small or request.headers.get("content-type", "").partition(";")[0] != _FORM:
+    length = length_of(request)
+    if length is None or length > _FORM_BYTES or request.headers.get("content-type", "").partition(";")[0] != _FORM:
         return ""
     given = (await request.form()).get("csrf_token")
     return given if isinstance(given, str) else ""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from moderation_service.console.api.problems import Problem
-from moderation_service.contracts.json_text import is_invalid_json, validate_json
+from moderation_service.contracts.json_text import MAX_VALUES, has_too_many_values, is_invalid_json, validate_json
 
 WITHIN_S = 15.0
 _OFF_LOOP_BYTES = 256 * 1024
@@ -44,10 +44,16 @@ async def parsed(model: type[_Model], body: bytes) -> _Model:
     """The body as a model. Raises Problem: not_json, wrong_fields."""
     try:
         if len(body) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(validate_json, model, body)
-        return validate_json(model, body)
+            return await asyncio.to_thread(_validated, model, body)
+        return _validated(model, body)
     except ValidationError as error:
         raise refused(error) from None
+
+
+def _validated(model: type[_Model], body: bytes) -> _Model:
+    if has_too_many_values(body):
+        raise Problem("wrong_fields", f"body: should have at most {MAX_VALUES} values")
+    return validate_json(model, body)
 
 
 def refused(error: ValidationError) -> Problem:

@@ -36,7 +36,7 @@ def page_routes() -> list[BaseRoute]:
         Route(one, guarded(verdict.show), name="verdict"),
         Route("/pictures/{position}", guarded(case.picture)),
         Route("/try", guarded(tryout.show)),
-        Route("/try", guarded(tryout.judge), methods=["POST"]),
+        Route("/try", reader(form_bytes=None)(tryout.judge), methods=["POST"]),
         Route("/policies", guarded(policies.show)),
         Route("/policies/reviews.jsonl", of_admins(policies.export_reviews)),
         Route("/policies/verdicts.jsonl", of_admins(policies.export_verdicts)),

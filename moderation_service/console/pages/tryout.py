@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moderation_service.console import judging
+from moderation_service.console.accounts.guard import length_of
 from moderation_service.console.pages.case import Case, found_in
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.parts import parts_of
@@ -39,8 +40,8 @@ async def judge(request: Request) -> Response:
     """The form with its verdict."""
     parts = parts_of(request)
     most = parts.settings.media.max_bytes
-    length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()) or int(length) > most + _FIELDS:
+    length, multipart = length_of(request), request.headers.get("content-type", "").startswith("multipart/form-data")
+    if length is None or length > _FIELDS + most * multipart:
         return _page(request, wrong=_LARGE, status=413)
     async with asyncio.timeout(_SENT_S), request.form(max_files=1, max_fields=8, max_part_size=_FIELDS) as form:
         picture, words = form.get("picture"), str(form.get("text", ""))[:_WORDS]
