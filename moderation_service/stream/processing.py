@@ -124,7 +124,7 @@ class Processing:
         headers = [*verdict_headers(verdict, trace), *forwarded]
         output = Output(settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)
         facts = {
-            "post_id": post.post_id,
+            "post_id": short(post.post_id),
             "decision": verdict.decision,
             "tokens": judged.tokens,
             **{f"{step}_ms": took for step, took in verdict.timings_ms},

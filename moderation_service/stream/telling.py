@@ -40,8 +40,8 @@ def tell(finished: Finished) -> None:
 
 
 def short(text: str) -> str:
-    """As much of what a producer chose as a log line takes."""
-    return text[:_CHARS]
+    """What a producer chose, cut for a log line; control characters and bidi overrides become U+FFFD."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:_CHARS])
 
 
 async def name_of(record: ConsumerRecord) -> dict[str, str]:
