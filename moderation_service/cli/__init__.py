@@ -19,6 +19,8 @@ from moderation_service.errors import Fatal, ModerationError
 from moderation_service.settings import LoggingSettings
 from moderation_service.telemetry import logs
 
+_OUTPUTS = {"-o", "--out", "--report", "--junit"}
+
 cli = App(
     name="moderation",
     version=__version__,
@@ -34,11 +36,21 @@ for group in (topics, policies, dlq, keys, users, bench):
     cli.command(group)
 
 
+def with_streams(arguments: list[str]) -> list[str]:
+    """The arguments with each `-` as standard input, or as standard output where an option names an output.
+
+    Cyclopts takes a lone `-` for an option.
+    """
+    before = ["", *arguments]
+    streams = ("/dev/stdout" if name in _OUTPUTS else "/dev/stdin" for name in before)
+    return [stream if one == "-" else one for one, stream in zip(arguments, streams, strict=False)]
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
     logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
     try:
-        code = cli(exit_on_error=False, print_error=False) or 0
+        code = cli(with_streams(sys.argv[1:]), exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
     except CycloptsError as error:
         code = _say(f"{error} (see moderation --help)", USAGE)
