@@ -14,10 +14,10 @@ THREATS = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if line.s
 
 
 def named(cell: str, root: Path) -> list[Path]:
-    """The files in a cell; one without a folder lies in that of the one before it."""
+    """The files in a cell; one without a folder lies in that of the one before it, the first at the root."""
     found: list[Path] = []
     for name in re.findall(r"`([\w/-]+\.py)`", cell):
-        found.append(root / name if "/" in name else found[-1].parent / name)
+        found.append((root if "/" in name or not found else found[-1].parent) / name)
     return found
 
 
