@@ -71,9 +71,15 @@ class KafkaSettings(Section):
 
     bootstrap_servers: str = "localhost:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+    oauth_token_url: str | None = None  # with OAUTHBEARER: client credentials, or one of the two others
+    oauth_client_id: str | None = None
+    oauth_client_secret: SecretStr | None = None
+    oauth_scope: str | None = None
+    oauth_token_file: Path | None = None  # read at every connection
+    oauth_token_provider: str | None = None  # MODULE:FUNCTION that returns a token
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
@@ -96,6 +102,9 @@ class KafkaSettings(Section):
     max_in_flight_posts: PositiveInt = 256
     max_in_flight_bytes: PositiveInt = 64 * MIB
     max_batch_posts: PositiveInt = 500
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    connections_max_idle_s: PositiveFloat = 180.0  # some clouds cut idle connections after four minutes
+    client_rack: str | None = None  # posts are fetched from a replica in this rack or zone (KIP-392)
     linger_ms: NonNegativeInt = 200  # a partition's transactions of few posts begin at least so far apart
     drain_timeout_s: PositiveFloat = 8.0
     dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
@@ -171,7 +180,17 @@ class KafkaSettings(Section):
 
     @model_validator(mode="after")
     def _sasl_is_whole(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        if self.sasl_mechanism == "OAUTHBEARER":
+            sources = (self.oauth_token_url, self.oauth_token_file, self.oauth_token_provider)
+            if sum(source is not None for source in sources) != 1:
+                msg = "sasl_mechanism OAUTHBEARER needs one of oauth_token_url, oauth_token_file, oauth_token_provider"
+                raise ValueError(msg)
+            if self.oauth_token_url and not (self.oauth_client_id and self.oauth_client_secret):
+                msg = "oauth_token_url needs oauth_client_id and oauth_client_secret"
+                raise ValueError(msg)
+        elif not (self.sasl_username and self.sasl_password):
             msg = f"security_protocol {self.security_protocol} needs sasl_username and sasl_password"
             raise ValueError(msg)
         return self

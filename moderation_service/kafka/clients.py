@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from moderation_service.kafka.corrupt_batches import name_corrupt_batches
+from moderation_service.kafka.oauth import token_provider
 from moderation_service.kafka.record_batches import bound_batches
 from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.kafka.tls import ssl_context
@@ -52,6 +53,8 @@ def consumer(
         rebalance_timeout_ms=_ms(settings.rebalance_timeout_s),
         max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         metadata_max_age_ms=_METADATA_AGE_MS,
+        connections_max_idle_ms=_ms(settings.connections_max_idle_s),
+        client_rack=settings.client_rack,
     )
 
 
@@ -74,7 +77,8 @@ def producer(
         **transaction,
         enable_idempotence=True,
         acks="all",
-        compression_type="lz4",
+        compression_type=None if settings.compression == "none" else settings.compression,
+        connections_max_idle_ms=_ms(settings.connections_max_idle_s),
         max_request_size=record_limit(settings),
         max_batch_size=batch_limit(settings),
         metadata_max_age_ms=_PRODUCER_METADATA_AGE_MS,
@@ -87,7 +91,8 @@ def producer(
 
 def admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
     """Build a client for topics. Raises Misconfigured for files that can't be read."""
-    return AIOKafkaAdminClient(**connection_arguments(settings))
+    idle_ms = _ms(settings.connections_max_idle_s)
+    return AIOKafkaAdminClient(**connection_arguments(settings), connections_max_idle_ms=idle_ms)
 
 
 def connection_arguments(settings: KafkaSettings) -> dict[str, Any]:
@@ -100,10 +105,13 @@ def connection_arguments(settings: KafkaSettings) -> dict[str, Any]:
     }
     if "SSL" in settings.security_protocol:
         arguments["ssl_context"] = ssl_context(settings)
-    if settings.security_protocol.startswith("SASL") and settings.sasl_password:
+    if settings.security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.sasl_mechanism
-        arguments["sasl_plain_username"] = settings.sasl_username
-        arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            arguments["sasl_oauth_token_provider"] = token_provider(settings)
+        elif settings.sasl_password:
+            arguments["sasl_plain_username"] = settings.sasl_username
+            arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
     return arguments
 
 

@@ -18,6 +18,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka.clients import connection_arguments
+from moderation_service.kafka.oauth import TokenRefusedError
 from moderation_service.settings import KafkaSettings
 
 PATIENCE_S = 20.0
@@ -44,6 +45,8 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
                 async with asyncio.timeout(left):
                     await _ask(host, port, arguments)
             except (OSError, KafkaError, TimeoutError, ValueError) as error:
+                if isinstance(error, TokenRefusedError):
+                    raise Misconfigured(str(error)) from None
                 if said := _refusal(settings, error.__cause__ or error):
                     msg = f"{host}:{port}: {said}"
                     raise Misconfigured(msg) from None
@@ -61,7 +64,9 @@ async def _ask(host: str, port: int, arguments: dict[str, Any]) -> None:
     connection = await create_conn(host, port, **arguments)
     try:
         # A listener that wants a password answers what it can do to anybody, and only then closes the door.
-        await connection.send(MetadataRequest([]))
+        answer = await connection.send(MetadataRequest([]))
+        if not answer.brokers:  # so a broker answers after it has refused a token, which aiokafka does not notice
+            raise AuthenticationFailedError
     finally:
         connection.close()
 
@@ -74,7 +79,8 @@ def _refusal(settings: KafkaSettings, error: BaseException) -> str | None:
         case asyncio.IncompleteReadError(expected=int(expected)) if expected >> 24 == _TLS_ALERT:
             return f"it does not answer as kafka.security_protocol {settings.security_protocol}, but speaks TLS"
         case SaslAuthenticationFailed() | AuthenticationFailedError() | ValueError():
-            return f"it refused kafka.sasl_username {settings.sasl_username!r} with its kafka.sasl_password"
+            who = f"kafka.sasl_username {settings.sasl_username!r} with its kafka.sasl_password"
+            return f"it refused {'the token' if settings.sasl_mechanism == 'OAUTHBEARER' else who}"
         case IllegalSaslStateError():
             return f"it wants no password, so kafka.security_protocol {settings.security_protocol} is not its own"
         case UnsupportedSaslMechanismError():

@@ -12,7 +12,7 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 _log = structlog.get_logger(__name__)
-TESTED_PARTITIONS = 500  # by `moderation bench partitions`: each has a producer, with connections of its own
+TESTED_PARTITIONS = 200  # by `moderation bench partitions`: each has a producer, with connections of its own
 _SHARE = 1 / 30  # of the rebalance timeout: the whole group waits while one member finishes
 
 

@@ -5,6 +5,7 @@ from pydantic import SecretStr
 
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka import clients
+from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.sizes import batch_limit, record_limit, size_of
 from moderation_service.settings import KafkaSettings
 from tests.stream.support import kafka_settings, make_topics
@@ -60,3 +61,21 @@ async def test_a_producer_that_has_sent_nothing_knows_its_own_topics_alone(kafka
     await producer.client.force_metadata_update()
     assert producer.client.cluster.topics() == {settings.output_topic}
     await producer.stop()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+async def test_records_of_every_compression_are_written_and_read(kafka: str, unique: str, compression: str) -> None:
+    settings = kafka_settings(kafka, unique, compression=compression)
+    await make_topics(settings, 1)
+    value = b"moderation " * 500
+    await publish(settings, [Record(settings.output_topic, b"k", value)])
+    assert [record.value async for record in read(settings, settings.output_topic)] == [value]
+
+
+async def test_idle_connections_and_the_rack_are_settings() -> None:
+    settings = KafkaSettings(client_rack="eu-1a", connections_max_idle_s=60)
+    producer, consumer = clients.producer(settings), clients.consumer(settings)
+    assert producer.client._connections_max_idle_ms == consumer._client._connections_max_idle_ms == 60_000
+    assert consumer._client_rack == "eu-1a"
+    await producer.stop()
+    await consumer.stop()

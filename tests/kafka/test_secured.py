@@ -1,5 +1,7 @@
 """Kafka over TLS, with passwords and with certificates of our own, on a real broker; and each way it can be refused."""
 
+import base64
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,7 +28,14 @@ from tests.conftest import skip_or_fail
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send
 
 pytestmark = pytest.mark.timeout(120)
-LISTENERS = {"TLS": "SSL", "MUTUAL": "SSL", "PASSWORD": "SASL_SSL", "EXPIRED": "SSL", "STRANGER": "SSL"}
+LISTENERS = {
+    "TLS": "SSL",
+    "MUTUAL": "SSL",
+    "PASSWORD": "SASL_SSL",
+    "TOKEN": "SASL_SSL",
+    "EXPIRED": "SSL",
+    "STRANGER": "SSL",
+}
 KEY_PASSWORD = "of the key"
 ALICE = {"sasl_username": "alice", "sasl_password": "right"}
 MECHANISMS = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}
@@ -79,6 +88,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.name.mutual.ssl.client.auth": "required",
         "listener.name.password.sasl.enabled.mechanisms": ",".join(MECHANISMS),
+        "listener.name.token.sasl.enabled.mechanisms": "OAUTHBEARER",
+        "listener.name.token.oauthbearer.sasl.jaas.config": (
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+            'unsecuredLoginStringClaim_sub="broker";'
+        ),
     }
     for name in LISTENERS:
         listener = f"listener.name.{name.lower()}."
@@ -225,3 +239,31 @@ async def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(sec
     assert [line["log_level"] for line in said] == ["warning"], "the last good certificate stays"
     assert client.client._ssl_context is ssl_context(settings), "one for all clients"
     await client.stop()
+
+
+async def test_posts_are_judged_with_a_token(secured: Secured, unique: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(unsecured_token("worker", 3600))
+    await judges_posts(secured.settings("TOKEN", unique, sasl_mechanism="OAUTHBEARER", oauth_token_file=token))
+
+
+async def test_a_token_that_the_broker_refuses_is_said(secured: Secured, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(unsecured_token("worker", -3600))
+    settings = secured.settings("TOKEN", sasl_mechanism="OAUTHBEARER", oauth_token_file=token)
+    with pytest.raises((Fatal, Misconfigured), match=r"refused? the token"):
+        await reach(settings, patience_s=1.0)
+
+
+async def test_a_token_that_is_not_there_is_said(secured: Secured, tmp_path: Path) -> None:
+    absent = tmp_path / "token"
+    said = await refusal(secured.settings("TOKEN", sasl_mechanism="OAUTHBEARER", oauth_token_file=absent))
+    assert f"kafka.oauth_token_file {absent}" in said
+
+
+def unsecured_token(subject: str, life_s: int) -> str:
+    """A JWT without a signature, as a broker takes it in its default mode, which is for development."""
+    now = int(time.time())
+    claims = {"sub": subject, "iat": now - 7200, "exp": now + life_s}
+    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
