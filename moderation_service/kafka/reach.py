@@ -36,6 +36,7 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
     """
     arguments = await asyncio.to_thread(connection_arguments, settings)  # reads the certificates
     hosts = collect_hosts(arguments.pop("bootstrap_servers"))
+    tokens = arguments.get("sasl_oauth_token_provider")
     deadline, pause = time.monotonic() + (patience_s or PATIENCE_S), _FIRST_PAUSE_S
     while True:
         reason = "no address"
@@ -43,6 +44,8 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
             left = max(1.0, deadline - time.monotonic())
             try:
                 async with asyncio.timeout(left):
+                    if tokens is not None:  # before anything connects: what is wrong with it is said by itself
+                        await tokens.token()
                     await _ask(host, port, arguments)
             except (OSError, KafkaError, TimeoutError, ValueError) as error:
                 if isinstance(error, TokenRefusedError):
