@@ -70,7 +70,7 @@ class _Function(AbstractTokenProvider):  # type: ignore[misc]
         try:
             found = await asyncio.to_thread(self._function)
             return await found if inspect.isawaitable(found) else found
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the owner's function may raise whatever it likes
             msg = f"kafka.oauth_token_provider {self._path}: {type(error).__name__}: {error}"
             raise KafkaConnectionError(msg) from None
 
