@@ -181,6 +181,7 @@ PASSES = {
 ELSEWHERE = {
     "bench.broker": "no pattern: a setting of Kafka's log",
     "console.api.openapi": "our own paths",
+    "console.pages.case": "one class of characters, bounded",
     "contracts.base": "patterns of pydantic, whose engine is linear",
     "contracts.statement": "patterns of pydantic, of what is drafted here",
     "demo.texts": "our own wordings",
@@ -188,6 +189,7 @@ ELSEWHERE = {
     "encodings": "files that the operator gives",
     "judging.junit": "a policy's own cases",
     "judging.post_files": "files that the operator gives",
+    "media.containers.jpeg": "two bytes",
     "media.objects": "buckets of the settings",
     "policies.model": "the operator's policies",
     "readers.columns": "the head of a file that the operator gives",
