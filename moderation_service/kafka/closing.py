@@ -1,4 +1,7 @@
-"""aiokafka's `stop()` can hang while a broker is away, and what it started goes on trying: end both in bounded time."""
+"""Bounded closing of aiokafka clients: their `stop()` can hang while a broker is away, and tasks go on trying.
+
+Works around https://github.com/aio-libs/aiokafka/issues/773 (aiokafka 0.14).
+"""
 
 import asyncio
 from collections import defaultdict
