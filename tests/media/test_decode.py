@@ -236,7 +236,7 @@ def test_many_small_frames_count_as_work(animation: Animation) -> None:
     assert read(animation("GIF", 20, size=(2, 2)), max_pixels=64 * 1024).status == "too_large"
 
 
-@pytest.mark.parametrize("kind", FORMATS.keys() - {"JPEG"})
+@pytest.mark.parametrize("kind", sorted(FORMATS.keys() - {"JPEG"}))
 def test_a_cut_file_is_undecodable(kind: str) -> None:
     noise = np.random.default_rng(7).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), kind)
