@@ -78,9 +78,8 @@ async def test_an_unreachable_broker_is_one_line_and_exit_code_3() -> None:
 
 
 async def test_a_missing_model_folder_is_one_line_and_exit_code_3() -> None:
-    code, _, err = await moderation(
-        "run", env=environment(MODERATION_ENGINE__MODEL="/no/such/model", MODERATION_ENGINE__LOAD_ATTEMPTS="1")
-    )
+    posts = str(Path(__file__).parent / "posts.jsonl")
+    code, _, err = await moderation("judge", posts, env=environment(MODERATION_ENGINE__MODEL="/no/such/model"))
     assert code == 3
     assert "/no/such/model" in one_line(err)
 

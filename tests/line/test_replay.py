@@ -183,4 +183,4 @@ async def test_the_command_prints_a_line_a_verdict_and_says_the_rest_on_standard
 async def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     code, out, err = await moderation("replay", str(tmp_path / "none.jsonl"), "--posts", str(tmp_path))
     assert (code, out) == (2, "")
-    assert err.strip().endswith("none.jsonl: no such file; should be verdicts as JSON lines")
+    assert err.strip().endswith("none.jsonl: no such file or folder")

@@ -13,7 +13,8 @@ from tests.stream.records import record
 from tests.stream.support import FakeJudge
 
 BOUNDED = {
-    *("agreed", "attribution", "decision", "event", "kind", "outcome", "stage"),  # words of ours
+    *("agreed", "attribution", "decision", "event", "key", "kind", "outcome", "stage"),  # words of ours
+    *("route", "status"),  # templates of our paths, and HTTP's statuses
     "what",  # parts of the console, which are ours
     "reason",  # as above, and what a model server's answer is called
     *("policy", "partition", "topic", "file"),  # as many as the owner has

@@ -9,12 +9,14 @@ from typing import Any
 from playwright.async_api import expect
 from sqlalchemy import func, select
 
+from moderation_service.console.accounts import users
 from moderation_service.console.parts import Parts
 from moderation_service.console.store import tables
 from moderation_service.console.store.quality import results
 from moderation_service.evaluation.reviews import of_verdicts
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import PolicySettings
+from tests.console.pages.browsing import PASSWORD
 from tests.console.pages.filled import fill
 
 Visits = Callable[..., Any]
@@ -97,9 +99,19 @@ async def test_cases_without_their_pictures_and_a_judge_with_no_seat_are_said(
     assert await results(judging.database) == []
 
 
+async def test_a_reviewer_exports_nothing(visit: Visits) -> None:
+    seen = await visit()
+    await seen.go("/policies")
+    await expect(seen.page.get_by_role("link", name="verdicts.jsonl")).to_have_count(0)
+    for name in ("reviews", "verdicts"):
+        answer = await seen.page.context.request.get(f"{seen.address}/policies/{name}.jsonl")
+        assert answer.status == 403
+
+
 async def test_the_export_is_what_calibrate_reads(parts: Parts, visit: Visits) -> None:
     await fill(parts.database, parts.pack(), 28, decided=28)
-    seen = await visit()
+    await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="admin", actor="user:test")
+    seen = await visit("ann")
     await seen.go("/policies")
     lines: dict[str, list[Any]] = {}
     for name in ("reviews", "verdicts"):
