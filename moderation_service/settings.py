@@ -207,7 +207,7 @@ class EngineSettings(Section):
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     quantization: Literal["int8"] | None = None
     layout: Literal["post_first", "policies_first"] = "post_first"
-    prompt: Literal["brief", "full"] = "brief"
+    prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
     max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
     base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
@@ -215,6 +215,19 @@ class EngineSettings(Section):
     request_timeout_s: PositiveFloat = 60.0
     startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0  # run and console wait so long for a server to come up
     concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the model is the bundled one, here or on a server."""
+        path = Path(self.model)
+        return path.name == DEMO_MODEL.name if self.kind == "openai" else path.resolve() == DEMO_MODEL.resolve()
+
+    @property
+    def prompt_mode(self) -> Literal["brief", "full"]:
+        """`prompt` with `auto` resolved: the bundled model was trained on bare questions, others need the policies."""
+        if self.prompt != "auto":
+            return self.prompt
+        return "brief" if self.is_bundled else "full"
 
     @model_validator(mode="after")
     def _a_server_has_an_address(self) -> Self:
@@ -277,7 +290,8 @@ class JudgingSettings(Section):
     views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
     cache_entries: Annotated[int, Field(ge=0)] = 2_000  # contents kept for their duplicates, 4 KB each; 0: none
-    min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5  # of an answer; less decides nothing
+    block_uncalibrated: bool = False  # whether a policy that the calibration does not know may block, or only review
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
     explain: Literal["auto", "generate", "template", "never"] = "auto"
     redress: Annotated[str, Field(min_length=1, max_length=2000)] | None = None  # how to contest, in statements
@@ -404,7 +418,7 @@ class Settings(BaseSettings):
         """`judging.explain` with `auto` resolved: the bundled model has learnt yes and no alone, any other can talk."""
         if self.judging.explain != "auto":
             return self.judging.explain
-        return "template" if Path(self.engine.model).resolve() == DEMO_MODEL.resolve() else "generate"
+        return "template" if self.engine.is_bundled else "generate"
 
     @classmethod
     def settings_customise_sources(

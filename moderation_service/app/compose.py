@@ -47,6 +47,7 @@ async def open_judges(
         info = engine.info
         calibration = calibrations.fitting(settings, calibration, info)
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
+        _warn_uncalibrated(settings, packs, calibration)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with (
             ImageLoader(settings.media) as loader,
@@ -85,6 +86,16 @@ def check_packs(
     if unknown and isinstance(settings.judging.calibration, Path):
         msg = f"judging.calibration {settings.judging.calibration}: no such policies: {', '.join(sorted(unknown))}"
         raise Misconfigured(msg)
+
+
+def _warn_uncalibrated(settings: Settings, packs: tuple[PolicyPack, ...], calibration: Calibration) -> None:
+    capped = {policy.id for pack in packs for policy in pack.enforced} - calibration.policies.keys()
+    if capped and not settings.judging.block_uncalibrated:
+        log.warning(
+            "policies without a calibration only send to review; `moderation calibrate` makes one, or set"
+            " judging.block_uncalibrated to let raw scores block",
+            policies=sorted(capped),
+        )
 
 
 def _engine_class(settings: Settings) -> Callable[[EngineSettings], Engine]:

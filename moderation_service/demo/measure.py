@@ -75,7 +75,7 @@ class Reader:
         """Load the checkpoint of a folder."""
         settings = EngineSettings(model=str(model), layout=layout)
         self._scorer = Scorer(
-            load_checkpoint(settings), layout, settings.prompt, max_context_tokens=1024, max_batch_tokens=16384
+            load_checkpoint(settings), layout, settings.prompt_mode, max_context_tokens=1024, max_batch_tokens=16384
         )
         pack = load_pack(shipped_policies())
         languages: tuple[Language, ...] = ("en", "zh")

@@ -10,6 +10,7 @@ from moderation_service.engine.base import LabelScore
 from moderation_service.engine.prompts import NO, YES
 
 _ROUNDING = 0.01
+_LEAST = 1e-9  # a probability that float32 still tells from none
 _CONTROL = re.compile(r"<\|[^<>|]*\|>|</?\w+>|\[[a-zA-Z]*MASK\]|/nothink")
 
 
@@ -92,11 +93,19 @@ class ScoringAnswer(Answer):
 
     @property
     def label(self) -> LabelScore:
-        """Label variants summed; one that is not among the likeliest counts as 0, and none at all as undecided."""
+        """Label variants summed; none at all is undecided.
+
+        Of a label that is not among the likeliest, each variant is at most as likely as the last of those: that bound
+        counts, so that no score is surer than what was seen. The mass is what was seen.
+        """
         likely = self.choices[0].logprobs.content[0].top_logprobs
         yes, no = (sum(math.exp(one.logprob) for one in likely if one.token in words) for words in (YES, NO))
-        mass = yes + no
-        return LabelScore(yes / mass if mass else 0.5, min(mass, 1.0))
+        mass = min(yes + no, 1.0)
+        if not mass:
+            return LabelScore(0.5, 0.0)
+        last = max(min(math.exp(one.logprob) for one in likely), _LEAST)
+        yes, no = yes or last * len(YES), no or last * len(NO)
+        return LabelScore(yes / (yes + no), mass)
 
 
 class WrittenAnswer(Answer):

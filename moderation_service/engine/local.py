@@ -92,7 +92,7 @@ class LocalEngine:
         scorer = Scorer(
             checkpoint,
             settings.layout,
-            settings.prompt,
+            settings.prompt_mode,
             max_context_tokens=settings.max_context_tokens,
             max_batch_tokens=settings.max_batch_tokens,
         )

@@ -38,7 +38,7 @@ class RemoteModel:
     """All that is asked of a server. Each method raises Refused, and Transient where tries did not help."""
 
     def __init__(self, settings: EngineSettings, server: Server) -> None:
-        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt)
+        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt_mode)
         self.limit = settings.max_context_tokens  # less where the server has less
         self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
         self._name = settings.model

@@ -1,5 +1,6 @@
 """From policy outcomes and what could not be seen to one decision. Strength: block > review > abstain > allow."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from moderation_service.contracts.verdict import (
@@ -25,11 +26,16 @@ _UNSEEN: dict[ImageStatus, AbstainReason] = {
 }
 
 
-def outcome(score: float, thresholds: Thresholds) -> Outcome:
-    """One policy's outcome by its calibrated score."""
-    if thresholds.block is not None and score >= thresholds.block:
-        return "block"
-    return "review" if score >= thresholds.review else "allow"
+def outcome(score: float, thresholds: Thresholds, alone: Iterable[float] = (), *, may_block: bool = True) -> Outcome:
+    """One policy's outcome by its calibrated score, and by those of each modality `alone`.
+
+    A modality that would be blocked alone is at least reviewed: what is added to it may be there to dilute it. Where a
+    policy may not block, a person decides.
+    """
+    block = math.inf if thresholds.block is None else thresholds.block
+    if score >= block:
+        return "block" if may_block else "review"
+    return "review" if score >= thresholds.review or any(one >= block for one in alone) else "allow"
 
 
 def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float) -> AbstainReason | None:
@@ -49,12 +55,12 @@ def decide(policies: Sequence[PolicyVerdict], reason: AbstainReason | None) -> D
 
 
 def gravest_first(policies: Iterable[PolicyVerdict]) -> list[PolicyVerdict]:
-    """The violated policies: what blocks before what goes to review, then by severity, then by score."""
+    """The policies that flag the post: what blocks before what goes to review, then by severity, then by score."""
 
     def weight(policy: PolicyVerdict) -> tuple[int, int, float]:
         return STRENGTH.index(policy.outcome), policy.severity, policy.score
 
-    return sorted((policy for policy in policies if policy.violated), key=weight, reverse=True)
+    return sorted((policy for policy in policies if policy.outcome != "allow"), key=weight, reverse=True)
 
 
 def flags(content: Content, *, suspected: bool) -> tuple[Flag, ...]:

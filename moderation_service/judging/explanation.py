@@ -11,12 +11,14 @@ _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
         "text_only": "the words alone violate it",
         "image_only": "the picture alone violates it",
         "either": "the words and the picture each violate it",
+        "context_mitigated": "the words or the picture alone would be blocked, and both together do not violate it",
     },
     "zh": {
         "combined": "图片与文字结合才构成违规",
         "text_only": "仅文字即构成违规",
         "image_only": "仅图片即构成违规",
         "either": "文字与图片各自均构成违规",
+        "context_mitigated": "文字或图片单独看应被拦截，两者结合则不构成违规",
     },
 }
 _VIEWS: dict[Language, tuple[str, str, str]] = {
@@ -46,7 +48,7 @@ _UNSEEN: dict[Language, dict[AbstainReason, str]] = {
 
 
 def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], language: Language) -> str | None:
-    """Name each violated policy, where the violation lies, and the scores that show it; None if none is violated.
+    """Name each policy that flags, where the violation lies, and the scores that show it; None if none flags.
 
     `titles` are the policies' titles by id, in `language`.
     """
@@ -54,7 +56,7 @@ def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], langua
     sentences = (
         form.format(title=titles[policy.policy_id], measured=measured(policy, language))
         for policy in policies
-        if policy.violated
+        if policy.outcome != "allow"
     )
     return ("" if language == "zh" else " ").join(sentences) or None
 

@@ -116,8 +116,14 @@ class Panel:
         )
 
     def _near_or_over(self, index: int, label: LabelScore) -> bool:
+        if not self._is_answer(label):
+            return False
         score = self._calibration.apply(self.policies[index].id, label.score)
         return score >= self._thresholds[index].review - self._settings.views_margin
+
+    def _is_answer(self, label: LabelScore) -> bool:
+        """Whether the model said yes or no at all: a score of little label mass decides nothing, either way."""
+        return label.mass >= self._settings.min_label_mass
 
     def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
         policy, thresholds = self.policies[index], self._thresholds[index]
@@ -126,17 +132,22 @@ class Panel:
             return None if view is None else self._calibration.apply(policy.id, view.score)
 
         score = self._calibration.apply(policy.id, label.score)
-        measured = text is not None or image is not None
+        text_only, image_only = calibrated(text), calibrated(image)
+        answered = self._is_answer(label)
+        views = [view for view in (text, image) if view is not None]
+        measured = answered and bool(views) and all(map(self._is_answer, views))
+        alone = [one for one in (text_only, image_only) if one is not None] if measured else []
+        may_block = self._settings.block_uncalibrated or policy.id in self._calibration.policies
         return PolicyVerdict(
             policy_id=policy.id,
             version=policy.version,
             digest=policy.digest,
-            outcome=outcome(score, thresholds),
-            violated=score >= thresholds.review,
+            outcome=outcome(score, thresholds, alone, may_block=may_block) if answered else "allow",
+            violated=answered and score >= thresholds.review,
             severity=policy.severity,
             score=score,
             raw_score=label.score,
             label_mass=label.mass,
             thresholds=thresholds,
-            attribution=attribute(score, calibrated(text), calibrated(image), thresholds.review) if measured else None,
+            attribution=attribute(score, text_only, image_only, thresholds.review) if measured else None,
         )

@@ -42,5 +42,5 @@ class Sizes:
     def _tail(self, question: Question) -> int:
         if self._settings.layout == "policies_first":  # it only names the policy
             return _MARKS
-        read = len(question.question) + (len(question.definition) if self._settings.prompt == "full" else 0)
+        read = len(question.question) + (len(question.definition) if self._settings.prompt_mode == "full" else 0)
         return _MARKS + read // _BYTES_A_TOKEN

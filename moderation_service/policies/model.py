@@ -141,9 +141,10 @@ class Case(Part):
     @classmethod
     def _fits_expect(cls, attribution: AttributionClass | None, info: ValidationInfo) -> AttributionClass | None:
         expect = info.data.get("expect")
-        harmless = ("none", "context_mitigated")
-        if attribution and expect and (expect == "allow") != (attribution in harmless):
-            right = " or ".join(harmless) if expect == "allow" else "image_only, text_only, either or combined"
+        flagged = ("image_only", "text_only", "either", "combined", "context_mitigated")  # the last: one alone blocks
+        fitting = ("none", "context_mitigated") if expect == "allow" else flagged
+        if attribution and expect and attribution not in fitting:
+            right = ", ".join(fitting[:-1]) + f" or {fitting[-1]}"
             msg = f"{attribution} cannot go with expect: {expect}; should be {right}"
             raise ValueError(msg)
         return attribution

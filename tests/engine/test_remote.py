@@ -33,7 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @asynccontextmanager
 async def connected(server: CheckpointServer, **changes: Any) -> AsyncIterator[RemoteEngine]:
     async with serving(server) as url:
-        engine = RemoteEngine(EngineSettings(kind="openai", base_url=url, model="judge", revision="r1", **changes))
+        told = {"kind": "openai", "base_url": url, "model": "judge", "revision": "r1", "prompt": "brief", **changes}
+        engine = RemoteEngine(EngineSettings.model_validate(told))
         await engine.start()
         try:
             yield engine

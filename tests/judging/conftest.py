@@ -50,7 +50,8 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             **settings: Any,
         ) -> Judge:
             chosen = Settings(
-                media=media or MediaSettings(), judging=JudgingSettings(**{"views_sample": 0.0, **settings})
+                media=media or MediaSettings(),
+                judging=JudgingSettings(**{"views_sample": 0.0, "block_uncalibrated": True, **settings}),
             )
             loader = await stack.enter_async_context(ImageLoader(chosen.media))
             batcher, apart = [await stack.enter_async_context(Batcher(engine)) for _ in range(2)]

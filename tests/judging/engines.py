@@ -44,7 +44,7 @@ class RuleEngine:
 
     info = INFO
 
-    def __init__(self, rule: Rule = combined, mass: float = 1.0) -> None:
+    def __init__(self, rule: Rule = combined, mass: float | Callable[[ScoreRequest], float] = 1.0) -> None:
         self.rule = rule
         self.mass = mass
         self.room = 1000
@@ -75,7 +75,8 @@ class RuleEngine:
 
     def _answer(self, request: ScoreRequest) -> Scored:
         asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
-        labels = tuple(LabelScore(self.rule(policy_id, request), self.mass) for policy_id in asked)
+        mass = self.mass(request) if callable(self.mass) else self.mass
+        labels = tuple(LabelScore(self.rule(policy_id, request), mass) for policy_id in asked)
         return Scored(
             labels, tokens=10, images_read=min(len(request.images), self.room), truncated=len(request.text) > 1000
         )

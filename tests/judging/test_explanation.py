@@ -41,4 +41,4 @@ def test_without_views_the_score_is_all_there_is() -> None:
 
 
 def test_nothing_violated_is_nothing_to_explain() -> None:
-    assert explain([POLICY.model_copy(update={"violated": False})], TITLES, "en") is None
+    assert explain([POLICY.model_copy(update={"violated": False, "outcome": "allow"})], TITLES, "en") is None

@@ -2,6 +2,7 @@ import pytest
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds, Verdict
+from moderation_service.engine.base import ScoreRequest
 from moderation_service.judging.calibration import Calibration, Platt
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import MediaSettings
@@ -121,6 +122,61 @@ async def test_a_low_label_mass_is_an_abstention(make_judge: MakeJudge, ask: Ask
     engine.mass = 0.3
     verdict = await ask(await make_judge(), "hello")
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "label_mass_low")
+
+
+async def test_a_score_of_little_label_mass_neither_blocks_nor_flags(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine
+) -> None:
+    engine.mass = 4e-6
+    for settings in ({}, {"views": "always"}):
+        verdict = await ask(await make_judge(**settings), "I sell this", picture())
+        sale = part(verdict, "weapon_sale")
+        assert (verdict.decision, verdict.abstain_reason) == ("abstain", "label_mass_low")
+        assert sale.score >= sale.thresholds.block
+        assert (sale.outcome, sale.violated, sale.attribution) == ("allow", False, None)
+        assert verdict.statement_of_reasons is None
+
+
+async def test_a_pass_of_little_label_mass_attributes_nothing(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine
+) -> None:
+    engine.mass = lambda request: 1.0 if request.text and request.images else 0.2
+    sale = part(await ask(await make_judge(), "I sell this", picture()), "weapon_sale")
+    assert (sale.outcome, sale.violated, sale.attribution) == ("block", True, None)
+
+
+async def test_a_policy_without_a_calibration_sends_to_review_unless_the_owner_lets_it_block(
+    make_judge: MakeJudge, ask: Ask
+) -> None:
+    def outcomes(verdict: Verdict) -> tuple[str, str, bool]:
+        sale = part(verdict, "weapon_sale")
+        return verdict.decision, sale.outcome, sale.violated
+
+    capped = await ask(await make_judge(block_uncalibrated=False), "I sell this", picture())
+    assert outcomes(capped) == ("review", "review", True)
+    own = Calibration("sha256:" + "c" * 64, {"weapon_sale": Platt(slope=1, intercept=0)})
+    calibrated = await ask(await make_judge(block_uncalibrated=False, calibration=own), "I sell this", picture())
+    assert outcomes(calibrated) == ("block", "block", True)
+    let = await ask(await make_judge(block_uncalibrated=True), "I sell this", picture())
+    assert outcomes(let) == ("block", "block", True)
+
+
+@pytest.mark.parametrize(("alone", "decision"), [(0.95, "review"), (0.89, "allow")])
+async def test_one_modality_that_would_be_blocked_alone_is_not_diluted_by_the_other(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, alone: float, decision: str
+) -> None:
+    def diluted(policy_id: str, request: ScoreRequest) -> float:
+        if policy_id != "violence":
+            return 0.01
+        return 0.4 if request.images and request.text else alone if request.text else 0.02
+
+    engine.rule = diluted
+    verdict = await ask(await make_judge(), "I will kill you", picture())
+    violence = part(verdict, "violence")
+    assert (verdict.decision, violence.outcome, violence.violated) == (decision, decision, False)
+    assert violence.attribution is not None
+    assert violence.attribution.class_ == "context_mitigated"
+    assert bool(verdict.explanation) == (decision == "review")
 
 
 async def test_a_cut_text_is_an_abstention(make_judge: MakeJudge, ask: Ask) -> None:

@@ -169,7 +169,7 @@ def test_the_gravest_violation_gives_the_ground_and_all_give_facts(policies: dic
         policies,
         policies=(
             part("doxxing", outcome="review", severity=5),
-            part("health_misinformation", violated=False),
+            part("health_misinformation", violated=False, outcome="allow"),
             part("violence", severity=5, score=0.96, attribution=words),
             part("weapon_sale", severity=4, score=0.99),
         ),

@@ -226,7 +226,7 @@ Edit = Callable[[str, str], str]
             "    attribution: combined",
             "    attribution: none",
             "weapon_sale.yaml:26: cases[0].attribution: none cannot go with expect: violation;"
-            " should be image_only, text_only, either or combined",
+            " should be image_only, text_only, either, combined or context_mitigated",
             id="attribution of a harmless post",
         ),
         pytest.param(

@@ -100,7 +100,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
 def found_in(verdict: Verdict, pack: PolicyPack) -> Case:
     """The case of a verdict whose post is not kept."""
     flagged = tuple(gravest_first(verdict.policies))
-    rest = sorted((part for part in verdict.policies if not part.violated), key=lambda part: -part.score)
+    rest = sorted((part for part in verdict.policies if part.outcome == "allow"), key=lambda part: -part.score)
     return Case(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
 
 
@@ -135,7 +135,7 @@ def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
     asked = [*verdict.policies, *(part for part in verdict.shadow if part.policy_id in known)]
     if verdict.decision == "abstain":
         return any(part.policy_id not in open_to_all and part.policy_id in known for part in asked)
-    return any(part.violated and part.policy_id not in open_to_all for part in asked)
+    return any(part.outcome != "allow" and part.policy_id not in open_to_all for part in asked)
 
 
 def _seal(request: Request, verdict_id: str) -> str:

@@ -108,7 +108,7 @@ def _decided(verdict: Verdict, decision: Literal["allow", "block"], form: FormDa
         answer = form.get(f"violated:{part.policy_id}")
         if answer in {"yes", "no"}:
             violated = answer == "yes"
-        elif part.violated:
+        elif part.outcome != "allow":
             violated = decision == "block"
         else:
             continue

@@ -16,7 +16,7 @@ TO_REVIEW = frozenset({"review", "abstain"})
 def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
     """The row of a verdict, without `seq` and `newest`, which depend on the others of its post."""
     published = verdict.model_dump(mode="json", by_alias=True)
-    violated = [policy.severity for policy in verdict.policies if policy.violated]
+    violated = [policy.severity for policy in verdict.policies if policy.outcome != "allow"]
     margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
     return {
         "verdict_id": verdict.verdict_id,
@@ -49,10 +49,10 @@ def job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
 
 
 def policy_rows(row: dict[str, Any], seq: int) -> Iterator[dict[str, Any]]:
-    """The policies that a verdict's row is found by: those violated, and where it abstains all that were asked."""
+    """The policies that a verdict's row is found by: those that flag it, and where it abstains all that were asked."""
     seen = set()
     for policy in row["policies"]:
-        if (policy["violated"] or row["decision"] == "abstain") and policy["policy_id"] not in seen:
+        if (policy["outcome"] != "allow" or row["decision"] == "abstain") and policy["policy_id"] not in seen:
             seen.add(policy["policy_id"])
             attribution = policy["attribution"] and policy["attribution"]["class"]
             yield {"verdict_seq": seq, "policy_id": policy["policy_id"], "attribution": attribution}
