@@ -1,6 +1,7 @@
 """The local engine: a model in this process, on a thread of its own."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -26,6 +27,11 @@ from moderation_service.telemetry import metrics
 
 Result = TypeVar("Result")
 
+FAILURES_BORNE = 3
+"""Of the simplest question in a row, before the process ends: a new one may find a working device."""
+
+_NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOST_ALLOCATION_FAILED)")
+
 
 class LocalEngine:
     """Scores with torch and transformers. All that touches the model or its tokenizer runs on one thread, in turn."""
@@ -37,6 +43,7 @@ class LocalEngine:
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
         self._info: EngineInfo | None = None
+        self._failures = 0  # of the simplest question, in a row
 
     @property
     def info(self) -> EngineInfo:
@@ -58,12 +65,13 @@ class LocalEngine:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request; calls queue for the thread, but pass between the words of an explanation.
 
-        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; and Poison,
-        `engine_error`, for a request that fails alone and again while the engine answers another.
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; Poison,
+        `engine_error`, for a request that fails alone and again while the engine answers another; Fatal where the
+        device or the model answers nothing any more.
         """
         scorer, _ = self._running()
         asked = tuple(requests)
-        return await self._thread.run_brief(lambda: _answer(scorer, asked))
+        return await self._thread.run_brief(lambda: self._answer(scorer, asked))
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
         """Write for each request; scoring has half of the thread's time meanwhile, if it needs it.
@@ -79,6 +87,41 @@ class LocalEngine:
         self._scorer = self._writer = None
         await asyncio.to_thread(self._thread.close)
         _free_memory()
+
+    def _answer(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+        """Score; where one request alone fails twice, tell whether it or the engine is at fault.
+
+        Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
+        never the post's fault: another process may have taken it, and a smaller request that passes proves nothing.
+        """
+        try:
+            scored = _score(scorer, requests)
+        except Transient as error:
+            if len(requests) > 1 or error.reason == OUT_OF_MEMORY:
+                raise
+        else:
+            self._failures = 0
+            return scored
+        try:
+            return _score(scorer, requests)
+        except Transient as error:
+            if error.reason == OUT_OF_MEMORY:
+                raise
+            self._answer_another(scorer)
+            msg = f"the engine fails on this post and answers another: {error}"
+            raise Poison(error.reason, msg, stage="score") from error
+
+    def _answer_another(self, scorer: Scorer) -> None:
+        """Raise Transient where the model does not answer the simplest question, Fatal where that happened too often."""
+        try:
+            _score(scorer, (WARM_UP,))
+        except Transient as error:
+            self._failures += 1
+            if self._failures < FAILURES_BORNE or error.reason == OUT_OF_MEMORY:
+                raise
+            msg = f"the model failed {self._failures} times in a row on a question that it answered at the start: {error}"
+            raise Fatal(msg) from error
+        self._failures = 0
 
     def _running(self) -> tuple[Scorer, Writer]:
         if self._scorer is None or self._writer is None:
@@ -128,27 +171,6 @@ def _used(device: torch.device) -> int:
     return total - free
 
 
-def _answer(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
-    """Score; where one request alone fails twice, tell whether it or the engine is at fault.
-
-    Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
-    never the post's fault: another process may have taken it, and a smaller request that passes proves nothing.
-    """
-    try:
-        return _score(scorer, requests)
-    except Transient as error:
-        if len(requests) > 1 or error.reason == OUT_OF_MEMORY:
-            raise
-    try:
-        return _score(scorer, requests)
-    except Transient as error:
-        if error.reason == OUT_OF_MEMORY:
-            raise
-        _score(scorer, (WARM_UP,))
-        msg = f"the engine fails on this post and answers another: {error}"
-        raise Poison(error.reason, msg, stage="score") from error
-
-
 def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
     return _with_fate(lambda: scorer.score(requests), len(requests))
 
@@ -160,14 +182,19 @@ def _with_fate(work: Callable[[], Result], requests: int) -> Result:
     except ModerationError:
         raise
     except (torch.OutOfMemoryError, MemoryError):
-        failure = Transient(OUT_OF_MEMORY, f"no memory for a call of {requests} requests")
+        pass
+    except torch.AcceleratorError as error:
+        # Sticky: after an illegal access every call of this process fails, and another process may work.
+        msg = f"the device failed, and answers nothing more in this process: {str(error).splitlines()[0]}"
+        raise Fatal(msg) from error
     except Exception as error:
-        # The class alone: a library's message may quote what it was given.
-        reason = "engine_error"
-        raise Transient(reason, f"the model failed with {type(error).__name__}") from error
+        if not _NO_MEMORY.search(str(error)):
+            # The class alone: a library's message may quote what it was given.
+            reason = "engine_error"
+            raise Transient(reason, f"the model failed with {type(error).__name__}") from error
     # Out of the handler: the exception's frames would go on holding the very tensors there is no memory for.
     _free_memory()
-    raise failure
+    raise Transient(OUT_OF_MEMORY, f"no memory for a call of {requests} requests")
 
 
 def _free_memory() -> None:

@@ -14,7 +14,7 @@ that are silently wrong: positions counted along the row, or left to the model, 
 batch before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,21 @@ class Row:
     def length(self) -> int:
         """Tokens behind the opening."""
         return len(self.post.ids) + sum(map(len, self.tails))
+
+    def within(self, most: int) -> Iterator["Row"]:
+        """The row in as many as it takes for each to have at most `most` tokens, or one tail; none without tails.
+
+        Each has the whole post, and a tail sees no other, so the answers are the same.
+        """
+        left = 0
+        parts: list[list[list[int]]] = []
+        for tail in self.tails:
+            if not parts or len(tail) > left:
+                parts.append([])
+                left = most - len(self.post.ids)
+            parts[-1].append(tail)
+            left -= len(tail)
+        return (Row(self.post, tuple(part)) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

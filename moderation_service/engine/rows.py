@@ -28,7 +28,7 @@ class Line:
 
 
 def fill(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Which posts go together, in order; one that is longer than `max_batch_tokens` goes alone, and none is split."""
+    """Which posts go together, in order; one that is longer than `max_batch_tokens` goes alone."""
     batches: list[list[int]] = []
     left = 0
     for index, length in enumerate(lengths):

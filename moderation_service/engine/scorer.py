@@ -117,16 +117,15 @@ class Scorer:
             )
             for request in requests
         ]
-        answers: dict[int, tuple[LabelScore, ...]] = dict.fromkeys(range(len(rows)), ())
-        asked = [number for number, row in enumerate(rows) if row.tails]
-        for part in fill([rows[number].length for number in asked], self.max_batch_tokens):
-            chosen = [asked[place] for place in part]
-            labels = iter(self._score_rows(opening, [rows[number] for number in chosen]))
-            for number in chosen:
-                answers[number] = tuple(next(labels) for _ in rows[number].tails)
+        answers: list[list[LabelScore]] = [[] for _ in rows]
+        parts = [(number, part) for number, row in enumerate(rows) for part in row.within(self.max_batch_tokens)]
+        for chosen in fill([part.length for _, part in parts], self.max_batch_tokens):
+            labels = iter(self._score_rows(opening, [parts[place][1] for place in chosen]))
+            for number, part in (parts[place] for place in chosen):
+                answers[number] += (next(labels) for _ in part.tails)
         return [
             Scored(
-                answers[number],
+                tuple(answers[number]),
                 tokens=len(opening.ids) + row.length if row.tails else 0,
                 images_read=len(row.post.pictures),
                 truncated=row.post.truncated,

@@ -85,6 +85,13 @@ class TestEitherLayout:
             assert difference(one.labels, third.labels) < TOLERANCE
             assert (one.tokens, one.truncated) == (other.tokens, other.truncated) == (third.tokens, third.truncated)
 
+    def test_a_post_over_the_batchs_budget_answers_in_parts_as_in_one(
+        self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
+    ) -> None:
+        split = make_scorer(layout, prompt, max_batch_tokens=1)  # a question a forward
+        for whole, parted in zip(make_scorer(layout, prompt).score(posts), split.score(posts), strict=True):
+            assert difference(whole.labels, parted.labels) < 1e-5
+
     def test_what_else_is_asked_moves_no_answer(
         self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
     ) -> None:

@@ -109,6 +109,14 @@ async def test_loading_leaves_the_loop_free_and_no_opening_behind(tiny_checkpoin
         (MemoryError(), "out_of_memory", "no memory for a call of 1 requests"),
         (RuntimeError("secret words"), "engine_error", "the model failed with RuntimeError"),
         (ValueError("secret words"), "engine_error", "the model failed with ValueError"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+            *("out_of_memory", "no memory for a call of 1 requests"),
+        ),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            *("out_of_memory", "no memory for a call of 1 requests"),
+        ),
     ],
 )
 async def test_what_fails_inside_the_model_may_go_through_later(
@@ -151,6 +159,35 @@ async def test_a_request_that_fails_twice_while_the_engine_answers_another_is_po
     assert (caught.value.reason, caught.value.stage) == ("engine_error", "score")
     with pytest.raises(Transient):
         await engine.score([request_, replace(request_, text="another")])
+
+
+async def test_a_device_that_failed_for_good_ends_the_process(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nsecret words")
+
+    monkeypatch.setattr(scorer_of(engine), "score", fail)
+    with pytest.raises(Fatal, match=r"answers nothing more in this process: CUDA error: an illegal memory access.*d$"):
+        await engine.score([request_])
+
+
+async def test_a_model_that_fails_on_everything_ends_the_process_at_the_third_time(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer, "score", lambda _: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(Transient):
+                await engine.score([request_])
+    assert len(await engine.score([request_])) == 1  # which is not in a row with what fails again
+    monkeypatch.setattr(scorer, "score", lambda _: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(Transient):
+            await engine.score([request_])
+    with pytest.raises(Fatal, match="failed 3 times in a row"):
+        await engine.score([request_])
 
 
 async def test_a_want_of_memory_is_never_the_posts_fault(

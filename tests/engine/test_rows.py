@@ -31,5 +31,15 @@ def test_a_post_longer_than_a_batch_is_a_batch_of_its_own() -> None:
     assert fill([500, 3, 500], max_batch_tokens=100) == [[0], [1], [2]]
 
 
+def test_a_post_longer_than_a_batch_has_its_questions_asked_in_parts() -> None:
+    row = Row(PostInputs([1, 2, 3], (), truncated=False), ([4, 5], [6], [7], [8, 9, 10, 11], [12]))
+    parts = list(row.within(6))
+    assert [part.tails for part in parts] == [([4, 5], [6]), ([7],), ([8, 9, 10, 11],), ([12],)]
+    assert all(part.post is row.post for part in parts)
+    assert [part.length for part in parts] == [6, 4, 7, 4]  # a question is never cut
+    assert [part.tails for part in row.within(100)] == [row.tails]
+    assert list(Row(row.post, ()).within(6)) == []
+
+
 def test_nothing_needs_no_batch() -> None:
     assert fill([], max_batch_tokens=100) == []
