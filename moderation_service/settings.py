@@ -208,6 +208,7 @@ class EngineSettings(Section):
     quantization: Literal["int8"] | None = None
     layout: Literal["post_first", "policies_first"] = "post_first"
     prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
+    labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")  # violates/does not
     max_context_tokens: Annotated[int, Field(ge=256)] = 4096
     max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
     base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
@@ -215,6 +216,18 @@ class EngineSettings(Section):
     request_timeout_s: PositiveFloat = 60.0
     startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0  # run and console wait so long for a server to come up
     concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
+
+    @field_validator("labels")
+    @classmethod
+    def _are_pairs(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        sides = [pair.split("/") for pair in labels]
+        if not all(len(pair) == 2 and all(pair) for pair in sides):  # noqa: PLR2004 - a pair
+            msg = 'should be pairs of words, the one that says "violates" first: ["yes/no", "unsafe/safe"]'
+            raise ValueError(msg)
+        if both := {yes for yes, _ in sides} & {no for _, no in sides}:
+            msg = f"{', '.join(sorted(both))} is on both sides; each word should stand for one answer"
+            raise ValueError(msg)
+        return labels
 
     @property
     def is_bundled(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from moderation_service.engine.base import LabelScore
-from moderation_service.engine.prompts import NO, YES
+from moderation_service.engine.prompts import Labels
 
 _ROUNDING = 0.01
 _LEAST = 1e-9  # a probability that float32 still tells from none
@@ -91,20 +91,21 @@ class ScoringAnswer(Answer):
 
     choices: Annotated[list[Choice], Field(min_length=1)]
 
-    @property
-    def label(self) -> LabelScore:
+    def label(self, labels: Labels) -> LabelScore:
         """Label variants summed; none at all is undecided.
 
         Of a label that is not among the likeliest, each variant is at most as likely as the last of those: that bound
         counts, so that no score is surer than what was seen. The mass is what was seen.
         """
         likely = self.choices[0].logprobs.content[0].top_logprobs
-        yes, no = (sum(math.exp(one.logprob) for one in likely if one.token in words) for words in (YES, NO))
+        yes, no = (
+            sum(math.exp(one.logprob) for one in likely if one.token in words) for words in (labels.yes, labels.no)
+        )
         mass = min(yes + no, 1.0)
         if not mass:
             return LabelScore(0.5, 0.0)
         last = max(min(math.exp(one.logprob) for one in likely), _LEAST)
-        yes, no = yes or last * len(YES), no or last * len(NO)
+        yes, no = yes or last * len(labels.yes), no or last * len(labels.no)
         return LabelScore(yes / (yes + no), mass)
 
 

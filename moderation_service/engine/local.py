@@ -18,6 +18,7 @@ from moderation_service.engine.base import (
     Written,
 )
 from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.prompts import Labels
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.thread import Gap, ModelThread
 from moderation_service.engine.writer import Writer
@@ -112,14 +113,16 @@ class LocalEngine:
             raise Poison(error.reason, msg, stage="score") from error
 
     def _answer_another(self, scorer: Scorer) -> None:
-        """Raise Transient where the model does not answer the simplest question, Fatal where that happened too often."""
+        """Raise Transient where the model can't answer the simplest question, Fatal where that happened too often."""
         try:
             _score(scorer, (WARM_UP,))
         except Transient as error:
             self._failures += 1
             if self._failures < FAILURES_BORNE or error.reason == OUT_OF_MEMORY:
                 raise
-            msg = f"the model failed {self._failures} times in a row on a question that it answered at the start: {error}"
+            msg = (
+                f"the model failed {self._failures} times in a row on a question that it answered at the start: {error}"
+            )
             raise Fatal(msg) from error
         self._failures = 0
 
@@ -136,6 +139,7 @@ class LocalEngine:
             checkpoint,
             settings.layout,
             settings.prompt_mode,
+            labels=Labels.of(settings.labels),
             max_context_tokens=settings.max_context_tokens,
             max_batch_tokens=settings.max_batch_tokens,
         )

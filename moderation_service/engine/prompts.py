@@ -20,10 +20,26 @@ from moderation_service.errors import Fatal
 LayoutName = Literal["post_first", "policies_first"]
 PromptName = Literal["brief", "full"]
 
-YES = ("yes", "Yes", "是")
-NO = ("no", "No", "否")
-
 _SAMPLE = "words <|user|> [gMASK] /nothink"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The words by which a model says that a post violates, `yes`, or does not, `no`: variants of one answer."""
+
+    yes: tuple[str, ...] = ("yes", "Yes", "是")
+    no: tuple[str, ...] = ("no", "No", "否")
+
+    @classmethod
+    def of(cls, pairs: Sequence[str]) -> "Labels":
+        """From pairs as `engine.labels` has them, "unsafe/safe"."""
+        yes, no = zip(*(pair.split("/") for pair in pairs), strict=True)
+        return cls(yes, no)
+
+    def asked_in(self, language: Language) -> tuple[str, str]:
+        """The pair that a prompt in this language asks for: the first of Chinese words, or the first of others."""
+        pairs = list(zip(self.yes, self.no, strict=True))
+        return next((pair for pair in pairs if pair[0].isascii() == (language != "zh")), pairs[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,7 @@ WORDINGS: dict[Language, Wording] = {
         policies="Judge by these policies, each on its own:\n",
         policy="Policy {policy_id}:\n{definition}\n",
         selector="\nDoes the post violate policy {policy_id}?",
-        answer=" Answer yes or no.",
+        answer=" Answer {yes} or {no}.",
     ),
     "zh": Wording(
         instruction=(
@@ -92,7 +108,7 @@ WORDINGS: dict[Language, Wording] = {
         policies="请分别依照下列政策判断：\n",
         policy="政策 {policy_id}：\n{definition}\n",
         selector="\n该帖子是否违反政策 {policy_id}？",
-        answer="只回答“是”或“否”。",
+        answer="只回答“{yes}”或“{no}”。",
     ),
 }
 
@@ -119,11 +135,16 @@ def explaining_tail(language: Language, findings: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The pieces of every prompt for one checkpoint, layout and prompt mode."""
+    """The pieces of every prompt for one checkpoint, layout and prompt mode.
+
+    `answer_prefix` is what the model says before its label word; its turn begins with it.
+    """
 
     frame: ChatFrame
     layout: LayoutName
     prompt: PromptName
+    labels: Labels = Labels()
+    answer_prefix: str = ""
 
     def opening(self, questionnaire: Questionnaire) -> str:
         """Everything before the post: the same for every post judged by this questionnaire."""
@@ -150,18 +171,16 @@ class Prompts:
     def tails(self, questionnaire: Questionnaire) -> tuple[str, ...]:
         """What is asked behind the post, one a question; the answer's first token follows."""
         wording = WORDINGS[questionnaire.language]
-        close = self.frame.close
+        close = self.frame.close + self.answer_prefix
+        yes, no = self.labels.asked_in(questionnaire.language)
+        answer = wording.answer.format(yes=yes, no=no)
         if self.layout == "policies_first":
-            selector = "\n{policy_id}?" if self.prompt == "brief" else wording.selector + wording.answer
+            selector = "\n{policy_id}?" if self.prompt == "brief" else wording.selector + answer
             return tuple(selector.format(policy_id=q.policy_id) + close for q in questionnaire.questions)
         if self.prompt == "brief":
             return tuple(f"\n{q.question}{close}" for q in questionnaire.questions)
         return tuple(
-            "\n"
-            + wording.policy.format(policy_id=q.policy_id, definition=q.definition)
-            + q.question
-            + wording.answer
-            + close
+            "\n" + wording.policy.format(policy_id=q.policy_id, definition=q.definition) + q.question + answer + close
             for q in questionnaire.questions
         )
 
@@ -171,5 +190,14 @@ class Prompts:
         samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in WORDINGS]
         pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
         made_harmless = [sought.pattern for sought in (CONTROL, STRANGE, MAY_BE_DISGUISED)]
-        shape = [self.layout, self.prompt, pieces, self.frame.image, self.words(_SAMPLE), YES, NO, *made_harmless]
+        shape = [
+            self.layout,
+            self.prompt,
+            pieces,
+            self.frame.image,
+            self.words(_SAMPLE),
+            self.labels.yes,
+            self.labels.no,
+            *made_harmless,
+        ]
         return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()

@@ -55,7 +55,7 @@ class RemoteEngine:
             found = served.find(settings, listed)
             model.limit = min(model.limit, found.max_model_len or model.limit)
             revision = served.revision(settings, found)
-            label = (await served.at_start(settings, model.probe())).label
+            label = (await served.at_start(settings, model.probe())).label(model.prompts.labels)
         except BaseException:
             await self.close()
             raise
@@ -133,7 +133,7 @@ class RemoteEngine:
         rest = await together(model.ask(opening.text, shown, opening.tails[number]) for number in others)
         answers = {first: answer, **dict(zip(others, rest, strict=True))}
         return Scored(
-            tuple(answers[number].label for number in request.asked),
+            tuple(answers[number].label(model.prompts.labels) for number in request.asked),
             tokens=sum(each.usage.read for each in answers.values()),
             images_read=len(shown.pictures),
             truncated=shown.truncated,

@@ -9,7 +9,7 @@ from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnswer
 from moderation_service.engine.base import WARM_UP, ExplainRequest
 from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, messages
-from moderation_service.engine.prompts import Prompts, explaining_tail
+from moderation_service.engine.prompts import Labels, Prompts, explaining_tail
 from moderation_service.engine.server import Refused, Server
 from moderation_service.engine.together import together
 from moderation_service.errors import Misconfigured, Transient
@@ -38,7 +38,7 @@ class RemoteModel:
     """All that is asked of a server. Each method raises Refused, and Transient where tries did not help."""
 
     def __init__(self, settings: EngineSettings, server: Server) -> None:
-        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt_mode)
+        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt_mode, Labels.of(settings.labels))
         self.limit = settings.max_context_tokens  # less where the server has less
         self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
         self._name = settings.model

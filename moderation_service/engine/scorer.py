@@ -15,7 +15,7 @@ from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.inputs import PostReader
 from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
-from moderation_service.engine.prompts import LayoutName, PromptName, Prompts
+from moderation_service.engine.prompts import Labels, LayoutName, PromptName, Prompts
 from moderation_service.engine.rows import fill, line_up
 from moderation_service.engine.vision import Vision
 from moderation_service.engine.vocabulary import Vocabulary
@@ -50,13 +50,14 @@ class Scorer:
         layout: LayoutName,
         prompt: PromptName,
         *,
+        labels: Labels = Labels(),  # noqa: B008 - frozen
         max_context_tokens: int,
         max_batch_tokens: int,
     ) -> None:
         """Raises Fatal for a tokenizer, chat template or image processor that can't be used."""
         self.checkpoint = checkpoint
-        self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id)
-        self.prompts = Prompts(self.vocabulary.frame, layout, prompt)
+        self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id, labels)
+        self.prompts = Prompts(self.vocabulary.frame, layout, prompt, labels)
         self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
         self.reader = PostReader(self.cutter, self.vocabulary, self.prompts)
         self._vision = Vision(checkpoint.model, self.cutter)

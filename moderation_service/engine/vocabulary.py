@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from moderation_service.engine.prompts import NO, YES, ChatFrame, chat_frame
+from moderation_service.engine.prompts import ChatFrame, Labels, chat_frame
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Fatal
 
@@ -11,13 +11,18 @@ from moderation_service.errors import Fatal
 class Vocabulary:
     """A checkpoint's tokenizer. Not thread-safe: a tokenizer keeps how it splits as state."""
 
-    def __init__(self, tokenizer: Any, image_token_id: int) -> None:  # noqa: ANN401 - tokenizers are untyped
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401 - tokenizers are untyped
+        image_token_id: int,
+        labels: Labels = Labels(),  # noqa: B008 - frozen
+    ) -> None:
         """Read and check the tokenizer. Raises Fatal when it can't be used for scoring."""
         self._tokenizer = tokenizer
         self.control: frozenset[int] = frozenset({*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids})
         self.pad = int(tokenizer.pad_token_id or 0)
-        self.yes = self._label_ids(YES)
-        self.no = self._label_ids(NO)
+        self.yes = self._label_ids(labels.yes)
+        self.no = self._label_ids(labels.no)
         if set(self.yes) & set(self.no):
             msg = "the model's tokenizer has the same token for yes and no"
             raise Fatal(msg)
@@ -65,12 +70,13 @@ class Vocabulary:
         return ids
 
     def _label_ids(self, words: tuple[str, ...]) -> tuple[int, ...]:
-        encoded = {word: self.trusted(word) for word in words}
-        split = [word for word, ids in encoded.items() if len(ids) != 1]
-        if split:
-            msg = f"the model's tokenizer splits the answers {', '.join(split)}; each has to be one token"
+        """Of those of the words that are one token each."""
+        encoded = [self.trusted(word) for word in words]
+        whole = tuple(dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1))
+        if not whole:
+            msg = f"engine.labels: the model's tokenizer splits {', '.join(words)}; one of them should be one token"
             raise Fatal(msg)
-        return tuple(dict.fromkeys(ids[0] for ids in encoded.values()))
+        return whole
 
     def _check_neutralise(self) -> None:
         # Other engines have no defence behind `neutralise`, and a verdict has to be the same from all.

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from moderation_service.engine.answers import ScoringAnswer
 from moderation_service.engine.base import LabelScore
-from moderation_service.engine.prompts import NO, YES
+from moderation_service.engine.prompts import Labels
 
+LABELS = Labels()
 OTHERS = tuple(f"word{n}" for n in range(20))
 
 
@@ -20,7 +21,7 @@ def label(chances: dict[str, float]) -> LabelScore:
         "usage": {"prompt_tokens": 1},
         "choices": [{"logprobs": {"content": [{"top_logprobs": likely}]}}],
     }
-    return ScoringAnswer.model_validate(answer).label
+    return ScoringAnswer.model_validate(answer).label(LABELS)
 
 
 def test_both_labels_seen_are_weighed_against_each_other() -> None:
@@ -29,7 +30,7 @@ def test_both_labels_seen_are_weighed_against_each_other() -> None:
 
 def test_a_label_alone_among_the_likeliest_is_not_certain() -> None:
     only = label({"Yes": 4e-8, "<|begin_of_box|>": 0.99})
-    assert only.score == pytest.approx(1 / (1 + len(NO)))
+    assert only.score == pytest.approx(1 / (1 + len(LABELS.no)))
     assert only.mass == pytest.approx(4e-8)
 
 
@@ -38,7 +39,7 @@ def test_no_label_among_the_likeliest_is_undecided() -> None:
 
 
 @given(
-    side=st.sampled_from([YES, NO]),
+    side=st.sampled_from([LABELS.yes, LABELS.no]),
     weights=st.lists(st.floats(1e-12, 1.0), min_size=2, max_size=20),
     labels=st.integers(1, 3),
 )
@@ -52,4 +53,4 @@ def test_one_side_alone_never_gives_0_or_1_and_the_true_score_is_never_beyond_it
     seen, last = sum(chances.get(name, 0.0) for name in side), min(chances.values())
     unseen = 3 * last  # the most that the other side's three variants may have
     bound = seen / (seen + unseen)
-    assert found.score <= bound + 1e-9 if side is YES else found.score >= 1 - bound - 1e-9
+    assert found.score <= bound + 1e-9 if side is LABELS.yes else found.score >= 1 - bound - 1e-9

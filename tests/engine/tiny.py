@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from moderation_service.engine.prompts import NO, YES
+from moderation_service.engine.prompts import Labels
 
 MEMBERS = {
     "glm4v": Glm4vForConditionalGeneration,
@@ -55,7 +55,7 @@ CORPUS = (
     "Does the post offer a weapon for sale? Does the post promise a cure? Answer yes or no.",
     "Policy weapon_sale: the picture shows a weapon and the words offer it.",
     "九成新，私聊报价。该帖子是否出售武器？只回答“是”或“否”。",
-    *[f"\n{word}" for word in (*YES, *NO)] * 200,
+    *[f"\n{word}" for word in (*Labels().yes, *Labels().no)] * 200,
 )
 TEMPLATE = """\
 [gMASK]<sop>

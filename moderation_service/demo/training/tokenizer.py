@@ -11,7 +11,7 @@ from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import draft
 from moderation_service.demo.texts import INTENTS
 from moderation_service.demo.training.model import SPECIAL_TOKENS, VOCABULARY
-from moderation_service.engine.prompts import NO, YES
+from moderation_service.engine.prompts import Labels
 
 POSTS = 30_000
 REPEATS = 4000
@@ -105,7 +105,7 @@ def train_tokenizer(packs: Sequence[Questionnaire], seed: int) -> PreTrainedToke
 
 def answers() -> tuple[str, ...]:
     """All that the model is ever trained to answer, and the labels it is read by."""
-    return (*YES, *NO, NOTHING, *dict.fromkeys((*CLASSES, *INTENTS)))
+    return (*Labels().yes, *Labels().no, NOTHING, *dict.fromkeys((*CLASSES, *INTENTS)))
 
 
 def _corpus(packs: Sequence[Questionnaire], seed: int) -> Iterator[str]:
