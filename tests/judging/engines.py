@@ -85,7 +85,7 @@ class RuleEngine:
 @asynccontextmanager
 async def judge_by(engine: RuleEngine, judging: JudgingSettings) -> AsyncIterator[Judge]:
     """A judge by the shipped policies, for tests that can't have a fixture."""
-    chosen = Settings(judging=judging)
+    chosen = Settings(judging=judging.model_copy(update={"block_uncalibrated": True}))
     async with ImageLoader(chosen.media) as loader, Batcher(engine) as batcher:
         yield Judge(
             settings=chosen,
