@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.base import LabelScore
 from moderation_service.engine.prompts import Labels
 
@@ -90,6 +91,11 @@ class ScoringAnswer(Answer):
         logprobs: Places
 
     choices: Annotated[list[Choice], Field(min_length=1)]
+
+    def first_tokens(self, labels: Labels) -> FirstTokens:
+        """The tokens that may come first, and what they say of the labels."""
+        likely = self.choices[0].logprobs.content[0].top_logprobs
+        return FirstTokens(self.label(labels), tuple((one.token, math.exp(one.logprob)) for one in likely))
 
     def label(self, labels: Labels) -> LabelScore:
         """Label variants summed; none at all is undecided.

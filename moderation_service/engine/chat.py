@@ -88,8 +88,14 @@ def messages(prompts: Prompts, opening: str, shown: Shown, tail: str) -> list[Me
     parts += [{"type": "image_url", "image_url": {"url": url}} for url in shown.pictures]
     # One part, so that no template puts anything between a post and what is asked of it.
     parts.append({"type": "text", "text": prompts.words(shown.words) + tail})
-    user = {"role": "user", "content": parts}
-    return [{"role": "system", "content": opening}, user] if system else [user]
+    turns = [{"role": "system", "content": opening}] if system else []
+    begun = [{"role": "assistant", "content": prompts.answer_prefix}] if prompts.answer_prefix else []
+    return [*turns, {"role": "user", "content": parts}, *begun]
+
+
+def continuing(prompts: Prompts) -> Message:
+    """What lets a server go on with the answer that the messages begin."""
+    return {"add_generation_prompt": False, "continue_final_message": True} if prompts.answer_prefix else {}
 
 
 def digest(prompts: Prompts) -> str:

@@ -3,11 +3,14 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
 
 from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.base import (
     OUT_OF_MEMORY,
     WARM_UP,
@@ -144,7 +147,7 @@ class LocalEngine:
             max_batch_tokens=settings.max_batch_tokens,
         )
         try:
-            _score(scorer, (WARM_UP,))
+            _find_prefix(scorer, settings.answer_prefix)
         except Transient as error:
             msg = f"engine.model {settings.model}: the first forward fails: {error}"
             raise Fatal(msg) from error
@@ -161,6 +164,19 @@ class LocalEngine:
         )
         _watch_memory(checkpoint.device)
         return scorer, Writer(scorer), info
+
+
+def _find_prefix(scorer: Scorer, configured: str) -> None:
+    """Ask what every model can answer, and let the scorer ask behind the prefix that is found."""
+    searching = search(configured)
+    prefix, probes = next(searching)
+    while True:
+        answers = [_with_fate(partial(scorer.first_tokens, probe, prefix), 1) for probe in probes]
+        try:
+            prefix, probes = searching.send(answers)
+        except StopIteration as found:
+            scorer.prompts = replace(scorer.prompts, answer_prefix=found.value)
+            return
 
 
 def _watch_memory(device: torch.device) -> None:

@@ -137,7 +137,7 @@ def explaining_tail(language: Language, findings: Sequence[str]) -> str:
 class Prompts:
     """The pieces of every prompt for one checkpoint, layout and prompt mode.
 
-    `answer_prefix` is what the model says before its label word; its turn begins with it.
+    `answer_prefix` is what the model says before its label word. It comes behind each tail, in the model's own turn.
     """
 
     frame: ChatFrame
@@ -171,7 +171,7 @@ class Prompts:
     def tails(self, questionnaire: Questionnaire) -> tuple[str, ...]:
         """What is asked behind the post, one a question; the answer's first token follows."""
         wording = WORDINGS[questionnaire.language]
-        close = self.frame.close + self.answer_prefix
+        close = self.frame.close
         yes, no = self.labels.asked_in(questionnaire.language)
         answer = wording.answer.format(yes=yes, no=no)
         if self.layout == "policies_first":
@@ -199,5 +199,6 @@ class Prompts:
             self.labels.yes,
             self.labels.no,
             *made_harmless,
+            *filter(None, [self.answer_prefix]),
         ]
         return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()

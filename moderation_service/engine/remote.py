@@ -17,8 +17,6 @@ from moderation_service.engine.together import together
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.settings import EngineSettings
 
-USUAL_MASS = 0.5
-
 _THE_POSTS_FAULT = frozenset({400, 413, 422})
 _MAY_BE_THE_POSTS_FAULT = frozenset({ERROR, UNREACHABLE, GARBLED})  # an overload, which the others tell of, is not
 
@@ -55,12 +53,10 @@ class RemoteEngine:
             found = served.find(settings, listed)
             model.limit = min(model.limit, found.max_model_len or model.limit)
             revision = served.revision(settings, found)
-            label = (await served.at_start(settings, model.probe())).label(model.prompts.labels)
+            await served.at_start(settings, model.find_prefix(settings.answer_prefix))
         except BaseException:
             await self.close()
             raise
-        if label.mass < USUAL_MASS:
-            log.warning("the model on the server does not answer yes or no", label_mass=label.mass)
         self._info = EngineInfo(
             name=settings.model.rstrip("/").rpartition("/")[2],
             revision=revision,

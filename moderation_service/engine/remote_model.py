@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnswer
-from moderation_service.engine.base import WARM_UP, ExplainRequest
-from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, messages
+from moderation_service.engine.base import WARM_UP, ExplainRequest, ScoreRequest
+from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, continuing, messages
 from moderation_service.engine.prompts import Labels, Prompts, explaining_tail
 from moderation_service.engine.server import Refused, Server
 from moderation_service.engine.together import together
@@ -60,7 +61,7 @@ class RemoteModel:
     async def ask(self, opening: str, shown: Shown, tail: str, *, probe: bool = False) -> ScoringAnswer:
         """One question about one post."""
         turns = messages(self.prompts, opening, shown, tail)
-        return await self._complete(ScoringAnswer, turns, SCORING, probe=probe)
+        return await self._complete(ScoringAnswer, turns, SCORING | continuing(self.prompts), probe=probe)
 
     async def write(self, request: ExplainRequest, shown: Shown) -> WrittenAnswer:
         """Why the post that is shown was flagged."""
@@ -68,11 +69,24 @@ class RemoteModel:
         tail = explaining_tail(request.language, request.findings)
         return await self._complete(WrittenAnswer, messages(self._explaining, opening, shown, tail), WRITING)
 
-    async def probe(self) -> ScoringAnswer:
-        """A question that every model can answer, about words and a picture; also asked where the breaker is open."""
-        (tail,) = self.prompts.tails(WARM_UP.questionnaire)
-        shown = Shown.fitting(WARM_UP.text, WARM_UP.images, self.limit)
-        return await self.ask(self.prompts.opening(WARM_UP.questionnaire), shown, tail, probe=True)
+    async def probe(self, request: ScoreRequest = WARM_UP) -> ScoringAnswer:
+        """A question that every model can answer, about words and an image; also asked where the breaker is open."""
+        (tail,) = self.prompts.tails(request.questionnaire)
+        shown = Shown.fitting(request.text, request.images, self.limit)
+        return await self.ask(self.prompts.opening(request.questionnaire), shown, tail, probe=True)
+
+    async def find_prefix(self, configured: str) -> None:
+        """Ask what every model can answer, and ask from then on behind the prefix that is found."""
+        searching = search(configured)
+        prefix, probes = next(searching)
+        while True:
+            self.prompts = replace(self.prompts, answer_prefix=prefix)
+            answers = await together(self.probe(request) for request in probes)
+            try:
+                prefix, probes = searching.send([answer.first_tokens(self.prompts.labels) for answer in answers])
+            except StopIteration as found:
+                self.prompts = replace(self.prompts, answer_prefix=found.value)
+                return
 
     async def _measure(self, questionnaire: Questionnaire) -> Opening:
         text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)

@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.attention import KeptRow, Spans
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
@@ -23,6 +24,8 @@ from moderation_service.errors import Misconfigured, Transient
 
 KEPT_OPENINGS = 8
 """Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+
+LIKELIEST = 20  # tokens, as servers give
 
 ANSWERS_A_PROJECTION = 256
 """Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""
@@ -86,6 +89,17 @@ class Scorer:
             self._openings.popitem(last=False)
         return opening
 
+    @torch.inference_mode()
+    def first_tokens(self, request: ScoreRequest, prefix: str) -> FirstTokens:
+        """What may come first in the answer to the one question asked, where the answer begins with `prefix`."""
+        self.prompts = replace(self.prompts, answer_prefix=prefix)
+        opening = self._compute_opening(request.questionnaire)
+        post = self.reader.read(request.text, request.images, opening.room)
+        hidden = self._hidden(opening, [Row(post, opening.tails)])
+        chances, tokens = self.checkpoint.model.lm_head(hidden[0]).float().softmax(-1).topk(LIKELIEST)
+        named = map(self.vocabulary.token, tokens.tolist())
+        return FirstTokens(self._label_scores(hidden)[0], tuple(zip(named, chances.tolist(), strict=True)))
+
     def forget(self) -> None:
         """Drop all kept openings and features of pictures."""
         self._openings.clear()
@@ -93,7 +107,8 @@ class Scorer:
 
     def _compute_opening(self, questionnaire: Questionnaire) -> Opening:
         ids = self.vocabulary.trusted(self.prompts.opening(questionnaire))
-        tails = tuple(map(self.vocabulary.trusted, self.prompts.tails(questionnaire)))
+        prefix = self.prompts.answer_prefix
+        tails = tuple(self.vocabulary.trusted(tail + prefix) for tail in self.prompts.tails(questionnaire))
         longest = max(map(len, tails), default=0)
         # By the longest tail of all, so that what is cut does not depend on what is asked.
         room = self.limit - len(ids) - longest
@@ -135,7 +150,12 @@ class Scorer:
         ]
 
     def _score_rows(self, opening: Opening, rows: Sequence[Row]) -> list[LabelScore]:
-        """One forward: the answers of all rows, one row behind the other."""
+        """The answers of all rows, one row behind the other."""
+        parts = torch.split(self._hidden(opening, rows), ANSWERS_A_PROJECTION)
+        return [score for part in parts for score in self._label_scores(part)]
+
+    def _hidden(self, opening: Opening, rows: Sequence[Row]) -> torch.Tensor:
+        """One forward: the hidden states [A, hidden size] in which the answers of all rows are read."""
         body, device = self.checkpoint.model.model, self.checkpoint.device
         image_token = self.checkpoint.config.image_token_id
         line = line_up(rows, len(opening.ids), image_token, body.get_rope_index)
@@ -145,13 +165,12 @@ class Scorer:
             at = (ids == image_token)[..., None]
             words = words.masked_scatter(at, self._vision.features(pictures).to(words.dtype))
         lengths = (line.posts, line.asked, line.tails, [len(opening.ids)], [ids.shape[1]])
-        hidden = self._forward(
+        return self._forward(
             inputs_embeds=words,
             position_ids=line.positions.to(device),
             use_cache=False,
             row=KeptRow(opening.kept, *(Spans(each, device) for each in lengths)),
-        )[0, line.answers.to(device)]  # [A, hidden size]
-        return [score for part in torch.split(hidden, ANSWERS_A_PROJECTION) for score in self._label_scores(part)]
+        )[0, line.answers.to(device)]
 
     def _forward(self, **inputs: Any) -> torch.Tensor:  # noqa: ANN401 - the model's own arguments
         """The last hidden states [B, Q, hidden size]. Only the body: the head would project every position."""

@@ -47,6 +47,11 @@ class Vocabulary:
         """
         return [token for token in self._encode(text, split_special_tokens=True) if token not in self.control]
 
+    def token(self, number: int) -> str:
+        """A token as text, control tokens too."""
+        text: str = self._tokenizer.decode([number], clean_up_tokenization_spaces=False)
+        return text
+
     def spoken(self, ids: Sequence[int]) -> str:
         """The words of what a model wrote: no control token, and nothing of what it thought before it spoke."""
         begun, ended = (self._tokenizer.get_added_vocab().get(mark) for mark in ("<think>", "</think>"))

@@ -71,6 +71,9 @@ ENGINE_CALL_SECONDS = Histogram(
     buckets=_LATENCY,
 )
 ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
+PROBE_LABEL_MASS = Gauge(
+    "moderation_engine_probe_label_mass", "Least label mass of the start-up questions, which every model can answer"
+)
 MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
 MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])
 GPU_MEMORY_USED = Gauge("moderation_gpu_memory_used_bytes", "Of the local engine's GPU, by whom ever; 0 without one")

@@ -70,7 +70,8 @@ class CheckpointServer:
         text = self._processor.tokenizer.apply_chat_template(
             [{"role": turn["role"], "content": _parts(turn["content"])} for turn in body["messages"]],
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=body.get("add_generation_prompt", True),
+            continue_final_message=body.get("continue_final_message", False),
             **body["chat_template_kwargs"],
         )
         inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt")

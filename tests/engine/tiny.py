@@ -61,6 +61,8 @@ TEMPLATE = """\
 [gMASK]<sop>
 {%- for message in messages -%}
 <|{{ message.role }}|>
+{% if message.role == 'assistant' and enable_thinking is defined and not enable_thinking %}<think></think>
+{% endif %}
 {% if message.content is string %}{{ message.content }}{% else -%}
 {%- for part in message.content -%}
 {%- if part.type == 'image' -%}<|begin_of_image|><|image|><|end_of_image|>{%- else -%}{{ part.text }}{%- endif -%}
