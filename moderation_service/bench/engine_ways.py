@@ -141,7 +141,9 @@ class Server:
 
     def __init__(self, base_url: str, model: str, layout: LayoutName) -> None:
         """Raises as the remote engine does where the server can't be asked."""
-        settings = EngineSettings(kind="openai", base_url=base_url, model=model, revision="unknown", layout=layout)
+        settings = EngineSettings(
+            kind="openai", base_url=base_url, model=model, revision="unknown", layout=layout, prompt="brief"
+        )
         self._engine = RemoteEngine(settings)
         self._loop = asyncio.Runner()
         self._loop.run(self._engine.start())

@@ -211,7 +211,7 @@ async def test_preparing_refuses_policies_that_leave_no_room(
     tiny_checkpoint: Path, questionnaires: dict[Language, Questionnaire]
 ) -> None:
     settings = EngineSettings(
-        model=str(tiny_checkpoint), device="cpu", layout="policies_first", prompt="full", max_context_tokens=256
+        model=str(tiny_checkpoint), device="cpu", layout="policies_first", prompt="full", max_context_tokens=320
     )
     engine = LocalEngine(settings)
     await engine.start()

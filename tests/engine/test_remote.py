@@ -239,4 +239,4 @@ async def test_a_model_that_does_not_answer_yes_or_no_is_warned_of(
 ) -> None:
     async with connected(tiny):
         pass
-    assert re.search(r"does not answer yes or no", capfd.readouterr().out)
+    assert re.search(r"does not answer with its label words", capfd.readouterr().out)

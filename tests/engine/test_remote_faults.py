@@ -54,7 +54,7 @@ class Clock:
 
 
 def settings_for(url: str, **changes: Any) -> EngineSettings:
-    usual = {"model": "judge", "revision": "r1", "api_key": SecretStr(KEY), "request_timeout_s": 20}
+    usual = {"prompt": "brief", "model": "judge", "revision": "r1", "api_key": SecretStr(KEY), "request_timeout_s": 20}
     return EngineSettings(**{"kind": "openai", "base_url": url, **usual, **changes})
 
 
@@ -384,12 +384,14 @@ async def test_an_explanation_is_what_the_model_says_and_not_what_it_thinks(
     )
 
 
-async def test_labels_that_are_not_among_the_likeliest_count_as_nothing(started: Started) -> None:
+async def test_labels_that_are_not_among_the_likeliest_count_as_the_last_of_those(started: Started) -> None:
     only_no = answering(completion([("no", -0.01), (" yes", -5.0)]))
     neither = answering(completion([("Sure", -0.01)]))
     async with started(ScriptedServer(only_no, neither)) as engine:
         (first,), (second,) = [(await engine.score([ONE]))[0].labels for _ in range(2)]
-    assert (first.score, first.mass) == (0, pytest.approx(np.exp(-0.01)))
+    most = 3 * np.exp(-5.0)  # of the three words for yes
+    assert first.score == pytest.approx(most / (most + np.exp(-0.01)))
+    assert first.mass == pytest.approx(np.exp(-0.01))
     assert (second.score, second.mass) == (0.5, 0)
 
 

@@ -37,9 +37,15 @@ def flagging(pack: PolicyPack) -> PolicyPack:
 
 async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]:
     settings = Settings(
-        engine=EngineSettings(model=str(model), device="cpu", dtype="float32", max_context_tokens=1024),
+        engine=EngineSettings(model=str(model), device="cpu", dtype="float32", prompt="brief", max_context_tokens=1024),
         judging=JudgingSettings.model_validate(
-            {"views": "never", "explain": explain, "explain_timeout_s": PATIENT_S, "calibration": "none"}
+            {
+                "views": "never",
+                "min_label_mass": 0.0,
+                "explain": explain,
+                "explain_timeout_s": PATIENT_S,
+                "calibration": "none",
+            }
         ),
     )
     posts = [

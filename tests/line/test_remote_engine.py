@@ -36,7 +36,9 @@ async def verdict_of(engine: EngineSettings) -> Verdict:
 async def test_a_verdict_by_a_servers_model_differs_from_the_local_one_in_what_it_says_of_the_engine() -> None:
     local = await verdict_of(EngineSettings(device="cpu"))
     async with serving(CheckpointServer(DEMO_MODEL)) as url:
-        remote = await verdict_of(EngineSettings(kind="openai", base_url=url, model="judge", revision="r1"))
+        remote = await verdict_of(
+            EngineSettings(kind="openai", base_url=url, model="judge", revision="r1", prompt="brief")
+        )
     assert (remote.model.engine, remote.model.name, remote.model.revision) == ("openai", "judge", "r1")
     assert remote.model.prompt_digest != local.model.prompt_digest
     assert remote.verdict_id != local.verdict_id
