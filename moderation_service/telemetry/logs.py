@@ -5,6 +5,7 @@ takes them as they are.
 """
 
 import logging
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def configure(settings: LoggingSettings) -> None:
     else:
         # The plain formatter: rich's prints the variables of each frame, posts among them.
         plain = structlog.dev.plain_traceback
-        last = [structlog.dev.ConsoleRenderer(timestamp_key="@timestamp", exception_formatter=plain)]
+        colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"  # https://no-color.org
+        last = [structlog.dev.ConsoleRenderer(colors=colours, timestamp_key="@timestamp", exception_formatter=plain)]
     structlog.configure(
         processors=[*sampled, *first, *last],
         logger_factory=_Lines,

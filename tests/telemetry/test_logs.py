@@ -39,6 +39,20 @@ def test_a_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loud" in printed
 
 
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_that_wants_no_colours_has_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for given in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(given, raising=False)
+    for settings, coloured in (({}, True), ({name: value}, False)):
+        for given, word in settings.items():
+            monkeypatch.setenv(given, word)
+        configure(LoggingSettings(format="console"))
+        structlog.get_logger("here").info("a line")
+        assert ("\x1b[" in capsys.readouterr().err) == coloured
+
+
 @pytest.mark.parametrize("format_", ["json", "console"])
 def test_a_stack_trace_shows_no_variables(capsys: pytest.CaptureFixture[str], format_: str) -> None:
     configure(LoggingSettings(format=format_))  # type: ignore[arg-type]
