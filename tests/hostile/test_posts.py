@@ -56,7 +56,7 @@ def _nowhere(host: str, port: int) -> list[Any]:
 @asynccontextmanager
 async def line(kafka: KafkaSettings) -> AsyncIterator[Processing]:
     """The whole line of a worker but for Kafka and the model: real opening, pictures, judging, sealing."""
-    chosen = Settings(kafka=kafka, judging=JudgingSettings(cache_entries=0))
+    chosen = Settings(kafka=kafka, judging=JudgingSettings(cache_entries=0, block_uncalibrated=True))
     engine = RuleEngine()
     async with ImageLoader(chosen.media, lookup=_nowhere) as loader, Batcher(engine) as batcher:
         judge = Judge(
