@@ -84,7 +84,8 @@ def fitted(table: Table, width: int) -> Table | Text:
         more = min(lines[at] - words[at], spare // others)
         spare -= more
         column = table.columns[at]
-        column.width, column.overflow, column.no_wrap = words[at] + more, "fold", False
+        column.width, column.ratio, column.overflow, column.no_wrap = words[at] + more, None, "fold", False
+    table.expand = False  # or rich would share the width out anew
     return table
 
 

@@ -8,6 +8,7 @@ import sys
 import termios
 
 import pytest
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -44,6 +45,15 @@ def test_a_long_name_of_a_case_is_wrapped_and_not_cut(width: int) -> None:
     table.add_row("weapon_display", name, "allow")
     shown = rendered(table, width)
     assert all(word in shown for word in ["weapon_display", *name.split(), "allow"])
+
+
+def test_a_table_that_would_take_the_whole_width_breaks_no_number() -> None:
+    table = Table(box=SIMPLE_HEAD, expand=True)
+    table.add_column("post's words", ratio=3, no_wrap=True)
+    table.add_column("policy", ratio=2, no_wrap=True)
+    table.add_column("both", no_wrap=True)
+    table.add_row("a long line of words that is wider than its part " * 3, "Sale of weapons and of all else", "0.99")
+    assert "0.99" in rendered(table, 90)
 
 
 def test_a_table_that_fits_keeps_its_form() -> None:
