@@ -19,6 +19,7 @@ from aiokafka.record.util import decode_varint_py
 
 from moderation_service.contracts.dead_letter import HEAD_BYTES
 from moderation_service.kafka.inflate import NONE, inflate
+from moderation_service.kafka.sizes import bytes_of
 
 _HEADER_BYTES = _DefaultRecordBatchPy.HEADER_STRUCT.size
 _LENGTH_AT, _ATTRIBUTES_AT, _COUNT_AT = 8, 21, 57
@@ -144,9 +145,10 @@ class _Batch:
     def _within(self, record: Any) -> Any:  # noqa: ANN401
         """The same, without what a record may not hold."""
         key, value = record.key or b"", record.value or b""
-        headers = sum(len(name) + len(each or b"") for name, each in record.headers)
-        if len(key) + len(value) + headers <= self._max_record_bytes:
+        size = bytes_of(record)
+        if size <= self._max_record_bytes:
             return record
+        headers = size - len(key) - len(value)
         return _DefaultRecordPy(
             record.offset,
             record.timestamp,
