@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -151,7 +150,6 @@ class LocalEngine:
         except Transient as error:
             msg = f"engine.model {settings.model}: the first forward fails: {error}"
             raise Fatal(msg) from error
-        scorer.forget()
         info = EngineInfo(
             name=checkpoint.name,
             revision=checkpoint.revision,
@@ -171,11 +169,12 @@ def _find_prefix(scorer: Scorer, configured: str) -> None:
     searching = search(configured)
     prefix, probes = next(searching)
     while True:
-        answers = [_with_fate(partial(scorer.first_tokens, probe, prefix), 1) for probe in probes]
+        scorer.begin_answers(prefix)
+        answers = [_with_fate(partial(scorer.first_tokens, probe), 1) for probe in probes]
         try:
             prefix, probes = searching.send(answers)
         except StopIteration as found:
-            scorer.prompts = replace(scorer.prompts, answer_prefix=found.value)
+            scorer.begin_answers(found.value)
             return
 
 

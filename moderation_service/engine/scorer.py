@@ -89,11 +89,15 @@ class Scorer:
             self._openings.popitem(last=False)
         return opening
 
-    @torch.inference_mode()
-    def first_tokens(self, request: ScoreRequest, prefix: str) -> FirstTokens:
-        """What may come first in the answer to the one question asked, where the answer begins with `prefix`."""
+    def begin_answers(self, prefix: str) -> None:
+        """Ask from now on where the answer begins with `prefix`; what is kept of other prompts goes."""
         self.prompts = replace(self.prompts, answer_prefix=prefix)
-        opening = self._compute_opening(request.questionnaire)
+        self.forget()
+
+    @torch.inference_mode()
+    def first_tokens(self, request: ScoreRequest) -> FirstTokens:
+        """What may come first in the answer to the one question asked."""
+        opening = self.opening(request.questionnaire)
         post = self.reader.read(request.text, request.images, opening.room)
         hidden = self._hidden(opening, [Row(post, opening.tails)])
         chances, tokens = self.checkpoint.model.lm_head(hidden[0]).float().softmax(-1).topk(LIKELIEST)
