@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Self
 
-ATTEMPTS = 2  # alone and without a commit; the first time it was taken with others
+# Deaths with no other record of the partition in flight. From the second attempt on the record is alone in the whole
+# process: a kill from outside then meets the same record twice in a row very rarely, and once quite often.
+ATTEMPTS = 3
 _FORM = re.compile(r"(?:owner (\w+); )?attempts (\d+); suspects (\d+)")
 
 

@@ -39,10 +39,11 @@ def test_what_another_left_in_flight_is_suspected_one_record_at_a_time() -> None
     assert (guard.written, guard.marked, guard.suspects) == (CrashNote("b"), True, 0)
 
 
-def test_a_second_death_isolates_the_record_and_a_third_convicts_it() -> None:
-    second = opened(CrashNote("a", 1, 2))
-    assert (second.isolates, second.convicts, second.mark) == (True, False, CrashNote("b", 2, 2))
-    third = opened(CrashNote("a", 2, 2))
+def test_an_attempt_that_died_isolates_the_record_and_the_third_convicts_it() -> None:
+    for deaths in (1, 2):
+        guard = opened(CrashNote("a", deaths, 2))
+        assert (guard.isolates, guard.convicts, guard.mark) == (True, False, CrashNote("b", deaths + 1, 2))
+    third = opened(CrashNote("a", 3, 2))
     assert (third.isolates, third.convicts) == (False, True)
     third.settle(third.after(1, left=0, waiting=True, closing=False))
     assert (third.convicts, third.suspects) == (False, 1)
@@ -71,6 +72,6 @@ def test_the_last_commit_of_a_close_needs_no_other_and_keeps_the_suspects() -> N
 
 
 def test_without_an_owner_it_is_off() -> None:
-    guard = opened(CrashNote("a", 2, 2), owner="")
+    guard = opened(CrashNote("a", 3, 2), owner="")
     assert guard.marked
     assert guard.after(1, left=0, waiting=True, closing=False) == CrashNote()
