@@ -58,7 +58,8 @@ COPY --from=built /opt/python /opt/python
 COPY --from=built /opt/moderation /opt/moderation
 # The root file system may be read-only: what libraries cache goes to /tmp, and nothing has to stay there.
 ENV PATH=/opt/moderation/bin:$PATH SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
-    HOME=/tmp USER=moderation XDG_CACHE_HOME=/tmp/cache HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+    HOME=/tmp USER=moderation XDG_CACHE_HOME=/tmp/cache HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 \
+    PYTORCH_ALLOC_CONF=expandable_segments:True
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 9464 8080

@@ -1,4 +1,7 @@
-"""Whether a model and its largest batch fit in a device's memory, told before any weight is loaded."""
+"""Memory by part, computed from a checkpoint's configuration: what does not fit is refused before any weight is read.
+
+Activations were counted tensor by tensor (`pytest tests/engine/test_fits.py`).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,24 +17,71 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
 MEMINFO = Path("/proc/meminfo")
-LEAST_BATCH = 2048
-"""Tokens: a post with a picture and its policies. Fewer are no advice."""
+CGROUP = Path("/sys/fs/cgroup")
+
+KEPT_OPENINGS = 8
+"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+
+KEPT_CONTEXTS = 2
+"""Kept openings have at most so many contexts' tokens: packs that leave half of it to the post are all kept."""
+
+INSTRUCTION_TOKENS = 256
+"""More than an opening has in the layout `post_first`."""
+
+ANSWERS_A_PROJECTION = 256
+"""Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""
+
+RESERVE = 500_000_000
+"""Bytes for cuBLAS workspaces, kernels that are loaded later, and fragmentation. An assumption, not measured."""
+
+CUDA_CONTEXT = 500_000_000
+"""Bytes that a card lacks of its nominal size once a process uses it. An assumption; of a card at hand it is known."""
+
+LEAST_BATCH, MOST_BATCH = 2048, 262_144
+"""Tokens: a post with an image and its policies, fewer of which are no advice; and more than any card holds."""
 
 PATCHES_A_TOKEN = 4
+STEP = 256  # tokens to which a batch is rounded down
 GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes of the weights, of a batch's activations a token, and of all that is kept beside them."""
+    """Bytes by part. `a_word` and `an_image_token` are activations, `cached` keys and values, of a token of a batch.
+
+    `widened` is the one weight that eight bits are widened to at a time, `answers` the logits of a projection,
+    `kept_contexts` how many contexts' tokens the kept openings have.
+    """
 
     weights: int
-    a_token: int
-    kept: int
+    widened: int
+    a_word: int
+    an_image_token: int
+    cached: int
+    answers: int
+    kept_contexts: int
 
-    def of(self, batch_tokens: int) -> int:
+    def parts(self, batch: int, context: int) -> dict[str, int]:
+        """All of it, by name, for batches of `batch` tokens and posts of `context`."""
+        forward = max(batch, context)  # a post that is longer than a batch is asked one question at a time
+        a_token = max(self.a_word, self.an_image_token)
+        openings = max(KEPT_OPENINGS * INSTRUCTION_TOKENS, self.kept_contexts * context)
+        return {
+            "weights": self.weights,
+            "activations of a batch": max(a_token * forward, self.answers) + self.widened,
+            "KV cache": self.cached * (openings + forward),
+            "image features kept": KEPT_BYTES,
+            "workspaces and fragmentation": RESERVE,
+        }
+
+    def of(self, batch: int, context: int) -> int:
         """All of it."""
-        return self.weights + self.a_token * batch_tokens + self.kept
+        return sum(self.parts(batch, context).values())
+
+    def largest_batch(self, free: int, context: int) -> int:
+        """The most tokens of a batch that fit in `free` bytes, with a context that is no longer; 0 where none do."""
+        tried = range(MOST_BATCH, 0, -STEP)
+        return next((batch for batch in tried if self.of(batch, min(context, batch)) <= free), 0)
 
 
 def check_fits(settings: EngineSettings, config: Any, dtype: torch.dtype, device: torch.device) -> None:  # noqa: ANN401
@@ -39,56 +89,96 @@ def check_fits(settings: EngineSettings, config: Any, dtype: torch.dtype, device
     free = free_bytes(device)
     if free is None:
         return
-    need = needed(config, dtype, settings.quantization)
-    if need.of(settings.max_batch_tokens) <= free:
-        return
-    msg = (
-        f"engine.model {settings.model}: {need.weights / GB:.1f} GB of weights and"
-        f" {(need.of(settings.max_batch_tokens) - need.weights) / GB:.1f} GB to work with do not fit in the"
-        f" {free / GB:.1f} GB that are free on {device}; {_advice(settings, config, dtype, free)}"
-    )
-    raise Misconfigured(msg)
+    need, context = needed(settings, config, dtype), context_of(settings, config)
+    whole = need.of(settings.max_batch_tokens, context)
+    if whole > free:
+        msg = (
+            f"engine.model {settings.model}: {need.weights / GB:.1f} GB of weights and"
+            f" {(whole - need.weights) / GB:.1f} GB to work with do not fit in the"
+            f" {free / GB:.1f} GB that are free on {device}; {advice(settings, config, dtype, free)}"
+        )
+        raise Misconfigured(msg)
+    host = free_bytes(torch.device("cpu")) if device.type == "cuda" else None
+    staged = needed(settings.model_copy(update={"quantization": None}), config, dtype).weights
+    if host is not None and staged > host:
+        msg = (
+            f"engine.model {settings.model}: {staged / GB:.1f} GB of weights are read into the machine's memory first,"
+            f" of which {host / GB:.1f} GB are free; give the machine, or the container, more"
+        )
+        raise Misconfigured(msg)
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Of a GPU, or of the machine as Linux tells it; None where it can't be told."""
+    """Of a GPU, or of the machine or container as Linux tells it; None where it can't be told."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu" or not MEMINFO.exists():
         return None
     lines = MEMINFO.read_text(encoding="utf-8").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+    return min((each for each in (free, _container_free()) if each is not None), default=None)
 
 
-def needed(config: Any, dtype: torch.dtype, quantization: str | None) -> Need:  # noqa: ANN401 - of any member
-    """By the model's own modules, of which none is made; activations by the widest layer of words or of patches."""
+def _container_free() -> int | None:
+    """What a memory limit of cgroup v2 leaves; cached files give way. None without a limit."""
+    try:
+        most, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no such files, or `max`
+        return None
+    return most - used + int(stat.get("file", 0))
+
+
+def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  # noqa: ANN401 - of any member
+    """By the model's own modules, of which none is made.
+
+    A token's activations are largest in the MLP of a layer of words, or, of an image, in the rotation of queries and
+    keys of a layer of patches, which is done in float32.
+    """
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
     size, text, vision = dtype.itemsize, config.text_config, config.vision_config
-    halved = sum(layer.weight.numel() for layer in _linear(model)) if quantization else 0
-    words = 3 * text.intermediate_size + 4 * text.hidden_size
-    patches = PATCHES_A_TOKEN * (3 * vision.out_hidden_size + 4 * vision.hidden_size)
-    heads = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
-    opening = 2 * text.num_hidden_layers * heads * text.max_position_embeddings
-    return Need(
-        weights=sum(weight.nbytes for weight in model.parameters()) - halved * (size - 1),
-        a_token=max(words, patches) * size,
-        kept=KEPT_BYTES + opening * size,
+    linear = [layer.weight.numel() for layer in _linear(model)] if settings.quantization else []
+    pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    patch = max(
+        pixels * (4 + size) + vision.hidden_size * (6 * 4 + 5 * size),
+        (4 * vision.out_hidden_size + 3 * vision.hidden_size) * size,
     )
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return Need(
+        weights=sum(weight.nbytes for weight in model.parameters()) - sum(linear) * (size - 1),
+        widened=max(linear, default=0) * size,
+        a_word=(4 * text.intermediate_size + 5 * text.hidden_size) * size,
+        an_image_token=PATCHES_A_TOKEN * patch + 2 * text.hidden_size * size,
+        cached=2 * text.num_hidden_layers * text.num_key_value_heads * head_size * size,
+        answers=ANSWERS_A_PROJECTION * text.vocab_size * (size + 2 * 4),
+        kept_contexts=KEPT_CONTEXTS if settings.layout == "policies_first" else 0,
+    )
+
+
+def context_of(settings: EngineSettings, config: Any) -> int:  # noqa: ANN401 - as above
+    """Tokens that the model may read of a prompt."""
+    return min(settings.max_context_tokens, int(config.text_config.max_position_embeddings))
+
+
+def advice(settings: EngineSettings, config: Any, dtype: torch.dtype, free: int) -> str:  # noqa: ANN401 - as above
+    """The least change by which the model fits."""
+    context = context_of(settings, config)
+
+    def largest(dtype: torch.dtype, quantization: str | None) -> int:
+        tried = settings.model_copy(update={"quantization": quantization})
+        return needed(tried, config, dtype).largest_batch(free, context)
+
+    if (batch := largest(dtype, settings.quantization)) >= LEAST_BATCH:
+        lower = {"max_batch_tokens": settings.max_batch_tokens, "max_context_tokens": context}
+        said = [f"engine.{name} from {tokens}" for name, tokens in lower.items() if tokens > batch]
+        return f"lower {' and '.join(said)} to {batch}"
+    if dtype == torch.float32 and largest(torch.bfloat16, settings.quantization) >= LEAST_BATCH:
+        return "set engine.dtype to bfloat16"
+    if settings.quantization is None and largest(dtype, "int8") >= LEAST_BATCH:
+        return "set engine.quantization to int8"
+    return "choose a smaller engine.model, another engine.device, or a server (engine.kind = openai)"
 
 
 def _linear(model: nn.Module) -> Iterator[nn.Linear]:
     return (part for name, part in model.named_modules() if isinstance(part, nn.Linear) and name != "lm_head")
-
-
-def _advice(settings: EngineSettings, config: Any, dtype: torch.dtype, free: int) -> str:  # noqa: ANN401 - as above
-    """The least change that helps."""
-    need = needed(config, dtype, settings.quantization)
-    room = (free - need.weights - need.kept) // need.a_token
-    if room >= LEAST_BATCH:
-        return f"lower engine.max_batch_tokens from {settings.max_batch_tokens} to {room // 256 * 256}"
-    if dtype == torch.float32 and needed(config, torch.bfloat16, settings.quantization).of(LEAST_BATCH) <= free:
-        return "set engine.dtype to bfloat16"
-    if settings.quantization is None and needed(config, dtype, "int8").of(LEAST_BATCH) <= free:
-        return "set engine.quantization to int8"
-    return "choose a smaller engine.model, another engine.device, or a server (engine.kind = openai)"

@@ -13,6 +13,7 @@ from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.attention import KeptRow, Spans
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.fits import ANSWERS_A_PROJECTION, KEPT_CONTEXTS, KEPT_OPENINGS
 from moderation_service.engine.inputs import PostReader
 from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
@@ -22,13 +23,7 @@ from moderation_service.engine.vision import Vision
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Misconfigured, Transient
 
-KEPT_OPENINGS = 8
-"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
-
 LIKELIEST = 20  # tokens, as servers give
-
-ANSWERS_A_PROJECTION = 256
-"""Answers projected onto the vocabulary at once: 155 MB of float32 for the family's 151,552 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,8 @@ class Scorer:
         """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest."""
         opening = self._openings.pop(questionnaire, None) or self._compute_opening(questionnaire)
         self._openings[questionnaire] = opening
-        while len(self._openings) > KEPT_OPENINGS:
+        most = KEPT_CONTEXTS * self.limit
+        while len(self._openings) > KEPT_OPENINGS or sum(len(kept.ids) for kept in self._openings.values()) > most:
             self._openings.popitem(last=False)
         return opening
 

@@ -120,6 +120,12 @@ def test_containers_have_a_version_limits_and_probes(folder: str) -> None:
                 assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
 
 
+def test_a_gpu_worker_has_the_memory_to_stage_20_gb_of_weights() -> None:
+    (worker,) = pod_of(named("overlays/gpu", "Deployment", "worker"))["containers"]
+    assert int(worker["resources"]["requests"]["memory"].removesuffix("Gi")) * 2**30 > 1.3 * 20.6e9
+    assert "PYTORCH_ALLOC_CONF=expandable_segments:True" in (ROOT / "Dockerfile").read_text()
+
+
 @every_folder
 def test_what_a_pod_refers_to_is_there(folder: str) -> None:
     there = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in rendered(folder)}

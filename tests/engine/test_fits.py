@@ -1,15 +1,28 @@
 """A model that does not fit is refused before it is loaded, with the setting to change."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig
 
-from moderation_service.bench.engine_shape import NINE_B, make_checkpoint
+from moderation_service.bench.engine_shape import (
+    NINE_B,
+    make_checkpoint,
+    make_questionnaire,
+    make_scorer,
+)
 from moderation_service.engine import fits
+from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.fits import check_fits, free_bytes, needed
+from moderation_service.engine.fits import CUDA_CONTEXT, check_fits, free_bytes, needed
 from moderation_service.engine.int8 import quantize
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
@@ -26,39 +39,118 @@ def test_a_batch_too_large_for_this_machine_is_refused_before_any_weight_is_read
 
 def test_the_need_is_what_the_weights_take(tiny_checkpoint: Path) -> None:
     config = AutoConfig.from_pretrained(tiny_checkpoint)
-    model = load_checkpoint(EngineSettings(model=str(tiny_checkpoint), device="cpu", dtype="float32")).model
-    assert needed(config, torch.float32, None).weights == sum(weight.nbytes for weight in model.parameters())
+    settings = EngineSettings(model=str(tiny_checkpoint), device="cpu", dtype="float32")
+    model = load_checkpoint(settings).model
+    assert needed(settings, config, torch.float32).weights == sum(weight.nbytes for weight in model.parameters())
     quantize(model)
     held = sum(each.nbytes for name, each in model.state_dict().items() if not name.endswith("scale"))
-    assert needed(config, torch.float32, "int8").weights == held
+    int8 = settings.model_copy(update={"quantization": "int8"})
+    assert needed(int8, config, torch.float32).weights == held
+
+
+class Living(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made under it and live at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for storage in (tensor.untyped_storage() for tensor in tree_leaves(made) if isinstance(tensor, torch.Tensor)):
+            self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self._storages = {at: one for at, one in self._storages.items() if not one[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self._storages.values()))
+        return made
+
+
+def test_the_activations_of_a_token_are_those_that_are_counted_in_a_forward() -> None:
+    shape = replace(NINE_B, hidden=1024, intermediate=3424, heads=8, layers=1, vocabulary=2048)  # a quarter as wide
+    shape = replace(shape, vision_hidden=768, vision_heads=6, vision_layers=1, side=392)
+    checkpoint = make_checkpoint(shape, "cpu", torch.bfloat16)
+    scorer = make_scorer(checkpoint, "post_first")
+    questionnaire = make_questionnaire(scorer, 1, 8, random.Random(1))
+    words = ScoreRequest("cheap " * 200, (), questionnaire, (0,))
+    images = replace(words, text="", images=(np.zeros((392, 392, 3), np.uint8),) * 2)
+    images = replace(images, images=(images.images[0], images.images[0] + 1))
+    need = needed(EngineSettings(), checkpoint.config, torch.bfloat16)
+    for request, computed in ((words, need.a_word), (images, need.an_image_token)):
+        scorer.score([words])
+        with Living() as living:
+            (scored,) = scorer.score([request])
+        assert living.peak / scored.tokens == pytest.approx(computed, rel=0.15)
+
+
+@pytest.fixture(scope="session")
+def nine_b() -> Any:
+    return make_checkpoint(NINE_B, "meta", torch.bfloat16).config
+
+
+@pytest.mark.parametrize(
+    ("card", "settings", "batch"),
+    [
+        (24, {}, 6912),
+        (24, {"layout": "policies_first"}, 6144),
+        (16, {"quantization": "int8"}, 9472),
+        (80, {}, 197_120),
+    ],
+)
+def test_the_9b_fits_a_card_with_batches_of_so_many_tokens(
+    nine_b: Any, monkeypatch: pytest.MonkeyPatch, card: int, settings: dict[str, Any], batch: int
+) -> None:
+    free = card * GB - CUDA_CONTEXT
+    monkeypatch.setattr(fits, "free_bytes", lambda device: free)
+    engine = EngineSettings(model="zai-org/GLM-4.6V-Flash", max_context_tokens=4096, **settings)
+    assert needed(engine, nine_b, torch.bfloat16).largest_batch(free, 4096) == batch
+    check_fits(engine.model_copy(update={"max_batch_tokens": batch}), nine_b, torch.bfloat16, CPU)
+    with pytest.raises(Misconfigured, match=f"to {batch}$"):
+        check_fits(engine.model_copy(update={"max_batch_tokens": batch + 256}), nine_b, torch.bfloat16, CPU)
 
 
 @pytest.mark.parametrize(
     ("free", "settings", "says"),
     [
-        (23, {}, "lower engine.max_batch_tokens from 16384 to"),
-        (22, {"dtype": "float32"}, "set engine.dtype to bfloat16"),
+        (23, {"max_context_tokens": 4096}, r"lower engine.max_batch_tokens from 16384 to \d+$"),
+        (
+            *(23, {"max_context_tokens": 16384}),
+            r"lower engine.max_batch_tokens from 16384 and engine.max_context_tokens from 16384 to \d+$",
+        ),
+        (23, {"dtype": "float32"}, "set engine.dtype to bfloat16"),
         (16, {}, "set engine.quantization to int8"),
         (8, {"quantization": "int8"}, "choose a smaller engine.model, another engine.device, or a server"),
     ],
 )
 def test_the_9b_is_told_what_would_help(
-    monkeypatch: pytest.MonkeyPatch, free: int, settings: dict[str, str], says: str
+    nine_b: Any, monkeypatch: pytest.MonkeyPatch, free: int, settings: dict[str, Any], says: str
 ) -> None:
-    config = make_checkpoint(NINE_B, "meta", torch.bfloat16).config
     monkeypatch.setattr(fits, "free_bytes", lambda device: free * GB)
     dtype = torch.float32 if settings.get("dtype") == "float32" else torch.bfloat16
     with pytest.raises(Misconfigured, match=says) as refused:
-        check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash", **settings), config, dtype, CPU)
+        check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash", **settings), nine_b, dtype, CPU)
     assert f"the {free}.0 GB that are free on cpu" in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_the_9b_fits_on_a_card_of_80_gb(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_checkpoint(NINE_B, "meta", torch.bfloat16).config
-    monkeypatch.setattr(fits, "free_bytes", lambda device: 79 * GB)
-    check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash"), config, torch.bfloat16, CPU)
-    assert needed(config, torch.bfloat16, None).weights == pytest.approx(20.6 * GB, rel=0.02)
+def test_weights_that_the_machine_can_not_stage_for_its_card_are_refused(
+    nine_b: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fits, "free_bytes", lambda device: 79 * GB if device.type == "cuda" else 16 * GB)
+    with pytest.raises(Misconfigured, match=r"20\.\d GB of weights .* memory first, of which 16\.0 GB are free"):
+        check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash"), nine_b, torch.bfloat16, torch.device("cuda"))
+
+
+def test_a_containers_limit_counts_and_cached_files_do_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fits, "CGROUP", tmp_path)
+    machine = free_bytes(CPU)
+    files = {"max": "1000000", "current": "900000", "stat": "anon 300000\nfile 600000\n"}
+    for name, content in files.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert free_bytes(CPU) == 700_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(CPU) == pytest.approx(machine, rel=0.5)
 
 
 def test_where_free_memory_can_not_be_told_nothing_is_refused(

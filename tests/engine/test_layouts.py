@@ -13,10 +13,11 @@ from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine import scorer as scorer_module
 from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.fits import KEPT_CONTEXTS, KEPT_OPENINGS
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.reference import reference_scores
 from moderation_service.engine.rows import Line
-from moderation_service.engine.scorer import KEPT_OPENINGS, Scorer
+from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import EngineSettings
 from tests.engine.conftest import MakeScorer
 from tests.engine.tiny import save_checkpoint
@@ -201,6 +202,18 @@ def test_the_opening_not_used_for_longest_makes_room_for_a_new_one(
     assert scorer.opening(first) is kept
     assert len(scorer._openings) == KEPT_OPENINGS
     assert others[0] not in scorer._openings
+
+
+def test_kept_openings_have_no_more_tokens_than_the_memory_check_counts(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire]
+) -> None:
+    scorer = make_scorer("policies_first", "brief", max_context_tokens=256)
+    (question,) = questionnaires["en"].questions[:1]
+    for count in range(8, 13):
+        scorer.opening(Questionnaire("en", (question,) * count))
+    kept = [len(opening.ids) for opening in scorer._openings.values()]
+    assert 1 < len(kept) < 5
+    assert sum(kept) <= KEPT_CONTEXTS * 256
 
 
 def test_a_shadow_pack_beside_the_enforced_one_moves_no_score(
