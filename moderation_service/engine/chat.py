@@ -41,33 +41,51 @@ WRITING: Message = {**_OWN, "max_tokens": MAX_NEW_TOKENS}
 
 
 @dataclass(frozen=True, slots=True)
+class SentImage:
+    """An image as it is sent: its `data_url`, or None where its `uuid` stands for what the server holds already."""
+
+    data_url: str | None
+    uuid: str | None = None
+
+    @property
+    def part(self) -> Message:
+        """The content part of a chat message; `uuid`, and an image that is null, are vLLM's extension."""
+        image = None if self.data_url is None else {"url": self.data_url}
+        return {"type": "image_url", "image_url": image, **({"uuid": self.uuid} if self.uuid else {})}
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """What of a post goes to the server: its words, and its pictures as data URLs."""
+    """What of a post goes to the server: its words and its images."""
 
     words: str
-    pictures: tuple[str, ...]
+    pictures: tuple[SentImage, ...]
     truncated: bool = False
 
     @classmethod
-    def fitting(cls, text: str, images: Sequence[Pixels], room: int) -> Self:
+    def fitting(cls, text: str, images: Sequence[Pixels], room: int, uuid_key: bytes | None = None) -> Self:
         """Pictures and words in some `room` tokens, by the rule of the local engine but without a tokenizer.
 
         Words may take what pictures leave, and half of the room whatever the pictures are. Pictures share the rest
         evenly and are shrunk to their share; where the family reads no picture with so little, they are left out.
-        Whether the words fit is for the server to say: see `shorter`.
+        Whether the words fit is for the server to say: see `shorter`. With a `uuid_key` images have UUIDs.
         """
         raw = text.encode()
         words = raw[: room * BYTES_A_TOKEN].decode(errors="ignore")
         left = room - min(len(raw), room // 2)
-        pictures: list[str] = []
+        pictures: list[SentImage] = []
         for number, pixels in enumerate(images):
             share = left // (len(images) - number) - MARKS
             if share < LEAST_CELLS:
                 break
             picture, tokens = _within(pixels, share)
-            pictures.append(_data_url(picture))
+            pictures.append(_encoded(picture, uuid_key))
             left -= tokens + MARKS
         return cls(words, tuple(pictures), truncated=len(words) < len(text) or len(pictures) < len(images))
+
+    def by_uuid(self) -> Self:
+        """The same with no image's content, for a server that has just been sent it."""
+        return replace(self, pictures=tuple(replace(image, data_url=None) for image in self.pictures))
 
     def shorter(self) -> Self | None:
         """The first half of the words, or where there are none the pictures but the last; None of nothing."""
@@ -85,7 +103,7 @@ def messages(prompts: Prompts, opening: str, shown: Shown, tail: str) -> list[Me
     """The turns: what all posts share comes first, and what differs between the questions of a post last."""
     system = prompts.layout == "policies_first"
     parts: list[Message] = [{"type": "text", "text": opening}] if opening and not system else []
-    parts += [{"type": "image_url", "image_url": {"url": url}} for url in shown.pictures]
+    parts += [image.part for image in shown.pictures]
     # One part, so that no template puts anything between a post and what is asked of it.
     parts.append({"type": "text", "text": prompts.words(shown.words) + tail})
     turns = [{"role": "system", "content": opening}] if system else []
@@ -100,7 +118,8 @@ def continuing(prompts: Prompts) -> Message:
 
 def digest(prompts: Prompts) -> str:
     """Digest of all that shapes a chat prompt but the policies and the post: of the words, and how they are put."""
-    sample = messages(prompts, prompts.opening(Questionnaire("en", ())), Shown("words", ("picture",)), "tail")
+    shown = Shown("words", (SentImage("picture"),))
+    sample = messages(prompts, prompts.opening(Questionnaire("en", ())), shown, "tail")
     shape = [prompts.digest, sample, SCORING, CELL, LEAST_CELLS, MARKS, BYTES_A_TOKEN, LEAST_WORDS]
     return "sha256:" + hashlib.sha256(json.dumps(shape).encode()).hexdigest()
 
@@ -114,8 +133,13 @@ def _within(pixels: Pixels, allowed: int) -> tuple[Pixels, int]:
     return small, max(small.shape[0] * small.shape[1] // CELL**2, LEAST_CELLS)
 
 
-def _data_url(pixels: Pixels) -> str:
-    """Without loss, so that the server sees the same pixels; hardly compressed, which takes most of the time."""
-    png = BytesIO()
-    Image.fromarray(widened(pixels)).save(png, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+def _encoded(pixels: Pixels, uuid_key: bytes | None) -> SentImage:
+    """Without loss, so that the server sees the same pixels; hardly compressed, which takes most of the time.
+
+    The UUID is a digest under a key of this process, so that no other client of the server can put an image under it.
+    """
+    file = BytesIO()
+    Image.fromarray(widened(pixels)).save(file, "PNG", compress_level=1)
+    png = file.getvalue()
+    uuid = None if uuid_key is None else hashlib.blake2b(png, key=uuid_key, digest_size=32).hexdigest()
+    return SentImage("data:image/png;base64," + base64.b64encode(png).decode(), uuid)

@@ -10,7 +10,7 @@ from moderation_service.engine import served
 from moderation_service.engine.answers import ServedModels
 from moderation_service.engine.base import EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.engine.breaker import Breaker, ServerFailed
-from moderation_service.engine.chat import Shown, digest
+from moderation_service.engine.chat import digest
 from moderation_service.engine.remote_model import RemoteModel, shortening
 from moderation_service.engine.server import ERROR, GARBLED, UNREACHABLE, Refused, Server
 from moderation_service.engine.together import together
@@ -54,6 +54,7 @@ class RemoteEngine:
             model.limit = min(model.limit, found.max_model_len or model.limit)
             revision = served.revision(settings, found)
             await served.at_start(settings, model.find_prefix(settings.answer_prefix))
+            await served.at_start(settings, model.find_media_cache())
         except BaseException:
             await self.close()
             raise
@@ -117,7 +118,7 @@ class RemoteEngine:
             return Scored((), tokens=0, images_read=len(request.images), truncated=False)
         model = self._model
         opening = await model.opening(request.questionnaire)
-        fitting = await asyncio.to_thread(Shown.fitting, request.text, request.images, opening.room)
+        fitting = await asyncio.to_thread(model.fitting, request.text, request.images, opening.room)
         # The longest question goes alone: if it fits all do, and they find what the server kept of the post.
         first = max(request.asked, key=opening.sizes.__getitem__)
         shown, answer = await shortening(
@@ -126,7 +127,8 @@ class RemoteEngine:
             lambda answer: answer.usage.prompt_tokens - opening.sizes[first] <= opening.room,
         )
         others = [number for number in request.asked if number != first]
-        rest = await together(model.ask(opening.text, shown, opening.tails[number]) for number in others)
+        tokens = answer.usage.prompt_tokens - opening.sizes[first]
+        rest = await together(model.ask_more(opening, number, shown, tokens) for number in others)
         answers = {first: answer, **dict(zip(others, rest, strict=True))}
         return Scored(
             tuple(answers[number].label(model.prompts.labels) for number in request.asked),
@@ -140,7 +142,7 @@ class RemoteEngine:
             async with asyncio.timeout(request.within_s):
                 # What is asked, and the answer, have the other half.
                 room = self._model.limit // 2
-                fitting = await asyncio.to_thread(Shown.fitting, request.text, request.images, room)
+                fitting = await asyncio.to_thread(self._model.fitting, request.text, request.images, room)
                 _, answer = await shortening(fitting, lambda shown: self._model.write(request, shown), lambda _: True)
         except TimeoutError:
             return Written("", "time", 0, 0)

@@ -1,20 +1,27 @@
 """A model on a server: asked by chat completions, measured by what it says it read."""
 
+import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import structlog
+
+from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnswer
 from moderation_service.engine.base import WARM_UP, ExplainRequest, ScoreRequest
+from moderation_service.engine.breaker import ServerFailed
 from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, continuing, messages
 from moderation_service.engine.prompts import Labels, Prompts, explaining_tail
-from moderation_service.engine.server import Refused, Server
+from moderation_service.engine.server import ERROR, GARBLED, Refused, Server
 from moderation_service.engine.together import together
 from moderation_service.errors import Misconfigured, Transient
 from moderation_service.settings import EngineSettings
+from moderation_service.telemetry import metrics
 
 KEPT_OPENINGS = 8
 """Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
@@ -23,6 +30,8 @@ SEAM = 4
 """Tokens that a prompt may have more than its parts: they are tokenized as one text."""
 
 Answered = TypeVar("Answered", bound=Answer)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class RemoteModel:
     def __init__(self, settings: EngineSettings, server: Server) -> None:
         self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt_mode, Labels.of(settings.labels))
         self.limit = settings.max_context_tokens  # less where the server has less
+        self._uuid_key: bytes | None = None  # of the images' UUIDs, where the server keeps images by these
         self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
         self._name = settings.model
         self._server = server
@@ -58,10 +68,29 @@ class RemoteModel:
             self._openings.popitem(last=False)
         return opening
 
+    def fitting(self, text: str, images: Sequence[Pixels], room: int) -> Shown:
+        """What of a post is sent in `room` tokens; encodes its images, and so is for a thread."""
+        return Shown.fitting(text, images, room, self._uuid_key)
+
     async def ask(self, opening: str, shown: Shown, tail: str, *, probe: bool = False) -> ScoringAnswer:
         """One question about one post."""
         turns = messages(self.prompts, opening, shown, tail)
         return await self._complete(ScoringAnswer, turns, SCORING | continuing(self.prompts), probe=probe)
+
+    async def ask_more(self, opening: Opening, number: int, shown: Shown, tokens: int) -> ScoringAnswer:
+        """Another question about a post of `tokens` that the server has just read.
+
+        Images go by their UUIDs alone where the server keeps them by these. They are sent again where it has lost
+        one, or where the prompt is not as long as with them: a server that reads nothing for a UUID must not judge.
+        """
+        tail = opening.tails[number]
+        if self._uuid_key and shown.pictures:
+            with suppress(Refused):
+                answer = await self.ask(opening.text, shown.by_uuid(), tail)
+                if abs(answer.usage.prompt_tokens - opening.sizes[number] - tokens) <= SEAM:
+                    return answer
+            metrics.ENGINE_IMAGE_RESENDS.inc(len(shown.pictures))
+        return await self.ask(opening.text, shown, tail)
 
     async def write(self, request: ExplainRequest, shown: Shown) -> WrittenAnswer:
         """Why the post that is shown was flagged."""
@@ -71,9 +100,7 @@ class RemoteModel:
 
     async def probe(self, request: ScoreRequest = WARM_UP) -> ScoringAnswer:
         """A question that every model can answer, about words and an image; also asked where the breaker is open."""
-        (tail,) = self.prompts.tails(request.questionnaire)
-        shown = Shown.fitting(request.text, request.images, self.limit)
-        return await self.ask(self.prompts.opening(request.questionnaire), shown, tail, probe=True)
+        return await self._probe(request, Shown.fitting(request.text, request.images, self.limit))
 
     async def find_prefix(self, configured: str) -> None:
         """Ask what every model can answer, and ask from then on behind the prefix that is found."""
@@ -87,6 +114,36 @@ class RemoteModel:
             except StopIteration as found:
                 self.prompts = replace(self.prompts, answer_prefix=found.value)
                 return
+
+    async def find_media_cache(self) -> None:
+        """Try whether the server keeps images by UUID.
+
+        An image that goes by its UUID alone has to be read as the image is, and one that the server never had refused.
+        """
+        keys = secrets.token_bytes(32), secrets.token_bytes(32)
+        shown, unknown = (Shown.fitting(WARM_UP.text, WARM_UP.images, self.limit, key) for key in keys)
+        ways = (replace(shown, pictures=()), shown, shown.by_uuid(), unknown.by_uuid())
+        try:
+            without, sent, by_uuid, by_unknown = [await self._prompt_tokens(each) for each in ways]
+        except ServerFailed as failed:
+            if failed.reason not in {ERROR, GARBLED}:
+                raise
+        else:
+            if without < sent == by_uuid and not by_unknown:
+                self._uuid_key = keys[0]
+                return
+        log.info("the server keeps no images by UUID, so each question of a post sends the post's images again")
+
+    async def _prompt_tokens(self, shown: Shown) -> int:
+        """Of a question about this; 0 where the server refuses it."""
+        try:
+            return (await self._probe(WARM_UP, shown)).usage.prompt_tokens
+        except Refused:
+            return 0
+
+    async def _probe(self, request: ScoreRequest, shown: Shown) -> ScoringAnswer:
+        (tail,) = self.prompts.tails(request.questionnaire)
+        return await self.ask(self.prompts.opening(request.questionnaire), shown, tail, probe=True)
 
     async def _measure(self, questionnaire: Questionnaire) -> Opening:
         text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)

@@ -71,6 +71,9 @@ ENGINE_CALL_SECONDS = Histogram(
     buckets=_LATENCY,
 )
 ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
+ENGINE_IMAGE_RESENDS = Counter(
+    "moderation_engine_image_resends", "Images sent again to a server that did not find them under their UUIDs"
+)
 PROBE_LABEL_MASS = Gauge(
     "moderation_engine_probe_label_mass", "Least label mass of the start-up questions, which every model can answer"
 )

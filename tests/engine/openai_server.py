@@ -44,10 +44,48 @@ async def serving(server: Completing, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+class Refusal(Exception):  # noqa: N818 - an answer
+    """A status, and what the server says with it."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+def without_uuids(part: Json) -> Image.Image | None:
+    """The image of a part, on a server that knows of no UUIDs."""
+    if part["image_url"] is None:
+        raise Refusal(422, "image_url: should be an object")
+    return picture(part)
+
+
+class MediaCache:
+    """The image of a part, or that which came with its UUID before, as vLLM has it."""
+
+    def __init__(self, keeps: int = 100, without: int = 400) -> None:
+        self.kept: dict[str, Image.Image] = {}
+        self._keeps = keeps
+        self._without = without
+
+    def __call__(self, part: Json) -> Image.Image | None:
+        uuid = part.get("uuid")
+        if part["image_url"] is None:
+            if uuid not in self.kept:
+                raise Refusal(self._without, "Cache miss for image at index 0 but data is not provided.")
+            return self.kept[uuid]
+        image = picture(part)
+        if uuid and len(self.kept) < self._keeps:
+            self.kept[uuid] = image
+        return image
+
+
 class CheckpointServer:
     """A checkpoint by its own chat template and plain forwards: it shares nothing with the local engine."""
 
     def __init__(self, folder: Path, *, limit: int = 1024, name: str = "judge") -> None:
+        self.media: Callable[[Json], Image.Image | None] = without_uuids
+        self.sizes: list[int] = []
+        """Bytes of each chat request."""
         self.models: list[Json] = [{"id": name, "object": "model", "max_model_len": limit}]
         self.prompts: list[list[int]] = []
         self._name, self._limit = name, limit
@@ -56,19 +94,20 @@ class CheckpointServer:
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     async def complete(self, request: web.Request) -> web.Response:
+        self.sizes.append(len(await request.read()))
         answering = asyncio.get_running_loop().run_in_executor(self._thread, self._complete, await request.json())
-        status, answer = await answering
+        try:
+            status, answer = await answering
+        except Refusal as refusal:
+            return web.json_response({"error": {"message": str(refusal)}}, status=refusal.status)
         return web.json_response(answer, status=status)
 
     @torch.inference_mode()
     def _complete(self, body: Json) -> tuple[int, Json]:
         assert body["model"] == self._name
-        turns = [turn["content"] for turn in body["messages"]]
-        pictures = [
-            picture(part) for parts in turns if not isinstance(parts, str) for part in parts if "image_url" in part
-        ]
+        pictures: list[Image.Image] = []
         text = self._processor.tokenizer.apply_chat_template(
-            [{"role": turn["role"], "content": _parts(turn["content"])} for turn in body["messages"]],
+            [{"role": turn["role"], "content": self._parts(turn["content"], pictures)} for turn in body["messages"]],
             tokenize=False,
             add_generation_prompt=body.get("add_generation_prompt", True),
             continue_final_message=body.get("continue_final_message", False),
@@ -99,11 +138,18 @@ class CheckpointServer:
         usage = {"prompt_tokens": tokens, "completion_tokens": written, "total_tokens": tokens + written}
         return 200, {"model": self._name, "choices": [choice], "usage": usage}
 
-
-def _parts(content: str | list[Json]) -> str | list[Json]:
-    if isinstance(content, str):
-        return content
-    return [part if part["type"] == "text" else {"type": "image"} for part in content]
+    def _parts(self, content: str | list[Json], pictures: list[Image.Image]) -> str | list[Json]:
+        """What the template takes; images go to `pictures`."""
+        if isinstance(content, str):
+            return content
+        parts: list[Json] = []
+        for part in content:
+            if part["type"] == "text":
+                parts.append(part)
+            elif image := self.media(part):
+                pictures.append(image)
+                parts.append({"type": "image"})
+        return parts
 
 
 def picture(part: Json) -> Image.Image:

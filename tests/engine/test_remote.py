@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
-from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest
+from moderation_service.engine import server as client
+from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
@@ -18,11 +21,12 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
 from tests.engine.conftest import MakeScorer
 from tests.engine.demo_views import local, views
-from tests.engine.openai_server import CheckpointServer, serving
+from tests.engine.openai_server import CheckpointServer, Json, MediaCache, Refusal, serving, without_uuids
 from tests.engine.talking import save_talking_checkpoint
 from tests.engine.tiny import PARSED, SPECIAL
 
 Draw = Callable[[int, int], Pixels]
+Media = Callable[[Json], Image.Image | None]
 Connect = Callable[..., AbstractAsyncContextManager[RemoteEngine]]
 EXACT = 1e-4
 
@@ -96,6 +100,85 @@ async def test_the_model_is_asked_token_for_token_what_the_local_engine_asks(
             post = scorer.reader.read(request.text, request.images, opening.room)
             wanted = [[*opening.ids, *post.ids, *opening.tails[number]] for number in request.asked]
             assert sorted(tiny.prompts) == sorted(wanted)
+
+
+@pytest.fixture(scope="module")
+def eight_policies() -> tuple[ScoreRequest, Scored]:
+    """A post with two images of noise, and the local engine's answers."""
+    noise = np.random.default_rng(5)
+    images = tuple(noise.integers(0, 256, size, dtype=np.uint8) for size in ((90, 120, 3), (60, 60, 3)))
+    questionnaire = load_pack(shipped_policies()).questionnaire("en", "enforce")
+    request = ScoreRequest("Lightly used", images, questionnaire, tuple(range(8)))
+    return request, local().score([request])[0]
+
+
+def refusing_uuids(part: Json) -> Image.Image | None:
+    if "uuid" in part:
+        raise Refusal(400, "uuid: unknown field")
+    return without_uuids(part)
+
+
+def without_null(part: Json) -> Image.Image | None:
+    """Reads nothing for an image that is null, and says nothing of it, as old versions of vLLM."""
+    return without_uuids(part) if part["image_url"] else None
+
+
+def failing_on_null(part: Json) -> Image.Image | None:
+    if part["image_url"] is None:
+        raise Refusal(500, "Internal Server Error")
+    return without_uuids(part)
+
+
+@pytest.mark.parametrize(
+    ("at_start", "later", "sent"),
+    [
+        pytest.param(MediaCache(), None, 1, id="keeps images by UUID"),
+        pytest.param(MediaCache(), MediaCache(keeps=0), 8, id="loses them"),
+        pytest.param(MediaCache(), without_null, 8, id="is replaced by one that reads nothing for a UUID"),
+        pytest.param(MediaCache(keeps=0), None, 8, id="keeps none"),
+        pytest.param(without_uuids, None, 8, id="does not know UUIDs"),
+        pytest.param(refusing_uuids, None, 8, id="refuses UUIDs"),
+        pytest.param(failing_on_null, None, 8, id="fails for an image that is null"),
+        pytest.param(MediaCache(without=500), None, 8, id="fails for an image that it never had"),
+        pytest.param(without_null, None, 8, id="reads nothing for an image that is null"),
+    ],
+)
+async def test_a_posts_images_are_sent_once_to_a_server_that_keeps_them_and_with_each_question_to_others(
+    bundled: CheckpointServer,
+    eight_policies: tuple[ScoreRequest, Scored],
+    monkeypatch: pytest.MonkeyPatch,
+    at_start: Media,
+    later: Media | None,
+    sent: int,
+) -> None:
+    monkeypatch.setattr(client, "_FIRST_WAIT_S", 0.001)
+    request, expected = eight_policies
+    monkeypatch.setattr(bundled, "media", at_start)
+    async with connected(bundled) as engine:
+        await engine.prepare(request.questionnaire)
+        bundled.media = later or at_start
+        bundled.sizes.clear()
+        (found,) = await engine.score([request])
+    assert [one.score for one in found.labels] == pytest.approx([one.score for one in expected.labels], abs=EXACT)
+    assert found.images_read == 2
+    largest = max(bundled.sizes)
+    assert sum(size > largest / 2 for size in bundled.sizes) == sent
+    assert sum(bundled.sizes) < largest * (sent + 1 / 3)
+
+
+async def test_an_images_uuid_is_known_to_no_other_client_of_the_server(
+    tiny: CheckpointServer,
+    questionnaires: dict[Language, Questionnaire],
+    picture: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    media = MediaCache()
+    monkeypatch.setattr(tiny, "media", media)
+    request = ScoreRequest("", (picture(60, 60), picture(60, 90)), questionnaires["en"], (0, 1))
+    for _ in range(2):
+        async with connected(tiny) as engine:
+            await engine.score([request, request])
+    assert len(media.kept) == 2 * (1 + len(request.images))  # and one that the start tried
 
 
 async def test_it_says_what_a_verdict_records(bundled: CheckpointServer) -> None:

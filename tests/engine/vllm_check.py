@@ -27,6 +27,7 @@ from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
+from moderation_service.telemetry import metrics
 from tests.engine.demo_views import local, views
 
 VLLM = Path(".cache/vllm/bin/vllm")
@@ -106,9 +107,12 @@ async def test_scores_are_the_local_engines_and_prefixes_are_kept(vllm: Vllm, la
     expected = local(layout, DEMO_MODEL).score(requests)
     async with connected(vllm, layout=layout) as engine:
         assert engine._model.limit == 1024  # as the server says
+        assert engine._model._uuid_key, "it keeps images by UUID"
+        again = metrics.ENGINE_IMAGE_RESENDS._value.get()
         for questionnaire in {one.questionnaire for one in requests}:
             await engine.prepare(questionnaire)
         found = await engine.score(requests)
+        assert metrics.ENGINE_IMAGE_RESENDS._value.get() == again
     for theirs, ours in zip(found, expected, strict=True):
         assert (theirs.images_read, theirs.truncated) == (ours.images_read, ours.truncated)
         for one, other in zip(theirs.labels, ours.labels, strict=True):
