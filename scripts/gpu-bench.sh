@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
-# On one H100 or H200, offline: bfloat16 against float32 on small shapes, then posts a second of the 9B's shape with
-# random weights against the roofline. JSON on standard output. `--tiny` tries all of it on a CPU.
-# Needs torch, torchvision and transformers (2.11 and 5.17, or newer) with the service's own dependencies.
+# On one GPU (H100 or H200), without network, in under nine minutes: bfloat16 against float32 on small shapes, then the
+# 9B's shape with random weights: posts a second against the roofline, one post alone, other ways to ask, quantized
+# weights, and from Kafka to Kafka through the embedded broker. Each part prints a line of JSON as it ends.
+#
+#   scripts/gpu-bench.sh [--wheels FOLDER] [--output FILE] [--budget SECONDS] [--posts N] [--tiny]
+#
+# --tiny tries all of it on a CPU. Needs torch, torchvision and transformers (2.11 and 5.17, or newer). What else is
+# missing is installed for the run from FOLDER, which scripts/gpu-wheels.sh fills.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=.
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONPATH=.
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
-exec "$python" scripts/gpu_bench.py "$@"
+if [ "${1:-}" = --wheels ]; then
+  site=$(mktemp -d)
+  trap 'rm -rf "$site"' EXIT
+  "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --disable-pip-version-check \
+    --root-user-action ignore --target "$site" "$2"/*.whl
+  PYTHONPATH=.:$site
+  shift 2
+fi
+"$python" scripts/gpu_bench.py "$@"

@@ -1,174 +1,221 @@
 # ruff: noqa: INP001, T201 - a script, and no package; printing is its work
-"""What scripts/gpu-bench.sh runs: first that a GPU answers as it should, then how fast, then what was hoped for."""
+"""What scripts/gpu-bench.sh runs: first whether a GPU answers as it should, then how fast, part by part.
+
+Each part prints one line of JSON as it ends, and the output file is written anew, so a run that is ended early loses
+only the part that it was in.
+"""
 
 import argparse
+import gc
 import json
-import random
-import statistics
+import os
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
 
-import torch
-import transformers
+BEGUN = time.monotonic()
+"""The import of torch takes its share of the budget."""
 
-from moderation_service.bench import engine
-from moderation_service.bench.engine_case import LAYOUTS
-from moderation_service.bench.engine_shape import (
-    SMALL,
-    TINY,
-    Shape,
-    make_checkpoint,
-    make_questionnaire,
-    make_requests,
-    make_scorer,
-)
-from moderation_service.bench.machine import machine
-from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import LabelScore, ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.prompts import LayoutName
-from moderation_service.engine.reference import reference_scores
+try:
+    import torch
+    import transformers
 
-EXACT = 1e-4
-"""Of float32, which takes the plain way on a GPU."""
+    from moderation_service.bench.engine import CASES
+    from moderation_service.bench.engine_case import LAYOUTS
+    from moderation_service.bench.engine_shape import SMALL, TINY, Shape, make_processor
+    from moderation_service.bench.gpu import GpuBench
+    from moderation_service.bench.gpu_answers import answers
+    from moderation_service.bench.machine import machine
+    from moderation_service.engine.prompts import LayoutName
+    from moderation_service.errors import Misconfigured
+except ModuleNotFoundError as error:
+    sys.exit(f"gpu-bench: {error}; scripts/gpu-wheels.sh fetches what a GPU machine lacks, for --wheels")
 
-WORSE = 2
-"""Times that bfloat16 in parts may be off, on average, of what a stock forward in bfloat16 is off."""
+BUDGET_S = 530.0
+"""Of nine minutes; the rest is for installing wheels and starting Python."""
 
-ALONE = 20
-"""Posts asked one by one; three before them are not timed."""
-
-GOALS = {
-    "posts_per_second.post_first.8x60": 24,
-    "posts_per_second.policies_first.8x300": 32,
-    "roofline_share": 0.7,
-    "prefill_per_policy": 5,
-    "generate_per_policy": 50,
-}
-MOST_P50_MS = 180
+Figures = dict[str, Any]
+Part = Callable[[], Figures]
 
 
 class Trial(NamedTuple):
-    """What is done: `shapes` are compared, `shape` is timed."""
+    """Answers of the shapes in `checked` are compared; `shape` is timed, from Kafka to Kafka on images of `side`."""
 
     device: Literal["cpu", "cuda"]
-    shapes: tuple[Shape, ...]
+    checked: dict[str, Shape]
     shape: Literal["tiny", "9b"]
     posts: int
     rounds: int
+    kafka_posts: int
+    side: int
 
 
-def main() -> int:
-    """Print JSON; 1 where a GPU's answers are not the ones that they should be."""
+class Report:
+    """Figures by part, and why the others have none: printed as lines, and kept in a file."""
+
+    def __init__(self, path: Path, checks: Iterable[str], timed: Iterable[str], *, with_goals: bool) -> None:
+        self._path, self._checks, self._with_goals = path, list(checks), with_goals
+        self._left = [*self._checks, *timed]
+        self._lock = threading.Lock()  # the end of the budget comes on a thread of its own
+        self.found: dict[str, dict[str, Any]] = {"parts": {}, "skipped": {}, "failed": {}}
+
+    @property
+    def wrong(self) -> list[str]:
+        """Checks that did not come out right, or did not end."""
+        return [name for name in self._checks if not self.found["parts"].get(name, {}).get("right")]
+
+    def add(self, kind: Literal["parts", "skipped", "failed"], name: str, what: Any) -> None:  # noqa: ANN401 - JSON
+        """The part has ended."""
+        with self._lock:
+            self._left.remove(name)
+            self.found[kind][name] = what
+            self._write({"part": name, **(what if kind == "parts" else {kind: what})})
+
+    def end(self, reason: str) -> NoReturn:
+        """Name what is left as skipped, and end the process, wherever its other threads are.
+
+        The exit code is 1 where answers are wrong or a part failed; a part that is skipped is no fault.
+        """
+        with self._lock:
+            self.found["skipped"] |= dict.fromkeys(self._left, reason)
+            self._left = []
+            unmeasured = {kind: self.found[kind] for kind in ("skipped", "failed")}
+            self._write({"part": "summary", "goals": self._goals(), **unmeasured})
+            os._exit(1 if self.wrong or self.found["failed"] else 0)
+
+    def _goals(self) -> Figures | None:
+        return goals(self.found["parts"]) if self._with_goals else None
+
+    def _write(self, line: Figures) -> None:
+        print(json.dumps(line), flush=True)
+        whole = {
+            "goals": self._goals(),
+            **self.found,
+            "left": self._left,
+            "seconds": round(time.monotonic() - BEGUN, 1),
+            "machine": machine(),
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "command": " ".join(["scripts/gpu-bench.sh", *sys.argv[1:]]),
+        }
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        fresh.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        fresh.replace(self._path)
+
+
+def main() -> None:
+    """Print JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
         "--tiny", action="store_true", help="on the CPU, a tiny shape: tries the script, measures nothing"
     )
     parser.add_argument("--posts", type=int, default=16, help="a batch")
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds; parts that are left then are skipped")
+    parser.add_argument("--output", type=Path, default=Path("gpu-bench.json"), help="the file of all figures")
     chosen = parser.parse_args()
     if not chosen.tiny and not torch.cuda.is_available():
         print("gpu-bench: no GPU that torch can use; --tiny tries the script on the CPU", file=sys.stderr)
-        return 2
-    trial = Trial("cpu", (TINY,), "tiny", 2, 1) if chosen.tiny else Trial("cuda", (TINY, SMALL), "9b", chosen.posts, 3)
-    answers = [_answers(shape, layout, trial.device) for shape in trial.shapes for layout in LAYOUTS]
-    print(json.dumps({"answers": answers}), file=sys.stderr, flush=True)
-    if not all(each["right"] for each in answers):
-        return 1
-    found = engine.run(shape=trial.shape, device=trial.device, posts=trial.posts, rounds=trial.rounds)
-    p50 = _alone_ms(engine.SHAPES[trial.shape], trial.device)
-    figures = {
-        "goals": _goals(found, p50) if trial.shape == "9b" else None,
-        "answers": answers,
-        **found,
-        "p50_ms_alone": p50,
-        "machine": machine(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "command": " ".join(["scripts/gpu-bench.sh", *sys.argv[1:]]),
+        sys.exit(2)
+    trial = Trial("cuda", {"tiny": TINY, "small": SMALL}, "9b", chosen.posts, 3, 144, 1036)
+    if chosen.tiny:
+        trial = Trial("cpu", {"tiny": TINY}, "tiny", 2, 1, 6, 112)
+    with tempfile.TemporaryDirectory() as folder:
+        checks, timed = parts(trial, Path(folder))
+        report = Report(chosen.output, checks, timed, with_goals=not chosen.tiny)
+        late = threading.Timer(
+            chosen.budget - (time.monotonic() - BEGUN), report.end, [f"the budget of {chosen.budget:g} s was spent"]
+        )
+        late.daemon = True
+        late.start()
+        for name, check in checks.items():
+            run(report, name, check)
+        if report.wrong:
+            report.end(f"the answers are wrong: {', '.join(report.wrong)}")
+        for name, part in timed.items():
+            run(report, name, part)
+            gc.collect()
+            torch.cuda.empty_cache()
+        late.cancel()
+    report.end("")
+
+
+def parts(trial: Trial, folder: Path) -> tuple[dict[str, Part], dict[str, Part]]:
+    """What is checked, and what is timed, in order of what the figures are worth."""
+    checks = {
+        f"answers.{name}.{layout}": partial(answers, shape, layout, trial.device)
+        for name, shape in trial.checked.items()
+        for layout in LAYOUTS
     }
-    print(json.dumps(figures, indent=1))
-    return 0
-
-
-@torch.inference_mode()
-def _answers(shape: Shape, layout: LayoutName, device: str) -> dict[str, Any]:
-    """The same weights in float32 and bfloat16, in parts and by a stock forward a policy, which is right."""
-    exact = make_checkpoint(shape, device, torch.float32)
-    requests = make_requests(_questionnaire(exact, 8, 60), 6, shape.side, seed=2)
-    requests[1] = replace(requests[1], images=())
-    requests[2] = replace(requests[2], text="")
-    stock = _stock(exact, layout, requests)
-    apart = {"float32_in_parts": _apart(_parts(exact, layout, requests), stock)}
-    rounded = make_checkpoint(shape, device, torch.bfloat16)
-    rounded.model.load_state_dict(exact.model.state_dict())  # .to(bfloat16) would round the angles of positions too
-    apart["bfloat16_stock"] = _apart(_stock(rounded, layout, requests), stock)
-    apart["bfloat16_in_parts"] = _apart(_parts(rounded, layout, requests), stock)
-    mean = {way: statistics.mean(each) for way, each in apart.items()}
-    return {
-        "hidden": shape.hidden,
-        "layout": layout,
-        "mean_off": mean,
-        "max_off": {way: max(each) for way, each in apart.items()},
-        "right": max(apart["float32_in_parts"]) <= EXACT
-        and mean["bfloat16_in_parts"] <= WORSE * mean["bfloat16_stock"],
+    bench = GpuBench(trial.shape, trial.device, trial.posts, trial.rounds)
+    cases = {f"layouts.{policies}x{tokens}": partial(bench.layouts, policies, tokens) for policies, tokens in CASES}
+    first = {name: cases.pop(name) for name in ("layouts.8x60", "layouts.8x300")}
+    kafka = {f"kafka.{layout}": partial(kafka_to_kafka, bench, trial, layout, folder) for layout in LAYOUTS}
+    timed: dict[str, Part] = {
+        "model": bench.model,
+        **first,
+        "alone": bench.alone,
+        "prefill": bench.prefill,
+        **kafka,
+        "generate": bench.generate,
+        "int8": bench.quantized,
+        **cases,
     }
+    return checks, timed
 
 
-def _questionnaire(checkpoint: Checkpoint, policies: int, tokens: int) -> Questionnaire:
-    return make_questionnaire(make_scorer(checkpoint, "post_first"), policies, tokens, random.Random(1))  # noqa: S311
+def run(report: Report, name: str, part: Part) -> None:
+    """Do a part; what it lacks or what goes wrong in it ends no other."""
+    begun = time.monotonic()
+    try:
+        figures = part()
+    except (ModuleNotFoundError, Misconfigured) as error:
+        report.add("skipped", name, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a part dies of, the others are worth having
+        report.add("failed", name, f"{type(error).__name__}: {error}"[:1000])
+    else:
+        report.add("parts", name, {**figures, "seconds": round(time.monotonic() - begun, 1)})
 
 
-def _parts(checkpoint: Checkpoint, layout: LayoutName, requests: Sequence[ScoreRequest]) -> list[float]:
-    return _scores(scored.labels for scored in make_scorer(checkpoint, layout).score(requests))
+def kafka_to_kafka(bench: GpuBench, trial: Trial, layout: LayoutName, folder: Path) -> Figures:
+    """The whole service on the embedded broker."""
+    from moderation_service.bench import kafka_to_kafka as service  # noqa: PLC0415 - its clients may be missing
+    from moderation_service.demo.broker import embedded_broker  # noqa: PLC0415
+
+    images = service.write_photographs(folder, trial.kafka_posts, trial.side)
+    checkpoint = replace(bench.checkpoint, image_processor=make_processor(trial.side).image_processor)
+    topics = [f"{layout}.{topic}" for topic in ("input", "output", "dead_letter", "review", "audit")]
+    with embedded_broker(topics) as address:
+        return service.run(service.kafka_settings(address, topics), checkpoint, layout, folder, images)
 
 
-def _stock(checkpoint: Checkpoint, layout: LayoutName, requests: Sequence[ScoreRequest]) -> list[float]:
-    scorer = make_scorer(checkpoint, layout)
-    return _scores(reference_scores(scorer, request) for request in requests)
+def goals(found: dict[str, Figures]) -> Figures:
+    """What is hoped for of an H200 beside what was found so far."""
+    told: Figures = {}
 
+    def tell(name: str, value: float, *, least: float | None = None, below: float | None = None) -> None:
+        met = value >= least if least is not None else below is not None and value < below
+        told[name] = {"goal": f">= {least}" if least is not None else f"< {below}", "found": value, "met": met}
 
-def _scores(answers: Iterable[Sequence[LabelScore]]) -> list[float]:
-    return [label.score for labels in answers for label in labels]
-
-
-def _apart(one: list[float], other: list[float]) -> list[float]:
-    return [abs(mine - theirs) for mine, theirs in zip(one, other, strict=True)]
-
-
-def _alone_ms(shape: Shape, device: str) -> dict[str, float]:
-    """The median of posts asked one by one, pixels to scores, by layout; eight policies of 60 tokens."""
-    checkpoint = make_checkpoint(shape, device, torch.float32 if device == "cpu" else torch.bfloat16)
-    questionnaire = _questionnaire(checkpoint, 8, 60)
-    found = {}
-    for layout in LAYOUTS:
-        scorer = make_scorer(checkpoint, layout)
-        taken = []
-        for request in make_requests(questionnaire, ALONE + 3, shape.side, seed=3):
-            begun = time.perf_counter()
-            scorer.score([request])
-            taken.append(1000 * (time.perf_counter() - begun))
-        found[layout] = round(statistics.median(taken[3:]), 1)
-    return found
-
-
-def _goals(found: dict[str, Any], p50: dict[str, float]) -> dict[str, Any]:
-    """What was hoped for of an H200 beside what was found."""
-    cases = {name: case["posts_per_second"] for name, case in found["cases"].items()}
-    reached = {
-        "posts_per_second.post_first.8x60": cases["8x60"]["post_first"],
-        "posts_per_second.policies_first.8x300": cases["8x300"]["policies_first"],
-        "roofline_share": found["roofline_share"],
-        **{name: found["ratio"][name] for name in ("prefill_per_policy", "generate_per_policy")},
-    }
-    least = {
-        name: {"goal": f">= {GOALS[name]}", "found": value, "met": value >= GOALS[name]}
-        for name, value in reached.items()
-    }
-    best = min(p50.values())
-    return {**least, "p50_ms_alone": {"goal": f"< {MOST_P50_MS}", "found": best, "met": best < MOST_P50_MS}}
+    main_case, long_case = found.get("layouts.8x60"), found.get("layouts.8x300")
+    if main_case:
+        better = max((main_case[layout] for layout in LAYOUTS), key=lambda figures: figures["posts_per_second"])
+        tell("post_first.8x60", main_case["post_first"]["posts_per_second"], least=24)
+        tell("roofline_share", better["roofline_share"], least=0.7)
+        for other, least in (("prefill", 5), ("generate", 50)):
+            if other in found:
+                over = better["posts_per_second"] / found[other]["posts_per_second"]
+                tell(f"over_{other}", round(over, 2), least=least)
+    if long_case:
+        tell("policies_first.8x300", long_case["policies_first"]["posts_per_second"], least=32)
+    if alone := found.get("alone"):
+        tell("alone_p50_ms", min(alone[layout]["p50_ms"] for layout in LAYOUTS), below=180)
+    return told
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

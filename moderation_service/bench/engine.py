@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         server=(vllm, vllm_model) if vllm else None,
     )
     return {
-        **_summary(cases, bundled, _matmul(checkpoint)),
+        **_summary(cases, bundled, matmul_rate(checkpoint)),
         "shape": described(chosen, checkpoint.model),
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -119,7 +119,7 @@ def _not_asked(vllm: str | None) -> dict[str, str]:
     return {way: reason for way, reason in reasons.items() if reason}
 
 
-def _matmul(checkpoint: Checkpoint) -> float:
+def matmul_rate(checkpoint: Checkpoint) -> float:
     """Operations a second of the best of several products of large matrices, in the model's precision."""
     device = checkpoint.device
     side = MATMUL[device.type]

@@ -95,7 +95,7 @@ def measure(
     scorers_of_all = list(scorers.values())
     questionnaire = make_questionnaire(scorers[POST_FIRST], load.policies, load.tokens, rng)
     batches = [make_requests(questionnaire, load.posts, load.side, load.seed + n) for n in range(load.rounds + 1)]
-    ways: dict[str, Way] = {layout: _here(scorer) for layout, scorer in scorers.items()}
+    ways: dict[str, Way] = {layout: engine_way(scorer) for layout, scorer in scorers.items()}
     smaller: Checkpoint | None = None
     if load.policies * load.tokens <= MASK_BOUND:
         ways[MASKED] = Masked(scorers[POST_FIRST]).score
@@ -105,7 +105,7 @@ def measure(
             smaller = replace(checkpoint, model=deepcopy(checkpoint.model))
             quantize(smaller.model)
             scorers_of_all.append(make_scorer(smaller, POST_FIRST))
-            ways |= {PREFILL: prefill.score, GENERATE: prefill.generate, INT8: _here(scorers_of_all[-1])}
+            ways |= {PREFILL: prefill.score, GENERATE: prefill.generate, INT8: engine_way(scorers_of_all[-1])}
             if not DecisionPipeline.missing():
                 ways[PIPELINE] = DecisionPipeline(checkpoint.model, make_processor(load.side)).score
         if server:
@@ -116,22 +116,23 @@ def measure(
                 ways[f"{VLLM}_{layout}"] = asked.score
         for scorer in scorers_of_all:
             scorer.opening(questionnaire)
-        rates, peaks, answers = _in_turn(ways, batches, checkpoint.device)
+        rates, peaks, answers = in_turn(ways, batches, checkpoint.device)
     exact = {POST_FIRST: answers.get(PREFILL), MASKED: answers[POST_FIRST]}
     exact |= {f"{VLLM}_{layout}": answers[layout] for layout in LAYOUTS}
     differences = {way: _apart(answers[way], wanted) for way, wanted in exact.items() if wanted and way in answers}
     if all_ways:  # a stock forward a policy, the whole pack before the post in each: too slow for all posts
         stock = reference_scores(scorers[POLICIES_FIRST], batches[-1][0])
         differences[POLICIES_FIRST] = _apart(answers[POLICIES_FIRST][:1], [stock])
-    int8 = _effect(answers[INT8], answers[POST_FIRST], smaller.model, checkpoint.model) if smaller else None
-    return Case(rates, peaks, answers, _operations(scorers, questionnaire, batches[-1]), differences, int8)
+    int8 = quantization_effect(answers[INT8], answers[POST_FIRST], smaller.model, checkpoint.model) if smaller else None
+    return Case(rates, peaks, answers, operations_per_post(scorers, questionnaire, batches[-1]), differences, int8)
 
 
-def _here(scorer: Scorer) -> Way:
+def engine_way(scorer: Scorer) -> Way:
+    """As the engine asks."""
     return lambda requests: [scored.labels for scored in scorer.score(requests)]
 
 
-def _in_turn(
+def in_turn(
     ways: Mapping[str, Way], batches: Sequence[Sequence[ScoreRequest]], device: torch.device
 ) -> tuple[dict[str, float], dict[str, int | None], dict[str, Answers]]:
     """Each batch by each way; the first of a batch and a way is slower, and does not count."""
@@ -155,10 +156,11 @@ def _in_turn(
 
 def _apart(one: Answers, other: Answers) -> float:
     """The largest difference between two answers' scores."""
-    return max(_differences(one, other))
+    return max(score_differences(one, other))
 
 
-def _differences(one: Answers, other: Answers) -> list[float]:
+def score_differences(one: Answers, other: Answers) -> list[float]:
+    """How far each score is from the other's of the same question."""
     return [
         abs(mine.score - theirs.score)
         for ours, wanted in zip(one, other, strict=True)
@@ -166,9 +168,9 @@ def _differences(one: Answers, other: Answers) -> list[float]:
     ]
 
 
-def _effect(small: Answers, plain: Answers, quantized: nn.Module, model: nn.Module) -> dict[str, float]:
+def quantization_effect(small: Answers, plain: Answers, quantized: nn.Module, model: nn.Module) -> dict[str, float]:
     """What weights in eight bits do to scores and memory."""
-    apart = _differences(small, plain)
+    apart = score_differences(small, plain)
     held = [sum(each.nbytes for each in (*one.parameters(), *one.buffers())) for one in (quantized, model)]
     return {
         "max_abs_score_difference": max(apart),
@@ -178,9 +180,10 @@ def _effect(small: Answers, plain: Answers, quantized: nn.Module, model: nn.Modu
     }
 
 
-def _operations(
+def operations_per_post(
     scorers: Mapping[LayoutName, Scorer], questionnaire: Questionnaire, requests: Sequence[ScoreRequest]
 ) -> dict[str, float]:
+    """By layout, and with `post_first` of one prefill a policy too."""
     needed: dict[str, float] = {}
     for layout, scorer in scorers.items():
         arithmetic, opening = Arithmetic.of(scorer.checkpoint.model), scorer.opening(questionnaire)

@@ -114,10 +114,10 @@ def make_processor(side: int) -> Any:  # noqa: ANN401 - transformers' own
     return processor
 
 
-def make_scorer(checkpoint: Checkpoint, layout: LayoutName) -> Scorer:
-    """A batch holds whatever it is given."""
+def make_scorer(checkpoint: Checkpoint, layout: LayoutName, max_batch_tokens: int = 2**20) -> Scorer:
+    """By default a batch holds whatever it is given."""
     limit = checkpoint.config.text_config.max_position_embeddings
-    return Scorer(checkpoint, layout, "brief", max_context_tokens=limit, max_batch_tokens=2**20)
+    return Scorer(checkpoint, layout, "brief", max_context_tokens=limit, max_batch_tokens=max_batch_tokens)
 
 
 def make_questionnaire(scorer: Scorer, policies: int, tokens: int, rng: random.Random) -> Questionnaire:

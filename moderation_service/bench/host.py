@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import Glm46VImageProcessor
 
+from moderation_service.bench.posts import photograph
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.patches import Cutter
@@ -135,14 +136,10 @@ def _one_core() -> Iterator[None]:
 
 
 def _jpeg(number: int, rng: np.random.Generator) -> bytes:
-    """A photo's spectrum (detail at every scale, less the finer it is); then the same with words, or words alone."""
+    """A photograph; then one with words, or words alone."""
     picture = Image.new("RGB", (SIDE, SIDE), "white")
     if number % 3 < 2:  # noqa: PLR2004 - of three kinds, two have a photo
-        levels = np.full((SIDE, SIDE, 3), 127.0)
-        for cells in (4, 8, 16, 32, 64, 128, 256, 512, 1024):
-            coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
-            levels += (np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float) - 127) / cells**0.5
-        picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        picture = photograph(SIDE, rng)
     if number % 3:
         draw = ImageDraw.Draw(picture)
         for line in range(40, SIDE, 200 if number % 3 == 1 else 40):

@@ -18,6 +18,7 @@ from moderation_service.bench.instant import InstantEngine
 from moderation_service.bench.judging import open_judge
 from moderation_service.bench.posts import text
 from moderation_service.contracts.post import Post
+from moderation_service.engine.base import Engine
 from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import BareSettings, KafkaSettings, LoggingSettings, OpsSettings
@@ -109,11 +110,16 @@ async def worker_rate(kafka: KafkaSettings, posts: int) -> float:
 
 
 @asynccontextmanager
-async def working(kafka: KafkaSettings) -> AsyncIterator["asyncio.Task[None]"]:
-    """The whole worker with an instant engine, at work until the block is left. Raises what ended it before."""
-    settings = BareSettings(kafka=kafka, ops=OpsSettings(host="127.0.0.1", port=0))
+async def working(
+    kafka: KafkaSettings,
+    engine: Engine | None = None,
+    /,
+    **sections: Any,  # noqa: ANN401 - of the settings
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """The whole worker, at work until the block is left; by default with an instant engine. Raises what ended it."""
+    settings = BareSettings(kafka=kafka, ops=OpsSettings(host="127.0.0.1", port=0), **sections)
     health, stop = Health(started=True), asyncio.Event()
-    async with open_judge(settings, InstantEngine()) as judge, ops_server(settings.ops, health):
+    async with open_judge(settings, engine or InstantEngine()) as judge, ops_server(settings.ops, health):
         tune_garbage_collector()  # as the service does
         worker = asyncio.create_task(Worker(kafka, judge, health).run(stop))
         try:

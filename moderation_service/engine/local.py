@@ -19,7 +19,7 @@ from moderation_service.engine.base import (
     ScoreRequest,
     Written,
 )
-from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.thread import Gap, ModelThread
@@ -39,9 +39,12 @@ _NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOS
 class LocalEngine:
     """Scores with torch and transformers. All that touches the model or its tokenizer runs on one thread, in turn."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        """Takes nothing yet: see `start`."""
+    def __init__(
+        self, settings: EngineSettings, load: Callable[[EngineSettings], Checkpoint] = load_checkpoint
+    ) -> None:
+        """Takes nothing yet: see `start`, which calls `load`."""
         self._settings = settings
+        self._load_checkpoint = load
         self._thread = ModelThread()
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
@@ -136,7 +139,7 @@ class LocalEngine:
 
     def _load(self) -> tuple[Scorer, Writer, EngineInfo]:
         settings = self._settings
-        checkpoint = load_checkpoint(settings)
+        checkpoint = self._load_checkpoint(settings)
         scorer = Scorer(
             checkpoint,
             settings.layout,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from moderation_service.bench.engine_case import LAYOUTS
 from tests.line.service import environment
 
 ROOT = Path(__file__).parents[2]
@@ -25,17 +26,36 @@ def script(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(300)
-def test_a_trial_on_the_cpu_answers_right_and_times_both_layouts() -> None:
-    done = script("--tiny")
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
-    assert [each["layout"] for each in printed["answers"]] == ["post_first", "policies_first"]
-    for each in printed["answers"]:
-        assert each["right"]
-        assert 0 < each["mean_off"]["bfloat16_stock"] < 0.02
-    assert printed["p50_ms_alone"].keys() == {"post_first", "policies_first"}
-    assert printed["goals"] is None  # what is hoped for of a card says nothing of this
-    assert printed["cases"]["8x300"]["posts_per_second"]["policies_first"] > 0
+def test_a_trial_on_the_cpu_answers_right_and_ends_every_part(tmp_path: Path) -> None:
+    done = script("--tiny", "--output", str(tmp_path / "figures.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    *names, last = (line["part"] for line in lines)
+    assert last == "summary"
+    assert (lines[-1]["skipped"], lines[-1]["failed"]) == ({}, {})
+    whole = json.loads((tmp_path / "figures.json").read_text())
+    parts = whole["parts"]
+    assert list(parts) == names
+    assert whole["left"] == []
+    assert whole["goals"] is None  # what is hoped for of a card says nothing of this
+    for layout in LAYOUTS:
+        answers = parts[f"answers.tiny.{layout}"]
+        assert answers["right"]
+        assert 0 < answers["mean_off"]["bfloat16_stock"] < 0.02
+        assert parts["layouts.8x300"][layout]["posts_per_second"] > 0
+        assert parts["alone"][layout]["p50_ms"] > 0
+        assert parts[f"kafka.{layout}"]["posts"] == 3
+    assert parts["prefill"]["max_abs_score_difference"] < 1e-4
+    assert parts["generate"]["posts_per_second"] > 0
+    assert 0 < parts["int8"]["mean_abs_score_difference"] < 0.1
+
+
+def test_what_the_budget_leaves_no_time_for_is_named_and_nothing_passes_for_checked(tmp_path: Path) -> None:
+    done = script("--tiny", "--budget", "0", "--output", str(tmp_path / "figures.json"))
+    assert done.returncode == 1, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["skipped"]["kafka.post_first"] == "the budget of 0 s was spent"
+    assert json.loads((tmp_path / "figures.json").read_text())["skipped"] == summary["skipped"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
