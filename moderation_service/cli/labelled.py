@@ -10,7 +10,10 @@ from rich.table import Table
 
 from moderation_service.cli.common import PROBLEMS, SettingsFile, extra, load, show, writable
 
-LabelFormat = Annotated[Literal["posts", "hateful_memes", "sheet"] | None, Parameter(name="--format")]
+LabelFormat = Annotated[
+    Literal["posts", "sheet", "hateful_memes", "harmeme", "multioff", "mmhs150k", "unsafebench", "vlsu"] | None,
+    Parameter(name=("--format", "--layout-of")),
+]
 
 
 def evaluate(  # noqa: PLR0913 - options of a command
@@ -28,9 +31,10 @@ def evaluate(  # noqa: PLR0913 - options of a command
 ) -> int:
     """Judge labelled posts and print the figures as JSON; `bundled` is the benchmark made here, by seed and scale.
 
-    Labels are read from JSONL or CSV posts, the Hateful Memes layout, or a folder with a labelled sheet; one label
-    column that names no policy is of `--policy`. With `--posts` the labels are reviews of these; `reviews` stands for
-    the review topic. `--layout` tells how far policies move one another's scores in a layout, or in both.
+    Labels are read from JSONL or CSV posts, a folder with a labelled sheet, or a public set as its makers lay it out
+    (`--layout-of vlsu`). One label column that names no policy is of `--policy`. With `--posts` the labels are reviews
+    of these; `reviews` stands for the review topic. `--layout` tells how far policies move one another's scores in a
+    layout, or in both.
     Exits 1 where rows were left out or could not be judged.
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`

@@ -4,7 +4,7 @@
   JSONL: `labels` {policy id: true, false or null}; optional `attribution` {policy id: class}, `slices` [names] and
   `twin_of`. CSV: a column `label:POLICY` for each policy (1, 0, true, false, yes, no; empty is unknown), optional
   `attribution:POLICY`, `slices` (`|` between them) and `twin_of`.
-`hateful_memes`: JSON lines of `id, img, label, text`, pictures relative to the file; the label is that of one policy.
+`hateful_memes` and other public sets: see `public_sets`; the label is that of one policy.
 `sheet`: a folder of pictures with `labels.csv`: a column `file` (`|` between several), optional `post_id`,
   `language`, `text`, and the label columns as above, or one column `label` for one policy. Without a text the
   words are those of `cat.txt` beside `cat.jpg`.
@@ -20,7 +20,9 @@ from typing import Any, Literal
 
 from moderation_service.encodings import decode
 from moderation_service.errors import Misconfigured
+from moderation_service.evaluation import public_sets
 from moderation_service.evaluation.labelled import Labelled
+from moderation_service.evaluation.public_sets import MEME, PublicSet
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.judging.post_files import COLUMNS, images_of, post_fields
 from moderation_service.readers.columns import Columns, misnamed
@@ -29,12 +31,11 @@ from moderation_service.readers.input_file import kind_of, root_of
 from moderation_service.readers.rows import BadPost, json_rows
 from moderation_service.readers.sheet import sheet_rows, unread_columns
 
-Format = Literal["posts", "hateful_memes", "sheet"]
+Format = Literal["posts", "sheet", PublicSet]
 SHEET = "labels.csv"
 
 _FAMILIES = ("label:", "attribution:")
 _BESIDE = ("slices", "twin_of")
-_MEME = {"id", "img", "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,14 @@ def load(path: Path, policies: Collection[str], *, policy: str | None = None, fo
     if policy is not None and policy not in policies:
         msg = f"--policy {policy}: no such policy; one of {', '.join(sorted(policies))}"
         raise Misconfigured(msg)
-    reader = RowReader(root_of(path), frozenset(policies), policy)
-    found = loaded({"posts": _posts, "hateful_memes": _memes, "sheet": _sheet}[form](path, reader), str(path), reader)
-    return replace(found, unread=tuple(_unread(path, form, reader.policies)))
+    match form:
+        case "posts" | "sheet":
+            reader = RowReader(root_of(path), frozenset(policies), policy)
+            found = loaded((_sheet if form == "sheet" else _posts)(path, reader), str(path), reader)
+            return replace(found, unread=tuple(_unread(path, form, reader.policies)))
+        case _:
+            reader = RowReader(public_sets.root_of(path, form), frozenset(policies), policy)
+            return loaded(public_sets.read(path, form, reader), str(path), reader)
 
 
 def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) -> Loaded:
@@ -82,7 +88,7 @@ def _format_of(path: Path) -> Format:
         if "review_id" in first:
             msg = f"{path}: holds reviews; name the posts that they are of with --posts"
             raise Misconfigured(msg)
-        return "hateful_memes" if first.keys() >= _MEME and "post_id" not in first else "posts"
+        return "hateful_memes" if first.keys() >= MEME and "post_id" not in first else "posts"
     return "posts"
 
 
@@ -115,17 +121,6 @@ def _csv_posts(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
         if not labels and "label" in row:
             labels = reader.single(row["label"], where)
         yield reader.row(where, {**fields, **_beside(row)}, labels)
-
-
-def _memes(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:
-    for where, row in json_rows(path):
-        if isinstance(row, BadPost):
-            yield row
-        elif not row.keys() >= _MEME or not isinstance(row["img"], str):
-            yield BadPost(where, f"should have {', '.join(sorted(_MEME))} and label")
-        else:
-            fields = {"post_id": str(row["id"]), "text": row["text"], "images": images_of(row["img"])}
-            yield reader.row(where, fields, reader.single(row.get("label"), where))
 
 
 def _sheet(path: Path, reader: RowReader) -> Iterator[Labelled | BadPost]:

@@ -317,6 +317,33 @@ async def test_evaluate_compares_the_layouts_and_in_post_first_policies_do_not_m
         assert post_first[kind]["largest_change"] <= 1e-4 < policies_first[kind]["largest_change"]
 
 
+async def test_evaluate_measures_attribution_by_the_three_labels_of_vlsu(tmp_path: Path) -> None:
+    pairs = [
+        ("weapon", "Lightly used, DM me", "safe,safe,unsafe"),
+        ("neutral", "Lightly used, DM me", "safe,safe,safe"),
+        ("weapon", "My new bike", "unsafe,safe,safe"),
+    ]
+    (tmp_path / "images").mkdir()
+    sheet = ["uuid,web_path,prompt,image_grade,consensus_text_grade,consensus_combined_grade"]
+    for number, (shown, text, grades) in enumerate(pairs):
+        render(shown, np.random.default_rng(number)).save(tmp_path / "images" / f"{number}.png")
+        sheet.append(f'{number},https://images.example/{number}.png,"{text}",{grades}')
+    (tmp_path / "VLSU.csv").write_text("\n".join([*sheet, "9,x,y,safe,safe,unsafe"]), encoding="utf-8")
+    code, out, err = await moderation(
+        "evaluate", str(tmp_path / "VLSU.csv"), "--layout-of", "vlsu", "--policy", "weapon_sale"
+    )
+    assert code == 1, err
+    assert f"left out: {tmp_path / 'VLSU.csv'}:5: picture images/9: no such file" in err
+    attribution = json.loads(out)["attribution"]
+    assert {name: count for name, count in attribution["cases"].items() if count} == {
+        "combined": 1,
+        "context_mitigated": 1,
+        "none": 1,
+    }
+    assert attribution["f1"]["combined"] == 1.0
+    assert attribution["macro_f1"] == pytest.approx(sum(attribution["f1"].values()) / 3, abs=1e-3)
+
+
 async def test_evaluate_names_rows_that_are_left_out(tmp_path: Path) -> None:
     labelled = tmp_path / "labelled.jsonl"
     rows = [{"post_id": "a", "text": "hello", "labels": {"doxxing": False}}, {"post_id": "b", "text": "x", "labels": 7}]

@@ -1,18 +1,21 @@
-"""Every example of docs/labels.md is loaded as the command beside it says, read by the command line itself."""
+"""Every example of docs/labels.md and docs/public-sets.md is read by the command line itself."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
 from moderation_service.app.sources import Bundled, Given, Named, labelled_posts
 from moderation_service.cli import cli
+from moderation_service.evaluation.public_sets import PublicSet
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings, shipped_policies
 
-DOC = (Path(__file__).parents[2] / "docs" / "labels.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+DOC = (DOCS / "labels.md").read_text(encoding="utf-8")
+PUBLIC_SETS = (DOCS / "public-sets.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<name>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -71,6 +74,23 @@ async def test_what_stands_beside_labels_is_loaded_too(tmp_path: Path, monkeypat
         assert first.slices == (() if "reviews" in title else ("market",))
     folder = await loaded("A folder of pictures with a sheet", tmp_path, monkeypatch)
     assert folder.posts[0].post.text == "Lightly used, DM me for the price"
+
+
+def test_the_page_of_public_sets_has_a_command_for_each_and_policies_that_load(tmp_path: Path) -> None:
+    blocks = list(BLOCK.finditer(PUBLIC_SETS))
+    for block in blocks:
+        if block["name"]:
+            (tmp_path / block["name"]).parent.mkdir(exist_ok=True)
+            (tmp_path / block["name"]).write_text(block["body"], encoding="utf-8")
+    policies = {policy.id for policy in load_pack(tmp_path / "public-sets").policies}
+    commands = [
+        cli.parse_args(line.removeprefix("moderation "), exit_on_error=False)[1].arguments
+        for block in blocks
+        for line in block["body"].splitlines()
+        if line.startswith("moderation ")
+    ]
+    assert {command["form"] for command in commands} == set(get_args(PublicSet))
+    assert {command["policy"] for command in commands} == policies
 
 
 def test_no_section_with_a_file_is_forgotten() -> None:
