@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
+# Else every process compiles torch and transformers anew: a minute of CPU time for each that judges.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka console-images lock clean
 

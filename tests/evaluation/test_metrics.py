@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, UNKNOWN
@@ -24,6 +25,24 @@ def test_ranking_by_hand() -> None:
     # precision at each violation, from the top: 1/1, 2/2, 3/4; each is a third of the recall
     assert found["pr_auc"] == pytest.approx((1 + 1 + 3 / 4) / 3)
     assert found["recall_at_90_precision"] == pytest.approx(2 / 3)
+
+
+def test_detection_and_average_precision_equal_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    for rows in range(2, 60):
+        truth, score = rng.random(rows) < rng.random(), rng.random(rows).round(1)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            truth, score >= 0.5, labels=[False, True], zero_division=np.nan
+        )
+        found = metrics.detection(truth, score >= 0.5)
+        assert found["precision"] == pytest.approx(precision[1], nan_ok=True)
+        assert found["recall"] == pytest.approx(recall[1], nan_ok=True)
+        assert found["false_alarm_rate"] == pytest.approx(1 - recall[0], nan_ok=True)
+        if truth.any():
+            assert found["f1"] == pytest.approx(f1[1])
+        if truth.any() and not truth.all():
+            assert found["balanced_accuracy"] == pytest.approx(recall.mean())
+            assert metrics.ranking(truth, score)["pr_auc"] == pytest.approx(average_precision_score(truth, score))
 
 
 def test_calibration_by_hand() -> None:
