@@ -58,7 +58,7 @@ kafka: .venv/ready
 	scripts/system-packages.sh test
 	$(BIN)/python -m moderation_service.bench.broker
 
-console-images: .venv/ready
+console-images: .venv/ready # and that of the model check
 	scripts/system-packages.sh test
 	CONSOLE_IMAGES=docs/images $(BIN)/pytest tests/console/pages/test_images.py
 

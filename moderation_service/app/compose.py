@@ -9,7 +9,7 @@ import structlog
 
 from moderation_service.app import calibrations
 from moderation_service.app.loading import load
-from moderation_service.engine.base import Engine
+from moderation_service.engine.model_report import CheckedEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
@@ -41,7 +41,7 @@ async def open_judges(
     calibration = calibrations.named(settings)
     check_packs(settings, packs, shadow_pack, calibration)
     # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
-    engine: Engine = (await asyncio.to_thread(_engine_class, settings))(settings.engine)
+    engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
     await load(engine, startup_timeout_s)
     try:
         info = engine.info
@@ -98,7 +98,8 @@ def _warn_uncalibrated(settings: Settings, packs: tuple[PolicyPack, ...], calibr
         )
 
 
-def _engine_class(settings: Settings) -> Callable[[EngineSettings], Engine]:
+def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:
+    """The engine of the kind that is set; importing it takes seconds."""
     if settings.engine.kind == "openai":
         from moderation_service.engine.remote import RemoteEngine  # noqa: PLC0415
 

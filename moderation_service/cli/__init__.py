@@ -12,6 +12,7 @@ from moderation_service.cli.common import INTERRUPTED, USAGE
 from moderation_service.cli.console import keys, users
 from moderation_service.cli.kafka import dlq, topics
 from moderation_service.cli.labelled import calibrate, evaluate
+from moderation_service.cli.model import model
 from moderation_service.cli.policies import policies
 from moderation_service.cli.posts import judge, publish, replay, schema, verdicts
 from moderation_service.cli.services import demo, run, run_console
@@ -32,7 +33,7 @@ cli = App(
 for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
     cli.command(command)
 cli.command(run_console, name="console")
-for group in (topics, policies, dlq, keys, users, bench):
+for group in (topics, policies, model, dlq, keys, users, bench):
     cli.command(group)
 
 

@@ -20,6 +20,11 @@ ENOUGH_MASS = 0.5
 MOST_TOKENS = 3
 SAID = 5  # tokens of each answer that a log names
 
+UNANSWERED = (
+    "the model does not answer with its label words, so every post will be an abstention; engine.labels should be the"
+    " words that it answers with, or engine.answer_prefix what it says before them"
+)
+
 _MARKUP = re.compile(r"\s+|<\|[^<>|]*\|>|</?\w+>")
 
 log = structlog.get_logger(__name__)
@@ -38,8 +43,8 @@ Search = Generator[tuple[str, Sequence[ScoreRequest]], Sequence[FirstTokens], st
 
 def _probes() -> tuple[ScoreRequest, ...]:
     questions: dict[Language, tuple[str, str]] = {
-        "en": ("Does the post threaten to hurt somebody?", "I will kill you tomorrow"),
-        "zh": ("该帖子是否威胁要伤害他人？", "我明天要杀了你"),
+        "en": ("Does it show or threaten violence?", "I will kill you tomorrow"),
+        "zh": ("是否展示或威胁暴力？", "我明天要杀了你"),
     }
     return tuple(
         ScoreRequest(text, images, Questionnaire(language, (Question("probe", question, question),)), (0,))
@@ -73,12 +78,7 @@ def search(configured: str) -> Search:
         answers = yield prefix, PROBES
     likely = [[token for token, _ in answer.likely[:SAID]] for answer in first]
     if not _answered(answers):
-        log.error(
-            "the model does not answer with its label words, so every post will be an abstention; engine.labels should"
-            " be the words that it answers with, or engine.answer_prefix what it says before them",
-            label_mass=_mass(first),
-            likely=likely,
-        )
+        log.error(UNANSWERED, label_mass=_mass(first), likely=likely)
     elif automatic:
         return _found(prefix, answers)
     elif prefix:

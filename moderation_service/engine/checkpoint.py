@@ -58,7 +58,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     transformers_logging.disable_progress_bar()
 
     config = _attempt(settings.model, lambda: AutoConfig.from_pretrained(settings.model, **source))
-    _check_family(settings.model, config)
+    check_family(settings.model, config)
     processor = _attempt(settings.model, lambda: AutoProcessor.from_pretrained(settings.model, **source))
     dtype = _dtype(settings.dtype, device)
     _attempt(settings.model, lambda: check_fits(settings, config, dtype, device))
@@ -110,7 +110,8 @@ def _folder(model: str) -> Path | None:
     return None
 
 
-def _check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's configuration
+def check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's configuration
+    """Raise Fatal for a model of another family."""
     text = getattr(config, "text_config", None)
     rope = getattr(text, "rope_parameters", None) or {}
     if (

@@ -108,25 +108,45 @@ def check_fits(settings: EngineSettings, config: Any, dtype: torch.dtype, device
         raise Misconfigured(msg)
 
 
+def total_bytes(device: torch.device) -> int | None:
+    """What a process may use of a GPU, or of the machine or container; None where it can't be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1] - CUDA_CONTEXT
+    limit = _number(CGROUP / "memory.max")
+    return min((each for each in (_of_machine("MemTotal"), limit) if each is not None), default=None)
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Of a GPU, or of the machine or container as Linux tells it; None where it can't be told."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if device.type != "cpu" or not MEMINFO.exists():
+    if device.type != "cpu":
+        return None
+    return min((each for each in (_of_machine("MemAvailable"), _container_free()) if each is not None), default=None)
+
+
+def _of_machine(what: str) -> int | None:
+    if not MEMINFO.exists():
         return None
     lines = MEMINFO.read_text(encoding="utf-8").splitlines()
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-    return min((each for each in (free, _container_free()) if each is not None), default=None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), None)
 
 
 def _container_free() -> int | None:
     """What a memory limit of cgroup v2 leaves; cached files give way. None without a limit."""
-    try:
-        most, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such files, or `max`
+    most, used = (_number(CGROUP / f"memory.{name}") for name in ("max", "current"))
+    if most is None or used is None:
         return None
-    return most - used + int(stat.get("file", 0))
+    stat = (CGROUP / "memory.stat").read_text(encoding="utf-8").split()
+    return most - used + int(dict(zip(stat[::2], stat[1::2], strict=True)).get("file", 0))
+
+
+def _number(file: Path) -> int | None:
+    """None where there is no such file, or it says `max`."""
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  # noqa: ANN401 - of any member

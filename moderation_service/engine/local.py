@@ -20,6 +20,8 @@ from moderation_service.engine.base import (
     Written,
 )
 from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.model_check import check_model
+from moderation_service.engine.model_report import CheckInput, ModelReport
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.thread import Gap, ModelThread
@@ -88,6 +90,11 @@ class LocalEngine:
         asked = tuple(requests)
         return await self._thread.run(lambda: _with_fate(lambda: writer.explain(asked, Gap(self._thread)), len(asked)))
 
+    async def check(self, checked: CheckInput) -> ModelReport:
+        """Ask and measure what `moderation model check` shows. Raises as `score`."""
+        scorer, _ = self._running()
+        return await self._thread.run(lambda: _with_fate(partial(self._check, scorer, checked), 1))
+
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
         self._scorer = self._writer = None
@@ -130,6 +137,14 @@ class LocalEngine:
             )
             raise Fatal(msg) from error
         self._failures = 0
+
+    def _check(self, scorer: Scorer, checked: CheckInput) -> ModelReport:
+        behind, own = None, scorer.prompts.answer_prefix
+        if self._settings.answer_prefix != "auto":
+            _find_prefix(scorer, "auto")
+            behind = scorer.prompts.answer_prefix
+            scorer.begin_answers(own)
+        return check_model(scorer, self._settings, self.info, behind, checked)
 
     def _running(self) -> tuple[Scorer, Writer]:
         if self._scorer is None or self._writer is None:

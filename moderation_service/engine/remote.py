@@ -11,6 +11,8 @@ from moderation_service.engine.answers import ServedModels
 from moderation_service.engine.base import EngineInfo, ExplainRequest, Scored, ScoreRequest, Written
 from moderation_service.engine.breaker import Breaker, ServerFailed
 from moderation_service.engine.chat import digest
+from moderation_service.engine.model_report import CheckInput, ModelReport
+from moderation_service.engine.remote_check import check_served
 from moderation_service.engine.remote_model import RemoteModel, shortening
 from moderation_service.engine.server import ERROR, GARBLED, UNREACHABLE, Refused, Server
 from moderation_service.engine.together import together
@@ -89,6 +91,10 @@ class RemoteEngine:
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
         """Write for each request. Raises Transient as `score`."""
         return await together(self._explain(request) for request in requests)
+
+    async def check(self, checked: CheckInput) -> ModelReport:
+        """Ask and measure what `moderation model check` shows. Raises Fatal where the server fails meanwhile."""
+        return await served.at_start(self._settings, check_served(self, self._model, self._settings, checked))
 
     async def close(self) -> None:
         """Close all connections; calls that wait fail."""

@@ -145,6 +145,13 @@ class RemoteModel:
         (tail,) = self.prompts.tails(request.questionnaire)
         return await self.ask(self.prompts.opening(request.questionnaire), shown, tail, probe=True)
 
+    async def prefix_that_answers(self) -> str:
+        """The prefix that is found at the start, whatever is set; what is asked afterwards is asked as before."""
+        own = self.prompts
+        await self.find_prefix("auto")
+        self.prompts, found = own, self.prompts.answer_prefix
+        return found
+
     async def _measure(self, questionnaire: Questionnaire) -> Opening:
         text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)
         try:

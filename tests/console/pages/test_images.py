@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.async_api import expect
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
 
+from moderation_service.app.model_check import check_model
+from moderation_service.cli.model import shown
 from moderation_service.console.parts import Parts
+from moderation_service.settings import BareSettings, EngineSettings
 from tests.conftest import skip_or_fail
-from tests.console.pages.browsing import DESK, PHONE, Visit
+from tests.console.pages.browsing import CHROMIUM, DESK, PHONE, Visit, browser, missing_browser
 from tests.console.pages.filled import fill, ran
 
 Visits = Callable[..., Any]
@@ -50,6 +55,22 @@ async def test_the_pictures_of_the_documents_can_be_made(
     await expect(phone.page.locator(".case")).to_be_visible()
     await keep(phone, folder / "console-phone.png")
     assert len(made(folder)) == 6
+
+
+async def test_the_picture_of_the_model_check_can_be_made(tmp_path: Path) -> None:
+    if missing_browser():
+        skip_or_fail(f"no {CHROMIUM}: apt-get install chromium")
+    settings = BareSettings(engine=EngineSettings(device="cpu"))
+    report, checked = await check_model(settings)
+    terminal = Console(record=True, width=120, file=StringIO(), markup=False, highlight=False)
+    terminal.print(*shown(report, checked, report.findings(checked)), sep="\n")
+    path = Path(os.environ.get("CONSOLE_IMAGES", tmp_path)) / "model-check.png"
+    async with browser() as chromium:
+        page = await chromium.new_page(viewport={"width": 1040, "height": 800})
+        await page.set_content(terminal.export_html(theme=MONOKAI))
+        Image.open(BytesIO(await page.screenshot(full_page=True))).convert("RGB").save(path, optimize=True)
+    with Image.open(path) as made:
+        assert made.height > 600
 
 
 def has_chinese() -> bool:

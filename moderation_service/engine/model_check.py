@@ -1,0 +1,150 @@
+"""The check of a model in this process: what it answers, what it reads, what it needs. Synchronous, for its thread."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from moderation_service.contracts.question import Language
+from moderation_service.engine.answer_prefix import PROBES
+from moderation_service.engine.base import EngineInfo
+from moderation_service.engine.checkpoint import DTYPES, check_family
+from moderation_service.engine.fits import CUDA_CONTEXT, GB, advice, context_of, needed, total_bytes
+from moderation_service.engine.model_report import (
+    SAMPLES,
+    CheckInput,
+    ImageReading,
+    LabelWord,
+    Memory,
+    ModelReport,
+    PostTokens,
+    answers_of,
+)
+from moderation_service.engine.prompts import LayoutName
+from moderation_service.engine.scorer import Scorer
+from moderation_service.errors import Misconfigured
+from moderation_service.settings import EngineSettings
+
+LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
+TIMED = 3
+FLASH = "GLM-4.6V-Flash"
+"""The shape that can be checked without a checkpoint."""
+
+
+def check_model(
+    scorer: Scorer, settings: EngineSettings, info: EngineInfo, behind: str | None, checked: CheckInput
+) -> ModelReport:
+    """Ask and measure. `behind` is the prefix that would let the model answer where the one that is set does not."""
+    room = scorer.opening(checked.questionnaires["en"]).room
+    images = tuple(_reading(scorer, checked, size, room) for size in checked.images)
+    latency_ms = _latency_ms(scorer, checked)
+    usual = next(image for image in images if (image.width, image.height) == checked.usual)
+    return ModelReport(
+        model=info,
+        answer_prefix=scorer.prompts.answer_prefix,
+        would_answer_behind=behind,
+        answers=answers_of([scorer.first_tokens(probe) for probe in PROBES]),
+        labels=tuple(_labels(scorer)),
+        images=images,
+        posts=tuple(_tokens(scorer, layout, language, checked) for layout in LAYOUTS for language in SAMPLES),
+        memory=_of_device(scorer, settings),  # behind all forwards, for its peak
+        latency_ms=latency_ms,
+        full_images=room // max(usual.tokens, 1),
+    )
+
+
+def check_shape(settings: EngineSettings, shape: str, card_gb: float) -> Memory:
+    """The memory of a model that is not here, from its configuration alone: a folder, a config.json, or FLASH.
+
+    Raises Misconfigured for what is none of them.
+    """
+    config = _config(shape)
+    dtype = DTYPES.get(settings.dtype, torch.bfloat16)
+    return _memory(
+        settings,
+        config,
+        dtype,
+        f"{shape} in {str(dtype)[6:]} on a card of {card_gb:g} GB",
+        int(card_gb * GB) - CUDA_CONTEXT,
+    )
+
+
+def _config(shape: str) -> Any:  # noqa: ANN401 - a class of its own for each model
+    if shape == FLASH:
+        config = AutoConfig.for_model("glm4v")  # whose defaults are this shape
+        config.text_config.rope_parameters.update(partial_rotary_factor=0.5, mrope_section=[8, 12, 12])
+        config.text_config.max_position_embeddings = 131_072
+        return config
+    path = Path(shape).expanduser()
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        msg = f"--shape {shape}: should be {FLASH}, or a folder with the config.json of a model of the GLM-4V family"
+        raise Misconfigured(msg) from error
+    check_family(shape, config)
+    return config
+
+
+def _memory(settings: EngineSettings, config: Any, dtype: torch.dtype, of: str, available: int | None) -> Memory:  # noqa: ANN401
+    need, context = needed(settings, config, dtype), context_of(settings, config)
+    parts = need.parts(settings.max_batch_tokens, context)
+    if available is None:
+        return Memory(of, parts, None, None)
+    return Memory(
+        of=of,
+        parts=parts,
+        available=available,
+        largest_batch=need.largest_batch(available, context),
+        advice=advice(settings, config, dtype, available) if sum(parts.values()) > available else None,
+    )
+
+
+def _of_device(scorer: Scorer, settings: EngineSettings) -> Memory:
+    checkpoint = scorer.checkpoint
+    device, of = checkpoint.device, "the CPU (computed, of the machine or container)"
+    if device.type == "cuda":
+        of = torch.cuda.get_device_name(device)
+    memory = _memory(settings, checkpoint.config, checkpoint.dtype, of, total_bytes(device))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return replace(memory, peak=peak)
+
+
+def _labels(scorer: Scorer) -> Iterator[LabelWord]:
+    labels, vocabulary = scorer.prompts.labels, scorer.vocabulary
+    for label, words in (("yes", labels.yes), ("no", labels.no)):
+        for word in words:
+            tokens = len(vocabulary.trusted(word))
+            yield LabelWord(word, "yes" if label == "yes" else "no", tokens == 1, f"{tokens} token{'s' * (tokens > 1)}")
+
+
+def _reading(scorer: Scorer, checked: CheckInput, size: tuple[int, int], room: int) -> ImageReading:
+    post = scorer.reader.read("", checked.images[size], room)
+    tokens = sum(int(image.grid.prod()) for image in post.pictures) // scorer.cutter.merge**2
+    return ImageReading(*size, tokens=tokens, pixels=tokens * scorer.cutter.unit**2)
+
+
+def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: CheckInput) -> PostTokens:
+    """Counted, not computed: the layout that is not used takes no forward."""
+    questionnaire, trusted = checked.questionnaires[language], scorer.vocabulary.trusted
+    prompts = replace(scorer.prompts, layout=layout)
+    opening = len(trusted(prompts.opening(questionnaire)))
+    tails = [len(trusted(tail + prompts.answer_prefix)) for tail in prompts.tails(questionnaire)]
+    room = max(scorer.limit - opening - max(tails), 0)
+    post = scorer.reader.read(SAMPLES[language], checked.images[checked.usual], max(room, 1))
+    image = sum(int(each.grid.prod()) for each in post.pictures) // scorer.cutter.merge**2
+    return PostTokens(layout, language, opening, len(post.ids) - image, image, sum(tails), room)
+
+
+def _latency_ms(scorer: Scorer, checked: CheckInput) -> float:
+    """Of one post alone, images unseen, the opening kept: the median of a few, behind one that warms up."""
+    took = []
+    for shade in range(TIMED + 1):
+        begun = time.perf_counter()
+        scorer.score([checked.post("en", shade)])
+        took.append((time.perf_counter() - begun) * 1000)
+    return median(took[1:])

@@ -1,0 +1,96 @@
+"""The check of a model on a server: what it answers, and what it says it read."""
+
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Literal
+
+from moderation_service.contracts.question import Language
+from moderation_service.engine.answer_prefix import PROBES, FirstTokens
+from moderation_service.engine.base import Engine
+from moderation_service.engine.chat import CELL, MARKS, NOTHING, Shown
+from moderation_service.engine.model_report import (
+    SAMPLES,
+    CheckInput,
+    ImageReading,
+    LabelWord,
+    ModelReport,
+    PostTokens,
+    answers_of,
+)
+from moderation_service.engine.prompts import Labels
+from moderation_service.engine.remote_model import RemoteModel
+from moderation_service.engine.together import together
+from moderation_service.settings import EngineSettings
+
+TIMED = 3
+
+
+async def check_served(
+    engine: Engine, model: RemoteModel, settings: EngineSettings, checked: CheckInput
+) -> ModelReport:
+    """Ask and measure. Sizes are differences of the prompt tokens that the server counts; its memory is its own."""
+    behind = await model.prefix_that_answers() if settings.answer_prefix != "auto" else None
+    labels = model.prompts.labels
+    first = [answer.first_tokens(labels) for answer in await together(model.probe(probe) for probe in PROBES)]
+    room = (await model.opening(checked.questionnaires["en"])).room
+    images = [await _reading(model, checked, size, room) for size in checked.images]
+    usual = next(image for image in images if (image.width, image.height) == checked.usual)
+    posts = [await _tokens(model, settings, language, checked) for language in SAMPLES]
+    return ModelReport(
+        model=engine.info,
+        answer_prefix=model.prompts.answer_prefix,
+        would_answer_behind=behind,
+        answers=answers_of(first),
+        labels=tuple(_labels(labels, first)),
+        images=tuple(images),
+        posts=tuple(posts),
+        memory=None,
+        latency_ms=await _latency_ms(engine, checked),
+        full_images=room // max(usual.tokens, 1),
+    )
+
+
+def _labels(labels: Labels, first: list[FirstTokens]) -> Iterator[LabelWord]:
+    """A server's tokenizer is not here: a word is known to count where it was among the likeliest tokens."""
+    seen = {token for answer in first for token, _ in answer.likely}
+    sides: tuple[tuple[Literal["yes", "no"], tuple[str, ...]], ...] = (("yes", labels.yes), ("no", labels.no))
+    for label, words in sides:
+        for word in words:
+            counts = True if word in seen else None
+            yield LabelWord(word, label, counts, "seen" if counts else "not among the likeliest tokens of any answer")
+
+
+async def _prompt_tokens(model: RemoteModel, shown: Shown) -> int:
+    return (await model.ask("", shown, "?")).usage.prompt_tokens
+
+
+async def _reading(model: RemoteModel, checked: CheckInput, size: tuple[int, int], room: int) -> ImageReading:
+    frames = checked.images[size]
+    shown = Shown.fitting("", frames, room)
+    without = await _prompt_tokens(model, NOTHING)
+    tokens = await _prompt_tokens(model, shown) - without - MARKS * len(shown.pictures)
+    return ImageReading(*size, tokens=tokens, pixels=tokens * CELL**2)
+
+
+async def _tokens(model: RemoteModel, settings: EngineSettings, language: Language, checked: CheckInput) -> PostTokens:
+    """In the layout that is set; of another the server's opening would have to be computed."""
+    opening = await model.opening(checked.questionnaires[language])
+    bare = await _prompt_tokens(model, NOTHING)
+    text = await _prompt_tokens(model, Shown(SAMPLES[language], ())) - bare
+    images = Shown.fitting("", checked.images[checked.usual], opening.room)
+    image = await _prompt_tokens(model, images) - bare
+    shared = (await model.ask(opening.text, NOTHING, "?")).usage.prompt_tokens
+    return PostTokens(
+        settings.layout, language, shared, text, image, sum(size - shared for size in opening.sizes), opening.room
+    )
+
+
+async def _latency_ms(engine: Engine, checked: CheckInput) -> float:
+    """Of one post alone, images unseen: the median of a few, behind one that warms up."""
+    took = []
+    for shade in range(TIMED + 1):
+        begun = time.perf_counter()
+        await engine.score([checked.post("en", shade)])
+        took.append((time.perf_counter() - begun) * 1000)
+    return median(took[1:])
