@@ -41,10 +41,8 @@ _NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOS
 class LocalEngine:
     """Scores with torch and transformers. All that touches the model or its tokenizer runs on one thread, in turn."""
 
-    def __init__(
-        self, settings: EngineSettings, load: Callable[[EngineSettings], Checkpoint] = load_checkpoint
-    ) -> None:
-        """Takes nothing yet: see `start`, which calls `load`."""
+    def __init__(self, settings: EngineSettings, load: Callable[[EngineSettings], Checkpoint] | None = None) -> None:
+        """Takes nothing yet: see `start`, which calls `load`, by default `load_checkpoint`."""
         self._settings = settings
         self._load_checkpoint = load
         self._thread = ModelThread()
@@ -154,7 +152,7 @@ class LocalEngine:
 
     def _load(self) -> tuple[Scorer, Writer, EngineInfo]:
         settings = self._settings
-        checkpoint = self._load_checkpoint(settings)
+        checkpoint = (self._load_checkpoint or load_checkpoint)(settings)
         scorer = Scorer(
             checkpoint,
             settings.layout,
