@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 
@@ -230,13 +231,13 @@ class EngineSettings(Section):
             raise ValueError(msg)
         return labels
 
-    @property
+    @cached_property
     def is_bundled(self) -> bool:
         """Whether the model is the bundled one, here or on a server."""
         path = Path(self.model)
         return path.name == DEMO_MODEL.name if self.kind == "openai" else path.resolve() == DEMO_MODEL.resolve()
 
-    @property
+    @cached_property
     def prompt_mode(self) -> Literal["brief", "full"]:
         """`prompt` with `auto` resolved: the bundled model was trained on bare questions, others need the policies."""
         if self.prompt != "auto":
