@@ -206,7 +206,7 @@ class EngineSettings(Section):
     digests: Path | None = None  # of the weights, by k8s/model/digests.sh: a start need not read them all again
     device: str = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    quantization: Literal["int8"] | None = None
+    quantization: Literal["int8", "int8_dynamic", "fp8"] | None = None  # of the linear layers' weights
     layout: Literal["post_first", "policies_first"] = "post_first"
     prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
     labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")  # violates/does not

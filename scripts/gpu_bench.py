@@ -33,6 +33,7 @@ try:
     from moderation_service.bench.gpu_answers import answers
     from moderation_service.bench.machine import machine
     from moderation_service.engine.prompts import LayoutName
+    from moderation_service.engine.quantization import LAYERS
     from moderation_service.errors import Misconfigured
 except ModuleNotFoundError as error:
     sys.exit(f"gpu-bench: {error}; scripts/gpu-wheels.sh fetches what a GPU machine lacks, for --wheels")
@@ -162,7 +163,7 @@ def parts(trial: Trial, folder: Path) -> tuple[dict[str, Part], dict[str, Part]]
         "prefill": bench.prefill,
         **kafka,
         "generate": bench.generate,
-        "int8": bench.quantized,
+        **{kind: partial(bench.quantized, kind) for kind in LAYERS},
         **cases,
     }
     return checks, timed

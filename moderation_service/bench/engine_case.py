@@ -24,8 +24,8 @@ from moderation_service.bench.memory import peak_bytes, reset_peak
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.int8 import quantize
 from moderation_service.engine.prompts import LayoutName
+from moderation_service.engine.quantization import quantize
 from moderation_service.engine.reference import reference_scores
 from moderation_service.engine.scorer import Scorer
 
@@ -103,7 +103,7 @@ def measure(
         if all_ways:
             prefill = Prefill(scorers[POST_FIRST])
             smaller = replace(checkpoint, model=deepcopy(checkpoint.model))
-            quantize(smaller.model)
+            quantize(smaller.model, "int8", smaller.device)
             scorers_of_all.append(make_scorer(smaller, POST_FIRST))
             ways |= {PREFILL: prefill.score, GENERATE: prefill.generate, INT8: engine_way(scorers_of_all[-1])}
             if not DecisionPipeline.missing():

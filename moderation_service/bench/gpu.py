@@ -33,7 +33,7 @@ from moderation_service.bench.engine_ways import Prefill
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.int8 import quantize
+from moderation_service.engine.quantization import Quantization, check_quantization, quantize
 from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import EngineSettings
 
@@ -117,11 +117,15 @@ class GpuBench:
         rates, _, _ = in_turn(ways, batches, self.checkpoint.device)
         return {"posts_per_second": round(rates["generate"], 3)}
 
-    def quantized(self) -> dict[str, Any]:
-        """`post_first` with quantized weights beside the same without: posts a second, scores, memory."""
+    def quantized(self, quantization: Quantization) -> dict[str, Any]:
+        """`post_first` with quantized weights beside the same without: posts a second, scores, memory.
+
+        Raises Misconfigured where the device can't.
+        """
+        check_quantization(quantization, self.checkpoint.dtype, self.checkpoint.device)
         plain, batches = self._main_case(self._rounds)
         smaller = replace(self.checkpoint, model=deepcopy(self.checkpoint.model))
-        quantize(smaller.model)
+        quantize(smaller.model, quantization, smaller.device)
         ways = {
             "quantized": engine_way(make_scorer(smaller, POST_FIRST, BATCH_TOKENS)),
             "plain": engine_way(plain),

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from moderation_service.engine import attention
 from moderation_service.engine.digest import digest_folder
 from moderation_service.engine.fits import check_fits
-from moderation_service.engine.int8 import quantize
+from moderation_service.engine.quantization import check_quantization, quantize
 from moderation_service.engine.weights import check_weights
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.settings import EngineSettings
@@ -61,6 +61,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     check_family(settings.model, config)
     processor = _attempt(settings.model, lambda: AutoProcessor.from_pretrained(settings.model, **source))
     dtype = _dtype(settings.dtype, device)
+    check_quantization(settings.quantization, dtype, device)
     _attempt(settings.model, lambda: check_fits(settings, config, dtype, device))
     model, report = _attempt(
         settings.model,
@@ -78,8 +79,8 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     if lacking:
         msg = f"engine.model {settings.model}: the weights lack {len(lacking)} tensors, for example {lacking[0]}"
         raise Fatal(msg)
-    if settings.quantization == "int8":
-        quantize(model)
+    if kind := settings.quantization:
+        _attempt(settings.model, lambda: quantize(model, kind, device))
     return Checkpoint(
         model=_attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device)),
         tokenizer=processor.tokenizer,

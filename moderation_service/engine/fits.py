@@ -167,13 +167,20 @@ def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Need(
         weights=sum(weight.nbytes for weight in model.parameters()) - sum(linear) * (size - 1),
-        widened=max(linear, default=0) * size,
-        a_word=(4 * text.intermediate_size + 5 * text.hidden_size) * size,
+        widened=max(linear, default=0) * size if settings.quantization == "int8" else 0,
+        a_word=_mlp_bytes(settings.quantization, text.intermediate_size, size) + 5 * text.hidden_size * size,
         an_image_token=PATCHES_A_TOKEN * patch + 2 * text.hidden_size * size,
         cached=2 * text.num_hidden_layers * text.num_key_value_heads * head_size * size,
         answers=ANSWERS_A_PROJECTION * text.vocab_size * (size + 2 * 4),
         kept_contexts=KEPT_CONTEXTS if settings.layout == "policies_first" else 0,
     )
+
+
+def _mlp_bytes(quantization: str | None, intermediate: int, size: int) -> int:
+    """Of a token at the MLP's widest, beside its hidden states."""
+    if quantization == "int8_dynamic":  # gate and values as 32-bit sums, and rescaled
+        return 2 * intermediate * (4 + size)
+    return 4 * intermediate * size
 
 
 def context_of(settings: EngineSettings, config: Any) -> int:  # noqa: ANN401 - as above

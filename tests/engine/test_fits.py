@@ -23,7 +23,7 @@ from moderation_service.engine import fits
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.fits import CUDA_CONTEXT, check_fits, free_bytes, needed
-from moderation_service.engine.int8 import quantize
+from moderation_service.engine.quantization import quantize
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
@@ -42,7 +42,7 @@ def test_the_need_is_what_the_weights_take(tiny_checkpoint: Path) -> None:
     settings = EngineSettings(model=str(tiny_checkpoint), device="cpu", dtype="float32")
     model = load_checkpoint(settings).model
     assert needed(settings, config, torch.float32).weights == sum(weight.nbytes for weight in model.parameters())
-    quantize(model)
+    quantize(model, "int8", CPU)
     held = sum(each.nbytes for name, each in model.state_dict().items() if not name.endswith("scale"))
     int8 = settings.model_copy(update={"quantization": "int8"})
     assert needed(int8, config, torch.float32).weights == held
