@@ -317,7 +317,7 @@ async def test_evaluate_compares_the_layouts_and_in_post_first_policies_do_not_m
         assert post_first[kind]["largest_change"] <= 1e-4 < policies_first[kind]["largest_change"]
 
 
-async def test_evaluate_measures_attribution_by_the_three_labels_of_vlsu(tmp_path: Path) -> None:
+async def test_evaluate_measures_attribution_by_vlsus_labels_and_names_rows_that_are_left_out(tmp_path: Path) -> None:
     pairs = [
         ("weapon", "Lightly used, DM me", "safe,safe,unsafe"),
         ("neutral", "Lightly used, DM me", "safe,safe,safe"),
@@ -334,7 +334,9 @@ async def test_evaluate_measures_attribution_by_the_three_labels_of_vlsu(tmp_pat
     )
     assert code == 1, err
     assert f"left out: {tmp_path / 'VLSU.csv'}:5: picture images/9: no such file" in err
-    attribution = json.loads(out)["attribution"]
+    figures = json.loads(out)
+    assert figures["data"]["left_out"] == 1
+    attribution = figures["attribution"]
     assert {name: count for name, count in attribution["cases"].items() if count} == {
         "combined": 1,
         "context_mitigated": 1,
@@ -342,16 +344,6 @@ async def test_evaluate_measures_attribution_by_the_three_labels_of_vlsu(tmp_pat
     }
     assert attribution["f1"]["combined"] == 1.0
     assert attribution["macro_f1"] == pytest.approx(sum(attribution["f1"].values()) / 3, abs=1e-3)
-
-
-async def test_evaluate_names_rows_that_are_left_out(tmp_path: Path) -> None:
-    labelled = tmp_path / "labelled.jsonl"
-    rows = [{"post_id": "a", "text": "hello", "labels": {"doxxing": False}}, {"post_id": "b", "text": "x", "labels": 7}]
-    labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    code, out, err = await moderation("evaluate", str(labelled))
-    assert code == 1, err
-    assert json.loads(out)["data"]["left_out"] == 1
-    assert f"left out: {labelled}:2" in err
 
 
 async def test_calibrate_refuses_too_few_labels_and_writes_nothing(tmp_path: Path) -> None:
