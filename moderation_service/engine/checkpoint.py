@@ -49,7 +49,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     Raises Misconfigured for settings that can't be right and for a model that does not fit in memory, Fatal for a
     checkpoint that can't be used.
     """
-    device = _device(settings.device)
+    device = choose_device(settings.device)
     folder = _folder(settings.model)
     source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder is not None}
     if folder is None and settings.revision:
@@ -129,17 +129,34 @@ def check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's 
     raise Fatal(msg)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(name: str) -> torch.device:
+    """`auto`, the first GPU or else the CPU; or what torch calls a device.
+
+    A GPU becomes the current one of this thread, so that libraries that ask no tensor for its device use no other.
+    Raises Misconfigured where the machine has no such device.
+    """
     try:
-        device = torch.device(name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type == "cuda":
+            device = torch.device("cuda", device.index or 0)
+            _check_gpu(name, device.index)
+            torch.cuda.set_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         # torch built without CUDA answers with an AssertionError.
         msg = f"engine.device {name}: this machine has no such device; auto, cpu and cuda are likely ones"
         raise Misconfigured(msg) from error
     return device
+
+
+def _check_gpu(name: str, index: int) -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index < count:
+        return
+    last = f" to cuda:{count - 1}" if count > 1 else ""
+    has = f"{count} that torch can use (cuda:0{last})" if count else "none that torch can use"
+    msg = f"engine.device {name}: no such GPU, this process sees {has}; CUDA_VISIBLE_DEVICES may hide others"
+    raise Misconfigured(msg)
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

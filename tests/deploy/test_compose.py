@@ -51,7 +51,8 @@ def test_each_path_in_its_settings_is_mounted(started: Started) -> None:
 
 def test_a_profile_has_one_worker_and_cpu_is_the_default() -> None:
     profiles = {name: service["profiles"] for name, service in workers().items()}
-    assert profiles == {"worker": ["cpu"], "worker-gpu": ["gpu"], "worker-vllm": ["vllm"]}
+    own = {"worker": ["cpu"], "worker-gpu": ["gpu"], "worker-gpu-1": ["gpu-1"], "worker-vllm": ["vllm"]}
+    assert profiles == own
     assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text().splitlines()
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -155,6 +156,46 @@ def test_a_broken_file_is_one_clear_line(copy: Path, name: str) -> None:
 def test_a_device_that_is_not_there_is_a_fault_of_the_settings(tiny_checkpoint: Path) -> None:
     with pytest.raises(Misconfigured, match=r"engine.device abacus"):
         load_checkpoint(EngineSettings(model=str(tiny_checkpoint), device="abacus"))
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "chosen"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cuda", 1, "cuda:0"), ("cuda:1", 2, "cuda:1"), ("cpu", 2, "cpu")],
+)
+def test_a_gpu_that_is_chosen_is_the_current_one_of_the_model_s_thread(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, chosen: str
+) -> None:
+    current = see_gpus(monkeypatch, gpus)
+    assert module.choose_device(name) == torch.device(chosen)
+    assert current == [torch.device(chosen)] * chosen.startswith("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "said"),
+    [
+        ("cuda", 0, "engine.device cuda: no such GPU, this process sees none that torch can use"),
+        ("cuda:1", 1, "engine.device cuda:1: no such GPU, this process sees 1 that torch can use (cuda:0);"),
+        ("cuda:7", 4, "sees 4 that torch can use (cuda:0 to cuda:3); CUDA_VISIBLE_DEVICES may hide others"),
+        ("cuda:-1", 2, "engine.device cuda:-1: this machine has no such device"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_named_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, said: str
+) -> None:
+    current = see_gpus(monkeypatch, gpus)
+    with pytest.raises(Misconfigured, match=re.escape(said)):
+        module.choose_device(name)
+    assert current == []
+
+
+def see_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> list[torch.device]:
+    """As on a machine with so many; returns what becomes the current one."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: None)
+    return current
 
 
 def test_a_name_on_the_hub_is_asked_for_with_its_revision_and_without_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
