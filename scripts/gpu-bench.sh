@@ -9,15 +9,16 @@
 # missing is installed for the run from FOLDER, which scripts/gpu-wheels.sh fills.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONPATH=.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=. TMPDIR=$scratch
+export PYTORCH_ALLOC_CONF=expandable_segments:True # as the image sets it
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
 if [ "${1:-}" = --wheels ]; then
-  site=$(mktemp -d)
-  trap 'rm -rf "$site"' EXIT
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --disable-pip-version-check \
-    --root-user-action ignore --target "$site" "$2"/*.whl
-  PYTHONPATH=.:$site
+    --root-user-action ignore --target "$scratch/site" "$2"/*.whl
+  PYTHONPATH=.:$scratch/site
   shift 2
 fi
 "$python" scripts/gpu_bench.py "$@"

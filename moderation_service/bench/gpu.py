@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from moderation_service.bench.engine import SHAPES, matmul_rate
 from moderation_service.bench.engine_case import (
@@ -33,12 +34,16 @@ from moderation_service.bench.engine_ways import Prefill
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.quantization import Quantization, check_quantization, quantize
+from moderation_service.engine.quantization import LAYERS, Quantization, check_quantization, quantize
 from moderation_service.engine.scorer import Scorer
+from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings
 
 ALONE = 20
 """Posts asked one by one; three before them are not timed."""
+
+MOST_ERROR = 0.1
+"""Of a quantized product; eight bits make 0.01 to 0.06."""
 
 BATCH_TOKENS = EngineSettings().max_batch_tokens
 
@@ -120,9 +125,12 @@ class GpuBench:
     def quantized(self, quantization: Quantization) -> dict[str, Any]:
         """`post_first` with quantized weights beside the same without: posts a second, scores, memory.
 
-        Raises Misconfigured where the device can't.
+        Raises Misconfigured where the device can't, Fatal where its products are wrong.
         """
         check_quantization(quantization, self.checkpoint.dtype, self.checkpoint.device)
+        if (error := self._product_error(quantization)) > MOST_ERROR:
+            msg = f"products of {quantization} are {error:.2g} of their largest value off; {MOST_ERROR} is allowed"
+            raise Fatal(msg)
         plain, batches = self._main_case(self._rounds)
         smaller = replace(self.checkpoint, model=deepcopy(self.checkpoint.model))
         quantize(smaller.model, quantization, smaller.device)
@@ -136,6 +144,18 @@ class GpuBench:
             "over_unquantized": round(rates["quantized"] / rates["plain"], 3),
             **quantization_effect(answers["quantized"], answers["plain"], smaller.model, self.checkpoint.model),
         }
+
+    @torch.inference_mode()
+    def _product_error(self, quantization: Quantization) -> float:
+        """The largest error of a layer's products, as a share of their largest value; of few rows and of many."""
+        linear = nn.Linear(256, 512, device=self.checkpoint.device, dtype=self.checkpoint.dtype)
+        quantized = LAYERS[quantization](linear)
+        errors = []
+        for rows in (1, 16, 300):
+            states = torch.randn(1, rows, 256, device=self.checkpoint.device, dtype=self.checkpoint.dtype)
+            wanted = linear(states)
+            errors.append(float((quantized(states) - wanted).abs().max() / wanted.abs().max()))
+        return max(errors)
 
     def _main_case(self, rounds: int) -> tuple[Scorer, list[list[ScoreRequest]]]:
         """Eight policies of 60 tokens, post first."""
