@@ -211,7 +211,7 @@ class EngineSettings(Section):
     prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
     labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")  # violates/does not
     answer_prefix: str = "auto"  # what the model says before a label word; auto: found at the start
-    max_context_tokens: Annotated[int, Field(ge=256)] = 4096
+    max_context_tokens: Annotated[int, Field(ge=256)] = 16384  # and no more than the model's own context
     max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
     base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
     api_key: SecretStr | None = None

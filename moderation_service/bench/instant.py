@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
@@ -23,6 +24,7 @@ class InstantEngine:
         engine="local",
         layout="post_first",
         prompt_digest="none",
+        context_tokens=16384,
     )
 
     async def start(self) -> None:
@@ -46,4 +48,4 @@ class InstantEngine:
 def _scored(request: ScoreRequest) -> Scored:
     flagged = zlib.crc32(request.text.encode()) < FLAGGED * 2**32
     labels = (_YES if flagged else _NO, *[_NO] * (len(request.asked) - 1))
-    return Scored(labels, tokens=len(request.text) // 4, images_read=len(request.images), truncated=False)
+    return replace(Scored.unasked(request.images), labels=labels, tokens=len(request.text) // 4)

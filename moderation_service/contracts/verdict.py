@@ -18,6 +18,9 @@ ExplanationKind = Literal["template", "generated"]
 ImageFlag = Literal["downscaled", "truncated"]
 Flag = Literal["image_missing", "image_downscaled", "image_truncated", "truncated", "injection_suspected"]
 
+LEAST_SCALE = 1 / 6
+"""Of an image's width and height: what is read at less is flagged, since small print is lost."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -65,6 +68,7 @@ class PolicyVerdict(Contract):
 class ImageContent(Contract):
     """One picture as it was judged, or why it was not. Width and height in pixels, after EXIF orientation.
 
+    `pixels_read`: as many as the model read of all its frames (tiles, or moments), or as were sent to a server.
     `downscaled`: it was read at less than a sixth of its width and height. `truncated`: its file lacks its end.
     """
 
@@ -74,6 +78,7 @@ class ImageContent(Contract):
     frames: int
     media_type: str | None
     status: ImageStatus
+    pixels_read: Annotated[int, Field(ge=0)] | None = None
     flags: tuple[ImageFlag, ...] = ()
 
 

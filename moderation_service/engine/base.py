@@ -5,7 +5,7 @@ An engine knows nothing of Kafka, verdicts or thresholds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
@@ -45,12 +45,24 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answers to `asked`, in its order; `tokens` read; how many of the images were; whether the text was cut."""
+    """The answers to `asked`, in its order; `tokens` read, pixels of each image that was; whether the text was cut."""
 
     labels: tuple[LabelScore, ...]
     tokens: int
-    images_read: int
+    pixels_read: tuple[int, ...]
     truncated: bool
+
+    @classmethod
+    def unasked(cls, images: Sequence[Pixels]) -> Self:
+        """Of a post of which nothing is asked, so that nothing stays unread."""
+        return cls(
+            (), tokens=0, pixels_read=tuple(image.shape[0] * image.shape[1] for image in images), truncated=False
+        )
+
+    @property
+    def images_read(self) -> int:
+        """How many were; the others had no room."""
+        return len(self.pixels_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +88,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a verdict records of the engine, so that it can be replayed; and, not recorded, `picture_pixels`.
+    """What a verdict records of the engine, so that it can be replayed, and two bounds that it records in digests only.
 
-    The model reads no more pixels of a picture than these; None where that is not known.
+    The model reads no more than `picture_pixels` of an image, None where that is not known, and no prompt of more than
+    `context_tokens`.
     """
 
     name: str
@@ -88,6 +101,7 @@ class EngineInfo:
     engine: str
     layout: str
     prompt_digest: str
+    context_tokens: int
     picture_pixels: int | None = None
 
 

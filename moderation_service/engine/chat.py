@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -42,10 +43,11 @@ WRITING: Message = {**_OWN, "max_tokens": MAX_NEW_TOKENS}
 
 @dataclass(frozen=True, slots=True)
 class SentImage:
-    """An image as it is sent: its `data_url`, or None where its `uuid` stands for what the server holds already."""
+    """An image of so many `pixels` as it is sent: its `data_url`, or None where its `uuid` stands for what was sent."""
 
     data_url: str | None
     uuid: str | None = None
+    pixels: int = 0
 
     @property
     def part(self) -> Message:
@@ -142,4 +144,4 @@ def _encoded(pixels: Pixels, uuid_key: bytes | None) -> SentImage:
     Image.fromarray(widened(pixels)).save(file, "PNG", compress_level=1)
     png = file.getvalue()
     uuid = None if uuid_key is None else hashlib.blake2b(png, key=uuid_key, digest_size=32).hexdigest()
-    return SentImage("data:image/png;base64," + base64.b64encode(png).decode(), uuid)
+    return SentImage("data:image/png;base64," + base64.b64encode(png).decode(), uuid, math.prod(pixels.shape[:2]))

@@ -174,6 +174,7 @@ class LocalEngine:
             engine="local",
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
+            context_tokens=scorer.limit,
             picture_pixels=scorer.cutter.most_pixels,
         )
         _watch_memory(checkpoint.device)

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.verdict import LEAST_SCALE
 from moderation_service.engine.answer_prefix import ENOUGH_MASS, PROBES, UNANSWERED, FirstTokens
 from moderation_service.engine.base import Engine, EngineInfo, ScoreRequest
 
@@ -16,9 +17,6 @@ SAMPLES: dict[Language, str] = {
     "邮费自付的话也可以寄。有问题随时留言，看到会回复，非诚勿扰，谢谢大家。",
 }
 """Words of an ordinary post, by which tokens and latency are measured."""
-
-LEAST_SCALE = 1 / 6
-"""Of an image's width and height: read at less, small print is lost, and verdicts flag it."""
 
 MANY_TIMES = 2.0
 

@@ -74,6 +74,10 @@ class Cutter:
         down, across = (side // self._patch for side in size)
         return Picture(staged, torch.tensor([[1, down, across]]))
 
+    def pixels_read(self, picture: Picture) -> int:
+        """Of the picture; those that enlarging it adds tell nothing."""
+        return min(int(picture.grid.prod()) * self._patch**2, picture.pixels.shape[0] * picture.pixels.shape[1])
+
     def cut(self, picture: Picture) -> torch.Tensor:
         """The picture's patches as bytes on the device [t·h·w, patch, patch, 3], in the order of the vision tower."""
         down, across = picture.grid[0, 1:].tolist()

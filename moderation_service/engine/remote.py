@@ -68,6 +68,7 @@ class RemoteEngine:
             engine="openai",
             layout=settings.layout,
             prompt_digest=digest(model.prompts),
+            context_tokens=model.limit,
         )
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
@@ -121,7 +122,7 @@ class RemoteEngine:
 
     async def _answers(self, request: ScoreRequest) -> Scored:
         if not request.asked:
-            return Scored((), tokens=0, images_read=len(request.images), truncated=False)
+            return Scored.unasked(request.images)
         model = self._model
         opening = await model.opening(request.questionnaire)
         fitting = await asyncio.to_thread(model.fitting, request.text, request.images, opening.room)
@@ -139,7 +140,7 @@ class RemoteEngine:
         return Scored(
             tuple(answers[number].label(model.prompts.labels) for number in request.asked),
             tokens=sum(each.usage.read for each in answers.values()),
-            images_read=len(shown.pictures),
+            pixels_read=tuple(image.pixels for image in shown.pictures),
             truncated=shown.truncated,
         )
 

@@ -1,5 +1,6 @@
 """A model on a server: asked by chat completions, measured by what it says it read."""
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -74,7 +75,7 @@ class RemoteModel:
 
     async def ask(self, opening: str, shown: Shown, tail: str, *, probe: bool = False) -> ScoringAnswer:
         """One question about one post."""
-        turns = messages(self.prompts, opening, shown, tail)
+        turns = await asyncio.to_thread(messages, self.prompts, opening, shown, tail)  # long words take a while
         return await self._complete(ScoringAnswer, turns, SCORING | continuing(self.prompts), probe=probe)
 
     async def ask_more(self, opening: Opening, number: int, shown: Shown, tokens: int) -> ScoringAnswer:

@@ -143,7 +143,7 @@ class Scorer:
             Scored(
                 tuple(answers[number]),
                 tokens=len(opening.ids) + row.length if row.tails else 0,
-                images_read=len(row.post.pictures),
+                pixels_read=tuple(map(self.cutter.pixels_read, row.post.pictures)),
                 truncated=row.post.truncated,
             )
             for number, row in enumerate(rows)

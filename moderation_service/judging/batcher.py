@@ -29,7 +29,7 @@ class Batcher:
         if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
             scoring = Bounds(most, 1, tokens)
             explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
-        sizes = Sizes(settings, engine.info.picture_pixels)
+        sizes = Sizes(settings, engine.info)
         self._scoring = Scheduler(self._score, sizes.view, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 

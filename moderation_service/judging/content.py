@@ -1,12 +1,16 @@
 """What of a post is judged, by its digests."""
 
 import hashlib
+import math
+from collections.abc import Sequence
+from itertools import islice
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import Content, ImageContent
+from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
 from moderation_service.engine.base import Scored
 from moderation_service.judging.evidence import Evidence
+from moderation_service.media.loader import Loaded, LoadedImage
 
 
 def text_digest(post: Post) -> str | None:
@@ -35,15 +39,24 @@ def content_of(post: Post, language: Language, evidence: Evidence) -> Content:
     )
 
 
-def as_read(content: Content, scored: Scored) -> Content:
-    """What of it was read: a picture that had no room in the prompt is `skipped`."""
+def as_read(content: Content, scored: Scored, loaded: Loaded) -> Content:
+    """What of it was read: an image that had no room in the prompt is `skipped`, one read very small is flagged."""
     if not content.images and content.truncated == scored.truncated:
         return content
-    left = scored.images_read
+    unread = iter(scored.pixels_read)
     images = []
-    for image in content.images:
-        frames = min(image.frames, left)
-        left -= frames
-        unread = image.status == "judged" and frames == 0
-        images.append(image.model_copy(update={"frames": frames, "status": "skipped" if unread else image.status}))
+    for image, had in zip(content.images, loaded.images, strict=True):
+        pixels = list(islice(unread, len(had.frames)))
+        found: dict[str, object] = {"frames": len(pixels), "pixels_read": sum(pixels) if pixels else None}
+        if image.status == "judged" and not pixels:
+            found["status"] = "skipped"
+        if _scale(had, pixels) < LEAST_SCALE:
+            found["flags"] = ("downscaled", *image.flags)
+        images.append(image.model_copy(update=found))
     return content.model_copy(update={"truncated": scored.truncated, "images": tuple(images)})
+
+
+def _scale(had: LoadedImage, pixels: Sequence[int]) -> float:
+    """Of its width and height at which the worst of its frames was read, shrunk first by us and then by the model."""
+    shown = zip(pixels, had.frames, strict=False)
+    return had.scale * min((math.sqrt(read / math.prod(frame.shape[:2])) for read, frame in shown), default=1.0)

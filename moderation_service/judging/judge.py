@@ -140,7 +140,7 @@ class Judge:
             )
 
         explain_begun = self._clock()
-        read = as_read(content, enforced_joint.scored)
+        read = as_read(content, enforced_joint.scored, evidence.loaded)
         unseen = cannot_tell(read, policies, self._settings.min_label_mass)
         with tracing.step("explain"):
             explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)

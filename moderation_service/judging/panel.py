@@ -52,7 +52,7 @@ class Panel:
         """Score the post whole by every policy in whose scope it is."""
         asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
         if not asked:
-            return Joint((), Scored((), tokens=0, images_read=len(evidence.pictures), truncated=False))
+            return Joint((), Scored.unasked(evidence.pictures))
         return Joint(asked, await self._score(evidence, asked))
 
     async def verdicts(

@@ -13,7 +13,7 @@ from moderation_service.settings import Settings
 def recorded_model(engine: EngineInfo, settings: Settings, calibration_id: str | None) -> Model:
     """What answered; its prompt digest covers too what bounds a post in a prompt, and what is an order to the model."""
     media = settings.media
-    bounds = [settings.engine.max_context_tokens, media.max_images, media.max_frames, media.max_side]
+    bounds = [engine.context_tokens, media.max_images, media.max_frames, media.max_side]
     digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds, SHAPE]).encode()).hexdigest()
     known = {name: value for name, value in asdict(engine).items() if name in Model.model_fields}
     made = Model(**known, calibration_id=calibration_id)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Question
-from moderation_service.engine.base import ExplainRequest, ScoreRequest
+from moderation_service.engine.base import EngineInfo, ExplainRequest, ScoreRequest
 from moderation_service.settings import EngineSettings
 
 _BYTES_A_TOKEN = 4  # English has some more; Chinese, of three bytes a character, fewer
@@ -14,11 +14,11 @@ _WRITTEN = 256  # an explanation's findings and its answer
 
 
 class Sizes:
-    """Of requests to an engine with these settings, whose model reads no more than `picture_pixels` of a picture."""
+    """Of requests to an engine with these settings, whose model reads no more than `info` says."""
 
-    def __init__(self, settings: EngineSettings, picture_pixels: int | None) -> None:
+    def __init__(self, settings: EngineSettings, info: EngineInfo) -> None:
         self._settings = settings
-        self._most_pixels = picture_pixels
+        self._most, self._most_pixels = info.context_tokens, info.picture_pixels
 
     def view(self, request: ScoreRequest) -> int:
         """The post and its tails; the opening is kept, and costs a call nothing."""
@@ -31,9 +31,8 @@ class Sizes:
         return self._post(request.text, request.images) + _WRITTEN
 
     def _post(self, text: str, images: Sequence[Pixels]) -> int:
-        most = self._settings.max_context_tokens
-        words = len(text[: most * _BYTES_A_TOKEN].encode(errors="replace")) // _BYTES_A_TOKEN
-        return min(most, words + sum(map(self._picture, images)))
+        words = len(text[: self._most * _BYTES_A_TOKEN].encode(errors="replace")) // _BYTES_A_TOKEN
+        return min(self._most, words + sum(map(self._picture, images)))
 
     def _picture(self, image: Pixels) -> int:
         height, width = image.shape[:2]

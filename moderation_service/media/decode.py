@@ -72,8 +72,13 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
         return LoadedImage("too_large", digest, width, height, media_type=kind)
     except Exception:  # noqa: BLE001 - decoders raise all sorts for broken bytes; each means the same here
         return LoadedImage("undecodable", digest, width, height, media_type=kind)
-    flags = (*seen.flags, "truncated") if source.truncated else seen.flags
-    return LoadedImage("judged", digest, width, height, frames=seen.frames, media_type=kind, flags=flags)
+    return LoadedImage(
+        *("judged", digest, width, height),
+        frames=seen.frames,
+        media_type=kind,
+        flags=("truncated",) if source.truncated else (),
+        scale=seen.scale,
+    )
 
 
 class _TooLarge(Exception):  # noqa: N818 - an outcome

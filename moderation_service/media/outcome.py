@@ -11,7 +11,8 @@ class LoadedImage:
     """One picture, or why there is none.
 
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
-    `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them.
+    `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
+    have `scale` of them.
     """
 
     status: ImageStatus
@@ -21,6 +22,7 @@ class LoadedImage:
     frames: tuple[Pixels, ...] = ()
     media_type: str | None = None
     flags: tuple[ImageFlag, ...] = ()
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

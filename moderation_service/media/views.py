@@ -8,14 +8,12 @@ import numpy as np
 from PIL import Image
 
 from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.verdict import ImageFlag
 from moderation_service.media.backdrop import hides, laid_over
 from moderation_service.settings import MediaSettings
 
 _LONG = 4  # times as long as wide: tiled
 _TILE = 2
 _OVERLAP = 1 / 8  # of a tile, so that no line of words lies on a border only
-_LEAST_SCALE = 1 / 6
 
 
 class Source(Protocol):
@@ -29,10 +27,10 @@ class Source(Protocol):
 
 
 class Views(NamedTuple):
-    """What the model is shown of an image."""
+    """What the model is shown of an image, and at which `scale` of its width and height."""
 
     frames: tuple[Pixels, ...]
-    flags: tuple[ImageFlag, ...]
+    scale: float
 
 
 def views(source: Source, settings: MediaSettings) -> Views:
@@ -56,8 +54,7 @@ def views(source: Source, settings: MediaSettings) -> Views:
             shown.append(_fitted(image, side))
         if two_pages := any(map(hides, shown)):
             shown = [shown[at] for at in _spaced(len(shown), max(1, most // 2))]
-    flags: tuple[ImageFlag, ...] = ("downscaled",) if scale < _LEAST_SCALE else ()
-    return Views(tuple(_on_pages(shown, most, two_pages=two_pages)), flags)
+    return Views(tuple(_on_pages(shown, most, two_pages=two_pages)), min(scale, 1.0))
 
 
 def _on_pages(shown: Sequence[Image.Image], most: int, *, two_pages: bool) -> Iterator[Pixels]:

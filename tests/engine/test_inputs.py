@@ -46,6 +46,19 @@ def test_a_picture_too_narrow_for_the_processor_is_widened(
     assert scored.labels[0].score == pytest.approx(reference_scores(scorer, request)[0].score, abs=1e-4)
 
 
+def test_the_pixels_that_are_read_of_each_image_are_told(
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire], picture: Draw
+) -> None:
+    def read(scorer: Scorer, *shapes: tuple[int, int]) -> tuple[int, ...]:
+        images = tuple(picture(*shape) for shape in shapes)
+        return scorer.score([ScoreRequest("", images, questionnaires["en"], (0,))])[0].pixels_read
+
+    assert read(make_scorer(), (20, 30), (500, 500), (84, 84)) == (600, 84 * 84, 84 * 84)  # none by enlarging it
+    crowded = read(make_scorer(max_context_tokens=256), *[(84, 84)] * 30)
+    assert len(crowded) == 30
+    assert min(crowded) < 84 * 84
+
+
 @pytest.mark.parametrize("layout", ["post_first", "policies_first"])
 @pytest.mark.parametrize("prompt", ["brief", "full"])
 def test_a_long_text_is_cut_at_the_context_and_says_so(

@@ -244,7 +244,7 @@ def test_a_request_that_asks_nothing_is_answered_with_nothing(
     nothing = ScoreRequest("hello", (), questionnaires["en"], ())
     something = ScoreRequest("hello", (), questionnaires["en"], (1,))
     assert scorer.score([]) == []
-    assert scorer.score([nothing]) == [Scored((), tokens=0, images_read=0, truncated=False)]
+    assert scorer.score([nothing]) == [Scored.unasked(())]
     assert [len(scored.labels) for scored in scorer.score([nothing, something, nothing])] == [0, 1, 0]
 
 

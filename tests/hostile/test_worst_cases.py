@@ -135,7 +135,7 @@ PASSES = {
         off_loop=True,
     ),
     "policies.language": Pass(lambda text: language_of("auto", None, text), 1_000_000, ("a", "中", "\U00020000")),
-    "engine.untrusted, of a server": Pass(neutralise, ROOM * BYTES_A_TOKEN, TEXTS + ORDERS),
+    "engine.untrusted, of a server": Pass(neutralise, ROOM * BYTES_A_TOKEN, TEXTS + ORDERS, off_loop=True),
     "engine.untrusted, of the local engine": Pass(
         neutralise, ROOM * CHARACTERS_A_TOKEN, (MARKS, "\ufdfa", "都[", "<|a", "a|>", "＜"), off_loop=True
     ),

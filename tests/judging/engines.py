@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
@@ -20,6 +21,7 @@ INFO = EngineInfo(
     engine="local",
     layout="post_first",
     prompt_digest="p",
+    context_tokens=4096,
 )
 
 Rule = Callable[[str, ScoreRequest], float]
@@ -48,6 +50,7 @@ class RuleEngine:
         self.rule = rule
         self.mass = mass
         self.room = 1000
+        self.most_pixels = 10**9  # read of an image
         self.calls: list[list[ScoreRequest]] = []
         self.words = "The picture shows a weapon. The words offer it to a buyer."
         self.explained: list[list[ExplainRequest]] = []
@@ -77,9 +80,9 @@ class RuleEngine:
         asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
         mass = self.mass(request) if callable(self.mass) else self.mass
         labels = tuple(LabelScore(self.rule(policy_id, request), mass) for policy_id in asked)
-        return Scored(
-            labels, tokens=10, images_read=min(len(request.images), self.room), truncated=len(request.text) > 1000
-        )
+        read = Scored.unasked(request.images[: self.room])
+        pixels = tuple(min(each, self.most_pixels) for each in read.pixels_read)
+        return replace(read, pixels_read=pixels, labels=labels, tokens=10, truncated=len(request.text) > 1000)
 
 
 @asynccontextmanager

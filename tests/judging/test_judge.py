@@ -1,4 +1,8 @@
+from base64 import b64encode
+from io import BytesIO
+
 import pytest
+from PIL import Image
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds, Verdict
@@ -280,6 +284,29 @@ async def test_a_picture_that_the_engine_had_no_room_for_is_skipped_and_no_allow
     verdict = await ask(await make_judge(), "hello museum", picture(), picture("blue"))
     assert [(image.status, image.frames) for image in verdict.content.images] == [("judged", 1), ("skipped", 0)]
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_skipped")
+
+
+@pytest.mark.parametrize(
+    ("size", "read", "flags"),
+    [
+        ((600, 400), 240_000, ()),
+        ((600, 400), 8000, ()),  # 0.18 of its width and height
+        ((600, 400), 6000, ("downscaled",)),  # 0.16
+        ((2048, 1024), 70_000, ()),  # 0.37 of 1024 x 512, which is half of it
+        ((2048, 1024), 50_000, ("downscaled",)),  # 0.31 of half of it
+        ((8192, 2730), 300_000, ("downscaled",)),  # an eighth, before the model reads it
+    ],
+)
+async def test_the_pixels_read_of_an_image_are_recorded_and_less_than_a_sixth_of_its_sides_is_flagged(
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, size: tuple[int, int], read: int, flags: tuple[str, ...]
+) -> None:
+    engine.most_pixels = read
+    shown = BytesIO()
+    Image.new("L", size).save(shown, "PNG")
+    verdict = await ask(await make_judge(), "hello", ImageRef(data=b64encode(shown.getvalue()).decode()))
+    (image,) = verdict.content.images
+    assert (image.pixels_read, image.flags) == (read, flags)
+    assert verdict.flags == (("image_downscaled",) if flags else ())
 
 
 async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:

@@ -102,13 +102,12 @@ def test_words_on_the_middle_of_a_long_image_are_whole_in_a_tile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "flags"),
-    [((4032, 3024), ()), ((6144, 100), ()), ((6400, 4000), ("downscaled",)), ((30_000, 600), ("downscaled",))],
+    ("size", "scale"), [((800, 600), 1), ((4096, 3024), 0.25), ((6144, 100), 0.6), ((6400, 4000), 0.16)]
 )
-def test_what_is_read_at_less_than_a_sixth_of_its_size_is_flagged(
-    size: tuple[int, int], flags: tuple[str, ...]
+def test_the_scale_of_its_width_and_height_at_which_an_image_is_shown_is_told(
+    size: tuple[int, int], scale: float
 ) -> None:
-    assert read(encoded(Image.new("L", size), "PNG")).flags == flags
+    assert read(encoded(Image.new("L", size), "PNG")).scale == pytest.approx(scale, abs=0.01)
 
 
 def photo(**options: Any) -> bytes:
