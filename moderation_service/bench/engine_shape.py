@@ -16,6 +16,7 @@ from moderation_service.contracts.question import Question, Questionnaire
 from moderation_service.engine import attention
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.fused import optimize
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
@@ -87,9 +88,10 @@ def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torc
         for name, weight in model.named_parameters():
             if weight.dim() > 1:
                 weight.normal_(std=_spread(name, weight))
+    optimize(model.eval().requires_grad_(False))
     processor = make_processor(shape.side)
     return Checkpoint(
-        model=model.eval().requires_grad_(False),
+        model=model,
         tokenizer=processor.tokenizer,
         image_processor=processor.image_processor,
         name="random",

@@ -40,7 +40,7 @@ class Masked:
         posts = [scorer.reader.read(request.text, request.images, opening.room) for request in requests]
         rows = [Row(post, opening.tails) for post in posts]
         body = self._model.model
-        batch = pack(rows, len(opening.ids), image_token, scorer.vocabulary.pad, body.get_rope_index).to(device)
+        batch = pack(rows, len(opening.ids), image_token, scorer.vocabulary.pad, scorer.cutter.merge).to(device)
         pictures = scorer.cutter.inputs([picture for post in posts for picture in post.pictures])
         words = body.get_input_embeddings()(batch.ids)
         features = torch.cat(body.get_image_features(**pictures).pooler_output)

@@ -7,7 +7,9 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -15,23 +17,31 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from transformers import Glm46VImageProcessor
+from transformers.vision_utils import get_vision_position_ids
 
-from moderation_service.bench.posts import photograph
+from moderation_service.bench.engine_shape import CONTEXT, WORDS, make_questionnaire, make_scorer
+from moderation_service.bench.posts import photograph, text
 from moderation_service.contracts.pixels import Pixels
+from moderation_service.engine.attention import Spans
 from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
+from moderation_service.engine.rows import line_up
 from moderation_service.engine.vision import Vision
 from moderation_service.media.decode import decode
 from moderation_service.settings import EngineSettings, MediaSettings
 
 MEDIA = MediaSettings()
 SIDE, QUALITY = 1024, 85
-MAIN = "448"
+MAIN, LARGEST = "448", "1036"
+POLICIES = (8, 60)
+"""How many, and tokens of each."""
+
 SIZES = {
     "112": (25_088, 31_360),  # the bundled model's processor
     MAIN: (12_544, 2 * 448**2),  # as the engine's bench
     "644": (12_544, 2 * 644**2),
-    "1036": (12_544, 9_633_792),  # the 9B's own
+    LARGEST: (12_544, 9_633_792),  # the 9B's own
 }
 """What the picture becomes, by its side: the least and the most pixels of two frames, as processors are told."""
 
@@ -41,6 +51,8 @@ def run(*, pictures: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]
 
     `ms_per_image` ends with patches as bytes, `ms_to_floats` with the floats that the processor makes too, and that
     a GPU makes for itself. `vision_ms` is of the bundled model's tower: a picture's first look, and its second.
+    `post_ms` is of a post with eight policies and such a picture at the 9B's size, decoded before: what is done beside
+    the model, and what its own thread has left to do before a GPU has work.
 
     Args:
         pictures: A third each like a photo, a photo with a caption, and a page of text.
@@ -51,11 +63,13 @@ def run(*, pictures: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]
     with _one_core():
         sizes = {name: _at(_Ways(*edges), files, repeats) for name, edges in SIZES.items()}
         vision = _vision_ms(files)
+        post = _post_ms(files, repeats)
     return {
         "ratio": sizes[MAIN]["ratio"],
         "ms_per_image": sizes[MAIN]["ms_per_image"],
         "sizes": sizes,
         "vision_ms": vision,
+        "post_ms": post,
         "pictures": pictures,
         "mean_bytes": round(sum(map(len, files)) / len(files)),
         "seed": seed,
@@ -117,6 +131,36 @@ def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
     vision.forget()
     first, again = ([_ms(partial(vision.features, [picture])) for picture in pictures] for _ in range(2))
     return {"first": round(median(first), 2), "again": round(median(again), 2)}
+
+
+def _post_ms(files: Sequence[bytes], repeats: int) -> dict[str, float]:
+    checkpoint = load_checkpoint(EngineSettings(device="cpu"))
+    least, most = SIZES[LARGEST]
+    processor = Glm46VImageProcessor(size={"shortest_edge": least, "longest_edge": most})
+    scorer = make_scorer(replace(checkpoint, image_processor=processor), "post_first")
+    questionnaire = make_questionnaire(scorer, *POLICIES, Random(1))  # noqa: S311 - repeatable, no secret
+    opening = scorer.opening(questionnaire)
+    merge, image_token = scorer.cutter.merge, checkpoint.config.image_token_id
+    words = text(Random(1), WORDS)  # noqa: S311 - as above
+    rows: list[Row] = []
+
+    def read(pixels: Pixels) -> None:
+        post = scorer.reader.read(words, (pixels,), CONTEXT)
+        _ = [picture.key for picture in post.pictures]
+        rows[:] = [Row(post, opening.tails)]
+
+    def lay_out() -> None:
+        line = line_up(rows, len(opening.ids), image_token, merge)
+        for lengths in (line.posts, line.asked, line.tails, [len(opening.ids)], [line.ids.shape[1]]):
+            Spans(lengths, checkpoint.device)
+        get_vision_position_ids(rows[0].post.pictures[0].grid, merge)
+
+    taken: tuple[list[float], list[float]] = ([], [])
+    for pixels in [decode(data, MEDIA).frames[0] for data in files]:
+        for _ in range(repeats):
+            taken[0].append(_ms(partial(read, pixels)))
+            taken[1].append(_ms(lay_out))
+    return dict(zip(("beside_the_model", "on_its_thread"), (round(median(each), 2) for each in taken), strict=True))
 
 
 def _ms(work: Callable[[], object]) -> float:

@@ -20,6 +20,10 @@ from transformers.masking_utils import sdpa_mask
 NAME = "behind_an_opening"
 """Of the attention, as transformers is asked for it. Without `row` it is transformers' own sdpa."""
 
+OF_IMAGES = "flash_by_image"
+"""Of the vision tower's attention. transformers hands all images over at once where the name has *flash* in it, and
+else cuts them apart in each layer, by lengths that it waits for the device to tell."""
+
 
 class States(NamedTuple):
     """Of one layer: [heads, tokens, head size] each; a group of query heads shares a head of keys and values."""
@@ -36,12 +40,17 @@ class Part(NamedTuple):
     lse: torch.Tensor
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy without waiting for what the device still has to do: from pinned memory a GPU fetches it in its turn."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Spans:
     """Sequences laid end to end: their bounds, as numbers and on the device, and the longest."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.bounds = [0, *accumulate(lengths)]
-        self.on_device = torch.tensor(self.bounds, dtype=torch.int32, device=device)
+        self.on_device = to_device(torch.tensor(self.bounds, dtype=torch.int32), device)
         self.longest = max(lengths, default=0)
 
     @property
@@ -94,8 +103,42 @@ def attend(  # noqa: PLR0913 - as transformers calls it
     return _merged(own, opening).values.transpose(0, 1)[None], None
 
 
+def attend_images(  # noqa: PLR0913 - as transformers calls it
+    module: Any,  # noqa: ANN401 - a layer of any member of the family
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: torch.Tensor,
+    images: Spans | None = None,
+    **_: Any,  # noqa: ANN401 - transformers' own
+) -> tuple[torch.Tensor, None]:
+    """Each image's patches over themselves, for transformers: [1, heads, N, head size] to [1, N, heads, head size].
+
+    `images` is what `cu_seq_lens_q` holds on the device; without it the device has to tell.
+    """
+    images = images or Spans(cu_seq_lens_q.diff().tolist(), query.device)
+    if _has_flash(query):
+        states = States(query[0], key[0], value[0])
+        return _flash_on_gpu(states, images, images, scaling, causal=False).values.transpose(0, 1)[None], None
+    parts = [
+        sdpa_attention_forward(
+            module, *(each[:, :, begin:end] for each in (query, key, value)), attention_mask, scaling=scaling
+        )[0]
+        for begin, end in pairwise(images.bounds)
+    ]
+    return torch.cat(parts, dim=1), None
+
+
 AttentionInterface.register(NAME, attend)
+AttentionInterface.register(OF_IMAGES, attend_images)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _has_flash(query: torch.Tensor) -> bool:
+    return query.is_cuda and query.dtype != torch.float32
 
 
 def _merged(one: Part, other: Part) -> Part:
@@ -106,7 +149,7 @@ def _merged(one: Part, other: Part) -> Part:
 def _part(states: States, queries: Spans, keys: Spans, scaling: float, *, causal: bool = False) -> Part:
     """Each span of queries over the span of keys in its place; one without keys weighs nothing."""
     query = states.query
-    if query.is_cuda and query.dtype != torch.float32 and queries.total and keys.total:
+    if _has_flash(query) and queries.total and keys.total:
         return _flash_on_gpu(states, queries, keys, scaling, causal=causal)
     heads, total, size = query.shape
     values = query.new_zeros(total, heads, size).transpose(0, 1)

@@ -5,7 +5,7 @@ An engine knows nothing of Kafka, verdicts or thresholds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -126,3 +126,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free what `start` took."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """An engine that prepares requests while it scores others."""
+
+    async def read(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreRequest]:
+        """The same requests, for `score`, as far prepared as can be without the model."""

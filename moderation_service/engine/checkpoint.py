@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from moderation_service.engine import attention
 from moderation_service.engine.digest import digest_folder
 from moderation_service.engine.fits import check_fits
+from moderation_service.engine.fused import optimize
 from moderation_service.engine.quantization import check_quantization, quantize
 from moderation_service.engine.weights import check_weights
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
@@ -81,8 +82,10 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
         raise Fatal(msg)
     if kind := settings.quantization:
         _attempt(settings.model, lambda: quantize(model, kind, device))
+    model = _attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device))
+    optimize(model)
     return Checkpoint(
-        model=_attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device)),
+        model=model,
         tokenizer=processor.tokenizer,
         image_processor=processor.image_processor,
         name=(folder or Path(settings.model)).name,

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -39,13 +40,17 @@ _NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOS
 
 
 class LocalEngine:
-    """Scores with torch and transformers. All that touches the model or its tokenizer runs on one thread, in turn."""
+    """Scores with torch and transformers. All that touches the model runs on one thread, in turn.
+
+    Requests are read on another, while the model works on those before them.
+    """
 
     def __init__(self, settings: EngineSettings, load: Callable[[EngineSettings], Checkpoint] | None = None) -> None:
         """Takes nothing yet: see `start`, which calls `load`, by default `load_checkpoint`."""
         self._settings = settings
         self._load_checkpoint = load
         self._thread = ModelThread()
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
         self._scorer: Scorer | None = None
         self._writer: Writer | None = None
         self._info: EngineInfo | None = None
@@ -67,6 +72,13 @@ class LocalEngine:
         """Compute and keep the questionnaire's opening. Raises Misconfigured where it leaves no room for a post."""
         scorer, _ = self._running()
         await self._thread.run(lambda: scorer.opening(questionnaire))
+
+    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+        """Tokenize words and stage pictures beside the model. A request that can't be read is left to `score`."""
+        scorer, _ = self._running()
+        asked = tuple(requests)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, lambda: [_read(scorer, request) for request in asked])
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request; calls queue for the thread, but pass between the words of an explanation.
@@ -96,6 +108,7 @@ class LocalEngine:
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
         self._scorer = self._writer = None
+        await asyncio.to_thread(self._reading.shutdown)
         await asyncio.to_thread(self._thread.close)
         _free_memory()
 
@@ -205,6 +218,13 @@ def _watch_memory(device: torch.device) -> None:
 def _used(device: torch.device) -> int:
     free, total = torch.cuda.mem_get_info(device)
     return total - free
+
+
+def _read(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
+    try:
+        return scorer.read(request)
+    except Exception:  # noqa: BLE001 - `score` meets it again, and gives it its fate
+        return request
 
 
 def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:

@@ -14,10 +14,11 @@ that are silently wrong: positions counted along the row, or left to the model, 
 batch before.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import DynamicLayer
 
@@ -25,9 +26,6 @@ from moderation_service.engine.inputs import PostInputs
 
 POST = 0
 PADDING = -1
-
-RopeIndex = Callable[..., tuple[torch.Tensor, torch.Tensor]]
-"""The model's own `get_rope_index`."""
 
 
 class KeptLayer(DynamicLayer):  # type: ignore[misc]  # transformers' caches are untyped
@@ -120,8 +118,11 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, rope_index: RopeIndex) -> Batch:
-    """Make one batch of `rows` behind an opening of `start` tokens, whose last position is `start` - 1."""
+def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, merge: int) -> Batch:
+    """Make one batch of `rows` behind an opening of `start` tokens, whose last position is `start` - 1.
+
+    `merge` patches of a picture a side are a token.
+    """
     longest = max(row.length for row in rows)
     ids = torch.full((len(rows), longest), pad)
     segments = torch.full((len(rows), longest), PADDING)
@@ -131,7 +132,7 @@ def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, rope_index
         at = len(row.post.ids)
         ids[number, :at] = torch.tensor(row.post.ids, dtype=torch.long)
         segments[number, :at] = POST
-        positions[:, number, :at] = post_positions(row.post, start, image_token, rope_index)
+        positions[:, number, :at] = post_positions(row.post, start, image_token, merge)
         behind = int(positions[:, number, :at].max()) + 1 if at else start
         for tail_number, tail in enumerate(row.tails, start=POST + 1):
             end = at + len(tail)
@@ -150,14 +151,25 @@ def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, rope_index
     )
 
 
-def post_positions(post: PostInputs, start: int, image_token: int, rope_index: RopeIndex) -> torch.Tensor:
-    """The post's M-RoPE positions [3, tokens]: those the model gives it alone, behind `start` earlier ones."""
-    if not post.ids:
-        return torch.zeros((3, 0), dtype=torch.long)
-    ids = torch.tensor([post.ids])  # [1, tokens]
-    grids = torch.cat([picture.grid for picture in post.pictures]) if post.pictures else None
-    positions, _ = rope_index(ids, mm_token_type_ids=(ids == image_token).int(), image_grid_thw=grids)
-    return positions[:, 0] + start
+def post_positions(post: PostInputs, start: int, image_token: int, merge: int) -> torch.Tensor:
+    """The post's M-RoPE positions [3, tokens]: those the model gives it alone, behind `start` earlier ones.
+
+    The model's `get_rope_index` takes a step of Python for each token; this is the same, for all tokens at once.
+    """
+    of_images = np.flatnonzero(np.asarray(post.ids, np.int64) == image_token)
+    # Words go on by one. A picture's tokens stand still, and what comes behind its last goes on by its longer side.
+    steps = np.ones(len(post.ids), np.int64)
+    steps[of_images] = 0
+    cells = np.zeros((3, len(of_images)), np.int64)  # time, row and column of each token in its picture
+    end = 0
+    for picture in post.pictures:
+        down, across = (side // merge for side in picture.grid[0, 1:].tolist())
+        begin, end = end, end + down * across
+        cells[1:, begin:end] = np.divmod(np.arange(down * across), across)
+        steps[of_images[end - 1]] = max(down, across)
+    positions = np.tile(start + np.cumsum(steps) - steps, (3, 1))
+    positions[:, of_images] += cells
+    return torch.from_numpy(positions)
 
 
 def block_mask(segments: torch.Tensor, start: int) -> torch.Tensor:

@@ -6,6 +6,8 @@ one byte a channel, and the two frames the family's vision tower sees of a still
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,21 @@ OTHERWISE = 4
 """Of 255 levels. A pixel further from the processor's was made in another way; rounding is worth a level or two."""
 
 
-@dataclass(frozen=True, slots=True)
+Key = tuple[bytes, tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Picture:
     """One picture's pixels, uint8 [height, width, 3] on the CPU, and the grid [1, 3] of t, h, w that it is cut to."""
 
     pixels: torch.Tensor
     grid: torch.Tensor
+
+    @cached_property
+    def key(self) -> Key:
+        """By content, and one that can't be forged: whoever could would have a picture judged as another."""
+        digest = sha256(self.pixels.numpy().data).digest()
+        return digest, tuple(self.pixels.shape), tuple(self.grid[0].tolist())
 
 
 class Cutter:
@@ -100,9 +111,13 @@ class Cutter:
         if not pictures:
             return {}
         return {
-            "pixel_values": self.normalised(torch.cat([self.cut(picture) for picture in pictures])),
+            "pixel_values": self.patches(pictures),
             "image_grid_thw": torch.cat([picture.grid for picture in pictures]).to(self._device),
         }
+
+    def patches(self, pictures: Sequence[Picture]) -> torch.Tensor:
+        """What the vision tower takes of all pictures, in their order; `pictures` is not empty."""
+        return self.normalised(torch.cat([self.cut(picture) for picture in pictures]))
 
     def _compare(self, processor: Any) -> None:  # noqa: ANN401 - as above
         """Cut a picture that needs all of the processor's steps. Raises ValueError where it does so otherwise."""

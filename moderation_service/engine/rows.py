@@ -9,10 +9,12 @@ be silently wrong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 import torch
 
-from moderation_service.engine.packing import RopeIndex, Row, post_positions
+from moderation_service.engine.packing import Row, post_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Line:
 
     ids: torch.Tensor  # [1, N]
     positions: torch.Tensor  # [3, 1, N]: time, height, width
+    images: torch.Tensor  # [M]: where image tokens are
     answers: torch.Tensor  # [A]
     posts: list[int]
     asked: list[int]  # all tails of a post together
@@ -40,17 +43,22 @@ def fill(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def line_up(rows: Sequence[Row], start: int, image_token: int, rope_index: RopeIndex) -> Line:
-    """Lay out `rows`, not none, behind an opening of `start` tokens, whose last position is `start` - 1."""
-    posts = [post_positions(row.post, start, image_token, rope_index) for row in rows]  # [3, tokens] each
+def line_up(rows: Sequence[Row], start: int, image_token: int, merge: int) -> Line:
+    """Lay out `rows`, not none, behind an opening of `start` tokens, whose last position is `start` - 1.
+
+    `merge` patches of a picture a side are a token.
+    """
+    posts = [post_positions(row.post, start, image_token, merge) for row in rows]  # [3, tokens] each
     behind = [int(positions.max()) + 1 if positions.numel() else start for positions in posts]
     tails = [(tail, place) for row, place in zip(rows, behind, strict=True) for tail in row.tails]
     of_tails = [torch.arange(place, place + len(tail)).expand(3, -1) for tail, place in tails]
     lengths = [len(tail) for tail, _ in tails]
-    ids = [token for row in rows for token in row.post.ids] + [token for tail, _ in tails for token in tail]
+    tokens = [*(row.post.ids for row in rows), *(tail for tail, _ in tails)]
+    ids = torch.from_numpy(np.fromiter(chain.from_iterable(tokens), np.int64))  # torch reads lists ten times slower
     return Line(
-        ids=torch.tensor([ids]),
+        ids=ids[None],
         positions=torch.cat([*posts, *of_tails], dim=1)[:, None],
+        images=(ids == image_token).nonzero()[:, 0],
         answers=len(ids) - sum(lengths) + torch.tensor(lengths).cumsum(0) - 1,
         posts=[len(row.post.ids) for row in rows],
         asked=[sum(map(len, row.tails)) for row in rows],

@@ -1,4 +1,4 @@
-"""The forward: posts behind a kept opening, label scores out. Synchronous, for one thread."""
+"""The forward: posts behind a kept opening, label scores out. Synchronous, for one thread; `read` is for any."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
-from moderation_service.engine.attention import KeptRow, Spans
+from moderation_service.engine.attention import KeptRow, Spans, to_device
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.fits import ANSWERS_A_PROJECTION, KEPT_CONTEXTS, KEPT_OPENINGS
@@ -37,6 +37,13 @@ class Opening:
     kept: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     tails: tuple[list[int], ...]
     room: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest(ScoreRequest):
+    """A request whose words and pictures have been read: `row` is what the model is asked."""
+
+    row: Row
 
 
 class Scorer:
@@ -76,10 +83,21 @@ class Scorer:
             done.update(zip(own, answered, strict=True))
         return [done[number] for number in range(len(requests))]
 
+    def read(self, request: ScoreRequest) -> ScoreRequest:
+        """Read a request beside the model, on any thread; as it was where its opening isn't kept."""
+        opening = self._openings.get(request.questionnaire)
+        if opening is None:
+            return request
+        row = self._row(opening, request)
+        _ = [picture.key for picture in row.post.pictures]  # which each keeps
+        return ReadRequest(request.text, request.images, request.questionnaire, request.asked, row)
+
     def opening(self, questionnaire: Questionnaire) -> Opening:
         """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest."""
-        opening = self._openings.pop(questionnaire, None) or self._compute_opening(questionnaire)
-        self._openings[questionnaire] = opening
+        opening = self._openings.get(questionnaire)
+        if opening is None:
+            opening = self._openings[questionnaire] = self._compute_opening(questionnaire)
+        self._openings.move_to_end(questionnaire)
         most = KEPT_CONTEXTS * self.limit
         while len(self._openings) > KEPT_OPENINGS or sum(len(kept.ids) for kept in self._openings.values()) > most:
             self._openings.popitem(last=False)
@@ -126,13 +144,7 @@ class Scorer:
         return Opening(ids, kept, tails, room)
 
     def _score_alike(self, opening: Opening, requests: Sequence[ScoreRequest]) -> list[Scored]:
-        rows = [
-            Row(
-                self.reader.read(request.text, request.images, opening.room),
-                tuple(opening.tails[number] for number in request.asked),
-            )
-            for request in requests
-        ]
+        rows = [self._row(opening, request) for request in requests]
         answers: list[list[LabelScore]] = [[] for _ in rows]
         parts = [(number, part) for number, row in enumerate(rows) for part in row.within(self.max_batch_tokens)]
         for chosen in fill([part.length for _, part in parts], self.max_batch_tokens):
@@ -149,6 +161,12 @@ class Scorer:
             for number, row in enumerate(rows)
         ]
 
+    def _row(self, opening: Opening, request: ScoreRequest) -> Row:
+        if isinstance(request, ReadRequest):
+            return request.row
+        post = self.reader.read(request.text, request.images, opening.room)
+        return Row(post, tuple(opening.tails[number] for number in request.asked))
+
     def _score_rows(self, opening: Opening, rows: Sequence[Row]) -> list[LabelScore]:
         """The answers of all rows, one row behind the other."""
         parts = torch.split(self._hidden(opening, rows), ANSWERS_A_PROJECTION)
@@ -156,21 +174,18 @@ class Scorer:
 
     def _hidden(self, opening: Opening, rows: Sequence[Row]) -> torch.Tensor:
         """One forward: the hidden states [A, hidden size] in which the answers of all rows are read."""
-        body, device = self.checkpoint.model.model, self.checkpoint.device
-        image_token = self.checkpoint.config.image_token_id
-        line = line_up(rows, len(opening.ids), image_token, body.get_rope_index)
-        ids = line.ids.to(device)
+        body, device, config = self.checkpoint.model.model, self.checkpoint.device, self.checkpoint.config
+        line = line_up(rows, len(opening.ids), config.image_token_id, self.cutter.merge)
+        # All of it before the tower begins, so that nothing later waits for it.
+        ids, positions, images, answers = (
+            to_device(each, device) for each in (line.ids, line.positions, line.images, line.answers)
+        )
+        lengths = (line.posts, line.asked, line.tails, [len(opening.ids)], [ids.shape[1]])
+        behind = KeptRow(opening.kept, *(Spans(each, device) for each in lengths))
         words = body.get_input_embeddings()(ids)  # [1, N, hidden size]
         if pictures := [picture for row in rows for picture in row.post.pictures]:
-            at = (ids == image_token)[..., None]
-            words = words.masked_scatter(at, self._vision.features(pictures).to(words.dtype))
-        lengths = (line.posts, line.asked, line.tails, [len(opening.ids)], [ids.shape[1]])
-        return self._forward(
-            inputs_embeds=words,
-            position_ids=line.positions.to(device),
-            use_cache=False,
-            row=KeptRow(opening.kept, *(Spans(each, device) for each in lengths)),
-        )[0, line.answers.to(device)]
+            words[0, images] = self._vision.features(pictures).to(words.dtype)
+        return self._forward(inputs_embeds=words, position_ids=positions, use_cache=False, row=behind)[0, answers]
 
     def _forward(self, **inputs: Any) -> torch.Tensor:  # noqa: ANN401 - the model's own arguments
         """The last hidden states [B, Q, hidden size]. Only the body: the head would project every position."""

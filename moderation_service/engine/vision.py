@@ -2,17 +2,16 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from hashlib import sha256
 
 import torch
 from transformers import PreTrainedModel
+from transformers.vision_utils import get_vision_position_ids
 
-from moderation_service.engine.patches import Cutter, Picture
+from moderation_service.engine.attention import Spans, to_device
+from moderation_service.engine.patches import Cutter, Key, Picture
 
 KEPT_BYTES = 256 * 1024 * 1024
 """Features of 60 pictures of 640 × 640 of the family's 9B in bfloat16, of 12,000 of the bundled model."""
-
-Key = tuple[bytes, tuple[int, ...], tuple[int, ...]]
 
 
 class Vision:
@@ -26,7 +25,7 @@ class Vision:
 
     def features(self, pictures: Sequence[Picture]) -> torch.Tensor:
         """The image tokens of all pictures, in their order [tokens, hidden size]; `pictures` is not empty."""
-        keys = [_key(picture) for picture in pictures]
+        keys = [picture.key for picture in pictures]
         found = {key: self._kept[key] for key in keys if key in self._kept}
         unseen = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in found}
         if unseen:
@@ -43,11 +42,24 @@ class Vision:
         self._bytes = 0
 
     def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        """One pass of the tower: each picture's tokens [t, hidden size]."""
-        tokens: Sequence[torch.Tensor] = self._model.model.get_image_features(
-            **self._cutter.inputs(pictures)
+        """One pass of the tower: each picture's tokens [t, hidden size]. Lengths are the host's: nothing is waited for.
+
+        The tower would find positions and lengths by itself, and ask the device for them time and again.
+        """
+        tower, merge = self._model.model.visual, self._cutter.merge
+        grids = torch.cat([picture.grid for picture in pictures])
+        patches = grids.prod(-1).tolist()
+        pixels = self._cutter.patches(pictures).to(tower.dtype)
+        images = Spans(patches, pixels.device)
+        tokens: torch.Tensor = tower(
+            pixels,
+            grid_thw=to_device(grids, pixels.device),
+            position_ids=to_device(get_vision_position_ids(grids, merge), pixels.device),
+            cu_seqlens=images.on_device,
+            max_seqlen=images.longest,
+            images=images,
         ).pooler_output
-        return tokens
+        return torch.split(tokens, [count // merge**2 for count in patches])
 
     def _keep(self, key: Key, tokens: torch.Tensor) -> None:
         """Put it last in line to go, and let go of the first until there is room."""
@@ -56,8 +68,3 @@ class Vision:
         self._kept[key] = tokens
         while self._bytes > self._kept_bytes:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-
-def _key(picture: Picture) -> Key:
-    """By content, and one that can't be forged: whoever could would have a picture judged as another."""
-    return sha256(picture.pixels.numpy().data).digest(), tuple(picture.pixels.shape), tuple(picture.grid[0].tolist())

@@ -1,6 +1,7 @@
 """What the engine needs of a tokenizer: the chat frame, the label tokens, and words that can't be control tokens."""
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from moderation_service.engine.prompts import ChatFrame, Labels, chat_frame
@@ -9,7 +10,7 @@ from moderation_service.errors import Fatal
 
 
 class Vocabulary:
-    """A checkpoint's tokenizer. Not thread-safe: a tokenizer keeps how it splits as state."""
+    """A checkpoint's tokenizer, for any thread: it keeps how it splits as state, so a lock lets one in at a time."""
 
     def __init__(
         self,
@@ -19,6 +20,7 @@ class Vocabulary:
     ) -> None:
         """Read and check the tokenizer. Raises Fatal when it can't be used for scoring."""
         self._tokenizer = tokenizer
+        self._lock = Lock()
         self.control: frozenset[int] = frozenset({*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids})
         self.pad = int(tokenizer.pad_token_id or 0)
         self.yes = self._label_ids(labels.yes)
@@ -49,8 +51,7 @@ class Vocabulary:
 
     def token(self, number: int) -> str:
         """A token as text, control tokens too."""
-        text: str = self._tokenizer.decode([number], clean_up_tokenization_spaces=False)
-        return text
+        return self._decode([number])
 
     def spoken(self, ids: Sequence[int]) -> str:
         """The words of what a model wrote: no control token, and nothing of what it thought before it spoke."""
@@ -60,19 +61,23 @@ class Vocabulary:
             said = said[len(said) - said[::-1].index(ended) :]
         elif begun in said:
             said = said[: said.index(begun)]
-        words = [token for token in said if token not in self.control]
-        text: str = self._tokenizer.decode(words, clean_up_tokenization_spaces=False)
-        return text
+        return self._decode([token for token in said if token not in self.control])
 
     def picture(self, tokens: int) -> list[int]:
         """The token ids that stand for one picture of that many image tokens, with the marks round it."""
         return [*self._before_picture, *[self._image_token] * tokens, *self._after_picture]
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=split_special_tokens, verbose=False
-        )
+        with self._lock:
+            ids: list[int] = self._tokenizer.encode(
+                text, add_special_tokens=False, split_special_tokens=split_special_tokens, verbose=False
+            )
         return ids
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        with self._lock:
+            text: str = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return text
 
     def _label_ids(self, words: tuple[str, ...]) -> tuple[int, ...]:
         """Of those of the words that are one token each."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
-from moderation_service.engine.base import Engine, ExplainRequest, Scored, ScoreRequest, Written
+from moderation_service.engine.base import Engine, ExplainRequest, ReadsAhead, Scored, ScoreRequest, Written
 from moderation_service.judging.scheduler import Bounds, Scheduler
 from moderation_service.judging.sizes import Sizes
 from moderation_service.settings import EngineSettings
@@ -19,7 +19,10 @@ _USUAL = EngineSettings()
 
 
 class Batcher:
-    """A local engine is asked in one call at a time, a server in many of one request each. An async context manager."""
+    """A local engine is asked in one call at a time, a server in many of one request each. An async context manager.
+
+    Where the engine reads ahead, a request is read as soon as it comes, by the same rules, and waits for its turn then.
+    """
 
     def __init__(self, engine: Engine, settings: EngineSettings = _USUAL) -> None:
         """`engine` is started."""
@@ -30,11 +33,14 @@ class Batcher:
             scoring = Bounds(most, 1, tokens)
             explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
         sizes = Sizes(settings, engine.info)
+        self._reading = Scheduler(engine.read, sizes.view, scoring) if isinstance(engine, ReadsAhead) else None
         self._scoring = Scheduler(self._score, sizes.view, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 
     async def __aenter__(self) -> Self:
         """Begin to take requests."""
+        if self._reading:
+            await self._reading.__aenter__()
         await self._scoring.__aenter__()
         await self._explaining.__aenter__()
         return self
@@ -42,11 +48,14 @@ class Batcher:
     async def __aexit__(self, *_: object) -> None:
         """Ask no more of the engine."""
         await self._explaining.__aexit__()
+        if self._reading:
+            await self._reading.__aexit__()
         await self._scoring.__aexit__()
 
     async def score(self, request: ScoreRequest) -> Scored:
         """Answer one view. Raises what the engine raised for it."""
-        return await self._scoring.ask(request)
+        ready = await self._reading.ask(request) if self._reading else request
+        return await self._scoring.ask(ready)
 
     @property
     def busy(self) -> bool:

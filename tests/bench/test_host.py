@@ -16,9 +16,10 @@ async def test_host_cuts_the_same_patches_as_the_processor_at_every_size() -> No
     code, out, err = await moderation("bench", "host", "--pictures", "3", "--repeats", "1")
     assert code == 0, err
     printed = json.loads(out)
-    assert {"machine", "versions", "command", "seed", "ratio", "ms_per_image", "vision_ms"} <= printed.keys()
+    assert {"machine", "versions", "command", "seed", "ratio", "ms_per_image", "vision_ms", "post_ms"} <= printed.keys()
     assert printed["ratio"].keys() == {"hf_processor", "hf_processor_floats"}
     assert printed["sizes"].keys() == SIZES.keys()
+    assert printed["post_ms"].keys() == {"beside_the_model", "on_its_thread"}
     for size in printed["sizes"].values():
         assert size["max_levels_apart"] <= 1.01
         assert size["ms_per_image"] > 0

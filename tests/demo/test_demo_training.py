@@ -79,7 +79,7 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     tails = prompts.tails(asked)
     row = Row(post, (vocabulary.trusted(tails[0]), vocabulary.trusted(tails[5])))
     opening = vocabulary.trusted(prompts.opening(asked))
-    rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, model.model.get_rope_index)
+    rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, merge=2)
     lesson = Lesson(opening, rows, Seen(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
         shares = joint.answer_logits(model, lesson).softmax(-1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from moderation_service.engine import attention
-from moderation_service.engine.attention import KeptRow, Spans, attend
+from moderation_service.engine.attention import KeptRow, Spans, attend, attend_images
 from moderation_service.engine.packing import POST, block_mask
 
 OPENING, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
+IMAGES = [4, 8, 1]
 KEY_HEADS, GROUP, SIZE = 2, 3, 8
 CPU = torch.device("cpu")
 
@@ -71,10 +73,46 @@ def test_bfloat16_is_as_near_as_it_can_be() -> None:
     assert difference.abs().max() < 0.03
 
 
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU's driver there is no memory that it fetches from."""
+
+    def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+    monkeypatch.setattr(attention, "to_device", upload)
+
+
 @pytest.mark.parametrize("posts", [POSTS, [0, 0, 0]])
+@pytest.mark.usefixtures("uploads")
 def test_the_kernel_for_gpus_takes_what_it_is_given(posts: list[int]) -> None:
     """Shapes alone, without a GPU: what it answers is compared by scripts/gpu-bench.sh."""
     with FakeTensorMode():
         behind, states = row(torch.device("cuda"), torch.bfloat16, posts)
         found = in_parts(behind, states)
     assert (found.shape, found.dtype) == ((1, sum(posts) + 15, KEY_HEADS * GROUP, SIZE), torch.bfloat16)
+
+
+def patches(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Queries, keys and values of three images in a row."""
+    torch.manual_seed(0)
+    shape = (1, sum(IMAGES), KEY_HEADS, SIZE)
+    return [torch.randn(shape, device=device, dtype=dtype).transpose(1, 2) for _ in range(3)]
+
+
+@pytest.mark.parametrize("images", [Spans(IMAGES, CPU), None])
+def test_an_images_patches_see_each_other_and_none_of_another_image(images: Spans | None) -> None:
+    states, bounds, layer = patches(), Spans(IMAGES, CPU), SimpleNamespace(is_causal=False)
+    found, _ = attend_images(layer, *states, None, scaling=0.4, cu_seq_lens_q=bounds.on_device, images=images)
+    for begin, end in pairwise(bounds.bounds):
+        query, key, value = (each[0, :, begin:end] for each in states)
+        wanted = (query @ key.transpose(1, 2) * 0.4).softmax(-1) @ value
+        assert (found[0, begin:end] - wanted.transpose(0, 1)).abs().max() < 1e-6
+
+
+@pytest.mark.usefixtures("uploads")
+def test_all_images_are_one_launch_on_a_gpu() -> None:
+    with FakeTensorMode():
+        states, bounds = patches(torch.device("cuda"), torch.bfloat16), Spans(IMAGES, torch.device("cuda"))
+        found, _ = attend_images(None, *states, None, scaling=0.4, cu_seq_lens_q=bounds.on_device, images=bounds)
+    assert (found.shape, found.dtype) == ((1, sum(IMAGES), KEY_HEADS, SIZE), torch.bfloat16)

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine import rows
 from moderation_service.engine import scorer as scorer_module
 from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.fits import KEPT_CONTEXTS, KEPT_OPENINGS
+from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.reference import reference_scores
 from moderation_service.engine.rows import Line
@@ -123,10 +125,10 @@ class TestEitherLayout:
         scorer = make_scorer(layout, prompt)
         wanted = reference_scores(scorer, posts[0])
 
-        def along(ids: torch.Tensor, **_: object) -> tuple[torch.Tensor, torch.Tensor]:
-            return torch.arange(ids.shape[1]).expand(3, 1, -1), torch.zeros(1, 1)
+        def along(post: PostInputs, start: int, *_: int) -> torch.Tensor:
+            return torch.arange(start, start + len(post.ids)).expand(3, -1)
 
-        monkeypatch.setattr(scorer.checkpoint.model.model, "get_rope_index", along)
+        monkeypatch.setattr(rows, "post_positions", along)
         assert difference(scorer.score(posts[:1])[0].labels, wanted) > 10 * TOLERANCE
 
     def test_questions_placed_behind_each_other_would_be_caught(

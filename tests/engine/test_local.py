@@ -161,6 +161,44 @@ async def test_a_request_that_fails_twice_while_the_engine_answers_another_is_po
         await engine.score([request_, replace(request_, text="another")])
 
 
+async def test_requests_are_read_beside_the_model_and_answered_as_if_they_were_not(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = replace(request_, text="Meet me behind the school", images=(), asked=(1,))
+    wanted = await engine.score([request_, text])  # which also keeps the opening
+    scorer = scorer_of(engine)
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def held(_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer, "opening", held)
+        working = asyncio.create_task(engine.prepare(request_.questionnaire))
+        await begun.wait()
+        ready = await engine.read([request_, text])  # the model's thread is held meanwhile
+        go_on.set()
+        await working
+    monkeypatch.setattr(scorer.reader, "read", lambda *_: pytest.fail("read again, on the model's thread"))
+    assert await engine.score(ready) == wanted
+
+
+async def test_a_request_that_can_t_be_read_ahead_is_left_to_be_scored(
+    engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await engine.read([request_]))[0] is request_  # nothing is kept yet to read it behind
+    wanted = await engine.score([request_])
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer_of(engine).reader, "read", lambda *_: 1 / 0)
+        (left,) = await engine.read([request_])
+        assert left is request_
+        with pytest.raises(Transient):
+            await engine.score([left])
+    assert await engine.score([left]) == wanted
+
+
 async def test_a_device_that_failed_for_good_ends_the_process(
     engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +323,8 @@ async def test_an_engine_that_is_not_running_says_so(
         await engine.score([request_])
     with pytest.raises(Fatal, match="not running"):
         await engine.explain([explain_request])
+    with pytest.raises(Fatal, match="not running"):
+        await engine.read([request_])
     await engine.start()
     await engine.close()
     await engine.close()

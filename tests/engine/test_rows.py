@@ -1,12 +1,6 @@
-import torch
-
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.packing import Row
 from moderation_service.engine.rows import fill, line_up
-
-
-def straight(ids: torch.Tensor, **_: object) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.arange(ids.shape[1]).expand(3, 1, -1), torch.zeros(1, 1)
 
 
 def test_posts_come_first_and_every_question_starts_right_behind_its_own() -> None:
@@ -15,7 +9,7 @@ def test_posts_come_first_and_every_question_starts_right_behind_its_own() -> No
         Row(PostInputs([], (), truncated=False), ([8, 9],)),
         Row(PostInputs([4], (), truncated=False), ([12],)),
     ]
-    line = line_up(rows, start=4, image_token=99, rope_index=straight)
+    line = line_up(rows, start=4, image_token=99, merge=2)
     assert line.ids.tolist() == [[5, 6, 7, 4, 8, 9, 8, 10, 11, 8, 9, 12]]
     assert line.positions.shape == (3, 1, 12)
     assert line.positions[0, 0].tolist() == [4, 5, 6, 4, 7, 8, 7, 8, 9, 4, 5, 5]

@@ -1,6 +1,8 @@
 """The vision tower runs once a picture, and what it saw is kept within a bound."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import torch
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
+from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter, Picture
+from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.vision import Vision
 from tests.engine.conftest import MakeScorer
 
@@ -118,9 +122,9 @@ def test_the_picture_alone_and_the_post_again_do_not_run_the_tower(
     joint, alone = ScoreRequest("Lightly used", pictures, en, (0, 1)), ScoreRequest("", pictures, en, (0, 1))
     unshared = [make_scorer().score([request])[0] for request in (joint, alone)]
     looked = []
-    model = scorer.checkpoint.model.model
-    tower = model.get_image_features
-    monkeypatch.setattr(model, "get_image_features", lambda *args, **kw: looked.append(1) or tower(*args, **kw))
+    tower = scorer.checkpoint.model.model.visual
+    forward = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda *args, **kw: looked.append(1) or forward(*args, **kw))
     shared = [scorer.score([request])[0] for request in (joint, alone, joint)]
     assert len(looked) == 1
     for one, other in zip(shared, [*unshared, unshared[0]], strict=True):
@@ -130,3 +134,23 @@ def test_the_picture_alone_and_the_post_again_do_not_run_the_tower(
     scorer.forget()
     scorer.score([alone])
     assert len(looked) == 2
+
+
+@torch.inference_mode()
+def test_a_forward_asks_the_device_for_nothing_until_its_answers_are_read(
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire], picture: Draw
+) -> None:
+    """On the meta device, where reading a number off a tensor is an error; a GPU would finish all its work first."""
+    meta, en = torch.device("meta"), questionnaires["en"]
+    posts = [
+        ScoreRequest("Lightly used", (picture(60, 90), picture(56, 56)), en, (0, 1)),
+        ScoreRequest("", (), en, (1,)),
+    ]
+    kept = scorer.opening(en)
+    rows = [Row(scorer.reader.read(post.text, post.images, kept.room), kept.tails) for post in posts]
+    scorer.checkpoint = replace(scorer.checkpoint, model=deepcopy(scorer.checkpoint.model).to(meta), device=meta)
+    cutter = scorer.cutter
+    cutter._device, cutter._mean, cutter._deviation = meta, cutter._mean.to(meta), cutter._deviation.to(meta)
+    scorer._vision = Vision(scorer.checkpoint.model, cutter)
+    hidden = scorer._hidden(replace(kept, kept=[(keys.to(meta), values.to(meta)) for keys, values in kept.kept]), rows)
+    assert (hidden.shape, hidden.device) == ((2 * len(kept.tails), 64), meta)

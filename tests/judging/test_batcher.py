@@ -10,6 +10,7 @@ from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest,
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
+from moderation_service.judging.turns import LANE
 from moderation_service.settings import EngineSettings
 from tests.judging.engines import RuleEngine
 
@@ -49,6 +50,55 @@ async def test_what_waits_while_one_call_runs_makes_the_next() -> None:
         assert (await first).labels[0].score == 0.05
         assert [(await task).labels[0].score for task in rest] == [0.05, 0.7, 0.05, 0.7, 0.05]
     assert [len(call) for call in engine.calls] == [1, 5]
+
+
+class ReadingEngine(GatedEngine):
+    """Reads ahead, which shows in a request's words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: asyncio.Queue[list[str]] = asyncio.Queue()
+        self.reading = asyncio.Event()
+
+    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+        self.reads.put_nowait([one.text[:2] for one in requests])
+        await self.reading.wait()
+        return [replace(one, text=f"{one.text} (read)") for one in requests]
+
+
+async def test_what_waits_while_one_call_runs_is_read_meanwhile() -> None:
+    engine = ReadingEngine()
+    engine.reading.set()
+    async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
+        group.create_task(batcher.score(request("a1")))
+        assert await engine.reads.get() == ["a1"]
+        await engine.entered.wait()
+        for text in ("a2", "a3"):
+            group.create_task(batcher.score(request(text)))
+        assert await engine.reads.get() == ["a2", "a3"]
+        assert not engine.calls
+        engine.gate.set()
+    assert [[one.text for one in call] for call in engine.calls] == [["a1 (read)"], ["a2 (read)", "a3 (read)"]]
+
+
+async def test_lanes_are_read_in_turn_and_who_gave_up_is_not_read() -> None:
+    engine = ReadingEngine()
+    engine.gate.set()
+
+    async def ask(text: str) -> None:
+        LANE.set(text[0])
+        await batcher.score(request(f"{text}{'x' * 800}"))  # more than half of a call's tokens
+
+    async with Batcher(engine, EngineSettings(max_batch_tokens=256)) as batcher, asyncio.TaskGroup() as group:
+        group.create_task(ask("a1"))
+        assert await engine.reads.get() == ["a1"]
+        _, gone, *_ = [group.create_task(ask(text)) for text in ("a2", "a3", "a4", "b1")]
+        await asyncio.sleep(0)
+        gone.cancel()
+        engine.reading.set()
+    assert [engine.reads.get_nowait() for _ in range(3)] == [["a2"], ["b1"], ["a4"]]
+    assert engine.reads.empty()
+    assert [one.text[:2] for call in engine.calls for one in call] == ["a1", "a2", "b1", "a4"]
 
 
 async def test_a_call_is_of_no_more_tokens_than_a_batch_may_have() -> None:

@@ -64,11 +64,11 @@ class Teacher:
         shelves: Sequence[Shelf],
         model: Glm4vForConditionalGeneration,
     ) -> None:
-        """The model is needed for its image token and its positions."""
+        """The model is needed for its image token and how many patches make one."""
         self._vocabulary = vocabulary
         self._packs = packs
         self._shelves = shelves
-        self._rope_index = model.model.get_rope_index
+        self._merge = int(model.config.vision_config.spatial_merge_size)
         self._image_token = int(model.config.image_token_id)
         self._by_class = [
             [(number, int(at)) for number, shelf in enumerate(shelves) for at in np.flatnonzero(shelf.classes == cls)]
@@ -102,7 +102,7 @@ class Teacher:
             answers += right
         return Lesson(
             opening,
-            pack(rows, len(opening), self._image_token, self._vocabulary.pad, self._rope_index),
+            pack(rows, len(opening), self._image_token, self._vocabulary.pad, self._merge),
             self._seen(taken, rng) if taken else None,
             torch.tensor(answers),
         )
