@@ -21,8 +21,8 @@ NO_FRAME = ChatFrame("", "", "", "", "")
 CELL = 28
 """Pixels a side of what the family reads as one token."""
 
-LEAST_CELLS = 16
-"""The family's processors enlarge smaller pictures to so many."""
+LEAST_CELLS = 8
+"""The family's processors enlarge smaller images to at least so many: half of `shortest_edge`, of two frames."""
 
 MARKS = 2
 """Tokens round a picture's."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import structlog
 
+from moderation_service.engine.digest_stamps import file_digest
+
 DIGESTED = ("*.safetensors", "*.json", "*.jinja")
 """What of a checkpoint's folder can change a score: weights, configurations, tokenizer, chat template."""
 
@@ -28,8 +30,7 @@ def _digest(path: Path, known: _Known) -> str:
     stat = path.stat()
     if noted := known.get((path.name, stat.st_size, int(stat.st_mtime))):
         return noted
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def _known(digests: Path) -> _Known:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moderation_service.engine import attention
+from moderation_service.engine import attention, digest_stamps
 from moderation_service.engine import checkpoint as module
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.digest import digest_folder
@@ -79,13 +79,52 @@ def test_weights_that_were_digested_before_are_not_read_again_while_their_size_a
         assert digest_folder(copy, digests) == digest_folder(copy)
 
 
+def test_large_files_are_digested_once_and_again_when_they_change(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, read = copy / "model.safetensors", list[str]()
+    sha256 = digest_stamps._sha256
+    monkeypatch.setattr(digest_stamps, "_sha256", lambda path: read.append(path.name) or sha256(path))
+    monkeypatch.setattr(digest_stamps, "LARGE_BYTES", weights.stat().st_size)
+    monkeypatch.setattr(digest_stamps, "SETTLED_NS", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def digested() -> tuple[str, bool]:
+        """The digest, and whether the weights were read for it."""
+        read.clear()
+        return digest_folder(copy), weights.name in read
+
+    first, was_read = digested()
+    assert was_read
+    assert digested() == (first, False)
+    times = weights.stat()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # which can't set back when it was changed
+    changed, was_read = digested()
+    assert (changed != first, was_read) == (True, True)
+    (stamp,) = (tmp_path / "cache" / "moderation-service" / "digests").iterdir()
+    stamp.write_text("no JSON")
+    assert digested() == (changed, True)
+    stamp.unlink()
+    stamp.mkdir()  # can't be written
+    assert digested() == digested() == (changed, True)
+
+
 def test_the_default_precision_on_a_cpu_is_float32_and_another_may_be_asked_for(tiny_checkpoint: Path) -> None:
     assert load(tiny_checkpoint).model.dtype == torch.float32
     assert load(tiny_checkpoint, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
-def test_the_default_precision_on_a_gpu_is_bfloat16() -> None:
-    assert module._dtype("auto", torch.device("cuda")) is torch.bfloat16
+def test_the_default_precision_on_a_gpu_is_bfloat16_where_it_has_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert module._dtype("auto", cuda) is module._dtype("bfloat16", cuda) is torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert module._dtype("auto", cuda) is torch.float32
+    with pytest.raises(Misconfigured, match=r"engine\.dtype bfloat16: .*8\.0 \(Ampere\) or newer, and cuda has 7\.5"):
+        module._dtype("bfloat16", cuda)
 
 
 def test_attention_is_the_kind_that_reads_one_row_of_posts(tiny_checkpoint: Path) -> None:
