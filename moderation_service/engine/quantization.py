@@ -159,8 +159,9 @@ class Int8DynamicLinear(QuantizedLinear):
         """[..., in] to [..., out]."""
         rows = states.flatten(0, -2)
         levels, scales = self._kernels.quantize_rows(rows, self.dtype)
-        padded = functional.pad(levels, (0, 0, 0, max(0, LEAST_ROWS - len(rows))))
-        products = torch._int_mm(padded, self.levels.t())[: len(rows)]  # noqa: SLF001 - torch has none that is public
+        if (lacking := LEAST_ROWS - len(rows)) > 0:
+            levels = functional.pad(levels, (0, 0, 0, lacking))
+        products = torch._int_mm(levels, self.levels.t())[: len(rows)]  # noqa: SLF001 - torch has none that is public
         found = self._kernels.rescale(products, scales, self.scale, states.dtype)
         return (found if self.bias is None else found + self.bias).view(*states.shape[:-1], -1)
 
