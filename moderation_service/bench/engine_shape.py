@@ -16,7 +16,7 @@ from moderation_service.contracts.question import Question, Questionnaire
 from moderation_service.engine import attention
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.fused import optimize
+from moderation_service.engine.fused import optimize, swap_patch_embedding
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
@@ -56,8 +56,13 @@ NINE_B = Shape(4096, 40, 13696, 32, 2, 151_552, 1536, 24, 12, 644)
 """GLM-4.6V-Flash's, with its pictures at 640² as its processor rounds them."""
 
 
-def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 1) -> Checkpoint:
-    """Random weights, of which answers differ and hang on no rounding; the bundled model's tokenizer and processor."""
+def make_checkpoint(
+    shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 1, *, fused: bool = True
+) -> Checkpoint:
+    """Random weights, of which answers differ and hang on no rounding; the bundled model's tokenizer and processor.
+
+    `fused` puts the engine's faster modules in place; else the model's own stay, but for the patch embedding.
+    """
     config = AutoConfig.from_pretrained(DEMO_MODEL, local_files_only=True)
     config.text_config.update(
         {
@@ -88,7 +93,8 @@ def make_checkpoint(shape: Shape, device: str = "cpu", dtype: torch.dtype = torc
         for name, weight in model.named_parameters():
             if weight.dim() > 1:
                 weight.normal_(std=_spread(name, weight))
-    optimize(model.eval().requires_grad_(False))
+    improve = optimize if fused else swap_patch_embedding
+    improve(model.eval().requires_grad_(False))
     processor = make_processor(shape.side)
     return Checkpoint(
         model=model,

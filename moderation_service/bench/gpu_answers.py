@@ -1,4 +1,4 @@
-"""Whether a device answers as it should: in parts and by a stock forward a policy, in float32 and in bfloat16."""
+"""Whether a device answers as it should: in parts by the engine's modules, and by a stock forward a policy."""
 
 import random
 import statistics
@@ -26,14 +26,20 @@ def answers(shape: Shape, layout: LayoutName, device: str) -> dict[str, Any]:
     """Scores of the same weights by each way, against a stock forward in float32; products in TF32 are switched off."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    exact = make_checkpoint(shape, device, torch.float32)
+    exact = make_checkpoint(shape, device, torch.float32, fused=False)
     requests = _requests(exact, shape.side)
     stock = _stock(exact, layout, requests)
-    apart = {"float32_in_parts": _apart(_parts(exact, layout, requests), stock)}
-    rounded = make_checkpoint(shape, device, torch.bfloat16)
-    rounded.model.load_state_dict(exact.model.state_dict())  # .to(bfloat16) would round the angles of positions too
-    apart["bfloat16_stock"] = _apart(_stock(rounded, layout, requests), stock)
-    apart["bfloat16_in_parts"] = _apart(_parts(rounded, layout, requests), stock)
+
+    def same(dtype: torch.dtype, *, fused: bool) -> Checkpoint:
+        checkpoint = make_checkpoint(shape, device, dtype, fused=fused)
+        checkpoint.model.load_state_dict(exact.model.state_dict())  # .to(dtype) would round the angles of positions too
+        return checkpoint
+
+    apart = {
+        "float32_in_parts": _apart(_parts(same(torch.float32, fused=True), layout, requests), stock),
+        "bfloat16_stock": _apart(_stock(same(torch.bfloat16, fused=False), layout, requests), stock),
+        "bfloat16_in_parts": _apart(_parts(same(torch.bfloat16, fused=True), layout, requests), stock),
+    }
     mean = {way: statistics.mean(each) for way, each in apart.items()}
     return {
         "right": max(apart["float32_in_parts"]) <= EXACT

@@ -137,21 +137,26 @@ def check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's 
 def choose_device(name: str) -> torch.device:
     """`auto`, the first GPU or else the CPU; or what torch calls a device.
 
-    A GPU becomes the current one of this thread, so that libraries that ask no tensor for its device use no other.
-    Raises Misconfigured where the machine has no such device.
+    A GPU becomes the current one of this thread. Raises Misconfigured where the machine has no such device.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type == "cuda":
             device = torch.device("cuda", device.index or 0)
             _check_gpu(name, device.index)
-            torch.cuda.set_device(device)
+            use_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         # torch built without CUDA answers with an AssertionError.
         msg = f"engine.device {name}: this machine has no such device; auto, cpu and cuda are likely ones"
         raise Misconfigured(msg) from error
     return device
+
+
+def use_device(device: torch.device) -> None:
+    """Make a GPU the current one of this thread: what is given no device, as pinned memory is, then uses no other."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def _check_gpu(name: str, index: int) -> None:

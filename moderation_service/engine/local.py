@@ -20,7 +20,7 @@ from moderation_service.engine.base import (
     ScoreRequest,
     Written,
 )
-from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint, use_device
 from moderation_service.engine.model_check import check_model
 from moderation_service.engine.model_report import CheckInput, ModelReport
 from moderation_service.engine.prompts import Labels
@@ -66,7 +66,9 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
-        self._scorer, self._writer, self._info = await self._thread.run(self._load)
+        scorer, self._writer, self._info = await self._thread.run(self._load)
+        await asyncio.get_running_loop().run_in_executor(self._reading, use_device, scorer.checkpoint.device)
+        self._scorer = scorer
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute and keep the questionnaire's opening. Raises Misconfigured where it leaves no room for a post."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.engine import local
 from moderation_service.engine.base import Engine, ExplainRequest, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import LocalEngine
 from moderation_service.engine.scorer import Scorer
@@ -183,6 +184,17 @@ async def test_requests_are_read_beside_the_model_and_answered_as_if_they_were_n
         await working
     monkeypatch.setattr(scorer.reader, "read", lambda *_: pytest.fail("read again, on the model's thread"))
     assert await engine.score(ready) == wanted
+
+
+async def test_what_reads_beside_the_model_uses_its_device(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(local, "use_device", lambda device: used.append((threading.current_thread().name, device)))
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    await engine.start()
+    await engine.close()
+    assert used == [("engine-reader_0", torch.device("cpu"))]
 
 
 async def test_a_request_that_can_t_be_read_ahead_is_left_to_be_scored(
