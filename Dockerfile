@@ -37,6 +37,9 @@ RUN awk '/^[a-z]/ {torch = /^(torch|torchvision)==/; if (torch) print $1} !torch
 
 FROM debian:${DEBIAN_TAG}${DEBIAN_DIGEST:+@${DEBIAN_DIGEST}} AS base-cpu
 FROM nvidia/cuda:${CUDA_TAG}${CUDA_DIGEST:+@${CUDA_DIGEST}} AS base-gpu
+# Triton compiles the engine's kernels when it starts.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 
 # Stages of this file, which have no tag.
 # hadolint ignore=DL3006

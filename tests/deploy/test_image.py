@@ -15,7 +15,7 @@ from moderation_service.settings import DEMO_MODEL, ConsoleSettings, OpsSettings
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 from tests.conftest import skip_or_fail
-from tests.deploy.files import ROOT, parse
+from tests.deploy.files import ROOT, compose, parse
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
@@ -70,6 +70,13 @@ def test_what_the_image_starts_is_the_command_of_the_wheel(wheel: Path) -> None:
     assert "moderation" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     (command,) = re.findall(r'^CMD \["(\w+)"\]', DOCKERFILE, re.MULTILINE)
     parse((command,))
+
+
+def test_the_image_for_gpus_has_what_triton_compiles_its_kernels_with() -> None:
+    stage = DOCKERFILE[DOCKERFILE.index("AS base-gpu") :].partition("\nFROM ")[0]
+    assert "apt-get install -y --no-install-recommends gcc libc6-dev " in stage
+    for name in ("worker-gpu", "worker-gpu-1"):
+        assert compose()["services"][name]["tmpfs"] == ["/tmp:exec"]  # Docker mounts one without it
 
 
 def test_the_image_runs_as_a_numbered_user_that_is_not_root() -> None:
