@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from math import isfinite
 from typing import Any
 
 import torch
@@ -62,6 +64,7 @@ class Scorer:
         """Raises Fatal for a tokenizer, chat template or image processor that can't be used."""
         self.checkpoint = checkpoint
         self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id, labels)
+        self._labels = torch.tensor([*self.vocabulary.yes, *self.vocabulary.no], device=checkpoint.device)
         self.prompts = Prompts(self.vocabulary.frame, layout, prompt, labels)
         self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
         self.reader = PostReader(self.cutter, self.vocabulary, self.prompts)
@@ -198,17 +201,15 @@ class Scorer:
         The labels' logits come from their own rows of the head; all other tokens only weigh in the mass.
         """
         head = self.checkpoint.model.lm_head
-        yes, no = list(self.vocabulary.yes), list(self.vocabulary.no)
-        logits = hidden.float() @ head.weight[yes + no].float().T  # [A, labels]
-        others = head(hidden).float()  # [A, vocabulary]
-        others[:, yes + no] = -torch.inf
-        for_yes = logits[:, : len(yes)].logsumexp(-1)
-        for_no = logits[:, len(yes) :].logsumexp(-1)
+        logits = hidden.float() @ head.weight[self._labels].float().T  # [A, labels]
+        others = head(hidden).float().index_fill_(1, self._labels, -torch.inf)  # [A, vocabulary]
+        for_yes, for_no = (each.logsumexp(-1) for each in logits.tensor_split([len(self.vocabulary.yes)], dim=1))
         either = torch.logaddexp(for_yes, for_no)
         mass = (either - torch.logaddexp(either, others.logsumexp(-1))).exp()
         score = (for_yes - for_no).sigmoid()
-        if not bool((score.isfinite() & mass.isfinite()).all()):
+        pairs = torch.stack([score, mass], dim=1).tolist()
+        if not all(map(isfinite, chain.from_iterable(pairs))):
             # A score that is no number is under every threshold: it must never pass for a low one.
             reason = "engine_error"
             raise Transient(reason, "the model's label scores are not finite")
-        return [LabelScore(*pair) for pair in zip(score.tolist(), mass.tolist(), strict=True)]
+        return [LabelScore(*pair) for pair in pairs]
