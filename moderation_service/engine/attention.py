@@ -24,6 +24,8 @@ OF_IMAGES = "flash_by_image"
 """Of the vision tower's attention. transformers hands all images over at once where the name has *flash* in it, and
 else cuts them apart in each layer, by lengths that it waits for the device to tell."""
 
+FLASH_CAPABILITY = (8, 0)  # Ampere
+
 
 class States(NamedTuple):
     """Of one layer: [heads, tokens, head size] each; a group of query heads shares a head of keys and values."""
@@ -138,7 +140,10 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def _has_flash(query: torch.Tensor) -> bool:
-    return query.is_cuda and query.dtype != torch.float32
+    """Whether the kernel takes it; older cards and float32 go the plain way."""
+    if not query.is_cuda or query.dtype == torch.float32:
+        return False
+    return torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
 
 
 def _merged(one: Part, other: Part) -> Part:

@@ -73,9 +73,10 @@ def test_bfloat16_is_as_near_as_it_can_be() -> None:
     assert difference.abs().max() < 0.03
 
 
-@pytest.fixture
-def uploads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GPU's driver there is no memory that it fetches from."""
+@pytest.fixture(params=[(7, 5), (8, 0)])
+def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU of this compute capability, without the driver that would fetch from pinned memory."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: request.param)
 
     def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
@@ -84,7 +85,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("posts", [POSTS, [0, 0, 0]])
-@pytest.mark.usefixtures("uploads")
+@pytest.mark.usefixtures("card")
 def test_the_kernel_for_gpus_takes_what_it_is_given(posts: list[int]) -> None:
     """Shapes alone, without a GPU: what it answers is compared by scripts/gpu-bench.sh."""
     with FakeTensorMode():
@@ -110,8 +111,8 @@ def test_an_images_patches_see_each_other_and_none_of_another_image(images: Span
         assert (found[0, begin:end] - wanted.transpose(0, 1)).abs().max() < 1e-6
 
 
-@pytest.mark.usefixtures("uploads")
-def test_all_images_are_one_launch_on_a_gpu() -> None:
+@pytest.mark.usefixtures("card")
+def test_all_images_of_a_gpu_are_attended_at_once() -> None:
     with FakeTensorMode():
         states, bounds = patches(torch.device("cuda"), torch.bfloat16), Spans(IMAGES, torch.device("cuda"))
         found, _ = attend_images(None, *states, None, scaling=0.4, cu_seq_lens_q=bounds.on_device, images=bounds)
