@@ -90,14 +90,14 @@ PLAIN = Kernels(quantize_rows, rescale)
 
 
 @cache
-def kernels_for(device: torch.device) -> Kernels:
+def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The Triton kernels on CUDA, tried once; the plain ones elsewhere, and where Triton can't build any."""
     if device.type != "cuda":
         return PLAIN
     try:
         from moderation_service.engine import row_quantization as fused  # noqa: PLC0415 - Triton is not everywhere
 
-        levels, scales = fused.quantize_rows(torch.ones(2, 2, device=device, dtype=torch.bfloat16), torch.int8)
+        levels, scales = fused.quantize_rows(torch.ones(2, 2, device=device, dtype=torch.bfloat16), dtype)
         fused.rescale(levels.int(), scales, scales[:, 0], torch.bfloat16)
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the model works without
         log.warning(
@@ -153,7 +153,7 @@ class Int8DynamicLinear(QuantizedLinear):
     def __init__(self, linear: nn.Linear) -> None:
         """As above."""
         super().__init__(linear)
-        self._kernels = kernels_for(self.levels.device)
+        self._kernels = kernels_for(self.levels.device, self.dtype)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """[..., in] to [..., out]."""
@@ -174,7 +174,7 @@ class Fp8Linear(QuantizedLinear):
     def __init__(self, linear: nn.Linear) -> None:
         """As above."""
         super().__init__(linear)
-        self._kernels = kernels_for(self.levels.device)
+        self._kernels = kernels_for(self.levels.device, self.dtype)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """[..., in] to [..., out], in bfloat16."""
