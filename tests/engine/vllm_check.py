@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from moderation_service.app.model_check import check_model
 from moderation_service.bench.broker import free_port
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.chat import NO_FRAME, SCORING, Shown, messages
@@ -26,7 +27,7 @@ from moderation_service.engine.prompts import LayoutName, Prompts
 from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
+from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings, shipped_policies
 from moderation_service.telemetry import metrics
 from tests.engine.demo_views import local, views
 
@@ -163,6 +164,14 @@ async def test_an_explanation_ends_at_its_bound_or_its_time(vllm: Vllm) -> None:
     assert whole.ended in {"itself", "length"}
     assert whole.written > 0
     assert (hasty.text, hasty.ended) == ("", "time")
+
+
+async def test_the_model_check_asks_a_server_what_it_asks_the_model_here(vllm: Vllm) -> None:
+    theirs, checked = await check_model(BareSettings(engine=settings(vllm)))
+    ours, _ = await check_model(BareSettings(engine=EngineSettings(device="cpu")))
+    assert [one.score for one in theirs.answers] == pytest.approx([one.score for one in ours.answers], abs=EXACT)
+    assert [image.tokens for image in theirs.images[:5]] == [image.tokens for image in ours.images[:5]]
+    assert not [finding for finding in theirs.findings(checked) if finding.level != "note"]
 
 
 @pytest.mark.parametrize(
