@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -22,10 +23,10 @@ from moderation_service.settings import EngineSettings
 
 FAMILY = re.compile(r"glm\d+v(_moe)?")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-AMPERE = (8, 0)
-"""The compute capability from which GPUs have bfloat16, and kernels of FlashAttention."""
 
 Loaded = TypeVar("Loaded")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +171,11 @@ def _check_gpu(name: str, index: int) -> None:
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype asked for; by default bfloat16 on a GPU that has it, else float32. Never float16: the family overflows.
-
-    Raises Misconfigured for bfloat16 on a GPU that is too old for it, and for the fused attention that goes with it.
-    """
-    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE
+    """The dtype asked for; bfloat16 on a GPU and float32 elsewhere by default, never float16: the family overflows."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < attention.FLASH_CAPABILITY:
+        log.warning("this GPU is older than Ampere: it emulates bfloat16 and has no fused attention, so it is slow")
     if name == "auto":
-        return torch.float32 if device.type == "cpu" or old else torch.bfloat16
-    if old and name == "bfloat16":
-        has = ".".join(map(str, torch.cuda.get_device_capability(device)))
-        msg = (
-            f"engine.dtype bfloat16: needs a GPU of compute capability 8.0 (Ampere) or newer, and {device} has {has};"
-            " set it to float32, take another GPU, or a server (engine.kind = openai)"
-        )
-        raise Misconfigured(msg)
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
     return DTYPES[name]
 
 

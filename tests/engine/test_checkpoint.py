@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from structlog.testing import capture_logs
 
 from moderation_service.engine import attention, digest_stamps
 from moderation_service.engine import checkpoint as module
@@ -117,14 +118,14 @@ def test_the_default_precision_on_a_cpu_is_float32_and_another_may_be_asked_for(
     assert load(tiny_checkpoint, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
-def test_the_default_precision_on_a_gpu_is_bfloat16_where_it_has_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = torch.device("cuda")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert module._dtype("auto", cuda) is module._dtype("bfloat16", cuda) is torch.bfloat16
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert module._dtype("auto", cuda) is torch.float32
-    with pytest.raises(Misconfigured, match=r"engine\.dtype bfloat16: .*8\.0 \(Ampere\) or newer, and cuda has 7\.5"):
-        module._dtype("bfloat16", cuda)
+@pytest.mark.parametrize(("capability", "warnings"), [((8, 0), 0), ((7, 5), 1)])
+def test_the_default_precision_on_a_gpu_is_bfloat16_and_an_old_one_is_named(
+    capability: tuple[int, int], warnings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    with capture_logs() as logs:
+        assert module._dtype("auto", torch.device("cuda")) is torch.bfloat16
+    assert len(logs) == warnings
 
 
 def test_attention_is_the_kind_that_reads_one_row_of_posts(tiny_checkpoint: Path) -> None:
