@@ -189,6 +189,7 @@ ELSEWHERE = {
     "engine.checkpoint": "the name of a model that the operator chose",
     "encodings": "files that the operator gives",
     "engine.local": "what a library says of its own failure",
+    "evaluation.public_sets": "files that the operator gives",
     "judging.junit": "a policy's own cases",
     "judging.post_files": "files that the operator gives",
     "media.containers.jpeg": "two bytes",
