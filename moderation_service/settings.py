@@ -108,10 +108,12 @@ class KafkaSettings(Section):
     client_rack: str | None = None  # posts are fetched from a replica in this rack or zone (KIP-392)
     linger_ms: NonNegativeInt = 200  # a partition's transactions of few posts begin at least so far apart
     drain_timeout_s: PositiveFloat = 8.0
-    dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
-    dead_letter_window: PositiveInt = 200  # records
-    dead_letter_pause_s: PositiveFloat = 60.0
-    acknowledged_losses: dict[int | str, int] = {}  # by PARTITION of input_topic, or TOPIC:PARTITION: known below here
+    dlq_breaker_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
+    dlq_breaker_window: PositiveInt = 200  # records
+    dlq_breaker_pause_s: PositiveFloat = 60.0
+    acknowledged_loss_offsets: dict[
+        int | str, int
+    ] = {}  # by PARTITION of input_topic, or TOPIC:PARTITION: known below here
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -151,7 +153,7 @@ class KafkaSettings(Section):
     def _are_topics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(cls._is_a_topic(name) for name in names)
 
-    @field_validator("acknowledged_losses")
+    @field_validator("acknowledged_loss_offsets")
     @classmethod
     def _are_partitions(cls, losses: dict[int | str, int]) -> dict[int | str, int]:
         for name in losses:
@@ -168,7 +170,7 @@ class KafkaSettings(Section):
     def acknowledged_loss(self, topic: str, partition: int) -> int:
         """Below which offset of a partition it is known that records are lost."""
         names = {f"{topic}:{partition}", *([str(partition)] if topic == self.input_topic else [])}
-        return max((offset for name, offset in self.acknowledged_losses.items() if str(name) in names), default=0)
+        return max((offset for name, offset in self.acknowledged_loss_offsets.items() if str(name) in names), default=0)
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -301,10 +303,10 @@ class MediaSettings(Section):
 class JudgingSettings(Section):
     """How scores become a verdict."""
 
-    views: Literal["flagged", "always", "never"] = "flagged"
-    views_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
-    views_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
-    cache_entries: Annotated[int, Field(ge=0)] = 2_000  # contents kept for their duplicates, 4 KB each; 0: none
+    attribution: Literal["flagged", "always", "never"] = "flagged"
+    attribution_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
+    attribution_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
+    result_cache_size: Annotated[int, Field(ge=0)] = 2_000  # contents kept for their duplicates, 4 KB each; 0: none
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5  # of an answer; less decides nothing
     block_uncalibrated: bool = False  # whether a policy that the calibration does not know may block, or only review
     calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
@@ -327,12 +329,14 @@ class ConsoleSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     database_url: SecretStr = SecretStr("sqlite:///moderation-console.db")  # or postgresql://USER:PASSWORD@HOST/NAME
     migrate: bool = True  # the tables, at the start; false: a job does it before, with `moderation console --migrate`
-    judge: Literal["off", "local", "openai"] = "off"  # off: no second copy of a large model is loaded by accident
+    judging_backend: Literal["off", "local", "openai"] = (
+        "off"  # off: no second copy of a large model is loaded by accident
+    )
     max_in_flight: PositiveInt = 32  # posts being judged for callers; more are told to come again
     judge_timeout_s: PositiveFloat = 30.0
     requests_per_minute: PositiveInt = 600  # a key
     retention_days: PositiveInt = 200  # of verdicts and reviews
-    unjudged_hours: PositiveInt = 48  # a post whose verdict has not come is kept so long
+    pending_post_ttl_hours: PositiveInt = 48  # a post whose verdict has not come is kept so long
     lease_s: PositiveFloat = 300.0  # a reviewer has a job to themselves
     undo_s: Annotated[float, Field(ge=0)] = 8.0  # a review can be taken back, and is not published before
     session_hours: PositiveFloat = 12.0

@@ -24,7 +24,7 @@ from moderation_service.bench.machine import machine
 from moderation_service.bench.pipeline import logging_to_a_file, record_of, topics_of, until, worker_rate
 from moderation_service.contracts.envelope import Trace, verdict_headers
 from moderation_service.contracts.post import read_post
-from moderation_service.kafka.io import publish
+from moderation_service.kafka.topic_io import publish
 from moderation_service.settings import BareSettings, KafkaSettings
 
 POSTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5000

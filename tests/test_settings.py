@@ -57,9 +57,9 @@ def test_a_secret_is_read_from_its_mounted_file_and_never_shown(
         ("MEDIA__ALLOWED_HOSTS", "[oops", '(settings media.allowed_hosts): should be A,B or ["A", "B"]'),
         ("MEDIA__ALLOWED_PORTS", "80,https", "MODERATION_MEDIA__ALLOWED_PORTS"),
         (
-            "KAFKA__ACKNOWLEDGED_LOSSES",
+            "KAFKA__ACKNOWLEDGED_LOSS_OFFSETS",
             "0=5",
-            "ACKNOWLEDGED_LOSSES (settings kafka.acknowledged_losses): should be a table",
+            "ACKNOWLEDGED_LOSS_OFFSETS (settings kafka.acknowledged_loss_offsets): should be a table",
         ),
         ("KAFKA", "oops", "set its fields, as MODERATION_KAFKA__FIELD"),
         ("KAFKA__GROUP", " ", "(settings kafka.group): is empty; should name the consumer group"),
@@ -171,12 +171,15 @@ def test_a_header_that_the_service_sets_itself_is_not_forwarded() -> None:
 
 def test_a_partition_is_named_by_its_topic_too() -> None:
     losses = {"3": 10, "urgent:3": 20}
-    kafka = load_settings(kafka={"priority_topics": ["urgent"], "acknowledged_losses": losses}).kafka
+    kafka = load_settings(kafka={"priority_topics": ["urgent"], "acknowledged_loss_offsets": losses}).kafka
     assert kafka.input_topics == ("urgent", "moderation.posts")
     known = [kafka.acknowledged_loss(*place) for place in (("moderation.posts", 3), ("urgent", 3), ("urgent", 1))]
     assert known == [10, 20, 0]
     for wrong, says in (
-        ({"acknowledged_losses": {"urgent": 1}}, r"ACKNOWLEDGED_LOSSES .*'urgent' is no partition; .* TOPIC:NUMBER"),
+        (
+            {"acknowledged_loss_offsets": {"urgent": 1}},
+            r"ACKNOWLEDGED_LOSS_OFFSETS .*'urgent' is no partition; .* TOPIC:NUMBER",
+        ),
         ({"priority_topics": ["moderation.verdicts"]}, "each topic needs a name of its own"),
         ({"priority_topics": ["a b"]}, "PRIORITY_TOPICS .*'a b' is no topic"),
     ):

@@ -12,7 +12,7 @@ from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
 from moderation_service.app.signals import stop_on_signals
 from moderation_service.console.app import build
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.sender import Sender
 from moderation_service.console.server import serving
 from moderation_service.console.store import retention
@@ -64,15 +64,15 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 async def _run(settings: Settings) -> None:
     pack, shadow_pack = load_packs(settings.policies)
     async with own_database(settings) as database:
-        parts = Parts(settings, database, _always(pack))
-        if settings.console.judge == "off":
+        parts = ConsoleContext(settings, database, _always(pack))
+        if settings.console.judging_backend == "off":
             await run_parts(parts, partial(following_pack, parts))
             return
         # the pages first: the model may take long, and reviewers do without
         await run_parts(parts, partial(_judge, parts, shadow_pack))
 
 
-async def _judge(parts: Parts, shadow_pack: PolicyPack | None) -> None:
+async def _judge(parts: ConsoleContext, shadow_pack: PolicyPack | None) -> None:
     settings, pack = parts.settings, parts.pack()
     async with open_judge(settings, pack, shadow_pack, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
         judge_by(parts, judge)
@@ -81,22 +81,22 @@ async def _judge(parts: Parts, shadow_pack: PolicyPack | None) -> None:
 
 
 def judging_by(settings: Settings) -> Settings:
-    """The settings with the engine that `console.judge` names. Raises Misconfigured where it has no address."""
-    kind = settings.console.judge
+    """The settings with the engine of `console.judging_backend`. Raises Misconfigured where it has no address."""
+    kind = settings.console.judging_backend
     if kind == "off":
         return settings
     if kind == "openai" and settings.engine.base_url is None:
-        msg = "console.judge openai needs engine.base_url, the address of a server: http://HOST:PORT/v1"
+        msg = "console.judging_backend openai needs engine.base_url, the address of a server: http://HOST:PORT/v1"
         raise Misconfigured(msg)
     return settings.model_copy(update={"engine": settings.engine.model_copy(update={"kind": kind})})
 
 
-def judge_by(parts: Parts, judge: Judge) -> None:
+def judge_by(parts: ConsoleContext, judge: Judge) -> None:
     """Judge by this one from the next post on, and show its policies."""
     parts.judge, parts.pack = judge, _always(judge.pack)
 
 
-async def following_pack(parts: Parts) -> None:
+async def following_pack(parts: ConsoleContext) -> None:
     """Show the newest right policies, without a judge that would ask more of them."""
 
     async def show(pack: PolicyPack) -> None:
@@ -106,7 +106,7 @@ async def following_pack(parts: Parts) -> None:
     await follow(PATH, policies.path, policies.reload_seconds, show)
 
 
-def _is_held(parts: Parts, what: str) -> bool:
+def _is_held(parts: ConsoleContext, what: str) -> bool:
     return any(held.startswith(f"{what}: ") for held in parts.held)
 
 
@@ -118,7 +118,7 @@ def _always(pack: PolicyPack) -> Callable[[], PolicyPack]:
     return lambda: pack
 
 
-async def run_parts(parts: Parts, *more: Work, opened: Callable[[int, int], None] = _say) -> None:
+async def run_parts(parts: ConsoleContext, *more: Work, opened: Callable[[int, int], None] = _say) -> None:
     """Everything that a console does, with `more` beside it, until cancelled.
 
     `opened` is told the port of the pages and that of the metrics.

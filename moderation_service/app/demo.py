@@ -14,7 +14,7 @@ from moderation_service.demo.broker import embedded_broker
 from moderation_service.demo.report import Report, Shown
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.io import publish, read
+from moderation_service.kafka.topic_io import publish, read
 from moderation_service.kafka.topics import create as create_topics
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, JudgingSettings, KafkaSettings, Settings, load_settings
@@ -43,7 +43,7 @@ async def demo(bootstrap_servers: str | None) -> Report:
             kafka |= load_settings().kafka.model_dump(include=SECURITY)
         else:  # librdkafka's mock cluster knows no transactions
             kafka["delivery"] = "at_least_once"
-        settings = BareSettings(kafka=KafkaSettings(**kafka), judging=JudgingSettings(views="always"))
+        settings = BareSettings(kafka=KafkaSettings(**kafka), judging=JudgingSettings(attribution="always"))
         if bootstrap_servers:
             await create_topics(settings.kafka)
         posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from moderation_service.contracts.dead_letter import PREFIX, DeadLetter
 from moderation_service.contracts.envelope import Headers
-from moderation_service.kafka.io import read
+from moderation_service.kafka.topic_io import read
 from moderation_service.settings import KafkaSettings
 
 REDRIVES = "dlq.redrives"

@@ -12,11 +12,11 @@ from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal
 from moderation_service.judging import cases
+from moderation_service.judging.batch_judge import NOTHING_BEFORE, Before, judge_into, judged_before
 from moderation_service.judging.cases import CaseResult
-from moderation_service.judging.file_run import NOTHING_BEFORE, Before, judge_into, judged_before
 from moderation_service.judging.post_files import located_posts, read_posts, unread, with_pictures
-from moderation_service.kafka.io import Record, publish, read
 from moderation_service.kafka.sizes import size_of
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.files import FileReader
 from moderation_service.policies.pack import load_pack, load_packs
 from moderation_service.readers.input_file import root_of
@@ -108,7 +108,7 @@ def tell_unread(path: Path) -> None:
 async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     """Run the cases of the policies under `path`, with all views."""
     pack = load_pack(path)
-    judging = settings.judging.model_copy(update={"views": "always", "explain": "never"})
+    judging = settings.judging.model_copy(update={"attribution": "always", "explain": "never"})
     policies = settings.policies.model_copy(update={"path": path})
     settings = with_files(settings, root_of(path)).model_copy(update={"judging": judging, "policies": policies})
     async with open_judge(settings, pack) as judge:

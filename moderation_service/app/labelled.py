@@ -13,11 +13,11 @@ from moderation_service.app.progress import progress
 from moderation_service.app.sources import Bundled, Given, Named, Recorded, labelled_posts, recorded
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.demo.benchmark import benchmark, calibration_posts
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.calibrate import COLUMNS, Calibrated, calibrate
 from moderation_service.evaluation.evaluate import Evaluation, evaluate
 from moderation_service.evaluation.examples import from_judged
 from moderation_service.evaluation.layouts import sensitivity, side_by_side
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import judge_all, with_all_views
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.judge import Judge
@@ -70,7 +70,7 @@ async def calibrate_labelled(
         return calibrate(found.scores, own, data=found.source, target=target), len(found.left_out)
     count = round(BUNDLED_CALIBRATION_POSTS * scale)
     bundled = Bundled(f"{count} calibration posts, seed {seed}", calibration_posts(count, seed))
-    judging = settings.judging.model_copy(update={"views": "never", "explain": "never", "calibration": "none"})
+    judging = settings.judging.model_copy(update={"attribution": "never", "explain": "never", "calibration": "none"})
     given = await labelled_posts(settings.model_copy(update={"judging": judging}), pack, named, bundled)
     _say(given)
     async with open_judge(given.settings, pack) as judge:

@@ -15,7 +15,7 @@ from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.recorded import PostKey, Record, Recorded, read_record
 from moderation_service.evaluation.replay import Difference, Replayed, replayed
-from moderation_service.judging.file_run import for_each
+from moderation_service.judging.batch_judge import for_each
 from moderation_service.judging.post_files import root_of
 from moderation_service.policies.pack import load_packs
 from moderation_service.settings import Settings
@@ -75,7 +75,7 @@ async def replay(settings: Settings, verdicts: Path, posts: Path, on_done: Calla
     record = read_record(verdicts)
     tell_unread(posts)
     summary = Summary(deleted=record.deleted, left_out=list(record.left_out))
-    judging = settings.judging.model_copy(update={"explain": "never", "views": _views(record)})
+    judging = settings.judging.model_copy(update={"explain": "never", "attribution": _attribution(record)})
     chosen = with_files(settings, root_of(posts)).model_copy(update={"judging": judging})
     pack, shadow_pack = load_packs(settings.policies)
     missing = dict(record.verdicts)
@@ -111,8 +111,8 @@ async def replay(settings: Settings, verdicts: Path, posts: Path, on_done: Calla
     return summary
 
 
-def _views(record: Record) -> str:
-    """Which views a replay takes: all where a recorded verdict has measured any, whatever the settings then were."""
+def _attribution(record: Record) -> str:
+    """Which modality passes a replay runs: all where a recorded verdict measured any, whatever the settings were."""
     measured = (
         part.attribution and recorded.verdict.content.text_sha256 and recorded.verdict.content.images
         for recorded in _each(record.verdicts)

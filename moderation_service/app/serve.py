@@ -15,14 +15,14 @@ from moderation_service.app.demo import demo_topics
 from moderation_service.app.files import record_of
 from moderation_service.app.signals import stop_on_signals
 from moderation_service.console.accounts import users
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import keys
 from moderation_service.console.store.database import own_database
 from moderation_service.contracts.post import Post
 from moderation_service.demo import samples
 from moderation_service.demo.benchmark import benchmark
 from moderation_service.demo.broker import embedded_broker
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, ConsoleSettings, JudgingSettings, KafkaSettings, Settings
 from moderation_service.stream.worker import Worker
@@ -53,11 +53,11 @@ async def serve(port: int, every_s: float, tell: Callable[[str], None]) -> None:
                 "port": port,
                 "ops_port": 0,
                 "database_url": url,
-                "judge": "local",
+                "judging_backend": "local",
                 "secure_cookies": False,
             }
         )
-        settings = BareSettings(kafka=kafka, console=console, judging=JudgingSettings(views="always"))
+        settings = BareSettings(kafka=kafka, console=console, judging=JudgingSettings(attribution="always"))
         await until(stop, _serve(settings, every_s, tell))
 
 
@@ -68,7 +68,7 @@ async def _serve(settings: Settings, every_s: float, tell: Callable[[str], None]
         own_database(settings) as database,
         open_judge(settings, pack) as judge,
     ):
-        parts = Parts(settings, database, lambda: pack)
+        parts = ConsoleContext(settings, database, lambda: pack)
         judge_by(parts, judge)
         said = await _people(database, settings.kafka)
 

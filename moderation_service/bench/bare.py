@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from moderation_service.kafka import clients
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 
 

@@ -15,13 +15,13 @@ from moderation_service.bench.broker import local_kafka
 from moderation_service.bench.console_reader import logged_in
 from moderation_service.bench.many_verdicts import SHARES, Made, ManyVerdicts
 from moderation_service.bench.postgres import local_postgres
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import queue
 from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import TOGETHER, Ingest
 from moderation_service.console.store.offsets import read_offsets
 from moderation_service.errors import Misconfigured
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, ConsoleSettings, KafkaSettings
@@ -96,8 +96,8 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
     pack, (verdicts, catch_up) = load_pack(settings.policies.path, pictures=False), counts
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
     async with own_database(settings) as database:
-        parts = Parts(settings, database, lambda: pack)
-        filled = Parts(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
+        parts = ConsoleContext(settings, database, lambda: pack)
+        filled = ConsoleContext(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
         filling, seconds = Ingest(filled), list[float]()
         async with logged_in(parts, pages) as reader:
             for number in range(_PARTS):
@@ -144,7 +144,7 @@ async def _batches(records: list[Made]) -> AsyncIterator[list[Made]]:
         yield records[at : at + TOGETHER]
 
 
-async def _caught_up(parts: Parts, records: int) -> float:
+async def _caught_up(parts: ConsoleContext, records: int) -> float:
     """Seconds in which as many records are read as are on the topics, connecting to Kafka left out."""
     places = {parts.settings.kafka.output_topic, parts.settings.kafka.input_topic}
     ingest = Ingest(parts)
@@ -160,5 +160,5 @@ async def _caught_up(parts: Parts, records: int) -> float:
     return took * records / (records - first)
 
 
-async def _read(parts: Parts, topics: Collection[str]) -> int:
+async def _read(parts: ConsoleContext, topics: Collection[str]) -> int:
     return sum(end for (topic, _), end in (await read_offsets(parts.database)).items() if topic in topics)

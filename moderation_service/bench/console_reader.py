@@ -15,11 +15,11 @@ import numpy as np
 from moderation_service.console.accounts import users
 from moderation_service.console.accounts.sessions import open_session
 from moderation_service.console.app import build
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
 from moderation_service.console.store import queue
-from moderation_service.console.store.headlines import headlines
 from moderation_service.console.store.queue import Filters
+from moderation_service.console.store.queue_summaries import headlines
 from moderation_service.telemetry import audit
 
 _USER = "bench"
@@ -31,7 +31,7 @@ _QUANTILES = {"p50": 50, "p95": 95, "max": 100}
 class Reader:
     """A reviewer with a post in hand, who asks for the queue again and again."""
 
-    parts: Parts
+    parts: ConsoleContext
     http: aiohttp.ClientSession
     times: int
     enough: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,7 +72,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def logged_in(parts: Parts, times: int) -> AsyncIterator[Reader]:
+async def logged_in(parts: ConsoleContext, times: int) -> AsyncIterator[Reader]:
     """Over HTTP, as browsers are."""
     actor = audit.process()
     await users.add(parts.database, parts.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)

@@ -15,7 +15,7 @@ from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.local import LocalEngine
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.errors import Fatal
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.settings import EngineSettings, JudgingSettings, KafkaSettings, MediaSettings
 from moderation_service.telemetry import metrics
 
@@ -58,7 +58,7 @@ def run(
     sections = {
         "engine": engine,
         "media": MediaSettings(allowed_schemes=frozenset({"file"}), file_root=folder),
-        "judging": JudgingSettings(views="never", views_sample=0, min_label_mass=0, explain="never"),
+        "judging": JudgingSettings(attribution="never", attribution_sample=0, min_label_mass=0, explain="never"),
     }
     with logging_to_a_file():
         return asyncio.run(_run(kafka, LocalEngine(engine, lambda _: checkpoint), sections, images))

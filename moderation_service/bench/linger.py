@@ -11,7 +11,7 @@ import numpy as np
 from moderation_service.bench.broker import local_kafka
 from moderation_service.bench.open_loop import open_loop
 from moderation_service.bench.pipeline import count, logging_to_a_file, processed, record_of, topics_of, until, working
-from moderation_service.kafka.io import publish
+from moderation_service.kafka.topic_io import publish
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 

@@ -21,7 +21,7 @@ from moderation_service.bench.posts import picture, text
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.kafka.topics import PARTITIONS
 from moderation_service.media.files import FileReader
 from moderation_service.settings import KafkaSettings, load_settings

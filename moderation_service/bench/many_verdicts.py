@@ -116,7 +116,7 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
         policy_set_digest=pack.digest,
         service=Service(version="1", instance="bench"),
         trace_id="0" * 31 + "1",
-        timings_ms=Timings(queue=1, fetch=0, decode=2, score=40, views=18, explain=0, total=61),
+        timings_ms=Timings(queue=1, fetch=0, decode=2, score=40, attribution=18, explain=0, total=61),
         judged_at=_AT,
         statement_of_reasons=None,
     )

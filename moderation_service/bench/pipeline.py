@@ -19,7 +19,7 @@ from moderation_service.bench.judging import open_judge
 from moderation_service.bench.posts import text
 from moderation_service.contracts.post import Post
 from moderation_service.engine.base import Engine
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import BareSettings, KafkaSettings, LoggingSettings, OpsSettings
 from moderation_service.stream.worker import Worker, tune_garbage_collector

@@ -25,7 +25,7 @@ from moderation_service.bench.pipeline import (
     working,
 )
 from moderation_service.kafka import clients
-from moderation_service.kafka.io import publish
+from moderation_service.kafka.topic_io import publish
 from moderation_service.settings import KafkaSettings
 
 LANES = (1, 2, 4, 8)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moderation_service.app import files
-from moderation_service.app.newest import newest as read_newest
+from moderation_service.app.latest_verdicts import newest as read_newest
 from moderation_service.app.replay import replay as run_replay
 from moderation_service.cli.common import PROBLEMS, Servers, SettingsFile, load, say_left_out, show, writable
 from moderation_service.contracts.schemas import CONTRACTS, json_schema

@@ -5,16 +5,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from moderation_service.console.api.routes import api_routes
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.failures import Failures
 from moderation_service.console.headers import Headers
+from moderation_service.console.pages.error_pages import trouble
 from moderation_service.console.pages.routes import page_routes
-from moderation_service.console.pages.trouble import trouble
-from moderation_service.console.parts import Parts
 from moderation_service.console.probes import probe_routes
 from moderation_service.console.proxies import TrustedProxies
 
 
-def build(parts: Parts) -> Starlette:
+def build(parts: ConsoleContext) -> Starlette:
     """All routes, on these parts."""
     app = Starlette(
         routes=[*probe_routes(), *api_routes(), *page_routes()],

@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moderation_service.console.pages.trouble import trouble
+from moderation_service.console.pages.error_pages import trouble
 
 log = structlog.get_logger(__name__)
 

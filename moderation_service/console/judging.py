@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
@@ -17,7 +17,7 @@ class JudgingOff(Exception):  # noqa: N818 - a fate, not a fault
     """This console judges nothing."""
 
     def __init__(self) -> None:
-        super().__init__("this console judges nothing: console.judge is off")
+        super().__init__("this console judges nothing: console.judging_backend is off")
 
 
 class Full(Exception):  # noqa: N818 - a fate, not a fault
@@ -28,10 +28,10 @@ class Full(Exception):  # noqa: N818 - a fate, not a fault
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class JudgingSlot:
     """The right to have one post judged at a time, by the policies that were active when it was taken."""
 
-    parts: Parts
+    parts: ConsoleContext
     judge: Judge
 
     async def judged(self, post: Post, *, trace_id: str, published: bool) -> Verdict:
@@ -62,14 +62,14 @@ class Seat:
         return [verdicts[number] for number in range(len(posts))]
 
 
-def check_free(parts: Parts) -> None:
+def check_free(parts: ConsoleContext) -> None:
     """Raise JudgingOff and Full, at once, where there would be no seat."""
     with seat(parts):
         pass
 
 
 @contextmanager
-def seat(parts: Parts) -> Iterator[Seat]:
+def seat(parts: ConsoleContext) -> Iterator[JudgingSlot]:
     """A seat until the block is left. Raises JudgingOff and Full, at once; Transient while the model loads."""
     if not parts.judges:
         raise JudgingOff
@@ -78,10 +78,10 @@ def seat(parts: Parts) -> Iterator[Seat]:
     with parts.seats.take() as taken:
         if not taken:
             raise Full
-        yield Seat(parts, parts.judge)
+        yield JudgingSlot(parts, parts.judge)
 
 
-async def judged(parts: Parts, post: Post, *, trace_id: str) -> Verdict:
+async def judged(parts: ConsoleContext, post: Post, *, trace_id: str) -> Verdict:
     """Judge a post that is not kept and not published. Raises as `seat` and `Seat.judged`."""
     with seat(parts) as taken:
         return await taken.judged(post, trace_id=trace_id, published=False)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from moderation_service.console.parts import parts_of
+from moderation_service.console.context import parts_of
 
 _PATIENCE_S = 5.0
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, reviews
-from moderation_service.console.store.turn import turn
+from moderation_service.console.store.leader_lock import turn
 from moderation_service.errors import Fatal
-from moderation_service.kafka.io import read_since
+from moderation_service.kafka.topic_io import read_since
 from moderation_service.kafka.transactions import transactions
 
 _TOGETHER = 20  # entries in a transaction: of the largest there may be, as much as fits in memory
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 class Sender:
     """Sends what is in the outbox; of several consoles on one database one does. What holds it is in `parts.held`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ConsoleContext) -> None:
         """Does nothing yet."""
         self._parts = parts
         self._database = parts.database

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from moderation_service.console.patience import Patient
+from moderation_service.console.header_timeout import HeaderTimeout
 from moderation_service.errors import Misconfigured
 
 _DRAIN_S = 10  # for the answers under way when the block is left
@@ -40,7 +40,7 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
     server = _Server(
         uvicorn.Config(
             app,
-            http=Patient,
+            http=HeaderTimeout,
             lifespan="off",
             log_config=None,
             access_log=False,

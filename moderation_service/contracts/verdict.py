@@ -41,7 +41,7 @@ class Thresholds(Contract):
 
 
 class Attribution(Contract):
-    """Where the violation lies, by the scores of the views; null for a modality the post does not have."""
+    """Where the violation lies, by the scores of the modality passes; null for a modality the post does not have."""
 
     class_: Annotated[AttributionClass, Field(alias="class")]
     joint: Probability
@@ -118,7 +118,7 @@ class Timings(Contract):
     fetch: Milliseconds
     decode: Milliseconds
     score: Milliseconds
-    views: Milliseconds
+    attribution: Milliseconds
     explain: Milliseconds
     total: Milliseconds
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
-from moderation_service.demo.desk import Desk, Made
 from moderation_service.demo.disguise import FAKE_ROLES, SPELLINGS, again, written
 from moderation_service.demo.glyphs import CLASSES, PictureClass
+from moderation_service.demo.post_factory import Made, PostFactory
 from moderation_service.demo.posts import draft, matched
 from moderation_service.demo.texts import Intent, injection, joined
 from moderation_service.demo.truths import PAIRS, truths
@@ -38,34 +38,34 @@ def benchmark(seed: int = SEED, scale: float = 1.0) -> Iterator[Labelled]:
     """The set, `scale` times its usual size; the same posts for the same seed and scale."""
     for tag, (name, part) in enumerate(SLICES.items(), start=_PLAIN):
         for number in range(max(1, round(part.families * scale))):
-            for labelled in part.make(Desk(seed, number, tag, name)):
+            for labelled in part.make(PostFactory(seed, number, tag, name)):
                 yield replace(labelled, apart=part.apart)
 
 
 def calibration_posts(count: int, seed: int = SEED + 1) -> Iterator[Labelled]:
     """Posts to calibrate on: other seeds, and trained wordings, so that the held-out ones stay for the figures."""
     for number in range(count):
-        desk = Desk(seed, number, _CALIBRATION, "calibration")
+        desk = PostFactory(seed, number, _CALIBRATION, "calibration")
         yield desk.label(desk.drawn(draft(desk.rng)))
 
 
-def _held_out_wordings(desk: Desk) -> Iterator[Labelled]:
+def _held_out_wordings(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(desk.drawn(draft(desk.rng, held_out=True)))
 
 
-def _trained_wordings(desk: Desk) -> Iterator[Labelled]:
+def _trained_wordings(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(desk.drawn(draft(desk.rng)))
 
 
-def _unseen_pictograms(desk: Desk) -> Iterator[Labelled]:
+def _unseen_pictograms(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(desk.drawn(draft(desk.rng, held_out=True), unseen=True))
 
 
-def _xor(desk: Desk) -> Iterator[Labelled]:
+def _xor(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(desk.drawn(matched(desk.rng, held_out=True)[0]))
 
 
-def _confounders(desk: Desk) -> Iterator[Labelled]:
+def _confounders(desk: PostFactory) -> Iterator[Labelled]:
     """A violation that only the combination makes, and its two harmless neighbours."""
     cls, intent = desk.pick(TOGETHER)
     whole = desk.made(cls, intent)
@@ -74,7 +74,7 @@ def _confounders(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(desk.with_picture(whole, "neutral"), "same_words", twin="a")
 
 
-def _text_only(desk: Desk) -> Iterator[Labelled]:
+def _text_only(desk: PostFactory) -> Iterator[Labelled]:
     """Words that violate by themselves beside a picture that does not; and the picture with harmless words."""
     intents: tuple[Intent, ...] = ("threat", "dox")
     classes: tuple[PictureClass, ...] = ("neutral", "medical", "money", "child", "animal")
@@ -83,7 +83,7 @@ def _text_only(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(desk.with_words(whole, "neutral"), twin="a")
 
 
-def _image_only(desk: Desk) -> Iterator[Labelled]:
+def _image_only(desk: PostFactory) -> Iterator[Labelled]:
     """A picture that violates by itself beside harmless words; and the words with a harmless picture."""
     classes: tuple[PictureClass, ...] = ("gore", "weapon")
     whole = desk.made(desk.pick(classes), "neutral")
@@ -91,7 +91,7 @@ def _image_only(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(desk.with_picture(whole, "neutral"), twin="a")
 
 
-def _either(desk: Desk) -> Iterator[Labelled]:
+def _either(desk: PostFactory) -> Iterator[Labelled]:
     """Words and picture that each violate; and with one of the two made harmless."""
     whole = desk.made("gore", "threat")
     yield desk.label(whole)
@@ -99,7 +99,7 @@ def _either(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(part, twin="a")
 
 
-def _mitigated(desk: Desk) -> Iterator[Labelled]:
+def _mitigated(desk: PostFactory) -> Iterator[Labelled]:
     """A weapon in a museum, or a report of a scam, a cure, a sale; and the same picture without the context."""
     displayed: tuple[PictureClass, Intent] = ("weapon", "neutral")
     cls, intent = displayed if desk.rng.random() < 0.6 else desk.pick(TOGETHER)
@@ -108,7 +108,7 @@ def _mitigated(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(bare, twin="a")
 
 
-def _mixed_languages(desk: Desk) -> Iterator[Labelled]:
+def _mixed_languages(desk: PostFactory) -> Iterator[Labelled]:
     """One sentence in each language; what is meant stands in either."""
     sketched, _ = matched(desk.rng, held_out=True)
     both = [sketched.text, desk.sentence("neutral", _OTHER[sketched.language])]
@@ -116,7 +116,7 @@ def _mixed_languages(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(desk.drawn(replace(sketched, intents=(*sketched.intents, "neutral"), text=text)))
 
 
-def _near_duplicates(desk: Desk) -> Iterator[Labelled]:
+def _near_duplicates(desk: PostFactory) -> Iterator[Labelled]:
     whole = desk.drawn(draft(desk.rng, held_out=True))
     yield desk.label(whole)
     text = f"{whole.text} !" if whole.text else ""
@@ -124,7 +124,7 @@ def _near_duplicates(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(replace(whole, text=text, images=images), twin="a")
 
 
-def _missing_picture(desk: Desk) -> Iterator[Labelled]:
+def _missing_picture(desk: PostFactory) -> Iterator[Labelled]:
     """The words of a post whose picture can't be had; only what they decide, whatever was shown, has a label."""
     intents: tuple[Intent, ...] = (desk.pick(TOGETHER)[1], "threat", "dox", "neutral")
     said: Intent = desk.pick(intents)
@@ -136,7 +136,7 @@ def _missing_picture(desk: Desk) -> Iterator[Labelled]:
     yield Labelled(post, labels, slices=(desk.name,))
 
 
-def _text_in_picture(desk: Desk) -> Iterator[Labelled]:
+def _text_in_picture(desk: PostFactory) -> Iterator[Labelled]:
     """The words stand in the picture, in English; beside it are none, or harmless ones."""
     cls, intent = desk.pick(TOGETHER)
     whole = desk.made(cls, intent if desk.rng.random() < 0.5 else "neutral", language="en")
@@ -150,14 +150,14 @@ def _text_in_picture(desk: Desk) -> Iterator[Labelled]:
     yield replace(labelled, attribution=where)
 
 
-def _adversarial_spelling(desk: Desk) -> Iterator[Labelled]:
+def _adversarial_spelling(desk: PostFactory) -> Iterator[Labelled]:
     """A post of `held_out_wordings` as somebody spells it who knows that there is a filter."""
     whole, twin = _original(desk, words=True, picture=False)
     name = tuple(SPELLINGS)[desk.number % len(SPELLINGS)]
     yield desk.label(replace(whole, text=SPELLINGS[name](whole.text, desk.rng)), name, twin_of=twin)
 
 
-def _injection(desk: Desk) -> Iterator[Labelled]:
+def _injection(desk: PostFactory) -> Iterator[Labelled]:
     """A post of `held_out_wordings` with an order to the model: in its words, as a fake role, or in its picture."""
     kind = ("injection_order", "injection_roles", "injection_picture")[desk.number % 3]
     whole, twin = _original(desk, words=kind != "injection_picture", picture=kind == "injection_picture")
@@ -172,11 +172,11 @@ def _injection(desk: Desk) -> Iterator[Labelled]:
     yield desk.label(whole, kind, twin_of=twin)
 
 
-def _original(desk: Desk, *, words: bool, picture: bool) -> tuple[Made, str]:
+def _original(desk: PostFactory, *, words: bool, picture: bool) -> tuple[Made, str]:
     """A post of `held_out_wordings` that has what it takes, each copied at most once a slice; and its id."""
     number = desk.number * _PLAIN_A_COPY
     while True:
-        first = Desk(desk.seed, number, _PLAIN, next(iter(SLICES)))
+        first = PostFactory(desk.seed, number, _PLAIN, next(iter(SLICES)))
         whole = first.drawn(draft(first.rng, held_out=True))
         if (whole.text or not words) and (whole.images or not picture):
             return whole, first.post_id()
@@ -187,7 +187,7 @@ def _original(desk: Desk, *, words: bool, picture: bool) -> tuple[Made, str]:
 class _Slice:
     """How a family is made (a post with its twins), and how many families there are at scale 1."""
 
-    make: Callable[[Desk], Iterator[Labelled]]
+    make: Callable[[PostFactory], Iterator[Labelled]]
     families: int
     apart: bool = False
 

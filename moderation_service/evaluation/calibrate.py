@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moderation_service.contracts.verdict import Thresholds
-from moderation_service.evaluation import maps, metrics, thresholds
-from moderation_service.evaluation.block import rounded
+from moderation_service.evaluation import calibrators, metrics, thresholds
+from moderation_service.evaluation.calibrators import Refused
 from moderation_service.evaluation.examples import Examples, Source
-from moderation_service.evaluation.maps import Refused
+from moderation_service.evaluation.metric_block import rounded
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.calibration import CalibrationFile, FittedOn, Map
@@ -109,14 +109,14 @@ def _line(policy: str, examples: Examples, own: Thresholds | None, target: Targe
     counts = (policy, len(examples.truth), int(examples.truth.sum()))
     raw = metrics.calibration(examples.truth, examples.score)
     try:
-        fitted = maps.fit(examples, seed=seed)
+        fitted = calibrators.fit(examples, seed=seed)
     except Refused as refused:
         return Line(*counts, raw, refused=str(refused))
     after = metrics.calibration(examples.truth, fitted.held_out)
     if target is None:
         return Line(*counts, raw, fitted.map, after)
     try:
-        review = thresholds.review_threshold(examples.truth, maps.apply(fitted.map, examples.score), target)
+        review = thresholds.review_threshold(examples.truth, calibrators.apply(fitted.map, examples.score), target)
         precision, recall = thresholds.held_out(examples, fitted.held_out, target, seed=seed)
     except Refused as refused:
         return Line(*counts, raw, fitted.map, after, refused=f"thresholds: {refused}")

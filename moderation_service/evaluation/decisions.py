@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score
 
 from moderation_service.evaluation.answers import Bools, Ints
-from moderation_service.evaluation.block import Bootstrap, rounded
+from moderation_service.evaluation.metric_block import Bootstrap, rounded
 from moderation_service.evaluation.run import Judged, Run
 from moderation_service.judging.decision import STRENGTH
 
@@ -67,7 +67,8 @@ def against_twins(posts: Sequence[Judged], judged: Sequence[Judged], boot: Boots
 def latency(run: Run) -> dict[str, Any]:
     """Percentiles over all posts in milliseconds, and posts a second; many posts were in work at once."""
     times = {
-        name: [getattr(one.verdict.timings_ms, name) for one in run.judged] for name in ("total", "score", "views")
+        name: [getattr(one.verdict.timings_ms, name) for one in run.judged]
+        for name in ("total", "score", "attribution")
     }
     found: dict[str, Any] = {
         name: {f"p{each}": rounded(np.percentile(values, each)) for each in _PERCENTILES}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.mistakes import with_pictures, worst
 from moderation_service.evaluation.report import page
 from moderation_service.evaluation.run import Run, judge_all

@@ -14,7 +14,7 @@ import numpy as np
 
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.evaluation.answers import Ints
-from moderation_service.evaluation.block import Bootstrap, rounded
+from moderation_service.evaluation.metric_block import Bootstrap, rounded
 from moderation_service.evaluation.run import Judged, judge_all
 from moderation_service.judging.decision import decide
 from moderation_service.judging.judge import Judge

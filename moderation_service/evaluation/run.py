@@ -7,7 +7,7 @@ from typing import IO
 
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.judging.file_run import judge_into
+from moderation_service.judging.batch_judge import judge_into
 from moderation_service.judging.judge import Judge
 from moderation_service.settings import Settings
 
@@ -31,7 +31,7 @@ class Run:
 
 def with_all_views(settings: Settings) -> Settings:
     """The same settings with each view of each post scored, and nothing explained: what `judge_all` wants."""
-    judging = settings.judging.model_copy(update={"views": "always", "explain": "never"})
+    judging = settings.judging.model_copy(update={"attribution": "always", "explain": "never"})
     return settings.model_copy(update={"judging": judging})
 
 

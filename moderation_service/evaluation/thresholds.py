@@ -8,8 +8,8 @@ from sklearn.metrics import precision_recall_curve, precision_score, recall_scor
 
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.answers import Bools, Floats
+from moderation_service.evaluation.calibrators import LEAST, Refused, folds
 from moderation_service.evaluation.examples import Examples
-from moderation_service.evaluation.maps import LEAST, Refused, folds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Self
 
 from moderation_service.engine.base import Engine, ExplainRequest, ReadsAhead, Scored, ScoreRequest, Written
 from moderation_service.judging.scheduler import Bounds, Scheduler
-from moderation_service.judging.sizes import Sizes
+from moderation_service.judging.token_estimator import TokenEstimator
 from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
 
@@ -32,7 +32,7 @@ class Batcher:
         if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
             scoring = Bounds(most, 1, tokens)
             explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
-        sizes = Sizes(settings, engine.info)
+        sizes = TokenEstimator(settings, engine.info)
         self._reading = Scheduler(engine.read, sizes.view, scoring) if isinstance(engine, ReadsAhead) else None
         self._scoring = Scheduler(self._score, sizes.view, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)

@@ -11,19 +11,19 @@ from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import Content, Timings, Verdict
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.cached_result import CachedResult
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.content import as_read, content_of
 from moderation_service.judging.decision import cannot_tell, decide
 from moderation_service.judging.drift import Drift
-from moderation_service.judging.duplicates import Duplicates
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explaining import Explainer
-from moderation_service.judging.findings import Findings
 from moderation_service.judging.judged import Judged
-from moderation_service.judging.panel import Panel
-from moderation_service.judging.recorded import recorded_model
-from moderation_service.judging.sealing import Sealer
+from moderation_service.judging.model_metadata import recorded_model
+from moderation_service.judging.policy_scorer import PolicyScorer
+from moderation_service.judging.result_cache import ResultCache
 from moderation_service.judging.shadow import Shadow, beside, shadow_sets
+from moderation_service.judging.verdict_builder import VerdictBuilder
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
@@ -33,7 +33,8 @@ from moderation_service.telemetry import metrics, tracing
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {
-    stage: metrics.STAGE_SECONDS.labels(stage) for stage in ("queue", "fetch", "decode", "score", "views", "explain")
+    stage: metrics.STAGE_SECONDS.labels(stage)
+    for stage in ("queue", "fetch", "decode", "score", "attribution", "explain")
 }
 _DECIDED = cache(metrics.VERDICTS.labels)
 
@@ -111,8 +112,8 @@ class Judge:
             queue=_ms(queue_ms),
             fetch=_ms(evidence.loaded.fetch_ms),
             decode=_ms(evidence.loaded.decode_ms),
-            score=_ms(found_ms - found.views_ms - found.explain_ms),
-            views=_ms(found.views_ms),
+            score=_ms(found_ms - found.attribution_ms - found.explain_ms),
+            attribution=_ms(found.attribution_ms),
             explain=_ms(found.explain_ms),
             total=_ms(queue_ms + loading_ms + found_ms),
         )
@@ -123,16 +124,18 @@ class Judge:
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
         return Judged(verdict, found.tokens)
 
-    async def _find(self, post: Post, language: Language, content: Content, evidence: Evidence, key: str) -> Findings:
+    async def _find(
+        self, post: Post, language: Language, content: Content, evidence: Evidence, key: str
+    ) -> CachedResult:
         """Score, attribute, decide, explain."""
-        enforced, shadow = self._panels(language)
+        enforced, shadow = self._scorers(language)
         with tracing.step("score"):
             enforced_joint, shadow_joints = await beside(
                 enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
             )
 
-        views_begun = self._clock()
-        sampled = int(key[:8], 16) < self._settings.views_sample * 2**32
+        attribution_begun = self._clock()
+        sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
         with tracing.step("attribute"):
             (policies, tokens), shadowed = await beside(
                 enforced.verdicts(evidence, enforced_joint, sampled=sampled),
@@ -144,7 +147,7 @@ class Judge:
         unseen = cannot_tell(read, policies, self._settings.min_label_mass)
         with tracing.step("explain"):
             explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
-        return Findings(
+        return CachedResult(
             post_id=post.post_id,
             revision=post.revision,
             language=language,
@@ -156,25 +159,25 @@ class Judge:
             unseen=unseen,
             explanation=explanation,
             tokens=enforced_joint.scored.tokens + tokens + shadowed.tokens,
-            views_ms=(explain_begun - views_begun) * 1000,
+            attribution_ms=(explain_begun - attribution_begun) * 1000,
             explain_ms=(self._clock() - explain_begun) * 1000,
         )
 
     def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._sealer = Sealer(pack, self.model, self._settings.redress)
+        self._sealer = VerdictBuilder(pack, self.model, self._settings.redress)
         self._shadow_sets = shadow_sets(pack, shadow_pack)
-        self._panels = cache(self._make_panels)
-        self._duplicates = Duplicates(self._settings.cache_entries)  # titles and shadow policies may differ
+        self._scorers = cache(self._make_panels)
+        self._duplicates = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ
 
-    def _make_panels(self, language: Language) -> tuple[Panel, Shadow]:
-        def panel(pack: PolicyPack, mode: Mode, batcher: Batcher) -> Panel:
+    def _make_panels(self, language: Language) -> tuple[PolicyScorer, Shadow]:
+        def scorer(pack: PolicyPack, mode: Mode, batcher: Batcher) -> PolicyScorer:
             questionnaire = pack.questionnaire(language, mode)
-            return Panel(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
+            return PolicyScorer(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
 
-        apart = [panel(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
-        return panel(self.pack, "enforce", self._batcher), Shadow(apart)
+        apart = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
+        return scorer(self.pack, "enforce", self._batcher), Shadow(apart)
 
 
 def _ms(milliseconds: float) -> float:

@@ -13,7 +13,7 @@ import structlog
 
 from moderation_service.engine.base import OUT_OF_MEMORY
 from moderation_service.errors import Fatal, ModerationError
-from moderation_service.judging.turns import Turns
+from moderation_service.judging.fair_queue import FairQueue
 from moderation_service.telemetry import metrics
 
 RECOVERY = 32
@@ -59,7 +59,7 @@ class Scheduler(Generic[Request, Answer]):
         self._size = size
         self._bounds = bounds
         self._tokens = bounds.tokens  # less for a while, where there was no memory for so many
-        self._waiting: Turns[_Asked[Request, Answer]] = Turns()
+        self._waiting: FairQueue[_Asked[Request, Answer]] = FairQueue()
         self._calls: set[asyncio.Task[None]] = set()
         self._due: asyncio.Handle | None = None
 

@@ -11,7 +11,7 @@ import structlog
 from moderation_service.contracts.verdict import Decision, Outcome, PolicyVerdict
 from moderation_service.judging.decision import STRENGTH
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.panel import Joint, Panel
+from moderation_service.judging.policy_scorer import FullPostScores, PolicyScorer
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 
@@ -69,7 +69,7 @@ class Shadowed:
 
 
 _NOTHING = Shadowed((), (), 0, whole=True)
-Joints = list[Joint | None]
+Joints = list[FullPostScores | None]
 
 
 async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> tuple[T, S]:
@@ -89,34 +89,34 @@ async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> 
 class Shadow:
     """Asks for each set in requests of its own. Nothing of theirs may touch the enforced, nor may their failures."""
 
-    def __init__(self, panels: Sequence[Panel]) -> None:
-        self._panels = panels
+    def __init__(self, scorers: Sequence[PolicyScorer]) -> None:
+        self._scorers = scorers
 
     def joint(self, evidence: Evidence, surface: str | None) -> Joints | Coroutine[Any, Any, Joints]:
         """Score the post whole by each set; None for one that failed."""
-        return self._joint(evidence, surface) if self._panels else []
+        return self._joint(evidence, surface) if self._scorers else []
 
     def verdicts(
         self, evidence: Evidence, joints: Joints, *, sampled: bool
     ) -> Shadowed | Coroutine[Any, Any, Shadowed]:
         """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
-        return self._verdicts(evidence, joints, sampled=sampled) if self._panels else _NOTHING
+        return self._verdicts(evidence, joints, sampled=sampled) if self._scorers else _NOTHING
 
     async def _joint(self, evidence: Evidence, surface: str | None) -> Joints:
-        return await asyncio.gather(*(_apart(partial(panel.joint, evidence, surface)) for panel in self._panels))
+        return await asyncio.gather(*(_apart(partial(scorer.joint, evidence, surface)) for scorer in self._scorers))
 
     async def _verdicts(self, evidence: Evidence, joints: Joints, *, sampled: bool) -> Shadowed:
-        answered = [(panel, joint) for panel, joint in zip(self._panels, joints, strict=True) if joint]
+        answered = [(scorer, joint) for scorer, joint in zip(self._scorers, joints, strict=True) if joint]
         found = await asyncio.gather(
-            *(_apart(partial(panel.verdicts, evidence, joint, sampled=sampled)) for panel, joint in answered)
+            *(_apart(partial(scorer.verdicts, evidence, joint, sampled=sampled)) for scorer, joint in answered)
         )
-        done = [(panel, joint, *made) for (panel, joint), made in zip(answered, found, strict=True) if made]
+        done = [(scorer, joint, *made) for (scorer, joint), made in zip(answered, found, strict=True) if made]
         parts = (part for _, _, parts, _ in done for part in parts)
         return Shadowed(
             parts=tuple(sorted(parts, key=lambda part: part.policy_id)),
-            judged=tuple(policy.id for panel, *_ in done for policy in panel.policies),
+            judged=tuple(policy.id for scorer, *_ in done for policy in scorer.policies),
             tokens=sum(joint.scored.tokens + tokens for _, joint, _, tokens in done),
-            whole=len(done) == len(self._panels),
+            whole=len(done) == len(self._scorers),
         )
 
 

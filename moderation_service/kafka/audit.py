@@ -1,7 +1,7 @@
 """Entries of the audit topic as records: the same headers, whoever writes them."""
 
 from moderation_service.contracts.envelope import event_headers
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import Entry
 

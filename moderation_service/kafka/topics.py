@@ -22,8 +22,8 @@ from aiokafka.errors import (
 from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import admin
 from moderation_service.kafka.durability import MIN_INSYNC, durability_faults, min_insync_replicas
-from moderation_service.kafka.reach import reach
 from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
+from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import KafkaSettings
 
 PARTITIONS = 6

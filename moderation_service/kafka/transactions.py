@@ -8,9 +8,9 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import producer
-from moderation_service.kafka.closing import close
-from moderation_service.kafka.io import Record, send
-from moderation_service.kafka.reach import reach
+from moderation_service.kafka.force_close import close
+from moderation_service.kafka.topic_io import Record, send
+from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import KafkaSettings
 
 _CLOSE_S = 5.0

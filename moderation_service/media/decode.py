@@ -19,8 +19,8 @@ from moderation_service.media.animation import composed
 from moderation_service.media.colour import TooCostlyError, to_srgb
 from moderation_service.media.containers.container import Container, Patch
 from moderation_service.media.icc import Profile
+from moderation_service.media.media_type import DECODED, media_type
 from moderation_service.media.outcome import LoadedImage
-from moderation_service.media.sniff import DECODED, media_type
 from moderation_service.media.views import views
 from moderation_service.settings import MediaSettings
 

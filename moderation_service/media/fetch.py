@@ -9,8 +9,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from moderation_service.media.dns_cache import DnsCache, Lookup
 from moderation_service.media.gate import AddressRefused, Gate
-from moderation_service.media.names import Lookup, Names
 from moderation_service.media.outcome import ImageFault, TransientFault
 from moderation_service.media.wire import BoundedConnector, FramingLimit
 from moderation_service.settings import MediaSettings
@@ -30,7 +30,7 @@ class WebFetcher:
     def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
         self._settings = settings
         self._gate = Gate(settings)
-        self._names = Names(lookup)
+        self._names = DnsCache(lookup)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,7 +125,7 @@ class WebFetcher:
 class _GuardedResolver(AbstractResolver):
     """Drops answers that may not be dialled, also of those kept from before."""
 
-    def __init__(self, gate: Gate, names: Names) -> None:
+    def __init__(self, gate: Gate, names: DnsCache) -> None:
         self._gate = gate
         self._names = names
 

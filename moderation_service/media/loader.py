@@ -11,11 +11,11 @@ from typing import NamedTuple, Self, TypeVar
 import stamina
 
 from moderation_service.contracts.post import ImageRef, is_data_url
-from moderation_service.media.again import Decoder
+from moderation_service.media.decode_cache import Decoder
+from moderation_service.media.dns_cache import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.inline import from_base64, from_data_url
-from moderation_service.media.names import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.objects import ObjectReader
 from moderation_service.media.outcome import ImageFault, Loaded, LoadedImage, TransientFault
 from moderation_service.settings import MediaSettings

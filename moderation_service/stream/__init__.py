@@ -1,1 +1,1 @@
-"""The worker: lanes, ledger, publisher, dead letters."""
+"""The worker: partition manager and processors, offset tracker, publisher, dead letters."""

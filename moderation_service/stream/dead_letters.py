@@ -1,4 +1,4 @@
-"""A record that can never be judged -> its dead letter, in ever smaller forms so that one of them always passes."""
+"""Dead letters with progressively smaller fallbacks, so that one always fits `max_message_bytes`."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,21 +11,23 @@ from moderation_service.errors import Poison
 from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.arrived import Arrived
-from moderation_service.stream.finished import Finished, Output
+from moderation_service.stream.processing_result import Output, ProcessingResult
+from moderation_service.stream.received_record import ReceivedRecord
 
 
-def crashed_worker(arrived: Arrived, settings: KafkaSettings, *, attempts: int) -> Finished:
+def crashed_worker(received: ReceivedRecord, settings: KafkaSettings, *, attempts: int) -> ProcessingResult:
     """The dead letter of a record that was never finished because its processes died. Looks at none of its bytes."""
-    record = arrived.record
+    record = received.record
     msg = f"{attempts} workers died while they judged this record"
     finished = dead_letter(record, Poison("crashed_worker", msg, stage="judge"), settings, attempts=attempts)
     facts = {"partition": record.partition, "offset": record.offset}
-    told = replace(finished, facts=facts, arrived=arrived.at, timestamp_ms=record.timestamp)
+    told = replace(finished, facts=facts, received=received.at, timestamp_ms=record.timestamp)
     return told.within(record_limit(settings))
 
 
-def dead_letter(record: ConsumerRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1) -> Finished:
+def dead_letter(
+    record: ConsumerRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1
+) -> ProcessingResult:
     """Turn a record and its refusal into what goes to the dead-letter topic.
 
     First the whole record: its key, bytes and headers, with the reason headers. Where that is too large: by reference,
@@ -51,10 +53,10 @@ def dead_letter(record: ConsumerRecord, poison: Poison, settings: KafkaSettings,
     topic = settings.dead_letter_topic
     value = record.value or b""  # a null value would delete the key
 
-    def finished(output: Output) -> Finished:
-        return Finished(output, "dead_letter", poison.reason)
+    def finished(output: Output) -> ProcessingResult:
+        return ProcessingResult(output, "dead_letter", poison.reason)
 
-    def reference() -> Finished:
+    def reference() -> ProcessingResult:
         referred = DeadLetterReference.of(record.topic, record.partition, record.offset, value)
         if isinstance(value, PartialValue):
             referred = referred.model_copy(update={"size": value.size, "sha256": value.sha256})

@@ -1,4 +1,4 @@
-"""Partitions that can't be read are held alone: retried with exponential backoff, while all others go on."""
+"""Blocked partitions: one that can't be read is retried with exponential backoff, while all others go on."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Does a record's key name its post? Deletions go by the key, so one by any other key erases nothing."""
+"""Check that a record's key is its post id: a deletion by any other key erases nothing."""
 
 import time
 from collections.abc import Callable

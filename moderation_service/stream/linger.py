@@ -1,4 +1,4 @@
-"""Rate limiter of one partition's transactions: after a small one the next waits, and takes what finishes meanwhile.
+"""Rate limiter of one partition's transactions: after a small one the next waits for more posts to finish.
 
 The first post after an idle time goes at once. What carries enough posts is worth a transaction at any time.
 """

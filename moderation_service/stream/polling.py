@@ -1,4 +1,4 @@
-"""Polling the consumer: it never waits long, never returns without having waited, and gives up on what stays."""
+"""Bounded polling of the consumer: short waits, retries of passing errors; errors that stay are fatal."""
 
 import asyncio
 import time
@@ -67,7 +67,7 @@ class Polling:
             found = {} if first is None else self._taken(first, among, ahead)
         except TimeoutError:
             return {}
-        except NoOffsetForPartitionError:  # its lane is not open yet, and seeks
+        except NoOffsetForPartitionError:  # its processor is not open yet, and seeks
             found = {}
         except OffsetOutOfRangeError as error:
             self._out_of_range(error.args[0])

@@ -1,4 +1,4 @@
-"""How a lane's outputs and its offset reach Kafka: in one transaction, or first the outputs and then the offset."""
+"""Publisher of one partition: outputs and offset in one transaction, or first the outputs and then the offset."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from aiokafka.errors import (
 )
 
 from moderation_service.kafka import clients
-from moderation_service.kafka.closing import close
+from moderation_service.kafka.force_close import close
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.finished import Output
+from moderation_service.stream.processing_result import Output
 
 CLOSE_S = 0.8
 
 
-class Lost(Exception):  # noqa: N818 - a fate, not a fault
+class PartitionFenced(Exception):  # noqa: N818 - a fate, not a fault
     """The partition belongs to somebody else now."""
 
 
@@ -34,10 +34,10 @@ class TooLarge(Exception):  # noqa: N818 - a fate, not a fault
 
 
 class Publisher(Protocol):
-    """One lane's way out. Any other exception than Lost and TooLarge means that the outcome is unknown."""
+    """Publishes one partition's outputs. Other exceptions than PartitionFenced and TooLarge: the outcome is unknown."""
 
     async def start(self) -> None:
-        """Begin, or begin anew: what an earlier producer of this lane left open is aborted."""
+        """Begin, or begin anew: what an earlier producer of this processor left open is aborted."""
 
     async def publish(
         self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
@@ -79,7 +79,7 @@ class _Base:
     @property
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            msg = "the lane's producer is not started"
+            msg = "the partition's producer is not started"
             raise RuntimeError(msg)
         return self._producer
 
@@ -99,7 +99,7 @@ class ExactlyOnce(_Base):
     async def publish(
         self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
     ) -> None:
-        """One transaction. Raises Lost where the partition has a newer producer, or the broker ended this one."""
+        """One transaction. Raises PartitionFenced: there is a newer producer, or the broker ended this one."""
         producer = self._started
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
@@ -110,7 +110,7 @@ class ExactlyOnce(_Base):
                 await _all(*sent, offsets)
                 await producer.commit_transaction()
         except ProducerFenced as error:
-            raise Lost from error
+            raise PartitionFenced from error
 
 
 class AtLeastOnce(_Base):
@@ -123,13 +123,13 @@ class AtLeastOnce(_Base):
     async def publish(
         self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
     ) -> None:
-        """Write, then commit. Raises Lost where the group has moved on."""
+        """Write, then commit. Raises PartitionFenced where the group has moved on."""
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await _all(*await _send(self._started, outputs, singly=singly))
                 await self._consumer.commit({self._partition: (next_offset, note)})
         except (CommitFailedError, IllegalStateError) as error:
-            raise Lost from error
+            raise PartitionFenced from error
 
 
 def publisher_of(settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Publisher:

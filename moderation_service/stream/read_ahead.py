@@ -1,4 +1,4 @@
-"""How much may be read ahead of what is in flight: half by who comes first, half for each lane in equal parts."""
+"""Read-ahead limits: half is shared, first come first served; half is reserved in equal parts for each partition."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 class ReadAhead:
     """What may be taken in one poll: with what waits already, `posts` and `size` at most, and one record."""
 
-    def __init__(self, posts: int, size: int, lanes: int, waiting: Iterable[int]) -> None:
+    def __init__(self, posts: int, size: int, processors: int, waiting: Iterable[int]) -> None:
         """Count what waits, by its sizes."""
         sizes = list(waiting)
-        self._part = max(1, posts // (2 * max(1, lanes)))
+        self._part = max(1, posts // (2 * max(1, processors)))
         self._posts_left = posts // 2 - len(sizes)
         self._size_left = size - sum(sizes)
 

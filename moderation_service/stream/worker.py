@@ -1,4 +1,4 @@
-"""The worker: polls its input topics, judges its records within bounds, and publishes through a lane a partition.
+"""The worker: polls the input topics, judges records within limits, publishes through one processor a partition.
 
 The loop never waits for a post: it polls while everything is paused, while the engine is away, and while a broker is.
 """
@@ -16,16 +16,16 @@ from aiokafka.errors import KafkaError
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
 from moderation_service.kafka.background_tasks import ended_task
-from moderation_service.kafka.closing import close
 from moderation_service.kafka.fetch_buffer import FetchBuffer
-from moderation_service.kafka.quiet import spare_logs
-from moderation_service.kafka.reach import reach
+from moderation_service.kafka.force_close import close
+from moderation_service.kafka.log_rate_limit import spare_logs
+from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.fleet import Fleet
-from moderation_service.stream.membership import Membership
+from moderation_service.stream.lag_reporter import LagReporter
+from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.polling import Polling
-from moderation_service.stream.processing import Judge, Processing
-from moderation_service.stream.report import Report
+from moderation_service.stream.processor import Judge, RecordProcessor
+from moderation_service.stream.rebalance_listener import RebalanceListener
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
@@ -48,8 +48,8 @@ class Worker:
         """Nothing is connected yet."""
         self._settings = settings
         self._health = health
-        self._processing = Processing(settings, judge)
-        self._fleet: Fleet | None = None
+        self._processing = RecordProcessor(settings, judge)
+        self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: Judge) -> None:
         """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
@@ -61,44 +61,46 @@ class Worker:
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
         spare_logs()
-        consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # lanes seek
-        fleet = self._fleet = Fleet(self._settings, consumer, self._processing)
-        report = Report(self._settings, consumer, fleet, self._processing, self._health)
+        consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # processors seek
+        manager = self._manager = PartitionManager(self._settings, consumer, self._processing)
+        report = LagReporter(self._settings, consumer, manager, self._processing, self._health)
         try:
             await _unless(stop, _start(consumer, self._settings))
             if not stop.is_set():
-                membership = Membership(self._settings, fleet, self._health)
+                membership = RebalanceListener(self._settings, manager, self._health)
                 consumer.subscribe(list(self._settings.input_topics), listener=membership)
-                await self._work(consumer, fleet, report, stop)
+                await self._work(consumer, manager, report, stop)
         finally:
             self._health.draining = True
             self._health.stop_beating()
-            await fleet.end(self._settings.drain_timeout_s * _DRAINING_SHARE if fleet.failure is None else 0.0)
+            await manager.end(self._settings.drain_timeout_s * _DRAINING_SHARE if manager.failure is None else 0.0)
             await close(consumer, _CLOSE_S)
             await report.end()
             _log.info("drained")
 
-    async def _work(self, consumer: AIOKafkaConsumer, fleet: Fleet, report: Report, stop: asyncio.Event) -> None:
+    async def _work(
+        self, consumer: AIOKafkaConsumer, manager: PartitionManager, report: LagReporter, stop: asyncio.Event
+    ) -> None:
         buffer = FetchBuffer(consumer)
-        polling = Polling(buffer, fleet.out_of_range, fleet.corrupt)
+        polling = Polling(buffer, manager.out_of_range, manager.corrupt)
         while not stop.is_set():
-            if fleet.failure is not None:
-                raise fleet.failure
+            if manager.failure is not None:
+                raise manager.failure
             if ended := ended_task(consumer):
                 msg = f"the Kafka client has stopped working and does not recover; {ended}"
                 raise Fatal(msg)
             self._health.beat()
-            begun, backpressure = time.monotonic(), fleet.paused
-            arrived = await polling.poll(fleet.hungry, fleet.read_ahead, backpressure=backpressure)
-            if arrived is None:
-                fleet.rewind()
+            begun, backpressure = time.monotonic(), manager.paused
+            received = await polling.poll(manager.hungry, manager.read_ahead, backpressure=backpressure)
+            if received is None:
+                manager.rewind()
             else:
-                fleet.arrive(arrived)
+                manager.arrive(received)
             if buffer.held_bytes > self._settings.max_in_flight_bytes:
-                fleet.forget_fetched()
+                manager.forget_fetched()
             if backpressure:
                 metrics.BACKPRESSURE.inc(time.monotonic() - begun)
-            fleet.pass_by(buffer.position)
+            manager.pass_by(buffer.position)
             report.maybe()
 
 

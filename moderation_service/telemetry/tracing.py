@@ -19,7 +19,7 @@ _FREE = nullcontext()
 _tracer: Any = None
 
 
-class Way:
+class RecordSpan:
     """One record's way through the line, untraced."""
 
     ids: tuple[str, str, str] | None = None
@@ -33,10 +33,10 @@ class Way:
         """That is out, and its offset committed."""
 
 
-UNTRACED = Way()
+UNTRACED = RecordSpan()
 
 
-class _Traced(Way):
+class _Traced(RecordSpan):
     def __init__(self, topic: str, headers: Iterable[tuple[str, bytes]]) -> None:
         from opentelemetry import context, trace  # noqa: PLC0415
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
@@ -72,7 +72,7 @@ class _Traced(Way):
         self._span.end()
 
 
-def begin(topic: str, headers: Iterable[tuple[str, bytes]]) -> Way:
+def begin(topic: str, headers: Iterable[tuple[str, bytes]]) -> RecordSpan:
     """A record's way begins, in the task that judges it: `step` makes children of its span."""
     return UNTRACED if _tracer is None else _Traced(topic, headers)
 

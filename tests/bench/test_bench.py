@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.bench import BENCHES, built
 from moderation_service.bench.bare import bare_loop
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.kafka.topics import create
 from tests.line.service import kafka_settings, moderation
 

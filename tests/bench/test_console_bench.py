@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.bench.many_verdicts import SHARES, ManyVerdicts
 from moderation_service.bench.postgres import missing_postgres
-from moderation_service.console.store.arrivals import arrivals
+from moderation_service.console.store.record_sorting import arrivals
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, shipped_policies
 from tests.conftest import skip_or_fail

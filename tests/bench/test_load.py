@@ -12,7 +12,7 @@ from moderation_service.bench.load import HALVINGS, RUNNING, Step, run, steps_to
 from moderation_service.bench.open_loop import Answered, open_loop
 from moderation_service.bench.pipeline import record_of, working
 from moderation_service.errors import Fatal, Misconfigured
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from tests.line.service import environment, kafka_settings, moderation
@@ -125,7 +125,7 @@ async def test_the_knees_of_one_and_of_two_workers_with_the_bundled_model(kafka:
     code, out, err = await moderation(
         *("bench", "load", "--rate", "200", "--seconds", "0.5", "--within", "0.5"),
         *("--posts", str(own), "--bootstrap-servers", kafka),
-        env=environment(MODERATION_JUDGING__CACHE_ENTRIES="0"),
+        env=environment(MODERATION_JUDGING__RESULT_CACHE_SIZE="0"),
     )
     assert code == 0, err
     printed = json.loads(out)

@@ -92,7 +92,7 @@ def zombies(times: int) -> Scenario:
             others = [worker for worker in arena.workers if worker is not zombie]
             zombie.send(signal.SIGSTOP)
             try:
-                await _more(others, "lane open")
+                await _more(others, "partition open")
                 await asyncio.sleep(FROZEN_S)
                 await arena.until_done(20)
             finally:
@@ -120,7 +120,7 @@ def stalls(times: int) -> Scenario:
 
 
 def _works(worker: Worker) -> bool:
-    return worker.logged("lane open") > 0
+    return worker.logged("partition open") > 0
 
 
 async def _more(workers: Sequence[Worker], event: str) -> None:

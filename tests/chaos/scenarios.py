@@ -12,7 +12,7 @@ from tests.chaos.traffic import GOOD
 
 _QUICK = {"session_timeout_s": SESSION_S}
 _OVERLOAD = Setting(workers=0, rate=OVERLOAD_RATE, text_bytes=TEXT_BYTES)
-_SOON = {"dead_letter_window": 40, "dead_letter_pause_s": 2.0}
+_SOON = {"dlq_breaker_window": 40, "dlq_breaker_pause_s": 2.0}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from moderation_service.console.app import build
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
 from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.settings import ConsoleSettings, KafkaSettings, PolicySettings, Settings
@@ -29,7 +29,7 @@ def shipped_pack() -> PolicyPack:
 
 
 @asynccontextmanager
-async def served(parts: Parts) -> AsyncIterator[str]:
+async def served(parts: ConsoleContext) -> AsyncIterator[str]:
     """The address of a server of these parts, `http://127.0.0.1:PORT`, until the block is left."""
     async with serving(build(parts), "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

@@ -64,7 +64,7 @@ def verdict(**changes: Any) -> Verdict:
         "policy_set_digest": DIGEST,
         "service": Service(version="1", instance="here:1"),
         "trace_id": "0" * 31 + "1",
-        "timings_ms": Timings(queue=1, fetch=0, decode=2, score=40, views=18, explain=0, total=61),
+        "timings_ms": Timings(queue=1, fetch=0, decode=2, score=40, attribution=18, explain=0, total=61),
         "judged_at": datetime(2026, 5, 1, 9, 30, tzinfo=UTC),
         "statement_of_reasons": None,
     }

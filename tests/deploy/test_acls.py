@@ -22,14 +22,14 @@ from confluent_kafka.admin import (
 
 from moderation_service.app.console import run_parts
 from moderation_service.bench.broker import Broker, free_port, missing_tools
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import deleted, outbox
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.verdicts import by_id
 from moderation_service.contracts.envelope import Trace
 from moderation_service.errors import Fatal
 from moderation_service.kafka import topics
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 from tests.conftest import skip_or_fail
@@ -157,7 +157,7 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
     done = audit.Entry(actor="reviewer:r", action="user.logged_in", target="r")
     async with open_database(url) as database:
-        parts = Parts(console_settings(url, kafka=kafka), database, lambda: pack)
+        parts = ConsoleContext(console_settings(url, kafka=kafka), database, lambda: pack)
         async with database.begin() as connection:
             await outbox.put(connection, outbox.audited(kafka, done))
             await deleted.put(connection, kafka, "erased", Trace.of([]), actor="key:tests")

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from moderation_service.console import server
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.database import open_database
 from moderation_service.settings import ConsoleSettings, Settings
 from tests.console.support import console_settings, served, shipped_pack
@@ -43,7 +43,7 @@ async def test_each_probe_is_answered_on_the_port_it_asks(folder: str, tmp_path:
     assert service["targetPort"] == "http"
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
     async with open_database(url) as database:
-        parts = Parts(console_settings(url), database, lambda: pack)
+        parts = ConsoleContext(console_settings(url), database, lambda: pack)
         async with served(parts) as address, aiohttp.ClientSession(address) as client:
             for kind in ("startup", "readiness", "liveness"):
                 asked = container[f"{kind}Probe"]["httpGet"]
@@ -79,7 +79,7 @@ def test_nothing_is_open_to_it_but_what_it_needs(folder: str, monkeypatch: pytes
     needed: set[int | str] = {53, 443}
     needed |= {int(server.rpartition(":")[2]) for server in settings.kafka.bootstrap_servers.split(",")}
     needed |= {5432} if folder in SCALED else set()
-    needed |= {"http"} if settings.console.judge == "openai" else set()
+    needed |= {"http"} if settings.console.judging_backend == "openai" else set()
     assert opened(folder, labels, "egress") == needed
     assert opened(folder, labels, "ingress") == {"ops"} | ({"http"} if folder in SCALED else set())
 
@@ -90,7 +90,7 @@ def test_it_judges_for_callers_where_a_server_does_and_loads_no_second_model(
     judges = {
         folder: settings_of(f"overlays/{folder}", monkeypatch, tmp_path) for folder in ("cpu-demo", "gpu", "vllm")
     }
-    assert {folder: found.console.judge for folder, found in judges.items()} == {
+    assert {folder: found.console.judging_backend for folder, found in judges.items()} == {
         "cpu-demo": "off",
         "gpu": "off",
         "vllm": "openai",

@@ -9,10 +9,10 @@ from scipy.special import expit
 
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation import maps, thresholds
+from moderation_service.evaluation import calibrators, thresholds
 from moderation_service.evaluation.calibrate import COLUMNS, calibrate
+from moderation_service.evaluation.calibrators import Refused, fit, isotonic, platt
 from moderation_service.evaluation.examples import Examples, Source, from_judged
-from moderation_service.evaluation.maps import Refused, fit, isotonic, platt
 from moderation_service.evaluation.metrics import calibration
 from moderation_service.evaluation.thresholds import Target, review_threshold
 from moderation_service.judging.calibration import Calibration
@@ -93,7 +93,7 @@ def test_few_labels_of_either_kind_are_refused_with_their_count() -> None:
 
 def test_shuffled_labels_are_refused_whatever_the_shuffle() -> None:
     given = examples(1500)
-    assert maps.fit(given, seed=0)
+    assert calibrators.fit(given, seed=0)
     for seed in range(12):
         with pytest.raises(Refused, match=r"the scores tell no more than|higher scores do not go"):
             fit(shuffled(given, seed), seed=0)

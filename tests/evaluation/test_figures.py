@@ -6,11 +6,11 @@ import pytest
 
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.answers import answers
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.calibrate import calibrate
 from moderation_service.evaluation.examples import from_judged
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import Judged
 from moderation_service.evaluation.thresholds import Target
 from tests.contracts.examples import verdict
@@ -76,7 +76,9 @@ def test_latency_by_hand() -> None:
             one.labelled,
             one.verdict.model_copy(
                 update={
-                    "timings_ms": one.verdict.timings_ms.model_copy(update={"total": total, "score": 1, "views": 2})
+                    "timings_ms": one.verdict.timings_ms.model_copy(
+                        update={"total": total, "score": 1, "attribution": 2}
+                    )
                 }
             ),
         )
@@ -85,7 +87,7 @@ def test_latency_by_hand() -> None:
     found = figures_of(run(*timed), source="t", bootstrap=QUICK)["latency_ms"]
     # 95% of the way from the first to the third is nine tenths of the way from the second to the third
     assert found["total"] == {"p50": 20.0, "p95": 38.0, "p99": 39.6}
-    assert found["views"] == {"p50": 2.0, "p95": 2.0, "p99": 2.0}
+    assert found["attribution"] == {"p50": 2.0, "p95": 2.0, "p99": 2.0}
     assert found["posts_per_second"] == 1.5
 
 

@@ -5,10 +5,10 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.layouts import moved, reworded, sensitivity, side_by_side, variants
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import Judged
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack

@@ -41,7 +41,7 @@ async def test_a_diff_counts_what_changes_and_names_the_posts_that_flip(
     make_judge: MakeJudge, pack: PolicyPack
 ) -> None:
     new = changed(pack)
-    by_old, by_new = await make_judge(views="never"), await make_judge(new, views="never")
+    by_old, by_new = await make_judge(attribution="never"), await make_judge(new, attribution="never")
     diff = PackDiff(pack, new)
     for post in POSTS:
         diff.add(post, await judged(by_old, post), await judged(by_new, post))
@@ -73,7 +73,7 @@ async def test_a_policy_that_goes_flips_what_it_flagged_alone_and_words_are_cut(
     make_judge: MakeJudge, pack: PolicyPack
 ) -> None:
     less = PolicyPack(tuple(policy for policy in pack.policies if policy.id != "violence"))
-    by_old, by_new = await make_judge(views="never"), await make_judge(less, views="never")
+    by_old, by_new = await make_judge(attribution="never"), await make_judge(less, attribution="never")
     diff = PackDiff(pack, less)
     for post in POSTS:
         diff.add(post, await judged(by_old, post), await judged(by_new, post))
@@ -84,7 +84,7 @@ async def test_a_policy_that_goes_flips_what_it_flagged_alone_and_words_are_cut(
 
 
 async def test_the_words_of_a_flip_show_no_private_number(make_judge: MakeJudge, pack: PolicyPack) -> None:
-    old, new = await make_judge(views="never"), await make_judge(changed(pack), views="never")
+    old, new = await make_judge(attribution="never"), await make_judge(changed(pack), attribution="never")
     diff = PackDiff(pack, new.pack)
     post = Post(post_id="p", text="I sell this, call 13812345678 or a@b.example", images=(picture(),))
     diff.add(post, await judged(old, post), await judged(new, post))

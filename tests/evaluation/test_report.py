@@ -11,10 +11,10 @@ import pytest
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.evaluation import plots
 from moderation_service.evaluation.answers import answers
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.layouts import side_by_side
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.mistakes import with_pictures, worst
 from moderation_service.evaluation.report import page
 from moderation_service.evaluation.run import Judged

@@ -6,9 +6,9 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.demo.benchmark import SLICES, benchmark
 from moderation_service.evaluation.answers import CLASSES, answers
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.evaluate import evaluate
 from moderation_service.evaluation.labelled import Labelled
+from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import judge_all, with_all_views
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings, Settings
@@ -27,7 +27,7 @@ LABELLED = [
 
 async def test_posts_are_judged_with_all_views_and_stay_in_their_order(make_judge: MakeJudge) -> None:
     judging = with_all_views(Settings()).judging
-    judge = await make_judge(**judging.model_dump(include={"views", "explain"}))
+    judge = await make_judge(**judging.model_dump(include={"attribution", "explain"}))
     out, seen = io.BytesIO(), list[str]()
     run = await judge_all(judge, LABELLED, out, lambda verdict: seen.append(verdict.post_id))
     assert [one.verdict.post_id for one in run.judged] == ["both", "words", "museum"]
@@ -41,7 +41,7 @@ async def test_posts_are_judged_with_all_views_and_stay_in_their_order(make_judg
 
 
 async def test_the_bundled_set_goes_through_a_judge_and_has_every_figure_asked_for(make_judge: MakeJudge) -> None:
-    judge = await make_judge(views="always", explain="never")
+    judge = await make_judge(attribution="always", explain="never")
     made = await evaluate(
         judge,
         list(benchmark(seed=5, scale=0.01)),

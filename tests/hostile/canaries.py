@@ -42,10 +42,10 @@ from moderation_service.settings import (
     Settings,
     shipped_policies,
 )
-from moderation_service.stream import processing
-from moderation_service.stream.arrived import Arrived
-from moderation_service.stream.processing import Processing
-from moderation_service.stream.telling import tell
+from moderation_service.stream import processor
+from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processor import RecordProcessor
+from moderation_service.stream.received_record import ReceivedRecord
 from moderation_service.telemetry import logs, tracing
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
@@ -112,14 +112,14 @@ POISON = (
 
 
 @asynccontextmanager
-async def line(engine: Engine, media: MediaSettings | None = None) -> AsyncIterator[Processing]:
+async def line(engine: Engine, media: MediaSettings | None = None) -> AsyncIterator[RecordProcessor]:
     chosen = Settings(
         kafka=KAFKA,
         media=media or MediaSettings(),
-        judging=JudgingSettings(explain="generate", cache_entries=0),
+        judging=JudgingSettings(explain="generate", result_cache_size=0),
     )
     async with ImageLoader(chosen.media) as loader, Batcher(engine) as batcher:
-        yield Processing(
+        yield RecordProcessor(
             KAFKA,
             Judge(
                 settings=chosen,
@@ -133,10 +133,10 @@ async def line(engine: Engine, media: MediaSettings | None = None) -> AsyncItera
         )
 
 
-async def finish(through: Processing, value: bytes, *headers: tuple[str, bytes]) -> None:
+async def finish(through: RecordProcessor, value: bytes, *headers: tuple[str, bytes]) -> None:
     """As a lane does, and say what a reader is told of an error beside the record itself."""
-    finished = await through.finish(Arrived.of(record(value, b"p-1", headers)))
-    tell(finished)
+    finished = await through.finish(ReceivedRecord.of(record(value, b"p-1", headers)))
+    log_completion(finished)
     told = [(name, said.decode()) for name, said in finished.output.headers if name.startswith((PREFIX, "trace"))]
     print(finished.outcome, told)  # noqa: T201
 
@@ -234,7 +234,7 @@ def traced() -> AbstractContextManager[None]:
 
 async def main(how: Literal["json", "console"], *parts: str) -> None:
     logs.configure(LoggingSettings(level="DEBUG", format=how))
-    processing._FIRST_WAIT_S = processing._LONGEST_WAIT_S = client._FIRST_WAIT_S = 0.001  # type: ignore[attr-defined]
+    processor._FIRST_WAIT_S = processor._LONGEST_WAIT_S = client._FIRST_WAIT_S = 0.001  # type: ignore[attr-defined]
     log = structlog.get_logger(__name__)
     log.info("starting", settings=Settings(kafka=KAFKA, engine=ENGINE).model_dump(mode="json"))
     print(repr(Settings(kafka=KAFKA, engine=ENGINE)))  # noqa: T201

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from moderation_service.bench.broker import free_port
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from tests.hostile.canaries import AUTHOR, CANARIES, ENCODED, METADATA, POISON, QUERY, TEXT, post
 from tests.line.service import environment, kafka_settings, worker

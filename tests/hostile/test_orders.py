@@ -13,7 +13,7 @@ from tests.judging.test_injection import ORDERS
 
 @pytest.mark.timeout(170)
 async def test_no_post_that_is_flagged_is_let_by_for_an_order_in_it() -> None:
-    settings = BareSettings(judging=JudgingSettings(views="never"))
+    settings = BareSettings(judging=JudgingSettings(attribution="never"))
     became: Counter[tuple[str, str]] = Counter()
     async with open_judge(settings, *load_packs(settings.policies)) as judge:
         for number, post in enumerate(post for post in posts("orders") if post.text):

@@ -24,9 +24,9 @@ from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import MIB, JudgingSettings, KafkaSettings, Settings, shipped_policies
 from moderation_service.stream import worker
-from moderation_service.stream.arrived import Arrived
-from moderation_service.stream.finished import Finished
-from moderation_service.stream.processing import Processing
+from moderation_service.stream.processing_result import ProcessingResult
+from moderation_service.stream.processor import RecordProcessor
+from moderation_service.stream.received_record import ReceivedRecord
 from tests.hostile.records import GIANTS, records
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
@@ -54,9 +54,9 @@ def _nowhere(host: str, port: int) -> list[Any]:
 
 
 @asynccontextmanager
-async def line(kafka: KafkaSettings) -> AsyncIterator[Processing]:
+async def line(kafka: KafkaSettings) -> AsyncIterator[RecordProcessor]:
     """The whole line of a worker but for Kafka and the model: real opening, pictures, judging, sealing."""
-    chosen = Settings(kafka=kafka, judging=JudgingSettings(cache_entries=0, block_uncalibrated=True))
+    chosen = Settings(kafka=kafka, judging=JudgingSettings(result_cache_size=0, block_uncalibrated=True))
     engine = RuleEngine()
     async with ImageLoader(chosen.media, lookup=_nowhere) as loader, Batcher(engine) as batcher:
         judge = Judge(
@@ -68,10 +68,10 @@ async def line(kafka: KafkaSettings) -> AsyncIterator[Processing]:
             batcher=batcher,
             shadow_batcher=batcher,
         )
-        yield Processing(kafka, judge)
+        yield RecordProcessor(kafka, judge)
 
 
-def what_became(finished: Finished, kafka: KafkaSettings) -> str:
+def what_became(finished: ProcessingResult, kafka: KafkaSettings) -> str:
     """Its outcome, checked as a reader of the topics would."""
     output = finished.output
     assert output.size <= record_limit(kafka)
@@ -99,9 +99,9 @@ def test_ten_thousand_hostile_records_each_become_a_verdict_a_deletion_or_a_dead
     became: Counter[str] = Counter()
     slowest = 0.0
 
-    async def finish(processing: Processing, arriving: Sequence[ConsumerRecord]) -> list[Finished]:
+    async def finish(processing: RecordProcessor, arriving: Sequence[ConsumerRecord]) -> list[ProcessingResult]:
         async with asyncio.timeout(60):
-            return await asyncio.gather(*(processing.finish(Arrived.of(one)) for one in arriving))
+            return await asyncio.gather(*(processing.finish(ReceivedRecord.of(one)) for one in arriving))
 
     with asyncio.Runner() as runner:
         opened = line(kafka)
@@ -142,7 +142,7 @@ async def test_a_giant_record_is_done_with_in_seconds(name: str) -> None:
     kafka = KafkaSettings(max_message_bytes=64 * MIB)
     async with line(kafka) as processing:
         begun = time.process_time()
-        finished = await processing.finish(Arrived.of(record(GIANTS[name])))
+        finished = await processing.finish(ReceivedRecord.of(record(GIANTS[name])))
         took = time.process_time() - begun
     assert what_became(finished, kafka)
     assert took < LONGEST_S

@@ -34,12 +34,12 @@ from moderation_service.engine.inputs import CHARACTERS_A_TOKEN
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Poison
 from moderation_service.judging import injection, prose
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.media import inline
 from moderation_service.media.gate import Gate
+from moderation_service.media.media_type import media_type
 from moderation_service.media.outcome import ImageFault
-from moderation_service.media.sniff import media_type
 from moderation_service.normalization import MAX_MARKS, nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
@@ -141,7 +141,7 @@ PASSES = {
     ),
     "engine.answers": Pass(_written, 100_000, ("<think>", "</think>", "<think></think>", "<|", "<a", "[MASK")),
     "engine.server": Pass(server._TOO_LONG.search, 100_000, ("model", "context", "model.length"[:-1], "too lon")),
-    "media.sniff": Pass(lambda text: media_type(text.encode()), 1_000_000, (" ", "<!--", "<svg ", "<?xml ")),
+    "media.media_type": Pass(lambda text: media_type(text.encode()), 1_000_000, (" ", "<!--", "<svg ", "<?xml ")),
     "contracts.envelope, content type": Pass(_content_type, MIB, ("+", "a+", "json ", " ", ";", "application/")),
     "contracts.envelope, CloudEvents": Pass(_event, MIB, ("1", "1.", "\xff")),
     "contracts.post": Pass(_language, MIB, ("en-", "-a", "_", "a")),
@@ -200,7 +200,7 @@ ELSEWHERE = {
     "readers.sheet": "the head of a file that the operator gives",
     "settings": "the operator's settings",
     "stream.crash_guard": "what this service committed itself",
-    "stream.start": "what this service committed itself",
+    "stream.resume_offset": "what this service committed itself",
     "toml_file": "the operator's settings",
 }
 """Modules with a pattern that are not measured here, and why."""

@@ -51,7 +51,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
         ) -> Judge:
             chosen = Settings(
                 media=media or MediaSettings(),
-                judging=JudgingSettings(**{"views_sample": 0.0, "block_uncalibrated": True, **settings}),
+                judging=JudgingSettings(**{"attribution_sample": 0.0, "block_uncalibrated": True, **settings}),
             )
             loader = await stack.enter_async_context(ImageLoader(chosen.media))
             batcher, apart = [await stack.enter_async_context(Batcher(engine)) for _ in range(2)]

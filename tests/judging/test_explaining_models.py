@@ -40,7 +40,7 @@ async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]
         engine=EngineSettings(model=str(model), device="cpu", dtype="float32", prompt="brief", max_context_tokens=1024),
         judging=JudgingSettings.model_validate(
             {
-                "views": "never",
+                "attribution": "never",
                 "min_label_mass": 0.0,
                 "explain": explain,
                 "explain_timeout_s": PATIENT_S,

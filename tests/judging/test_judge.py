@@ -61,15 +61,15 @@ async def test_views_ask_only_for_the_flagged_and_borderline_policies(
 async def test_views_run_for_all_or_none_where_the_setting_says_so(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
-    always = await ask(await make_judge(views="always"), "hello", picture())
+    always = await ask(await make_judge(attribution="always"), "hello", picture())
     assert all(p.attribution for p in always.policies)
-    never = await ask(await make_judge(views="never"), "I sell this", picture())
+    never = await ask(await make_judge(attribution="never"), "I sell this", picture())
     assert part(never, "weapon_sale").violated
     assert not any(p.attribution for p in never.policies)
 
 
 async def test_a_sampled_share_has_its_views_run_by_the_contents_name(make_judge: MakeJudge, ask: Ask) -> None:
-    judge = await make_judge(views_sample=0.3, cache_entries=0)
+    judge = await make_judge(attribution_sample=0.3, result_cache_size=0)
     posts = [f"hello {n}" for n in range(100)]
     first = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
     again = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
@@ -132,7 +132,7 @@ async def test_a_score_of_little_label_mass_neither_blocks_nor_flags(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.mass = 4e-6
-    for settings in ({}, {"views": "always"}):
+    for settings in ({}, {"attribution": "always"}):
         verdict = await ask(await make_judge(**settings), "I sell this", picture())
         sale = part(verdict, "weapon_sale")
         assert (verdict.decision, verdict.abstain_reason) == ("abstain", "label_mass_low")
@@ -195,7 +195,7 @@ async def test_a_shadow_policy_is_listed_apart_in_a_request_of_its_own_and_decid
     shadowed = PolicyPack(
         tuple(p.model_copy(update={"mode": "shadow"}) if p.id == "weapon_sale" else p for p in pack.policies)
     )
-    verdict = await ask(await make_judge(shadowed, views="never"), "I sell this museum piece", picture())
+    verdict = await ask(await make_judge(shadowed, attribution="never"), "I sell this museum piece", picture())
     assert verdict.decision == "allow"
     assert [(p.policy_id, p.violated) for p in verdict.shadow] == [("weapon_sale", True)]
     assert "weapon_sale" not in {p.policy_id for p in verdict.policies}
@@ -310,7 +310,7 @@ async def test_the_pixels_read_of_an_image_are_recorded_and_less_than_a_sixth_of
 
 
 async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:
-    judge = await make_judge(cache_entries=0)
+    judge = await make_judge(result_cache_size=0)
     post = Post(post_id="p", text="hello museum", images=(picture(),))
     async with judge.evidence(post) as evidence:
         first = await judge.judge_on(post, evidence, trace_id="a" * 32)

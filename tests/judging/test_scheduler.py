@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.errors import Fatal, Transient
+from moderation_service.judging.fair_queue import LANE
 from moderation_service.judging.scheduler import RECOVERY, Bounds, Scheduler
-from moderation_service.judging.turns import LANE
 
 BUDGET = 64
 

@@ -70,7 +70,7 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
         return await score(requests)
 
     monkeypatch.setattr(engine, "score", held)
-    judge = await make_judge(shadow_pack=candidate, views="always", cache_entries=0)
+    judge = await make_judge(shadow_pack=candidate, attribution="always", result_cache_size=0)
     post = Post(post_id="p", text=KILL, images=(picture(),))
     async with judge.evidence(post) as evidence:
         judging = []
@@ -96,10 +96,10 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
 async def test_each_part_of_a_shadow_pack_is_asked_as_it_would_be_in_force(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack
 ) -> None:
-    await ask(await make_judge(shadow_pack=candidate, views="never"), "hello", picture())
+    await ask(await make_judge(shadow_pack=candidate, attribution="never"), "hello", picture())
     beside = engine.requests[1:]
     engine.calls.clear()
-    await ask(await make_judge(candidate, views="never"), "hello", picture())
+    await ask(await make_judge(candidate, attribution="never"), "hello", picture())
     assert sorted(map(_questionnaire, beside)) == sorted(map(_questionnaire, engine.requests))
 
 

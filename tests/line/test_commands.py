@@ -15,7 +15,7 @@ import pytest
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo.pictures import render
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import shipped_policies
 from tests.line.service import PYTHON, environment, kafka_settings, moderation, worker

@@ -25,7 +25,7 @@ async def run(engine: EngineSettings, at_once: int, seed: int) -> tuple[dict[str
     """The verdicts on POSTS, in an order of its own, and what they were calibrated with."""
     order = random.Random(seed).sample(POSTS, len(POSTS))
     free = asyncio.Semaphore(at_once)
-    settings = Settings(engine=engine, judging=JudgingSettings(views="always"))
+    settings = Settings(engine=engine, judging=JudgingSettings(attribution="always"))
     async with open_judge(settings, load_pack(shipped_policies(), pictures=False)) as judge:
 
         async def one(post: Post) -> Verdict:

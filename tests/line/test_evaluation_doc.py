@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from moderation_service.cli import cli
-from moderation_service.evaluation.block import Bootstrap
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.layouts import side_by_side
+from moderation_service.evaluation.metric_block import Bootstrap
 from scripts.evaluation import NOT_MADE, ROOT, commands, goals, moderation, shown, tables, written
 from tests.evaluation.made import judged, run
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.io import publish
+from moderation_service.kafka.topic_io import publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from tests.line.service import Service, environment, kafka_settings, worker
@@ -65,7 +65,7 @@ async def test_three_kills_and_two_workers_lose_nothing_and_duplicate_nothing(to
     async with AsyncExitStack() as stack:
         running = [await stack.enter_async_context(worker(env)) for _ in range(2)]
         for one in running:
-            await one.logged("lane open")
+            await one.logged("partition open")
         for part in range(KILLS + 1):
             await publish(topics, records[part :: KILLS + 1])
             if part == KILLS:
@@ -75,7 +75,7 @@ async def test_three_kills_and_two_workers_lose_nothing_and_duplicate_nothing(to
             await victim.logged(JUDGED, times=victim.count(JUDGED) + rng.randint(1, 20))
             victim.process.kill()
             running[number] = await stack.enter_async_context(worker(env))
-            await running[number].logged("lane open")
+            await running[number].logged("partition open")
         await until_all_are_there(topics, running[0], POSTS + POISON + DELETED)
         assert [await one.stop() for one in running] == [0, 0]
     assert_each_once(await found(topics))

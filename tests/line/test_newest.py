@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from moderation_service.app.newest import Newest
-from moderation_service.kafka.io import Record
+from moderation_service.app.latest_verdicts import LatestVerdicts
+from moderation_service.kafka.topic_io import Record
 from tests.line.service import environment, moderation
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send
 
@@ -17,7 +17,7 @@ from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_re
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 4)), max_size=20))
 def test_the_highest_revision_since_the_last_deletion_is_kept(records: list[tuple[bytes, int]]) -> None:
     """Revision 0 stands for a deletion."""
-    found = Newest()
+    found = LatestVerdicts()
     highest: dict[bytes, tuple[int, int]] = {}
     for place, (key, revision) in enumerate(records):
         verdict = json.dumps({"post_revision": revision, "place": place}).encode()

@@ -21,7 +21,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Transient
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import PolicyPack, load_pack, load_packs
 from moderation_service.settings import (
@@ -322,7 +322,7 @@ async def test_a_policy_folder_that_hangs_does_not_hold_up_the_end(kafka: str, t
         (tmp_path / name).write_text(text, encoding="utf-8")
     path = {"MODERATION_POLICIES__PATH": str(tmp_path), "MODERATION_POLICIES__RELOAD_SECONDS": str(EVERY_S)}
     async with worker(environment(topics, **path)) as running:
-        await running.logged("lane open")
+        await running.logged("partition open")
         os.mkfifo(tmp_path / "hangs.yaml")
         writers: list[int] = []
 

@@ -28,7 +28,7 @@ def a_post() -> Post:
 
 
 async def verdict_of(engine: EngineSettings) -> Verdict:
-    judging = JudgingSettings(views="always", explain="template", calibration="none")
+    judging = JudgingSettings(attribution="always", explain="template", calibration="none")
     async with open_judge(BareSettings(engine=engine, judging=judging), load_pack(shipped_policies())) as judge:
         return (await judge.judge(a_post(), trace_id="0" * 32)).verdict
 

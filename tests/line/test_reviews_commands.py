@@ -8,7 +8,7 @@ import numpy as np
 
 from moderation_service.contracts.post import Post
 from moderation_service.demo.pictures import render
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from tests.contracts.examples import POLICY, verdict

@@ -11,7 +11,7 @@ import numpy as np
 
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.pictures import render
-from moderation_service.kafka.io import Record, read
+from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
 
 LARGE = 3 * 1024 * 1024

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
-from moderation_service.media import names
+from moderation_service.media import dns_cache
 from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.gate import Gate
 from moderation_service.media.loader import ImageLoader, LoadedImage
@@ -337,7 +337,7 @@ async def test_of_mixed_answers_only_the_allowed_are_dialled(
 async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
     serve: Serve, reaching: Reaching, sockets: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "_KEPT_S", 0.0)
+    monkeypatch.setattr(dns_cache, "_KEPT_S", 0.0)
     asked = 0
 
     async def handler(_: web.Request) -> web.Response:

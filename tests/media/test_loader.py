@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
-from moderation_service.media import again
+from moderation_service.media import decode_cache
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 
@@ -182,7 +182,7 @@ async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: S
 async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, decoding, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     threads: set[int] = set()
-    real = again.decode
+    real = decode_cache.decode
 
     def decode(*arguments: Any) -> Any:
         threads.add(threading.get_ident())
@@ -190,7 +190,7 @@ async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkey
         assert seen.wait(10)  # held until the loop has been seen to run
         return real(*arguments)
 
-    monkeypatch.setattr(again, "decode", decode)
+    monkeypatch.setattr(decode_cache, "decode", decode)
     async with ImageLoader(MediaSettings(decode_threads=2)) as loader:
         task = asyncio.create_task(loader.load([inline(picture())] * 8))
         await decoding.wait()

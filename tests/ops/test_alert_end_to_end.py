@@ -14,7 +14,7 @@ import yaml
 from aiohttp import web
 
 from moderation_service.bench.broker import free_port
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from tests.engine.openai_server import ScriptedServer, failing, serving
 from tests.line.service import environment, kafka_settings, worker

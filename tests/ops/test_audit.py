@@ -14,7 +14,7 @@ from moderation_service.app.dlq import redrive
 from moderation_service.app.dlq_letters import Chosen
 from moderation_service.console.store.outbox import audited
 from moderation_service.judging.calibration import Calibration
-from moderation_service.kafka.io import publish, read
+from moderation_service.kafka.topic_io import publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, PolicySettings, Settings, shipped_policies

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from moderation_service.app.console import run_parts
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.database import open_database
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, ConsoleSettings, KafkaSettings, shipped_policies
@@ -20,7 +20,7 @@ async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, 
     settings = BareSettings(kafka=NOWHERE, console=ConsoleSettings(host="127.0.0.1", port=0, ops_port=0))
     pack, opened = load_pack(shipped_policies(), pictures=False), asyncio.get_running_loop().create_future()
     async with open_database(f"sqlite:///{tmp_path / 'console.db'}") as database, aiohttp.ClientSession() as http:
-        parts = Parts(settings, database, lambda: pack)
+        parts = ConsoleContext(settings, database, lambda: pack)
         running = asyncio.create_task(run_parts(parts, opened=lambda _, ops_port: opened.set_result(ops_port)))
         try:
             address = f"http://127.0.0.1:{await opened}/metrics"

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from moderation_service.app import loading
 from moderation_service.bench.broker import free_port
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from tests.engine.openai_server import ScriptedServer, serving, silent
 from tests.line.service import environment, kafka_settings, worker

@@ -16,10 +16,10 @@ from moderation_service.contracts.verdict import verdict_id as named
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
 from moderation_service.kafka import topics
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.processing import Judge
+from moderation_service.stream.processor import Judge
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
@@ -66,7 +66,7 @@ def verdict_of(post: Post, trace_id: str = "0" * 32) -> Verdict:
         policy_set_digest=POLICIES,
         service=Service(version="0", instance="test"),
         trace_id=trace_id,
-        timings_ms=Timings(queue=0, fetch=0, decode=0, score=0, views=0, explain=0, total=0),
+        timings_ms=Timings(queue=0, fetch=0, decode=0, score=0, attribution=0, explain=0, total=0),
         judged_at=datetime.now(UTC),
         statement_of_reasons=None,
     )

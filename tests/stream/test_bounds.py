@@ -10,15 +10,16 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
+from tests.stream.test_intake import Consumer
 
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
 from moderation_service.kafka.fetch_buffer import FetchBuffer
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import MIB, KafkaSettings
-from moderation_service.stream.fleet import Fleet
-from moderation_service.stream.lane import Lane
-from moderation_service.stream.ledger import Ledger
+from moderation_service.stream.offset_tracker import OffsetTracker
+from moderation_service.stream.partition_manager import PartitionManager
+from moderation_service.stream.partition_processor import PartitionProcessor
 from tests.stream.processes import WorkerProcess, worker_processes
 from tests.stream.support import (
     FakeJudge,
@@ -31,7 +32,6 @@ from tests.stream.support import (
     running,
     send,
 )
-from tests.stream.test_intake import Consumer
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -47,14 +47,14 @@ class Away(FakeJudge):
         await self.back.wait()
 
 
-def fleet_of(work: Running) -> Fleet:
-    assert work.worker._fleet is not None
-    return work.worker._fleet
+def fleet_of(work: Running) -> PartitionManager:
+    assert work.worker._manager is not None
+    return work.worker._manager
 
 
 def waiting(work: Running) -> list[int]:
     """The sizes of the records that wait, of all partitions."""
-    return [arrived.size for lane in fleet_of(work).lanes.values() for arrived in lane.waiting]
+    return [received.size for processor in fleet_of(work).processors.values() for received in processor.waiting]
 
 
 async def send_in_one_batch(settings: KafkaSettings, post_ids: list[str], partition: int) -> None:
@@ -103,13 +103,15 @@ async def test_bytes_that_wait_and_that_are_fetched_are_bounded_however_many_par
     async with running(settings, judge) as work:
 
         def some_given_back() -> bool:
-            return work.worker._fleet is not None and any(lane.given_back for lane in work.worker._fleet.lanes.values())
+            return work.worker._manager is not None and any(
+                processor.given_back for processor in work.worker._manager.processors.values()
+            )
 
         await eventually(some_given_back, "what is over the bound is given back")
-        fleet = fleet_of(work)
-        assert sum(lane.ledger.size for lane in fleet.lanes.values()) <= MIB + MIB // 4
+        manager = fleet_of(work)
+        assert sum(processor.tracker.size for processor in manager.processors.values()) <= MIB + MIB // 4
         assert sum(waiting(work)) <= MIB
-        buffer = FetchBuffer(fleet._consumer)
+        buffer = FetchBuffer(manager._consumer)
         await eventually(lambda: buffer.held_bytes <= MIB + 2 * record_limit(settings), "what is fetched is let go")
         judge.back.set()
         seen = await published(settings, partitions * each)
@@ -121,21 +123,21 @@ def test_what_was_given_back_is_read_again_where_nothing_is_in_flight_that_would
     settings = KafkaSettings()
     partitions = [TopicPartition("posts", number) for number in range(3)]
     consumer = Consumer(set(partitions))
-    fleet = Fleet(settings, consumer, None)  # type: ignore[arg-type]
-    fleet._intake = True
+    manager = PartitionManager(settings, consumer, None)  # type: ignore[arg-type]
+    manager._intake = True
     for partition in partitions:
-        lane = fleet.lanes[partition] = Lane(partition, settings, *[SimpleNamespace()] * 3)  # type: ignore[arg-type]
-        lane.is_open = True
-        lane.given_back = partition != partitions[0]
-    fleet.lanes[partitions[0]].ledger.take(0, 10)
-    fleet.arrive({})
+        processor = manager.processors[partition] = PartitionProcessor(partition, settings, *[SimpleNamespace()] * 3)  # type: ignore[arg-type]
+        processor.is_open = True
+        processor.given_back = partition != partitions[0]
+    manager.processors[partitions[0]].tracker.take(0, 10)
+    manager.arrive({})
     assert consumer.paused() == set(partitions[1:])
-    fleet.lanes[partitions[0]].ledger = Ledger()
-    fleet.arrive({})
+    manager.processors[partitions[0]].tracker = OffsetTracker()
+    manager.arrive({})
     assert consumer.paused() == {partitions[2]}
-    fleet.arrive({})
+    manager.arrive({})
     assert not consumer.paused()
-    assert fleet.hungry == set(partitions)
+    assert manager.hungry == set(partitions)
 
 
 async def test_the_lag_of_a_partition_that_is_not_read_grows_to_the_last_stable_offset(kafka: str, unique: str) -> None:

@@ -102,8 +102,10 @@ async def test_a_loop_that_stood_still_for_a_session_counts_as_a_death(kafka: st
     async with running(settings, FakeJudge(before=freeze)) as work:
 
         def owners() -> set[str]:
-            fleet = work.worker._fleet
-            return {lane.guard.owner for lane in fleet.lanes.values()} if fleet is not None else set()
+            manager = work.worker._manager
+            return (
+                {processor.guard.owner for processor in manager.processors.values()} if manager is not None else set()
+            )
 
         await send(settings, [post_record(settings.input_topic, "p0")])
         await published(settings, 1)

@@ -10,7 +10,7 @@ import pytest
 from moderation_service.bench.broker import Broker, free_port, missing_tools
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
 from tests.stream.proxy import proxy

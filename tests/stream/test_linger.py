@@ -1,4 +1,4 @@
-"""Transactions of few posts keep their distance: by the clock, on a lane of its own, and on a real Kafka."""
+"""Transactions of few posts keep their distance: by the clock, on a processor of its own, and on a real Kafka."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.finished import Finished, Output
-from moderation_service.stream.lane import Lane
 from moderation_service.stream.linger import ENOUGH_POSTS, Linger
-from moderation_service.stream.start import Start
+from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.processing_result import Output, ProcessingResult
+from moderation_service.stream.resume_offset import ResumeOffset
 from tests.stream.support import (
     FakeJudge,
     eventually,
@@ -77,25 +77,25 @@ class Transactions:
 
 
 @asynccontextmanager
-async def opened(publisher: Transactions, **fields: object) -> AsyncIterator[Lane]:
-    async def start(_: Lane) -> Start:
-        return Start(0)
+async def opened(publisher: Transactions, **fields: object) -> AsyncIterator[PartitionProcessor]:
+    async def start(_: PartitionProcessor) -> ResumeOffset:
+        return ResumeOffset(0)
 
     settings = KafkaSettings.model_validate({"linger_ms": NEVER_MS, **fields})
-    lane = Lane(TopicPartition("posts", 0), settings, publisher, start, lambda *_: None)
-    task = asyncio.create_task(lane.run(lambda _: None))
+    processor = PartitionProcessor(TopicPartition("posts", 0), settings, publisher, start, lambda *_: None)
+    task = asyncio.create_task(processor.run(lambda _: None))
     try:
-        await eventually(lambda: lane.is_open, "the lane is open")
-        yield lane
+        await eventually(lambda: processor.is_open, "the processor is open")
+        yield processor
     finally:
         task.cancel()
         await asyncio.wait({task})
 
 
-def finish(lane: Lane, *offsets: int, size: int = 1) -> None:
+def finish(processor: PartitionProcessor, *offsets: int, size: int = 1) -> None:
     for offset in offsets:
-        lane.ledger.take(offset, 10)
-        lane.finish(offset, Finished(Output("verdicts", b"p", b"x" * size, []), "verdict"))
+        processor.tracker.take(offset, 10)
+        processor.finish(offset, ProcessingResult(Output("verdicts", b"p", b"x" * size, []), "verdict"))
 
 
 async def quiet() -> None:
@@ -104,60 +104,60 @@ async def quiet() -> None:
         await asyncio.sleep(0)
 
 
-async def one_and_five_that_linger(lane: Lane, publisher: Transactions) -> None:
-    finish(lane, 0)
+async def one_and_five_that_linger(processor: PartitionProcessor, publisher: Transactions) -> None:
+    finish(processor, 0)
     await eventually(lambda: publisher.sizes == [1], "the first post goes at once")
-    finish(lane, *range(1, 6))
+    finish(processor, *range(1, 6))
     await quiet()
     assert publisher.sizes == [1], "the next ones wait for others"
 
 
 async def test_a_draining_lane_publishes_at_once_what_lingers() -> None:
     publisher = Transactions()
-    async with opened(publisher) as lane:
-        await one_and_five_that_linger(lane, publisher)
-        lane.drain()
+    async with opened(publisher) as processor:
+        await one_and_five_that_linger(processor, publisher)
+        processor.drain()
         await eventually(lambda: publisher.sizes == [1, 5], "what lingers goes together")
-        finish(lane, 6)
+        finish(processor, 6)
         await eventually(lambda: publisher.sizes == [1, 5, 1], "and what finishes later at once")
 
 
 async def test_a_batch_of_enough_posts_goes_at_once() -> None:
     publisher = Transactions()
-    async with opened(publisher) as lane:
-        await one_and_five_that_linger(lane, publisher)
-        finish(lane, *range(6, 1 + ENOUGH_POSTS))
+    async with opened(publisher) as processor:
+        await one_and_five_that_linger(processor, publisher)
+        finish(processor, *range(6, 1 + ENOUGH_POSTS))
         await eventually(lambda: publisher.sizes == [1, ENOUGH_POSTS], "it goes together")
 
 
 async def test_a_batch_of_as_many_posts_or_bytes_as_a_transaction_takes_goes_at_once() -> None:
     publisher = Transactions()
-    async with opened(publisher, max_batch_posts=7, max_message_bytes=64 * 1024) as lane:
-        await one_and_five_that_linger(lane, publisher)
-        finish(lane, 6, 7)
+    async with opened(publisher, max_batch_posts=7, max_message_bytes=64 * 1024) as processor:
+        await one_and_five_that_linger(processor, publisher)
+        finish(processor, 6, 7)
         await eventually(lambda: publisher.sizes == [1, 7], "seven posts are a whole transaction")
-        finish(lane, 8)
+        finish(processor, 8)
         await quiet()
         assert publisher.sizes == [1, 7]
-        finish(lane, 9, size=64 * 1024)
+        finish(processor, 9, size=64 * 1024)
         await eventually(lambda: publisher.sizes == [1, 7, 1, 1], "so are 64 KiB")
 
 
 async def test_what_keeps_other_posts_from_beginning_does_not_linger() -> None:
     publisher = Transactions()
-    async with opened(publisher) as lane:
-        await one_and_five_that_linger(lane, publisher)
-        lane.waiting.append(SimpleNamespace(size=10))  # type: ignore[arg-type]
-        lane.ledger.take(6, 10)
-        lane.finish(6, Finished(Output("verdicts", b"p", b"x", []), "verdict"))
+    async with opened(publisher) as processor:
+        await one_and_five_that_linger(processor, publisher)
+        processor.waiting.append(SimpleNamespace(size=10))  # type: ignore[arg-type]
+        processor.tracker.take(6, 10)
+        processor.finish(6, ProcessingResult(Output("verdicts", b"p", b"x", []), "verdict"))
         await eventually(lambda: publisher.sizes == [1, 6], "no post is in work that could join")
 
 
 async def test_a_linger_that_passes_publishes() -> None:
     publisher = Transactions()
-    async with opened(publisher, linger_ms=1) as lane:
+    async with opened(publisher, linger_ms=1) as processor:
         for offset in range(5):
-            finish(lane, offset)
+            finish(processor, offset)
             await eventually(lambda: sum(publisher.sizes) == offset + 1, "each is published")  # noqa: B023 - awaited
 
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from tests.stream.support import (
     FakeJudge,
@@ -79,7 +79,7 @@ async def test_a_committed_offset_that_the_log_no_longer_has_is_told_until_it_is
         await eventually(lambda: again.health.not_ready == ["records lost"], "a restart forgets nothing")
     assert lost() - before == 7
 
-    known = settings.model_copy(update={"acknowledged_losses": {0: 12}})
+    known = settings.model_copy(update={"acknowledged_loss_offsets": {0: 12}})
     async with running(known, FakeJudge()) as acknowledged:
         await eventually(lambda: not acknowledged.health.not_ready, "ready once it is acknowledged")
         await send_posts(settings, 20)
@@ -164,10 +164,10 @@ async def test_markers_behind_the_last_record_are_no_loss(kafka: str, unique: st
     await sender.stop()
     async with running(settings, FakeJudge()) as work:
         await published(settings, 1)
-        fleet = work.worker._fleet
-        assert fleet is not None
-        (lane,) = fleet.lanes.values()
-        await eventually(lambda: lane.committed == 2, "the marker is committed past")
+        manager = work.worker._manager
+        assert manager is not None
+        (processor,) = manager.processors.values()
+        await eventually(lambda: processor.committed == 2, "the marker is committed past")
     await delete_before(settings, 2)
     before = lost()
     async with running(settings, FakeJudge()) as again:

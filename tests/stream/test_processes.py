@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from tests.stream.processes import WorkerProcess, worker_processes
 from tests.stream.support import Seen, eventually, everything, kafka_settings, make_topics, post_record, published, send
@@ -115,7 +115,9 @@ async def test_a_worker_frozen_beyond_its_session_publishes_nothing_when_it_thaw
         await published(settings, 30)
         processes[0].send(signal.SIGSTOP)
         processes.append(WorkerProcess(settings, tmp_path / "owner"))
-        await eventually(lambda: "lane open" in processes[1].log.read_text(), "the second worker owns the partitions")
+        await eventually(
+            lambda: "partition open" in processes[1].log.read_text(), "the second worker owns the partitions"
+        )
         processes[0].send(signal.SIGCONT)
         await published(settings, 504, patience_s=60)
     assert_exactly_once(await everything(settings))

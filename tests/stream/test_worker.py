@@ -21,12 +21,12 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.kafka import clients, topics
 from moderation_service.kafka.fetch_buffer import FetchBuffer
-from moderation_service.kafka.io import Record, read
 from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream import processing
-from moderation_service.stream.lane import Lane
-from moderation_service.stream.start import Start
+from moderation_service.stream import processor
+from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.resume_offset import ResumeOffset
 from moderation_service.telemetry.health import Health
 from tests.stream.support import (
     FakeJudge,
@@ -220,7 +220,7 @@ async def test_a_lane_whose_post_never_ends_does_not_stop_the_others(kafka: str,
 
 async def _partition_sizes(settings: KafkaSettings, stuck: str) -> int:
     """How many records lie in the partitions without `stuck`."""
-    from moderation_service.kafka.io import read  # noqa: PLC0415
+    from moderation_service.kafka.topic_io import read  # noqa: PLC0415
 
     by_partition: dict[int, list[bytes]] = defaultdict(list)
     async for record in read(settings, settings.input_topic):
@@ -306,7 +306,7 @@ async def test_stopping_abandons_what_does_not_finish_in_time(kafka: str, unique
 async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(
     kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processing, "_LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(processor, "_LONGEST_WAIT_S", 1.0)
     settings = await prepared(kafka, unique, 40, session_timeout_s=2.0)
     back = asyncio.Event()
 
@@ -393,12 +393,12 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
     judge = FakeJudge()
     async with running(settings, judge) as work:
         await published(settings, 5)
-        fleet = work.worker._fleet
-        assert fleet is not None
-        (lane,) = fleet.lanes.values()
+        manager = work.worker._manager
+        assert manager is not None
+        (processor,) = manager.processors.values()
         stale = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
-        fleet.arrive({lane.partition: [stale]})
-        await eventually(lambda: fleet.lanes[lane.partition] is not lane, "another lane begins")
+        manager.arrive({processor.partition: [stale]})
+        await eventually(lambda: manager.processors[processor.partition] is not processor, "another processor begins")
         await send(settings, [post_record(settings.input_topic, "p5")])
         seen = await published(settings, 6)
     assert seen.judged == [f"p{number}" for number in range(6)]
@@ -407,31 +407,31 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
 async def test_records_that_come_before_their_lane_is_open_are_not_taken_and_fetched_again(
     kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation_service.stream import fleet  # noqa: PLC0415
+    from moderation_service.stream import partition_manager  # noqa: PLC0415
 
     settings = await prepared(kafka, unique)
     await _pin(settings)
     await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(50)])
     gate, early = asyncio.Event(), list[object]()
-    real_start, real_arrive = fleet.Fleet._start_of, fleet.Fleet.arrive
+    real_start, real_arrive = partition_manager.PartitionManager._start_of, partition_manager.PartitionManager.arrive
 
-    async def slow(self: fleet.Fleet, lane: Lane) -> Start:
+    async def slow(self: partition_manager.PartitionManager, processor: PartitionProcessor) -> ResumeOffset:
         await gate.wait()
-        return await real_start(self, lane)
+        return await real_start(self, processor)
 
-    def noting(self: fleet.Fleet, batches: dict[object, list[ConsumerRecord]]) -> None:
+    def noting(self: partition_manager.PartitionManager, batches: dict[object, list[ConsumerRecord]]) -> None:
         early.extend(() if gate.is_set() else batches)
         real_arrive(self, batches)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleet.Fleet, "_start_of", slow)
-    monkeypatch.setattr(fleet.Fleet, "arrive", noting)
+    monkeypatch.setattr(partition_manager.PartitionManager, "_start_of", slow)
+    monkeypatch.setattr(partition_manager.PartitionManager, "arrive", noting)
     # as if the pause in the callback had come too late
     monkeypatch.setattr("aiokafka.AIOKafkaConsumer.pause", lambda *_: None)
     async with running(settings, FakeJudge()) as work:
 
         def fetched() -> int:
-            its = work.worker._fleet
-            return len(FetchBuffer(its._consumer).partitions) if its is not None and its.lanes else 0
+            its = work.worker._manager
+            return len(FetchBuffer(its._consumer).partitions) if its is not None and its.processors else 0
 
         await eventually(lambda: fetched() == 3, "records of all partitions come too early")
         assert (await everything(settings)).total == 0
@@ -447,14 +447,14 @@ async def _pin(settings: KafkaSettings) -> None:
         await all_open(work)
 
 
-async def all_open(work: Running, lanes: int = 3) -> None:
-    """Wait until every lane is open."""
+async def all_open(work: Running, processors: int = 3) -> None:
+    """Wait until every processor is open."""
 
     def they_are() -> bool:
-        fleet = work.worker._fleet
-        return fleet is not None and sum(lane.is_open for lane in fleet.lanes.values()) == lanes
+        manager = work.worker._manager
+        return manager is not None and sum(processor.is_open for processor in manager.processors.values()) == processors
 
-    await eventually(they_are, "open lanes")
+    await eventually(they_are, "open processors")
 
 
 async def test_a_header_whose_name_is_not_utf8_does_not_hold_its_partition(kafka: str, unique: str) -> None:
@@ -479,7 +479,7 @@ async def test_such_a_header_while_every_lane_is_full_leaves_the_loop_free(kafka
 
     judge = FakeJudge(before=wait)
     async with running(settings, judge) as work:
-        await eventually(lambda: judge.now == 5, "the lane is full")
+        await eventually(lambda: judge.now == 5, "the processor is full")
         begun, turns = time.monotonic(), 0
         while time.monotonic() - begun < 1:
             await asyncio.sleep(0.01)
@@ -495,13 +495,13 @@ async def test_records_out_of_order_stop_the_worker_with_one_line(kafka: str, un
     settings = await prepared(kafka, unique, 5, partitions=1)
     async with running(settings, FakeJudge()) as work:
         await published(settings, 5)
-        fleet = work.worker._fleet
-        assert fleet is not None
-        (lane,) = fleet.lanes.values()
-        lane.position = 0
+        manager = work.worker._manager
+        assert manager is not None
+        (processor,) = manager.processors.values()
+        processor.position = 0
         twice = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
         with pytest.raises(Fatal, match="offset 0 taken after 4"):
-            fleet.arrive({lane.partition: [twice]})
+            manager.arrive({processor.partition: [twice]})
 
 
 class _NotUtf8(str):
@@ -639,7 +639,7 @@ async def test_topics_that_must_not_be_described_stop_nothing(
 
 
 async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation_service.kafka.reach.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.wait_for_broker.PATIENCE_S", 1.0)
     settings = kafka_settings("127.0.0.1:1", "nobody")
     with pytest.raises(Fatal, match=r"kafka\.bootstrap_servers 127\.0\.0\.1:1: no broker answers") as refusal:
         await _run_briefly(settings)
@@ -668,9 +668,9 @@ async def test_a_kafka_client_that_has_stopped_working_ends_the_worker(
     settings = await prepared(kafka, unique, 3, partitions=1)
     async with running(settings, FakeJudge()) as work:
         await published(settings, 3)
-        fleet = work.worker._fleet
-        assert fleet is not None
-        getattr(getattr(fleet._consumer, owner), task).cancel()
+        manager = work.worker._manager
+        assert manager is not None
+        getattr(getattr(manager._consumer, owner), task).cancel()
         with pytest.raises(Fatal, match="the Kafka client has stopped working"):
             await asyncio.wait_for(asyncio.shield(work.task), 20)
 

@@ -5,9 +5,9 @@ import json
 from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.arrived import Arrived
-from moderation_service.stream.processing import Processing
-from moderation_service.stream.telling import tell
+from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processor import RecordProcessor
+from moderation_service.stream.received_record import ReceivedRecord
 from tests.ops.names import declared
 from tests.stream.records import record
 from tests.stream.support import FakeJudge
@@ -32,10 +32,10 @@ def series() -> set[tuple[str, ...]]:
 
 
 async def judge_and_tell(post_id: str) -> None:
-    processing = Processing(KafkaSettings(), FakeJudge())
+    processing = RecordProcessor(KafkaSettings(), FakeJudge())
     for value in (json.dumps({"post_id": post_id, "text": "hello", "author_id": post_id}).encode(), b"{" + b"x", None):
         headers = (("ce_specversion", b"1.0"), ("ce_id", post_id.encode()), ("ce_source", b"/s"), ("ce_type", b"t"))
-        tell(await processing.finish(Arrived.of(record(value, post_id.encode(), headers))))
+        log_completion(await processing.finish(ReceivedRecord.of(record(value, post_id.encode(), headers))))
 
 
 async def test_posts_make_no_series() -> None:

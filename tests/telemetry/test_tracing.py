@@ -21,9 +21,9 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, KafkaSettings, shipped_policies
-from moderation_service.stream.arrived import Arrived
-from moderation_service.stream.processing import Processing
-from moderation_service.stream.telling import tell
+from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processor import RecordProcessor
+from moderation_service.stream.received_record import ReceivedRecord
 from moderation_service.telemetry import tracing
 from tests.stream.records import record
 from tests.stream.support import FakeJudge
@@ -58,9 +58,9 @@ def picture() -> dict[str, str]:
 async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(exporter: Any) -> None:
     settings = BareSettings()
     async with open_judge(settings, load_pack(shipped_policies())) as judge:
-        arrived = Arrived.of(record(post(images=[picture()]), headers=TRACED))
-        finished = await Processing(settings.kafka, judge).finish(arrived)
-    tell(finished)
+        arrived = ReceivedRecord.of(record(post(images=[picture()]), headers=TRACED))
+        finished = await RecordProcessor(settings.kafka, judge).finish(arrived)
+    log_completion(finished)
     spans = {span.name: span for span in exporter.get_finished_spans()}
     assert set(spans) == {"process moderation.posts", "decode", "score", "attribute", "explain", "publish"}
     whole = spans.pop("process moderation.posts")
@@ -84,19 +84,19 @@ async def test_a_fetch_is_a_span_and_what_fails_in_it_says_nothing_of_the_post(e
 
 
 async def test_a_dead_letters_span_has_its_reason(exporter: Any) -> None:
-    tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(b"{"))))
+    log_completion(await RecordProcessor(KafkaSettings(), FakeJudge()).finish(ReceivedRecord.of(record(b"{"))))
     whole = next(span for span in exporter.get_finished_spans() if span.name.startswith("process"))
     assert (whole.attributes["moderation.outcome"], whole.attributes["error.type"]) == ("dead_letter", "not_json")
     assert whole.links == ()
 
 
 async def test_a_traced_posts_latency_is_an_exemplar_and_an_unsampled_ones_is_not(exporter: Any) -> None:
-    processing = Processing(KafkaSettings(), FakeJudge())
-    tell(await processing.finish(Arrived.of(record(post(), headers=TRACED))))
+    processing = RecordProcessor(KafkaSettings(), FakeJudge())
+    log_completion(await processing.finish(ReceivedRecord.of(record(post(), headers=TRACED))))
     assert f'trace_id="{PRODUCER}"' in generate_latest(REGISTRY).decode()
     other = "1" + PRODUCER[1:]
     unsampled = (("traceparent", f"00-{other}-{THEIR_SPAN}-00".encode()),)
-    tell(await processing.finish(Arrived.of(record(post(), headers=unsampled))))
+    log_completion(await processing.finish(ReceivedRecord.of(record(post(), headers=unsampled))))
     assert other not in generate_latest(REGISTRY).decode()
 
 
@@ -106,8 +106,10 @@ async def test_without_being_asked_for_nothing_is_traced_and_the_producers_trace
     for name in tracing.ASKED_BY:
         monkeypatch.delenv(name, raising=False)
     with tracing.exporting():
-        finished = await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED)))
-        tell(finished)
+        finished = await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+            ReceivedRecord.of(record(post(), headers=TRACED))
+        )
+        log_completion(finished)
         assert tracing.step("score") is tracing.step("fetch")
     assert finished.way is tracing.UNTRACED
     assert PRODUCER in dict(finished.output.headers)["traceparent"].decode()
@@ -125,7 +127,11 @@ async def test_spans_reach_a_collector_by_otlp(collector: str, got: "Queue[tuple
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         with tracing.exporting():
-            tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED))))
+            log_completion(
+                await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+                    ReceivedRecord.of(record(post(), headers=TRACED))
+                )
+            )
     path, body = got.get(timeout=10)
     assert path == "/v1/traces"
     assert bytes.fromhex(PRODUCER) in body
@@ -137,7 +143,11 @@ async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.Mon
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     with tracing.exporting():
-        tell(await Processing(KafkaSettings(), FakeJudge()).finish(Arrived.of(record(post(), headers=TRACED))))
+        log_completion(
+            await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+                ReceivedRecord.of(record(post(), headers=TRACED))
+            )
+        )
         begun = time.monotonic()
     assert time.monotonic() - begun < 2 * tracing._FLUSH_S
 

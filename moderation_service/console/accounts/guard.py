@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.accounts.sessions import Session, session_of, token_of
 from moderation_service.console.accounts.users import Role
-from moderation_service.console.parts import parts_of
+from moderation_service.console.context import parts_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -15,8 +15,8 @@ from moderation_service.console.accounts import sessions
 from moderation_service.console.accounts.guard import check_same_site, local, reader
 from moderation_service.console.accounts.throttle import Throttle
 from moderation_service.console.accounts.users import known
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.render import page
-from moderation_service.console.parts import parts_of
 from moderation_service.console.store import outbox
 from moderation_service.console.store.tables import users
 from moderation_service.telemetry import audit

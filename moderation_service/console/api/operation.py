@@ -13,8 +13,8 @@ from starlette.responses import Response
 from moderation_service.console.api import bodies
 from moderation_service.console.api.limits import Buckets
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.judging import Full, Seat, check_free, seat
-from moderation_service.console.parts import Parts, parts_of
+from moderation_service.console.context import ConsoleContext, parts_of
+from moderation_service.console.judging import Full, JudgingSlot, check_free, seat
 from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import Trace
 from moderation_service.contracts.verdict import Verdict
@@ -31,13 +31,13 @@ class Call:
     """A request that was let in. `body` and `query` are of the operation's models."""
 
     request: Request
-    parts: Parts
+    parts: ConsoleContext
     key: keys.Key
     trace: Trace
     body: Any
     raw: bytes
     query: Any
-    seat: Seat | None
+    seat: JudgingSlot | None
 
     def tell_of(self, verdicts: Sequence[Verdict]) -> None:
         """Add to the line that is logged of this request: how many were decided how, and what became of pictures."""
@@ -46,7 +46,7 @@ class Call:
         self.request.state.facts.update(decided=dict(decided), pictures=dict(pictures))
 
     @property
-    def seated(self) -> Seat:
+    def seated(self) -> JudgingSlot:
         """The seat of an operation that judges."""
         if self.seat is None:
             msg = "this operation does not judge"
@@ -99,7 +99,7 @@ class Operation:
             raise bodies.refused(error) from None
 
 
-async def _let_in(request: Request, parts: Parts, scope: keys.Scope, buckets: Buckets) -> keys.Key:
+async def _let_in(request: Request, parts: ConsoleContext, scope: keys.Scope, buckets: Buckets) -> keys.Key:
     kind, _, presented = request.headers.get("authorization", "").partition(" ")
     key = await keys.check(parts.database, presented.strip()) if kind.lower() == "bearer" else None
     if key is None:

@@ -7,13 +7,13 @@ from starlette.responses import Response
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.pictures import check_sizes
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.store import answers, judged, verdicts
-from moderation_service.console.store.answers import Answer, Asked
+from moderation_service.console.store import idempotency, judged, verdicts
+from moderation_service.console.store.idempotency import Answer, Asked
 from moderation_service.contracts.envelope import verdict_headers
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.io import Record
 from moderation_service.kafka.sizes import record_limit, size_of
+from moderation_service.kafka.topic_io import Record
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _LONGEST = 255
@@ -27,14 +27,14 @@ async def judge(call: Call) -> Response:
     post: Post = call.body
     check_sizes(post.images, call.parts.settings.media.max_bytes)
     asked = _asked(call)
-    if asked and (before := await answers.find(call.parts.database, asked)):
+    if asked and (before := await idempotency.find(call.parts.database, asked)):
         return await _again(call, before)
     verdict = await call.seated.judged(post, trace_id=call.trace.trace_id, published=True)
     call.tell_of([verdict])
     record = _record(call, post, verdict)
     async with call.parts.database.begin() as connection:
         kept = await judged.put(connection, post, verdict, record)
-        answer = await answers.keep(connection, asked, kept.verdict_id) if asked else None
+        answer = await idempotency.keep(connection, asked, kept.verdict_id) if asked else None
     call.parts.put_in_outbox.set()
     if answer and answer != Answer(kept.verdict_id, same_request=True):  # the same key came twice at once
         return await _again(call, answer)

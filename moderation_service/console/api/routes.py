@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
 from moderation_service.console.api import deletions, moderations, posts, reviews, verdicts
+from moderation_service.console.api.error_logging import ErrorLoggingMiddleware
 from moderation_service.console.api.limits import Buckets
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
-from moderation_service.console.api.telling import Telling
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
@@ -75,7 +75,7 @@ def api_routes() -> list[BaseRoute]:
         for one in OPERATIONS
     ]
     return [
-        Route("/v1/{rest:anything}", Telling(Router(routes, redirect_slashes=False))),
+        Route("/v1/{rest:anything}", ErrorLoggingMiddleware(Router(routes, redirect_slashes=False))),
         Route("/openapi.json", _openapi),
     ]
 

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
-from moderation_service.console.parts import parts_of
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import Shown
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages import charts
 from moderation_service.console.pages.render import page
-from moderation_service.console.parts import parts_of
 from moderation_service.console.store import figures, queue
 
 _KEPT = timedelta(seconds=5)

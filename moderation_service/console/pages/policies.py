@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from moderation_service.console import judging
+from moderation_service.console.context import ConsoleContext, parts_of
 from moderation_service.console.pages.render import language_of, page, translated
-from moderation_service.console.parts import Parts, parts_of
 from moderation_service.console.store import reviews, verdicts
 from moderation_service.console.store.quality import CaseRow, lately, quality, results
 from moderation_service.console.store.tables import case_results
@@ -131,7 +131,7 @@ def _result(policy: Policy, case: Case, verdict: Verdict) -> CaseResult:
     return CaseResult(policy.id, tried, found)
 
 
-async def _keep(parts: Parts, policy: Policy, found: list[CaseResult]) -> None:
+async def _keep(parts: ConsoleContext, policy: Policy, found: list[CaseResult]) -> None:
     now = datetime.now(UTC)
     rows = [
         {

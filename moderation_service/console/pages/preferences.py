@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.accounts.guard import local
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.render import LANGUAGES, THEMES
-from moderation_service.console.parts import parts_of
 
 _YEAR_S = 365 * 24 * 3600
 _CHOICES: dict[str, tuple[str, ...]] = {"language": LANGUAGES, "theme": THEMES, "keys": ("on", "off")}

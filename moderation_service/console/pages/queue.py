@@ -8,13 +8,13 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.case import case_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.pages.words import redacted_all
-from moderation_service.console.parts import parts_of
 from moderation_service.console.store import queue, reviews, verdicts
-from moderation_service.console.store.headlines import Last, headlines, last_review
 from moderation_service.console.store.queue import Filters, Job
+from moderation_service.console.store.queue_summaries import Last, headlines, last_review
 
 _LISTED = 50
 _FIELDS = ("policy_id", "attribution", "language", "abstain_reason", "decision")

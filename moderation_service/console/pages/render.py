@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages import words
-from moderation_service.console.parts import parts_of
 from moderation_service.contracts.question import Language
 
 Theme = Literal["auto", "light", "dark"]

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from moderation_service.console import judging
 from moderation_service.console.accounts.guard import length_of
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.case import Case, found_in
 from moderation_service.console.pages.render import language_of, page, translated
-from moderation_service.console.parts import parts_of
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Poison, Transient
 from moderation_service.settings import MIB

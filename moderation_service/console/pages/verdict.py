@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from moderation_service.console.context import parts_of
 from moderation_service.console.pages.case import Case, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.pages.words import redacted_all
-from moderation_service.console.parts import parts_of
 from moderation_service.console.store import outbox, reviews, verdicts
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
 from moderation_service.console.store.verdicts import Stored

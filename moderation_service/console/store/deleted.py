@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from moderation_service.console.store import outbox, posts, verdicts
 from moderation_service.contracts.envelope import Trace, event_headers
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 

@@ -9,13 +9,13 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
-from moderation_service.console.store.arrivals import Arrivals, Record, arrivals
-from moderation_service.console.store.offsets import Elsewhere, move_offsets, read_offsets
-from moderation_service.console.store.turn import turn
+from moderation_service.console.store.leader_lock import turn
+from moderation_service.console.store.offsets import OffsetConflict, move_offsets, read_offsets
+from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
 from moderation_service.errors import Fatal, Transient
-from moderation_service.kafka.follow import Follower, Place, following
+from moderation_service.kafka.topic_follower import Follower, Place, following
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 class Ingest:
     """Reads posts, verdicts and reviews for as long as it runs; of several consoles one at a time."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ConsoleContext) -> None:
         """`parts.held` tells while Kafka or the database is away."""
         self._parts = parts
         self._database = parts.database
@@ -46,7 +46,7 @@ class Ingest:
             try:
                 async with turn(self._database, "ingest"):
                     await self._follow()
-            except Elsewhere:
+            except OffsetConflict:
                 log.info("another console reads the topics too; this one begins again where that is")
             except (Fatal, Transient, SQLAlchemyError, OSError) as error:
                 # the database's own message may quote rows; of Kafka nothing but the first two comes
@@ -66,9 +66,9 @@ class Ingest:
         finally:
             metrics.CONSOLE_LAG.clear()  # the console that reads next tells it
 
-    async def _batches(self, follower: Follower) -> AsyncGenerator[Sequence[Record], None]:
+    async def _batches(self, follower: Follower) -> AsyncGenerator[Sequence[StoredRecord], None]:
         """What comes, for ever; how far behind this is is looked at in between."""
-        looked, behind, records = 0.0, True, list[Record]()
+        looked, behind, records = 0.0, True, list[StoredRecord]()
         while True:
             if time.monotonic() - looked >= _LOOK_S or (behind and not records):
                 behind, looked = await self._look(follower), time.monotonic()
@@ -86,10 +86,10 @@ class Ingest:
             follower.hold(topic, held=behind)
         return behind
 
-    async def write_all(self, batches: AsyncIterator[Sequence[Record]]) -> None:
+    async def write_all(self, batches: AsyncIterator[Sequence[StoredRecord]]) -> None:
         """Write batches of records in order; the next one is read while one is written. Raises as `write`."""
 
-        async def read() -> tuple[Sequence[Record], Arrivals] | None:
+        async def read() -> tuple[Sequence[StoredRecord], Arrivals] | None:
             records = await anext(batches, None)
             return None if records is None else (records, await self._sorted(records))
 
@@ -102,7 +102,7 @@ class Ingest:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def write(self, records: Sequence[Record]) -> None:
+    async def write(self, records: Sequence[StoredRecord]) -> None:
         """Write what records say, and the offsets behind them, in one transaction.
 
         What the database refuses is tried a record at a time, and the one that it refuses is left out. Raises
@@ -110,10 +110,10 @@ class Ingest:
         """
         await self._put(records, await self._sorted(records))
 
-    async def _sorted(self, records: Sequence[Record]) -> Arrivals:
+    async def _sorted(self, records: Sequence[StoredRecord]) -> Arrivals:
         return await asyncio.to_thread(arrivals, records, self._kafka)
 
-    async def _put(self, records: Sequence[Record], found: Arrivals) -> None:
+    async def _put(self, records: Sequence[StoredRecord], found: Arrivals) -> None:
         try:
             await self._write(found)
         except (DBAPIError, OverflowError, UnicodeError) as error:

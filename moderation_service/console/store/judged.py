@@ -10,7 +10,7 @@ from moderation_service.console.store.rows import verdict_of, verdict_row
 from moderation_service.console.store.tables import verdicts as verdict_rows
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 
 
 async def put(connection: AsyncConnection, post: Post, verdict: Verdict, record: Record) -> Verdict:

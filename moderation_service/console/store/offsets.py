@@ -7,10 +7,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import offsets
-from moderation_service.kafka.follow import Place
+from moderation_service.kafka.topic_follower import Place
 
 
-class Elsewhere(Exception):  # noqa: N818 - a fate, not a fault
+class OffsetConflict(Exception):  # noqa: N818 - a fate, not a fault
     """Another console wrote what we read."""
 
 
@@ -30,8 +30,8 @@ async def move_offsets(connection: AsyncConnection, before: Mapping[Place, int],
                     row = {"topic": topic, "partition": partition, "next_offset": end}
                     await connection.execute(insert(offsets).values(row))
             except IntegrityError:
-                raise Elsewhere from None
+                raise OffsetConflict from None
             continue
         at = (offsets.c.topic == topic, offsets.c.partition == partition, offsets.c.next_offset == known)
         if not (await connection.execute(update(offsets).where(*at).values(next_offset=end))).rowcount:
-            raise Elsewhere
+            raise OffsetConflict

@@ -33,7 +33,7 @@ async def run(database: AsyncEngine, settings: ConsoleSettings) -> None:
 async def forget(database: AsyncEngine, settings: ConsoleSettings, now: datetime) -> dict[str, int]:
     """Delete what is past its time; how many rows of which table, where there were any."""
     kept = now - timedelta(days=settings.retention_days)
-    unjudged = now - timedelta(hours=settings.unjudged_hours)
+    unjudged = now - timedelta(hours=settings.pending_post_ttl_hours)
     judged = exists().where(verdicts.c.post_id == posts.c.post_id, verdicts.c.post_revision == posts.c.revision)
     of_a_post = exists().where(posts.c.post_id == thumbnails.c.post_id, posts.c.revision == thumbnails.c.revision)
     past: dict[Table, ColumnElement[bool]] = {

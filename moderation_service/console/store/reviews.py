@@ -9,12 +9,12 @@ from typing import Any, Literal
 from sqlalchemy import Row, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, queue
 from moderation_service.console.store.tables import jobs, reviews, verdicts
 from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review
-from moderation_service.kafka.io import Record
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit, metrics
 
@@ -41,7 +41,7 @@ class Decided:
     further: bool = False
 
 
-async def decide(parts: Parts, reviewer: str, verdict_id: str, decided: Decided) -> Review:
+async def decide(parts: ConsoleContext, reviewer: str, verdict_id: str, decided: Decided) -> Review:
     """Keep a review, and see to it that it goes to Kafka once it can't be undone any more.
 
     The job, if there is one, must be this reviewer's or nobody's. Raises Unknown without a verdict, NotYours, and
@@ -71,7 +71,7 @@ async def decide(parts: Parts, reviewer: str, verdict_id: str, decided: Decided)
     return review
 
 
-async def undo(parts: Parts, reviewer: str, review_id: str) -> bool:
+async def undo(parts: ConsoleContext, reviewer: str, review_id: str) -> bool:
     """Take a review back while it is not on its way to Kafka; its job is the reviewer's again. False: it is too late.
 
     A review that is not theirs can't be taken back either.

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from moderation_service.console.accounts.guard import reader
 from moderation_service.console.accounts.routes import account_routes
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
 
 PASSWORD = "correct horse battery"
@@ -55,7 +55,7 @@ async def browser(address: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def small_console(parts: Parts) -> AsyncIterator[str]:
+async def small_console(parts: ConsoleContext) -> AsyncIterator[str]:
     """`/page` and `POST /change` for reviewers, `/admin` for admins; each tells the session."""
 
     async def tell(request: Request) -> Response:

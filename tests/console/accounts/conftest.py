@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.accounts import users
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from tests.console.accounts.browser import PASSWORD, Browser, browser, small_console
 from tests.console.support import console_settings, shipped_pack
 
@@ -22,9 +22,9 @@ def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def parts(database_url: str, database: AsyncEngine, quick_hashes: None) -> Parts:
+async def parts(database_url: str, database: AsyncEngine, quick_hashes: None) -> ConsoleContext:
     """With `ann`, who reviews, and `root`, an admin."""
-    made = Parts(settings=console_settings(database_url), database=database, pack=shipped_pack)
+    made = ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack)
     kafka = made.settings.kafka
     await users.add(database, kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
     await users.add(database, kafka, "root", PASSWORD, role="admin", actor="user:test")
@@ -32,7 +32,7 @@ async def parts(database_url: str, database: AsyncEngine, quick_hashes: None) ->
 
 
 @pytest.fixture
-async def address(parts: Parts) -> AsyncIterator[str]:
+async def address(parts: ConsoleContext) -> AsyncIterator[str]:
     """Of a small console."""
     async with small_console(parts) as made:
         yield made

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.pages.routes import page_routes
-from moderation_service.console.parts import Parts
 from tests.console.accounts.browser import Browser, browser
 from tests.console.support import served
 
@@ -16,7 +16,7 @@ OPEN = {"/login", "/preferences"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-async def test_every_page_asks_who_it_is(parts: Parts) -> None:
+async def test_every_page_asks_who_it_is(parts: ConsoleContext) -> None:
     pages = [route for route in page_routes() if isinstance(route, Route) and route.path not in OPEN]
     assert len(pages) > 5
     async with served(parts) as address, browser(address) as at:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from moderation_service.console.accounts import users
 from moderation_service.console.accounts.guard import local
 from moderation_service.console.accounts.throttle import PAIR
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.tables import outbox, sessions
 from moderation_service.telemetry.audit import Entry
 from tests.console.accounts.browser import PASSWORD, Browser, browser, small_console
@@ -19,7 +19,7 @@ from tests.console.accounts.test_users import disable
 LOGIN = {"user": "ann", "password": PASSWORD}
 
 
-async def told(parts: Parts, action: str) -> list[Entry]:
+async def told(parts: ConsoleContext, action: str) -> list[Entry]:
     async with parts.database.connect() as connection:
         rows = (await connection.execute(select(outbox.c.value).order_by(outbox.c.number))).scalars()
         entries = [Entry.model_validate_json(value) for value in rows]
@@ -50,7 +50,7 @@ async def test_a_change_by_who_is_not_logged_in_leads_to_the_first_page(at: Brow
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
-async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(parts: Parts, *, secure: bool) -> None:
+async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(parts: ConsoleContext, *, secure: bool) -> None:
     console = parts.settings.console.model_copy(update={"secure_cookies": secure, "session_hours": 2.0})
     parts.settings = parts.settings.model_copy(update={"console": console})
     async with small_console(parts) as address, browser(address) as at:
@@ -62,7 +62,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(parts: P
     assert {flag.lower() for flag in flags} == wanted
 
 
-async def test_of_a_session_only_the_digest_of_its_token_is_kept(parts: Parts, at: Browser) -> None:
+async def test_of_a_session_only_the_digest_of_its_token_is_kept(parts: ConsoleContext, at: Browser) -> None:
     await at.log_in()
     async with parts.database.connect() as connection:
         (row,) = (await connection.execute(select(sessions))).all()
@@ -78,7 +78,7 @@ async def test_another_login_ends_the_session_that_the_browser_had(at: Browser, 
         assert (await thief.get("/page", cookies={"session": before})).status == 303
 
 
-async def test_a_session_ends_after_its_hours(parts: Parts, at: Browser) -> None:
+async def test_a_session_ends_after_its_hours(parts: ConsoleContext, at: Browser) -> None:
     await at.log_in()
     assert (await at.get("/page")).status == 200
     async with parts.database.begin() as connection:
@@ -89,7 +89,7 @@ async def test_a_session_ends_after_its_hours(parts: Parts, at: Browser) -> None
         assert len((await connection.execute(select(sessions))).all()) == 1, "what is over is not kept"
 
 
-async def test_a_disabled_user_is_out_at_once_and_can_not_come_in(parts: Parts, at: Browser) -> None:
+async def test_a_disabled_user_is_out_at_once_and_can_not_come_in(parts: ConsoleContext, at: Browser) -> None:
     await at.log_in()
     await disable(parts, "ann")
     assert (await at.get("/page")).status == 303
@@ -122,7 +122,7 @@ async def test_a_wrong_login_says_the_same_whatever_is_wrong(at: Browser, user: 
 
 
 async def test_after_a_few_guesses_even_the_right_password_waits_and_it_is_on_record_once(
-    parts: Parts, at: Browser
+    parts: ConsoleContext, at: Browser
 ) -> None:
     for _ in range(PAIR):
         assert (await at.log_in(password="wrong")).status == 401
@@ -144,14 +144,14 @@ async def test_while_throttled_no_password_is_looked_at(at: Browser, monkeypatch
     assert len(looked) == PAIR
 
 
-async def test_a_name_that_is_nobodys_is_not_on_record(parts: Parts, at: Browser) -> None:
+async def test_a_name_that_is_nobodys_is_not_on_record(parts: ConsoleContext, at: Browser) -> None:
     for _ in range(PAIR):
         await at.log_in("my secret, in the wrong field", "wrong")
     (entry,) = await told(parts, "login.throttled")
     assert entry.target == "nobody"
 
 
-async def test_a_login_is_on_record(parts: Parts, at: Browser) -> None:
+async def test_a_login_is_on_record(parts: ConsoleContext, at: Browser) -> None:
     await at.log_in()
     (entry,) = await told(parts, "user.logged_in")
     assert (entry.actor, entry.target) == ("reviewer:ann", "ann")

@@ -7,8 +7,8 @@ import pytest
 
 from moderation_service.console.accounts import routes
 from moderation_service.console.accounts.throttle import AT_ONCE
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.pages import queue
-from moderation_service.console.parts import Parts
 from tests.console.accounts.browser import PASSWORD, Browser, browser
 from tests.console.support import served
 
@@ -32,7 +32,7 @@ def escaped(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-async def test_no_query_and_no_path_makes_a_page_fail(parts: Parts) -> None:
+async def test_no_query_and_no_path_makes_a_page_fail(parts: ConsoleContext) -> None:
     async with served(parts) as address, browser(address) as at:
         await at.log_in("root")
         paths = []
@@ -49,7 +49,7 @@ async def test_no_query_and_no_path_makes_a_page_fail(parts: Parts) -> None:
             assert answer.headers["Content-Security-Policy"]
 
 
-async def test_no_form_makes_a_page_fail(parts: Parts) -> None:
+async def test_no_form_makes_a_page_fail(parts: ConsoleContext) -> None:
     async with served(parts) as address, browser(address) as at:
         for odd in ODD:
             fields = {"user": odd, "password": odd, "next": odd}
@@ -68,7 +68,7 @@ async def test_no_form_makes_a_page_fail(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("odd", ["http://[", "http://[::1", "//", "null", "http://" + "a" * 5000, "x://\x80@"])
-async def test_no_header_makes_a_page_fail(parts: Parts, odd: str) -> None:
+async def test_no_header_makes_a_page_fail(parts: ConsoleContext, odd: str) -> None:
     async with served(parts) as address, browser(address) as at:
         headers = dict.fromkeys(("Origin", "HX-Current-URL", "X-CSRF-Token", "traceparent", "X-Forwarded-For"), odd)
         for path in ("/", "/login", "/verdicts/x"):
@@ -79,7 +79,7 @@ async def test_no_header_makes_a_page_fail(parts: Parts, odd: str) -> None:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_htmx_comes_back_to_its_page_after_the_login(parts: Parts) -> None:
+async def test_htmx_comes_back_to_its_page_after_the_login(parts: ConsoleContext) -> None:
     async with served(parts) as address, browser(address) as at:
         for url, back in {
             f"{address}/verdicts?decision=block#x": "/login?next=/verdicts%3Fdecision%3Dblock",
@@ -92,7 +92,7 @@ async def test_htmx_comes_back_to_its_page_after_the_login(parts: Parts) -> None
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_page_that_fails_says_so_under_the_same_headers(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    parts: ConsoleContext, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def broken(*_: object, **__: object) -> None:
         message = "secret"

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.accounts import users
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.tables import outbox
 from moderation_service.console.store.tables import users as users_table
 from moderation_service.errors import Misconfigured
@@ -18,15 +18,15 @@ from moderation_service.telemetry.audit import Entry
 from tests.console.accounts.browser import PASSWORD
 
 
-async def add(parts: Parts, name: str, password: str = PASSWORD, role: Any = "reviewer") -> None:
+async def add(parts: ConsoleContext, name: str, password: str = PASSWORD, role: Any = "reviewer") -> None:
     await users.add(parts.database, parts.settings.kafka, name, password, role=role, actor="user:test")
 
 
-async def disable(parts: Parts, name: str) -> None:
+async def disable(parts: ConsoleContext, name: str) -> None:
     await users.disable(parts.database, parts.settings.kafka, name, actor="user:test")
 
 
-async def known(parts: Parts, name: str, password: str = PASSWORD) -> bool:
+async def known(parts: ConsoleContext, name: str, password: str = PASSWORD) -> bool:
     return await users.known(parts.database, name, password)
 
 
@@ -43,7 +43,7 @@ async def test_a_password_is_kept_as_argon2id_alone(database: AsyncEngine) -> No
     assert await users.known(database, "ann", PASSWORD)
 
 
-async def test_only_the_right_password_of_an_enabled_user_is_known(parts: Parts) -> None:
+async def test_only_the_right_password_of_an_enabled_user_is_known(parts: ConsoleContext) -> None:
     assert await known(parts, "ann")
     assert not await known(parts, "ann", PASSWORD + "x")
     assert not await known(parts, "ann", "")
@@ -53,7 +53,7 @@ async def test_only_the_right_password_of_an_enabled_user_is_known(parts: Parts)
 
 
 async def test_the_same_work_is_done_for_known_unknown_and_disabled_names(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: ConsoleContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await disable(parts, "root")
     await known(parts, "nobody")  # what stands in for nobody's is hashed once a process
@@ -76,27 +76,29 @@ async def test_the_same_work_is_done_for_known_unknown_and_disabled_names(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 65, "a\nb", "<script>", "名"])
-async def test_a_name_that_can_not_be_taken_is_refused(parts: Parts, name: str) -> None:
+async def test_a_name_that_can_not_be_taken_is_refused(parts: ConsoleContext, name: str) -> None:
     with pytest.raises(Misconfigured, match="a name is 1 to 64 of"):
         await add(parts, name)
 
 
 @pytest.mark.parametrize("length", [0, 11, 257])
-async def test_a_password_too_short_or_too_long_is_refused_without_being_shown(parts: Parts, length: int) -> None:
+async def test_a_password_too_short_or_too_long_is_refused_without_being_shown(
+    parts: ConsoleContext, length: int
+) -> None:
     password = "q" * length
     with pytest.raises(Misconfigured, match=f"the password has {length} characters; should be 12 to 256") as refused:
         await add(parts, "bob", password)
     assert not length or password not in str(refused.value)
 
 
-async def test_a_user_who_is_there_is_not_overwritten(parts: Parts) -> None:
+async def test_a_user_who_is_there_is_not_overwritten(parts: ConsoleContext) -> None:
     with pytest.raises(Misconfigured, match="users add ann: is there already"):
         await add(parts, "ann", "another password", "admin")
     assert await known(parts, "ann")
     assert [user.role for user in await users.listed(parts.database) if user.name == "ann"] == ["reviewer"]
 
 
-async def test_a_disabled_user_can_be_begun_anew(parts: Parts) -> None:
+async def test_a_disabled_user_can_be_begun_anew(parts: ConsoleContext) -> None:
     await disable(parts, "ann")
     await add(parts, "ann", "another password", "admin")
     assert await known(parts, "ann", "another password")
@@ -108,13 +110,13 @@ async def test_a_disabled_user_can_be_begun_anew(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("name", ["nobody", "ann"])
-async def test_who_can_not_log_in_anyway_is_not_disabled(parts: Parts, name: str) -> None:
+async def test_who_can_not_log_in_anyway_is_not_disabled(parts: ConsoleContext, name: str) -> None:
     await disable(parts, "ann")
     with pytest.raises(Misconfigured, match=f"users disable {name}: no such user, or disabled already"):
         await disable(parts, name)
 
 
-async def test_users_added_and_disabled_are_for_the_audit_without_their_passwords(parts: Parts) -> None:
+async def test_users_added_and_disabled_are_for_the_audit_without_their_passwords(parts: ConsoleContext) -> None:
     await disable(parts, "ann")
     async with parts.database.connect() as connection:
         rows = (await connection.execute(select(outbox).order_by(outbox.c.number))).all()

@@ -12,7 +12,7 @@ from aiohttp import web
 from PIL import Image
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import keys
 from moderation_service.judging.judge import Judge
 from moderation_service.settings import Settings
@@ -27,7 +27,7 @@ class Api:
     """A console that runs, its parts, and a key for all but `admin`."""
 
     address: str
-    parts: Parts
+    parts: ConsoleContext
     key: str
 
     def caller(self, key: str | None = None) -> aiohttp.ClientSession:
@@ -43,12 +43,12 @@ class Api:
 async def running(database: AsyncEngine, settings: Settings, judge: Judge | None = None) -> AsyncIterator[Api]:
     """A console for the block."""
     pack = judge.pack if judge else shipped_pack()
-    parts = Parts(settings=settings, database=database, pack=lambda: pack, judge=judge)
+    parts = ConsoleContext(settings=settings, database=database, pack=lambda: pack, judge=judge)
     async with served(parts) as address:
         yield Api(address, parts, await new_key(parts, "admin"))
 
 
-async def new_key(parts: Parts, *scopes: str) -> str:
+async def new_key(parts: ConsoleContext, *scopes: str) -> str:
     return await keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
 
 

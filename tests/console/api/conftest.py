@@ -21,7 +21,7 @@ async def judge() -> AsyncIterator[Judge]:
 
 @pytest.fixture
 async def api(database: AsyncEngine, database_url: str, judge: Judge) -> AsyncIterator[Api]:
-    async with running(database, console_settings(database_url, judge="local"), judge) as started:
+    async with running(database, console_settings(database_url, judging_backend="local"), judge) as started:
         yield started
 
 

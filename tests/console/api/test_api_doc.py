@@ -30,7 +30,7 @@ async def test_the_examples_run(database: AsyncEngine, database_url: str, judge:
     script = "set -eu\n" + "\n".join(
         text if kind == "bash" else f"python - <<'END'\n{text}END\n" for kind, text in examples
     )
-    async with running(database, console_settings(database_url, judge="local"), judge) as api:
+    async with running(database, console_settings(database_url, judging_backend="local"), judge) as api:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = environment(MODERATION_CONSOLE__DATABASE_URL=database_url, PATH=path)
         here = script.replace("http://localhost:8080", api.address)

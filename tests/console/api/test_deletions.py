@@ -19,7 +19,7 @@ from moderation_service.console.store.offsets import read_offsets
 from moderation_service.console.store.tables import jobs, outbox, verdicts
 from moderation_service.contracts.post import Post
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.io import read
+from moderation_service.kafka.topic_io import read
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 from tests.console.api.callers import ON_SQLITE, Api, problem, running
@@ -74,7 +74,7 @@ async def nulls(topics: KafkaSettings, key: bytes) -> list[Any]:
 async def test_a_post_put_in_and_deleted_is_gone_here_and_both_topics_end_in_a_null_of_it(
     topics: KafkaSettings, database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
-    settings = console_settings(database_url, kafka=topics, judge="local")
+    settings = console_settings(database_url, kafka=topics, judging_backend="local")
     async with running(database, settings, judge) as api, beside(Sender(api.parts).run()):
         made = await post(api, THREAT, **{"Idempotency-Key": "k-1"})
         unclear = await post(api, {"post_id": "p-1", "revision": 2, "images": [{"url": "https://127.0.0.1/gone.png"}]})
@@ -146,7 +146,7 @@ async def test_a_worker_erases_its_own_verdict_of_a_deleted_post_and_the_console
 async def test_a_deletion_while_kafka_is_away_is_told_when_it_is_back(
     topics: KafkaSettings, database: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moderation_service.kafka.reach.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.wait_for_broker.PATIENCE_S", 1.0)
     host, port = topics.bootstrap_servers.split(":")
     async with proxy(host, int(port), free_port()) as between:
         away = topics.model_copy(update={"bootstrap_servers": f"127.0.0.1:{between.port}"})

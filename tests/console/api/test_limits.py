@@ -42,7 +42,7 @@ async def test_several_texts_take_the_seats_that_are_free_and_no_more(
             now -= 1
 
     monkeypatch.setattr(judge, "judge", counting)
-    settings = console_settings(database_url, judge="local", max_in_flight=3)
+    settings = console_settings(database_url, judging_backend="local", max_in_flight=3)
     texts = [f"hello {number}" for number in range(10)]
     async with running(database, settings, judge) as api, api.caller() as http:
         async with http.post("/v1/moderations", json={"input": texts}) as answer:

@@ -142,7 +142,7 @@ async def test_a_picture_is_fetched_from_the_web_by_its_address(database: AsyncE
         )
         async with (
             open_judge(Settings(media=media), shipped_pack()) as judge,
-            running(database, console_settings(database_url, judge="local"), judge) as api,
+            running(database, console_settings(database_url, judging_backend="local"), judge) as api,
             client(api) as openai_client,
         ):
             part: Any = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/a.jpg"}}

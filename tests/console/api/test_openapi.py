@@ -33,7 +33,7 @@ async def test_the_document_is_there_without_a_key_and_has_every_operation(quiet
 async def test_schemathesis_finds_no_answer_that_is_not_declared(
     database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
-    settings = console_settings(database_url, judge="local", requests_per_minute=1_000_000)
+    settings = console_settings(database_url, judging_backend="local", requests_per_minute=1_000_000)
     async with running(database, settings, judge) as api:
         command = ("--config-file", str(CONFIG), "run", f"{api.address}/openapi.json", "--phases", "coverage,fuzzing")
         options = ("-H", f"Authorization: Bearer {api.key}", "--no-color", "--generation-database", "none")

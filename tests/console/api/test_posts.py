@@ -17,7 +17,7 @@ from moderation_service.console.store.verdicts import erase
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo.samples import posts
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.io import read
+from moderation_service.kafka.topic_io import read
 from moderation_service.kafka.topics import create
 from tests.console.api.callers import ON_SQLITE, Api, picture, problem, running
 from tests.console.support import console_settings
@@ -130,7 +130,7 @@ async def test_an_erased_verdict_is_gone_for_its_idempotency_key_too(api: Api) -
 async def test_a_verdict_that_its_topic_would_not_take_is_refused(
     database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
-    settings = console_settings(database_url, judge="local")
+    settings = console_settings(database_url, judging_backend="local")
     kafka = settings.kafka.model_copy(update={"max_message_bytes": 160 * 1024})
     # 1e15 takes four bytes in the request, and 18 in the verdict
     body = json.dumps({"post_id": "p", "text": "a", "metadata": {"n": "N"}}).replace('"N"', f"[{'1e15,' * 30_000}1]")
@@ -192,7 +192,7 @@ async def test_one_post_has_one_verdict_id_by_http_by_kafka_and_by_the_command_l
         "text": "九成新，价格私聊",
         "images": [{"data": picture()}],
     }
-    settings = console_settings(database_url, kafka=topics, judge="local")
+    settings = console_settings(database_url, kafka=topics, judging_backend="local")
     async with running(database, settings, judge) as api:
         sending = asyncio.create_task(Sender(api.parts).run())
         by_http = await post(api, body)

@@ -18,11 +18,11 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from moderation_service.app.compose import open_judge
-from moderation_service.console import patience
+from moderation_service.console import header_timeout
 from moderation_service.console.api import bodies
 from moderation_service.console.judging import seat
 from moderation_service.judging.judge import Judge
-from moderation_service.media import names
+from moderation_service.media import dns_cache
 from moderation_service.settings import MIB, MediaSettings, Settings
 from tests.console.api.callers import ON_SQLITE, Api, picture, problem, running, serving
 from tests.console.support import console_settings, shipped_pack
@@ -176,7 +176,7 @@ async def test_slow_bodies_of_one_key_keep_no_post_from_being_judged(api: Api) -
 async def test_a_head_that_does_not_come_closes_its_connection(
     quiet_api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(patience, "HEAD_S", 0.2)
+    monkeypatch.setattr(header_timeout, "HEAD_S", 0.2)
     reader, writer = await asyncio.open_connection(*quiet_api.address.removeprefix("http://").split(":"))
     writer.write(sent)
     assert await reader.read() == b""
@@ -223,7 +223,7 @@ async def test_until_the_model_is_loaded_callers_are_told_to_come_again(
     database: AsyncEngine, database_url: str
 ) -> None:
     async with (
-        running(database, console_settings(database_url, judge="local")) as loading,
+        running(database, console_settings(database_url, judging_backend="local")) as loading,
         loading.caller() as http,
         http.post("/v1/posts", json=POST) as answer,
     ):
@@ -238,7 +238,7 @@ async def test_a_post_that_takes_too_long_is_given_up(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(judge, "judge", stuck)
-    settings = console_settings(database_url, judge="local", judge_timeout_s=0.1)
+    settings = console_settings(database_url, judging_backend="local", judge_timeout_s=0.1)
     async with (
         running(database, settings, judge) as api,
         api.caller() as http,
@@ -346,7 +346,7 @@ async def test_a_redirect_or_a_name_that_leads_inside_is_not_followed(
     def lookup(_: str, port: int) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", port))]
 
-    monkeypatch.setattr(names, "_lookup", lookup)
+    monkeypatch.setattr(dns_cache, "_lookup", lookup)
     asked: list[str] = []
 
     def inside(request: web.Request) -> web.Response:
@@ -372,7 +372,7 @@ async def test_a_redirect_or_a_name_that_leads_inside_is_not_followed(
                 f"http://127.0.0.1:{outer}/moved.png": "refused",
                 f"http://evil.example:{inner}/a.png": "refused",
             }
-            settings = console_settings(database_url, judge="local")
+            settings = console_settings(database_url, judging_backend="local")
             async with (
                 open_judge(Settings(media=media), shipped_pack()) as judge,
                 running(database, settings, judge) as api,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.app.compose import open_judge
 from moderation_service.console.accounts import users
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.database import open_database
 from moderation_service.demo.samples import posts
 from tests.conftest import skip_or_fail
@@ -31,23 +31,23 @@ async def store(tmp_path: Path) -> AsyncIterator[tuple[str, AsyncEngine]]:
 
 
 @pytest.fixture
-async def parts(store: tuple[str, AsyncEngine]) -> Parts:
+async def parts(store: tuple[str, AsyncEngine]) -> ConsoleContext:
     """A console with the reviewer `mei`, without Kafka and without a judge."""
     url, opened = store
     pack = shipped_pack()
-    made = Parts(settings=console_settings(url), database=opened, pack=lambda: pack)
+    made = ConsoleContext(settings=console_settings(url), database=opened, pack=lambda: pack)
     await users.add(opened, made.settings.kafka, "mei", PASSWORD, role="reviewer", actor="user:test")
     return made
 
 
 @pytest.fixture
-async def address(parts: Parts) -> AsyncIterator[str]:
+async def address(parts: ConsoleContext) -> AsyncIterator[str]:
     async with served(parts) as at:
         yield at
 
 
 @pytest.fixture
-async def judging(parts: Parts) -> AsyncIterator[Parts]:
+async def judging(parts: ConsoleContext) -> AsyncIterator[ConsoleContext]:
     """The console with the bundled model."""
     async with open_judge(parts.settings, parts.pack()) as judge:
         parts.judge = judge

@@ -99,7 +99,9 @@ def judged(
         explanation=said or (cannot_tell_why(told.reason, told.language) if told.reason else None),
         explanation_kind="template",
         policy_set_digest=pack.digest,
-        timings_ms=Timings(queue=1, fetch=0, decode=2, score=12, views=9, explain=0, total=float(rng.gamma(9, 3))),
+        timings_ms=Timings(
+            queue=1, fetch=0, decode=2, score=12, attribution=9, explain=0, total=float(rng.gamma(9, 3))
+        ),
         judged_at=at,
     )
     policies = {policy.id: policy for policy in pack.policies}

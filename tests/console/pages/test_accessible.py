@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from tests.console.pages.browsing import DESK, PHONE, Visit
 from tests.console.pages.filled import fill, ran
 
@@ -26,7 +26,9 @@ async def found(seen: Visit) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-async def test_no_page_has_a_serious_fault(parts: Parts, visit: Visits, scheme: str, size: dict[str, Any]) -> None:
+async def test_no_page_has_a_serious_fault(
+    parts: ConsoleContext, visit: Visits, scheme: str, size: dict[str, Any]
+) -> None:
     made = await fill(parts.database, parts.pack(), 42, decided=14)
     await ran(parts.database, parts.pack())
     out = await visit(user=None, color_scheme=scheme, **size)

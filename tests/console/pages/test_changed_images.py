@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.thumbnails import Thumbnails
 from moderation_service.contracts.post import ImageRef, Post
@@ -39,7 +39,7 @@ def image(colour: str) -> bytes:
     ],
 )
 async def test_a_host_that_answers_otherwise_the_second_time_shows_the_reviewer_nothing(
-    parts: Parts, judged: str | None, says: str | None, *, is_shown: bool
+    parts: ConsoleContext, judged: str | None, says: str | None, *, is_shown: bool
 ) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=image("green"))

@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def of(name: str, decision: str, at: datetime, total_ms: float = 20.0, revision: int = 1, **more: Any) -> Verdict:
-    timings = Timings(queue=0, fetch=0, decode=0, score=0, views=0, explain=0, total=total_ms)
+    timings = Timings(queue=0, fetch=0, decode=0, score=0, attribution=0, explain=0, total=total_ms)
     reason = "truncated" if decision == "abstain" else None
     named = {"verdict_id": f"v-{name}-{revision}", "post_id": name, "post_revision": revision, "judged_at": at}
     return verdict(**named, decision=decision, abstain_reason=reason, timings_ms=timings, **more)

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from yarl import URL
 
 from moderation_service.console.accounts import users
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.pages.routes import page_routes
-from moderation_service.console.parts import Parts
 from moderation_service.console.store import posts, tables, verdicts
 from moderation_service.contracts.post import Post
 from tests.console.pages.browsing import PASSWORD
@@ -26,7 +26,7 @@ EVIL = """'"><img src=x onerror="window.hacked=1"><script>window.hacked=1</scrip
 MINORS = next(told for told in TOLD if told.scores and "minor_contact" in told.scores)
 
 
-async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: Parts, visit: Visits) -> None:
+async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: ConsoleContext, visit: Visits) -> None:
     made = judged(TOLD[0], parts.pack(), f"p/../{EVIL}?#", datetime.now(UTC), rng=np.random.default_rng(1))
     evil = made.model_copy(
         update={
@@ -67,7 +67,7 @@ async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: Parts,
     assert await seen.page.locator("main script, main img[src=x]").count() == 0
 
 
-async def test_personal_data_is_taken_out_of_the_words(parts: Parts, visit: Visits) -> None:
+async def test_personal_data_is_taken_out_of_the_words(parts: ConsoleContext, visit: Visits) -> None:
     made = await fill(parts.database, parts.pack(), 5)
     seen = await visit()
     await seen.go(f"/verdicts/{made[1].verdict_id}")
@@ -77,7 +77,9 @@ async def test_personal_data_is_taken_out_of_the_words(parts: Parts, visit: Visi
     assert "13800138000" not in await seen.page.content()
 
 
-async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(parts: Parts, visit: Visits) -> None:
+async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
+    parts: ConsoleContext, visit: Visits
+) -> None:
     made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     private = {"author_id": "anna@example.org", "surface": "tel 13800138000", "metadata": {"phone": "+44 20 7946 0958"}}
     stored = made.model_copy(update=private)
@@ -105,7 +107,7 @@ async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(part
 
 
 async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_on_record(
-    parts: Parts, visit: Visits, address: str
+    parts: ConsoleContext, visit: Visits, address: str
 ) -> None:
     made = judged(MINORS, parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, MINORS, made)
@@ -132,7 +134,7 @@ async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_
         assert b"webp" not in exported.lower()
 
 
-async def test_a_picture_that_nobody_restricts_is_veiled_at_first(parts: Parts, visit: Visits) -> None:
+async def test_a_picture_that_nobody_restricts_is_veiled_at_first(parts: ConsoleContext, visit: Visits) -> None:
     made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, TOLD[0], made)
     seen = await visit()
@@ -143,7 +145,9 @@ async def test_a_picture_that_nobody_restricts_is_veiled_at_first(parts: Parts, 
     await expect(shown).to_have_css("filter", "none")
 
 
-async def test_an_unsure_verdict_is_restricted_where_a_restricted_policy_was_asked(parts: Parts, visit: Visits) -> None:
+async def test_an_unsure_verdict_is_restricted_where_a_restricted_policy_was_asked(
+    parts: ConsoleContext, visit: Visits
+) -> None:
     told = next(one for one in TOLD if one.reason == "label_mass_low")
     made = judged(told, parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, told, made)
@@ -171,7 +175,7 @@ async def test_nothing_is_shown_or_done_without_a_session(address: str) -> None:
                 assert answer.headers["Location"].startswith("/login?next=/")
 
 
-async def test_a_form_without_the_sessions_token_does_nothing(parts: Parts, address: str) -> None:
+async def test_a_form_without_the_sessions_token_does_nothing(parts: ConsoleContext, address: str) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         async with http.post(f"{address}/login", data={"user": "mei", "password": PASSWORD, "next": "/"}) as answer:
             assert answer.url.path == "/"
@@ -196,7 +200,7 @@ async def test_static_files_are_the_folders_alone(address: str) -> None:
                 assert answer.status == 404, path
 
 
-async def recorded(parts: Parts) -> list[tuple[str, str]]:
+async def recorded(parts: ConsoleContext) -> list[tuple[str, str]]:
     """Who is on record as having looked, and at which verdict."""
     async with parts.database.connect() as connection:
         rows = await connection.execute(select(tables.outbox.c.value, tables.outbox.c.key))

@@ -13,7 +13,7 @@ from rich.terminal_theme import MONOKAI
 
 from moderation_service.app.model_check import check_model
 from moderation_service.cli.model import shown
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.settings import BareSettings, EngineSettings
 from tests.conftest import skip_or_fail
 from tests.console.pages.browsing import CHROMIUM, DESK, PHONE, Visit, browser, missing_browser
@@ -24,7 +24,7 @@ CJK = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
 async def test_the_pictures_of_the_documents_can_be_made(
-    judging: Parts, visit: Visits, weapon: Path, tmp_path: Path
+    judging: ConsoleContext, visit: Visits, weapon: Path, tmp_path: Path
 ) -> None:
     if not has_chinese():
         skip_or_fail("no Chinese font: apt-get install fonts-noto-cjk")

@@ -12,7 +12,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo.samples import posts
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail

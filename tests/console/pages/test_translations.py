@@ -5,7 +5,7 @@ import re
 import pytest
 
 from moderation_service.console.accounts import routes as accounts
-from moderation_service.console.pages import policies, render, trouble, tryout, verdict, words
+from moderation_service.console.pages import error_pages, policies, render, tryout, verdict, words
 from moderation_service.console.pages.render import HERE, environment, translated
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -18,7 +18,7 @@ def said() -> set[str]:
     found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_PICTURES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
     found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}
-    found.update(*trouble.SAID.values(), trouble.OTHER)
+    found.update(*error_pages.SAID.values(), error_pages.OTHER)
     for file in (HERE / "templates").glob("*.html"):
         for _, _, message in environment("en").extract_translations(file.read_text(encoding="utf-8")):
             one = message[0] if isinstance(message, tuple) else message

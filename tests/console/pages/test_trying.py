@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from sqlalchemy import func, select
 
 from moderation_service.console.accounts import users
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import tables
 from moderation_service.console.store.quality import results
 from moderation_service.evaluation.reviews import of_verdicts
@@ -22,14 +22,16 @@ from tests.console.pages.filled import fill
 Visits = Callable[..., Any]
 
 
-async def rows(parts: Parts) -> list[int]:
+async def rows(parts: ConsoleContext) -> list[int]:
     """How many verdicts, posts and records to be sent there are."""
     async with parts.database.connect() as connection:
         counts = [select(func.count()).select_from(table) for table in (tables.verdicts, tables.posts, tables.outbox)]
         return [(await connection.execute(count)).scalar_one() for count in counts]
 
 
-async def test_a_verdict_appears_as_one_types_and_nothing_is_kept(judging: Parts, visit: Visits, weapon: Path) -> None:
+async def test_a_verdict_appears_as_one_types_and_nothing_is_kept(
+    judging: ConsoleContext, visit: Visits, weapon: Path
+) -> None:
     seen = await visit()
     seen.expected = ("htmx:",)  # a question is dropped for a newer one
     before = await rows(judging)
@@ -47,7 +49,7 @@ async def test_a_verdict_appears_as_one_types_and_nothing_is_kept(judging: Parts
     assert await rows(judging) == before
 
 
-async def test_what_cannot_be_tried_is_said(judging: Parts, visit: Visits, tmp_path: Path) -> None:
+async def test_what_cannot_be_tried_is_said(judging: ConsoleContext, visit: Visits, tmp_path: Path) -> None:
     seen = await visit()
     seen.expected = ("413", "422", "htmx:")
     await seen.go("/try")
@@ -67,7 +69,7 @@ async def test_a_console_that_judges_nothing_says_so(visit: Visits) -> None:
     await expect(seen.page.locator("main")).to_contain_text("Judging is off in this console.")
 
 
-async def test_cases_are_run_and_their_results_are_kept(judging: Parts, visit: Visits) -> None:
+async def test_cases_are_run_and_their_results_are_kept(judging: ConsoleContext, visit: Visits) -> None:
     judging.pack = lambda: load_pack(PolicySettings().path)
     seen = await visit()
     await seen.go("/policies/weapon_sale")
@@ -83,7 +85,7 @@ async def test_cases_are_run_and_their_results_are_kept(judging: Parts, visit: V
 
 
 async def test_cases_without_their_pictures_and_a_judge_with_no_seat_are_said(
-    judging: Parts, visit: Visits, tmp_path: Path
+    judging: ConsoleContext, visit: Visits, tmp_path: Path
 ) -> None:
     shutil.copy(judging.settings.policies.path / "weapon_sale.yaml", tmp_path)
     alone = judging.settings.policies.model_copy(update={"path": tmp_path})
@@ -108,7 +110,7 @@ async def test_a_reviewer_exports_nothing(visit: Visits) -> None:
         assert answer.status == 403
 
 
-async def test_the_export_is_what_calibrate_reads(parts: Parts, visit: Visits) -> None:
+async def test_the_export_is_what_calibrate_reads(parts: ConsoleContext, visit: Visits) -> None:
     await fill(parts.database, parts.pack(), 28, decided=28)
     await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="admin", actor="user:test")
     seen = await visit("ann")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import queue, reviews, verdicts
 from tests.console.pages.browsing import DESK, PHONE
 from tests.console.pages.filled import TOLD, fill, judged, keep
@@ -25,7 +25,7 @@ PAGES = ("/", "/verdicts", "/try", "/policies", "/policies/weapon_sale", "/overv
 @pytest.mark.parametrize("locale", NAMES)
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 async def test_each_page_is_a_link_away_in_both_languages(
-    parts: Parts, visit: Visits, locale: str, size: dict[str, Any]
+    parts: ConsoleContext, visit: Visits, locale: str, size: dict[str, Any]
 ) -> None:
     await fill(parts.database, parts.pack(), 28, decided=8)
     seen = await visit(locale=locale, **size)
@@ -38,7 +38,7 @@ async def test_each_page_is_a_link_away_in_both_languages(
     await expect(seen.page.locator(".evidence").first).to_be_visible()
 
 
-async def test_language_and_colours_are_chosen_and_kept(parts: Parts, visit: Visits) -> None:
+async def test_language_and_colours_are_chosen_and_kept(parts: ConsoleContext, visit: Visits) -> None:
     seen = await visit()
     await seen.page.locator(".menu summary").click()
     await seen.page.get_by_role("link", name="中文").click()
@@ -52,7 +52,9 @@ async def test_language_and_colours_are_chosen_and_kept(parts: Parts, visit: Vis
     assert await seen.page.evaluate(dark) == "rgb(17, 21, 27)"
 
 
-async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(parts: Parts, visit: Visits) -> None:
+async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(
+    parts: ConsoleContext, visit: Visits
+) -> None:
     await fill(parts.database, parts.pack(), 14)
     seen = await visit()
     await seen.go("/?policy_id=weapon_sale")
@@ -85,7 +87,7 @@ async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(p
     assert handed_back != await seen.in_hand()
 
 
-async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: Parts, visit: Visits) -> None:
+async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: ConsoleContext, visit: Visits) -> None:
     await fill(parts.database, parts.pack(), 5)
     seen = await visit()
     await seen.press("?")
@@ -95,7 +97,7 @@ async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: Par
     await expect(seen.page.locator("#help")).to_be_hidden()
 
 
-async def test_filters_keep_what_they_name(parts: Parts, visit: Visits) -> None:
+async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits) -> None:
     await fill(parts.database, parts.pack(), 28)
     seen = await visit()
     await seen.press("/")
@@ -106,7 +108,7 @@ async def test_filters_keep_what_they_name(parts: Parts, visit: Visits) -> None:
     assert set(await rows.all_text_contents()) == {"Cannot tell"}
 
 
-async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: Parts, visit: Visits) -> None:
+async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: ConsoleContext, visit: Visits) -> None:
     made = await fill(parts.database, parts.pack(), 14)
     seen = await visit(**PHONE)
     await seen.page.get_by_role("button", name="Take the first").tap()
@@ -122,7 +124,9 @@ async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: P
     await expect(seen.page.locator(".toast")).to_contain_text(first)
 
 
-async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(parts: Parts, visit: Visits) -> None:
+async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(
+    parts: ConsoleContext, visit: Visits
+) -> None:
     seen = await visit()
     await expect(seen.page.locator("#idle")).to_contain_text("All decided.")
     await _one_more(parts, "late-1")
@@ -137,7 +141,7 @@ async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(part
     await expect(seen.page.locator("#reason")).to_have_value("half a reason")
 
 
-async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Parts) -> None:
+async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: ConsoleContext) -> None:
     seen = await visit()
     seen.expected = ("Failed to load resource", "htmx:sendError", "htmx:afterRequest")
     await seen.page.route("**/*", lambda route: route.abort())
@@ -146,7 +150,7 @@ async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Parts)
     await expect(seen.page.get_by_role("alert")).to_be_hidden(timeout=15_000)
 
 
-async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, parts: Parts) -> None:
+async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, parts: ConsoleContext) -> None:
     await fill(parts.database, parts.pack(), 5)
     parts.held.add("ingest: Kafka does not answer")
     seen = await visit()
@@ -155,7 +159,7 @@ async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, par
     assert await seen.take("1") != first
 
 
-async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: Parts) -> None:
+async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: ConsoleContext) -> None:
     await fill(parts.database, parts.pack(), 5)
     jobs = await queue.listed(parts.database, queue.Filters(), limit=9, now=datetime.now(UTC))
     seen = await visit()
@@ -165,7 +169,7 @@ async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: Parts)
     await expect(seen.page.locator(f"#job-{jobs[0].seq}")).to_be_disabled()
 
 
-async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: Parts) -> None:
+async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: ConsoleContext) -> None:
     made = await fill(parts.database, parts.pack(), 14)
     blocked = next(one for one in made if one.decision == "block")
     seen = await visit()
@@ -181,18 +185,18 @@ async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: Pa
     await expect(seen.page.get_by_text("Nobody has decided on it yet.")).to_be_visible()
 
 
-async def test_a_session_that_ends_leads_to_the_log_in(visit: Visits, parts: Parts) -> None:
+async def test_a_session_that_ends_leads_to_the_log_in(visit: Visits, parts: ConsoleContext) -> None:
     seen = await visit()
     seen.expected = ("401",)
     await seen.page.context.clear_cookies()
     await expect(seen.page).to_have_url(re.compile("/login"))
 
 
-async def _verdict_of(parts: Parts, post_id: str) -> str:
+async def _verdict_of(parts: ConsoleContext, post_id: str) -> str:
     return (await verdicts.of_post(parts.database, post_id))[0].verdict.verdict_id
 
 
-async def _one_more(parts: Parts, name: str) -> None:
+async def _one_more(parts: ConsoleContext, name: str) -> None:
     told = TOLD[0]
     made = judged(told, parts.pack(), name, datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, told, made)

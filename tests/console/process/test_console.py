@@ -16,7 +16,7 @@ from moderation_service.bench.postgres import local_postgres, missing_postgres
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.tables import verdicts
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.io import Record, publish
+from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
@@ -121,7 +121,7 @@ async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for
     nobody, port = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}"), free_port()
     engine = {"BASE_URL": f"http://127.0.0.1:{port}/v1", "MODEL": "judge", "REVISION": "1"}
     more = {f"MODERATION_ENGINE__{name}": value for name, value in engine.items()}
-    more |= {"MODERATION_CONSOLE__JUDGE": "openai", "MODERATION_JUDGING__CALIBRATION": "none"}
+    more |= {"MODERATION_CONSOLE__JUDGING_BACKEND": "openai", "MODERATION_JUDGING__CALIBRATION": "none"}
     async with console(console_environment(f"sqlite:///{tmp_path}/console.db", nobody, **more)) as running:
         address = await running.address()
         async with aiohttp.ClientSession(address) as http, http.get("/login") as answer:
@@ -147,7 +147,7 @@ async def test_what_is_set_wrongly_is_one_line_and_exit_code_2(tmp_path: Path) -
         assert (code, f"console.port {port}" in said) == (2, True)
     code, said = await refused(console_environment(f"sqlite:///{tmp_path}/nowhere/console.db", nobody))
     assert (code, "console.database_url" in said) == (2, True)
-    code, said = await refused(console_environment(url, nobody, MODERATION_CONSOLE__JUDGE="openai"))
+    code, said = await refused(console_environment(url, nobody, MODERATION_CONSOLE__JUDGING_BACKEND="openai"))
     assert (code, "engine.base_url" in said) == (2, True)
     code, said = await refused(console_environment(url, nobody, MODERATION_POLICIES__PATH="/nowhere"))
     assert (code, "/nowhere" in said) == (2, True)

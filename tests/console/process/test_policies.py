@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from moderation_service.app.compose import open_judge
 from moderation_service.app.console import following_pack, judge_by, judging_by
 from moderation_service.app.reload import reloading
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import ConsoleSettings, EngineSettings, PolicySettings, Settings
@@ -21,10 +21,10 @@ from tests.stream.support import eventually
 EVERY_S = 0.05
 
 
-def parts_on(database: AsyncEngine, mounted: ConfigMap) -> Parts:
+def parts_on(database: AsyncEngine, mounted: ConfigMap) -> ConsoleContext:
     settings = Settings(policies=PolicySettings(path=mounted.path, reload_seconds=EVERY_S))
     pack = load_pack(mounted.path, pictures=False)
-    return Parts(settings, database, lambda: pack)
+    return ConsoleContext(settings, database, lambda: pack)
 
 
 async def test_without_a_judge_new_policies_are_shown_and_wrong_ones_said_once(
@@ -62,8 +62,8 @@ async def test_with_a_judge_both_change_together(database: AsyncEngine, tmp_path
 
 def test_the_engine_is_the_one_that_the_console_names() -> None:
     engine = EngineSettings(base_url="http://127.0.0.1:1/v1")
-    given = Settings(engine=engine, console=ConsoleSettings(judge="openai"))
+    given = Settings(engine=engine, console=ConsoleSettings(judging_backend="openai"))
     assert judging_by(given).engine == engine.model_copy(update={"kind": "openai"})
     assert judging_by(Settings()) == Settings()
     with pytest.raises(Misconfigured, match=r"engine\.base_url"):
-        judging_by(Settings(console=ConsoleSettings(judge="openai")))
+        judging_by(Settings(console=ConsoleSettings(judging_backend="openai")))

@@ -6,15 +6,15 @@ import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from tests.console.support import console_settings, served, shipped_pack
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def parts_on(database: AsyncEngine, url: str) -> Parts:
+def parts_on(database: AsyncEngine, url: str) -> ConsoleContext:
     pack = shipped_pack()
-    return Parts(settings=console_settings(url), database=database, pack=lambda: pack)
+    return ConsoleContext(settings=console_settings(url), database=database, pack=lambda: pack)
 
 
 async def test_a_console_with_its_database_is_ready(database: AsyncEngine, database_url: str) -> None:

@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.settings import Settings
 from tests.console.support import console_settings, shipped_pack
 from tests.stream.support import kafka_settings, make_topics
 
 
 @pytest.fixture
-def parts(database_url: str, database: AsyncEngine) -> Parts:
+def parts(database_url: str, database: AsyncEngine) -> ConsoleContext:
     """Without Kafka: what is decided stays in the outbox."""
-    return Parts(settings=console_settings(database_url), database=database, pack=shipped_pack)
+    return ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack)
 
 
 @pytest.fixture

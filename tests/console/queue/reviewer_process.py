@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.sender import Sender
 from moderation_service.console.store import outbox, queue, reviews
 from moderation_service.console.store.database import own_database
@@ -55,7 +55,7 @@ def _die_at(point: str) -> None:
             outbox.drop = _die
 
 
-async def _review(parts: Parts, name: str) -> None:
+async def _review(parts: ConsoleContext, name: str) -> None:
     while job := await queue.lease_next(
         parts.database, name, Filters(), now=datetime.now(UTC), lease_s=parts.settings.console.lease_s
     ):
@@ -64,11 +64,11 @@ async def _review(parts: Parts, name: str) -> None:
             await reviews.undo(parts, name, review.review_id)
 
 
-async def _there_is_one(parts: Parts) -> bool:
+async def _there_is_one(parts: ConsoleContext) -> bool:
     return (await queue.counts(parts.database, now=datetime.now(UTC))).open > 0
 
 
-async def _all_sent(parts: Parts) -> bool:
+async def _all_sent(parts: ConsoleContext) -> bool:
     return await outbox.first_due(parts.database) is None
 
 
@@ -78,7 +78,7 @@ async def main() -> None:
     for point in (word.removeprefix("kill_at=") for word in how if word.startswith("kill_at=")):
         _die_at(point)
     async with own_database(settings) as database:
-        parts = Parts(settings=settings, database=database, pack=shipped_pack)
+        parts = ConsoleContext(settings=settings, database=database, pack=shipped_pack)
         print("READY", flush=True)  # noqa: T201 - for the test
         sending = asyncio.create_task(Sender(parts).run()) if "send" in how else None
         if "wait" in how:

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from sqlalchemy import func, select
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, queue, reviews
 from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
@@ -23,27 +23,27 @@ BLOCK = Decided("block", (PolicyReview(policy_id="weapon_sale", violated=True),)
 LONG_S = 3600.0
 
 
-async def lease(parts: Parts, reviewer: str, lease_s: float = LONG_S, after_s: float = 0) -> Job | None:
+async def lease(parts: ConsoleContext, reviewer: str, lease_s: float = LONG_S, after_s: float = 0) -> Job | None:
     now = datetime.now(UTC) + timedelta(seconds=after_s)
     return await queue.lease_next(parts.database, reviewer, Filters(), now=now, lease_s=lease_s)
 
 
-async def rows(parts: Parts, table: Any) -> int:
+async def rows(parts: ConsoleContext, table: Any) -> int:
     async with parts.database.connect() as connection:
         return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
 
 
-async def entries(parts: Parts, after_s: float = 60) -> list[outbox.Entry]:
+async def entries(parts: ConsoleContext, after_s: float = 60) -> list[outbox.Entry]:
     """All of the outbox, taken as the sender does."""
     return await outbox.take(parts.database, datetime.now(UTC) + timedelta(seconds=after_s), 100)
 
 
-async def state(parts: Parts) -> list[str]:
+async def state(parts: ConsoleContext) -> list[str]:
     async with parts.database.connect() as connection:
         return list((await connection.execute(select(jobs.c.state).order_by(jobs.c.verdict_seq))).scalars())
 
 
-async def test_a_decision_is_a_row_a_record_and_the_end_of_the_job(parts: Parts) -> None:
+async def test_a_decision_is_a_row_a_record_and_the_end_of_the_job(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("p-1", post_revision=4))
     assert await lease(parts, "ann")
     review = await reviews.decide(parts, "ann", named, BLOCK)
@@ -65,7 +65,7 @@ async def test_a_decision_is_a_row_a_record_and_the_end_of_the_job(parts: Parts)
     assert entry.due_at == review.reviewed_at + timedelta(seconds=parts.settings.console.undo_s)
 
 
-async def test_what_another_holds_can_not_be_decided(parts: Parts) -> None:
+async def test_what_another_holds_can_not_be_decided(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     assert await lease(parts, "ann")
     with pytest.raises(NotYours) as refused:
@@ -74,7 +74,7 @@ async def test_what_another_holds_can_not_be_decided(parts: Parts) -> None:
     assert (await rows(parts, reviews_table), await rows(parts, outbox_table)) == (0, 0)
 
 
-async def test_who_was_too_slow_can_decide_only_what_nobody_took(parts: Parts) -> None:
+async def test_who_was_too_slow_can_decide_only_what_nobody_took(parts: ConsoleContext) -> None:
     first, second = await kept(parts.database, verdict("a", policy(severity=5)), verdict("b"))
     assert await lease(parts, "ann", lease_s=-1)
     assert await reviews.decide(parts, "ann", first, BLOCK)
@@ -86,7 +86,7 @@ async def test_who_was_too_slow_can_decide_only_what_nobody_took(parts: Parts) -
         await reviews.decide(parts, "ann", second, BLOCK)
 
 
-async def test_what_is_decided_takes_one_more_review_only_if_it_is_meant_so(parts: Parts) -> None:
+async def test_what_is_decided_takes_one_more_review_only_if_it_is_meant_so(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     first = await reviews.decide(parts, "ann", named, BLOCK)
     with pytest.raises(NotYours) as refused:
@@ -96,7 +96,7 @@ async def test_what_is_decided_takes_one_more_review_only_if_it_is_meant_so(part
     assert await reviews.of_verdict(parts.database, named) == [second, first]
 
 
-async def test_what_is_out_of_date_is_not_decided_by_mistake(parts: Parts) -> None:
+async def test_what_is_out_of_date_is_not_decided_by_mistake(parts: ConsoleContext) -> None:
     (old,) = await kept(parts.database, verdict("a"))
     assert await lease(parts, "ann")
     await kept(parts.database, verdict("a", post_revision=2))
@@ -106,24 +106,24 @@ async def test_what_is_out_of_date_is_not_decided_by_mistake(parts: Parts) -> No
     assert await reviews.decide(parts, "ann", old, Decided("allow", further=True))
 
 
-async def test_a_verdict_that_nobody_was_asked_about_can_be_overturned(parts: Parts) -> None:
+async def test_a_verdict_that_nobody_was_asked_about_can_be_overturned(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a", decision="block"))
     assert await reviews.decide(parts, "ann", named, Decided("allow"))
 
 
-async def test_a_verdict_that_is_not_here_is_unknown(parts: Parts) -> None:
+async def test_a_verdict_that_is_not_here_is_unknown(parts: ConsoleContext) -> None:
     with pytest.raises(Unknown, match="no-such-verdict"):
         await reviews.decide(parts, "ann", "no-such-verdict", BLOCK)
 
 
-async def test_what_the_contract_refuses_leaves_the_job_open(parts: Parts) -> None:
+async def test_what_the_contract_refuses_leaves_the_job_open(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     with pytest.raises(ValidationError, match="reason"):
         await reviews.decide(parts, "ann", named, Decided("allow", reason="x" * 4001))
     assert await state(parts) == ["open"]
 
 
-async def test_an_undone_review_leaves_its_job_with_the_reviewer_and_a_line_in_the_audit(parts: Parts) -> None:
+async def test_an_undone_review_leaves_its_job_with_the_reviewer_and_a_line_in_the_audit(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     review = await reviews.decide(parts, "ann", named, BLOCK)
     assert await reviews.undo(parts, "ann", review.review_id)
@@ -139,7 +139,7 @@ async def test_an_undone_review_leaves_its_job_with_the_reviewer_and_a_line_in_t
     assert not await reviews.undo(parts, "ann", review.review_id)
 
 
-async def test_another_can_not_undo_it(parts: Parts) -> None:
+async def test_another_can_not_undo_it(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     review = await reviews.decide(parts, "ann", named, BLOCK)
     assert not await reviews.undo(parts, "bob", review.review_id)
@@ -147,7 +147,7 @@ async def test_another_can_not_undo_it(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("undo_s", [0, 8])
-async def test_what_is_due_or_on_its_way_to_kafka_can_not_be_undone(parts: Parts, undo_s: float) -> None:
+async def test_what_is_due_or_on_its_way_to_kafka_can_not_be_undone(parts: ConsoleContext, undo_s: float) -> None:
     console = parts.settings.console.model_copy(update={"undo_s": undo_s})
     parts.settings = parts.settings.model_copy(update={"console": console})
     (named,) = await kept(parts.database, verdict("a"))
@@ -159,7 +159,7 @@ async def test_what_is_due_or_on_its_way_to_kafka_can_not_be_undone(parts: Parts
     assert await state(parts) == ["decided"]
 
 
-async def test_an_undone_further_review_leaves_what_was_decided(parts: Parts) -> None:
+async def test_an_undone_further_review_leaves_what_was_decided(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     first = await reviews.decide(parts, "ann", named, BLOCK)
     second = await reviews.decide(parts, "bob", named, Decided("allow", further=True))
@@ -168,7 +168,7 @@ async def test_an_undone_further_review_leaves_what_was_decided(parts: Parts) ->
     assert await state(parts) == ["decided"]
 
 
-async def test_a_review_undone_after_a_newer_revision_came_opens_nothing(parts: Parts) -> None:
+async def test_a_review_undone_after_a_newer_revision_came_opens_nothing(parts: ConsoleContext) -> None:
     (old,) = await kept(parts.database, verdict("a"))
     review = await reviews.decide(parts, "ann", old, BLOCK)
     (new,) = await kept(parts.database, verdict("a", post_revision=2))
@@ -178,7 +178,7 @@ async def test_a_review_undone_after_a_newer_revision_came_opens_nothing(parts: 
     assert job.verdict_id == new
 
 
-async def test_a_review_made_elsewhere_is_kept_once_and_ends_the_job(parts: Parts) -> None:
+async def test_a_review_made_elsewhere_is_kept_once_and_ends_the_job(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a"))
     review = made_elsewhere(named)
     for _ in range(2):
@@ -188,7 +188,7 @@ async def test_a_review_made_elsewhere_is_kept_once_and_ends_the_job(parts: Part
     assert (await state(parts), await rows(parts, outbox_table)) == (["decided"], 0)
 
 
-async def test_a_review_made_elsewhere_is_kept_before_its_verdict_comes(parts: Parts) -> None:
+async def test_a_review_made_elsewhere_is_kept_before_its_verdict_comes(parts: ConsoleContext) -> None:
     late = verdict("a")
     async with parts.database.begin() as connection:
         await reviews.put(connection, made_elsewhere(late.verdict_id))
@@ -198,13 +198,13 @@ async def test_a_review_made_elsewhere_is_kept_before_its_verdict_comes(parts: P
         assert (await connection.execute(select(reviews_table.c.verdict_decision))).scalars().all() == ["review"]
 
 
-async def test_all_reviews_can_be_exported_oldest_first(parts: Parts) -> None:
+async def test_all_reviews_can_be_exported_oldest_first(parts: ConsoleContext) -> None:
     named = await kept(parts.database, verdict("a"), verdict("b"))
     made = [await reviews.decide(parts, "ann", one, BLOCK) for one in named]
     assert [review async for review in reviews.exported(parts.database)] == made
 
 
-async def test_reviews_are_counted_by_policy_and_agreement(parts: Parts) -> None:
+async def test_reviews_are_counted_by_policy_and_agreement(parts: ConsoleContext) -> None:
     (named,) = await kept(parts.database, verdict("a", policy("doxxing"), policy("counting", score=0.2)))
     answers = [("doxxing", True), ("counting", True), ("no_such_policy", True)]
     policies = tuple(PolicyReview(policy_id=name, violated=violated) for name, violated in answers)

@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.bench.broker import free_port
 from moderation_service.console import sender
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.sender import Sender
 from moderation_service.console.store import outbox, reviews
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.reviews import Decided
 from moderation_service.console.store.tables import jobs
 from moderation_service.contracts.review import Review
-from moderation_service.kafka.io import read
+from moderation_service.kafka.topic_io import read
 from moderation_service.settings import Settings
 from moderation_service.telemetry import audit
 from tests.console.queue.made import kept, verdict
@@ -35,12 +35,12 @@ ALLOW = Decided("allow")
 PATIENCE_S = 120.0
 
 
-def parts_with(settings: Settings, database: AsyncEngine) -> Parts:
-    return Parts(settings=settings, database=database, pack=shipped_pack)
+def parts_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
+    return ConsoleContext(settings=settings, database=database, pack=shipped_pack)
 
 
 @asynccontextmanager
-async def sending(*several: Parts) -> AsyncIterator[None]:
+async def sending(*several: ConsoleContext) -> AsyncIterator[None]:
     """A sender for each; none of them may end by itself."""
     tasks = [asyncio.create_task(Sender(parts).run()) for parts in several]
     try:
@@ -175,7 +175,7 @@ async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
 async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
     settings_on: MakeSettings, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moderation_service.kafka.reach.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.wait_for_broker.PATIENCE_S", 1.0)
     settings = await settings_on(undo_s=0)
     first, second = await kept(database, verdict("a"), verdict("b"))
     host, port = settings.kafka.bootstrap_servers.split(":")

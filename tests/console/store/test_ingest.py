@@ -10,16 +10,16 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.parts import Parts
+from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
-from moderation_service.console.store.arrivals import arrivals
 from moderation_service.console.store.ingest import Ingest
-from moderation_service.console.store.offsets import Elsewhere, read_offsets
+from moderation_service.console.store.offsets import OffsetConflict, read_offsets
+from moderation_service.console.store.record_sorting import arrivals
 from moderation_service.console.store.tables import jobs, offsets
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.io import Record, publish, read
+from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
@@ -40,9 +40,9 @@ async def settings(kafka: str, unique: str) -> KafkaSettings:
 
 
 @pytest.fixture
-def parts(database: AsyncEngine, database_url: str, settings: KafkaSettings) -> Parts:
+def parts(database: AsyncEngine, database_url: str, settings: KafkaSettings) -> ConsoleContext:
     pack = shipped_pack()
-    return Parts(console_settings(database_url, kafka=settings), database, lambda: pack)
+    return ConsoleContext(console_settings(database_url, kafka=settings), database, lambda: pack)
 
 
 @asynccontextmanager
@@ -100,7 +100,9 @@ def review_of(one: Verdict) -> Review:
     return Review(**fields, **rest)
 
 
-async def test_rows_equal_the_topics_and_the_offsets_are_with_them(parts: Parts, settings: KafkaSettings) -> None:
+async def test_rows_equal_the_topics_and_the_offsets_are_with_them(
+    parts: ConsoleContext, settings: KafkaSettings
+) -> None:
     given = [made(number, ("review", "allow", "block")[number % 3]) for number in range(200)]
     words = [Post(post_id=one.post_id, revision=one.post_revision, text=f"words {one.post_id}") for one in given]
     await publish_all(settings, *words, *given, *map(review_of, given[:6]))
@@ -121,7 +123,9 @@ async def test_rows_equal_the_topics_and_the_offsets_are_with_them(parts: Parts,
     assert [one.review_id for one in await reviews.of_verdict(database, "v00000")] == ["r-v00000"]
 
 
-async def test_reading_goes_on_where_it_was_and_takes_nothing_twice(parts: Parts, settings: KafkaSettings) -> None:
+async def test_reading_goes_on_where_it_was_and_takes_nothing_twice(
+    parts: ConsoleContext, settings: KafkaSettings
+) -> None:
     async def there() -> set[str]:
         return {one.verdict.verdict_id for one in await verdicts.listed(parts.database, limit=10)}
 
@@ -143,7 +147,7 @@ async def test_reading_goes_on_where_it_was_and_takes_nothing_twice(parts: Parts
 
 
 async def test_what_is_no_record_of_ours_is_counted_and_stops_nothing(
-    parts: Parts, settings: KafkaSettings, capfd: pytest.CaptureFixture[str]
+    parts: ConsoleContext, settings: KafkaSettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = "the words of a post"
     none = [
@@ -179,7 +183,7 @@ async def test_what_is_no_record_of_ours_is_counted_and_stops_nothing(
     assert secret not in told.out + told.err
 
 
-async def test_deletions_erase_and_what_came_after_them_stays(parts: Parts, settings: KafkaSettings) -> None:
+async def test_deletions_erase_and_what_came_after_them_stays(parts: ConsoleContext, settings: KafkaSettings) -> None:
     gone, again, alone = made(1), made(2), made(3)
     later = again.model_copy(update={"verdict_id": "v-later", "post_revision": 3})
     words = [Post(post_id=one.post_id, revision=one.post_revision, text="words") for one in (gone, again, alone)]
@@ -199,7 +203,7 @@ async def test_deletions_erase_and_what_came_after_them_stays(parts: Parts, sett
             assert set(map(tuple, kept)) == {("p2", 3), ("p3", 2)}
 
 
-async def test_the_topics_may_be_read_in_any_order(parts: Parts, settings: KafkaSettings) -> None:
+async def test_the_topics_may_be_read_in_any_order(parts: ConsoleContext, settings: KafkaSettings) -> None:
     """A verdict of a post made anew is not erased by the deletion that its post's topic still has to tell."""
     old, new = made(1), made(1).model_copy(update={"verdict_id": "v-new", "post_revision": 3})
     await publish_all(settings, old, (settings.output_topic, "p1"), new)
@@ -219,29 +223,31 @@ async def test_the_topics_may_be_read_in_any_order(parts: Parts, settings: Kafka
     assert await posts.shown(parts.database, "p1", 2) is None
 
 
-async def test_one_who_reads_where_another_read_already_writes_nothing(parts: Parts, settings: KafkaSettings) -> None:
+async def test_one_who_reads_where_another_read_already_writes_nothing(
+    parts: ConsoleContext, settings: KafkaSettings
+) -> None:
     await publish_all(settings, made(1))
     (record,) = [record async for record in read(settings, settings.output_topic)]
     first, late = Ingest(parts), Ingest(parts)
     await first.write([record])
-    with pytest.raises(Elsewhere):
+    with pytest.raises(OffsetConflict):
         await late.write([record])
     async with parts.database.connect() as connection:
         assert (await connection.execute(select(offsets.c.next_offset))).scalar_one() == record.offset + 1
 
 
 async def test_a_row_that_the_database_refuses_is_left_out_alone(
-    parts: Parts, settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    parts: ConsoleContext, settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The contract keeps such values out; should one get by it, it stops nothing."""
-    monkeypatch.setattr("moderation_service.console.store.arrivals._NUMBERS", range(-(2**80), 2**80))
+    monkeypatch.setattr("moderation_service.console.store.record_sorting._NUMBERS", range(-(2**80), 2**80))
     await publish_all(settings, made(1), verdict(verdict_id="far", post_id="p1", post_revision=2**70), made(2))
     records = [record async for record in read(settings, settings.output_topic)]
     await Ingest(parts).write(records)
     assert set(await stored(parts.database)) == {"v00001", "v00002"}
 
 
-async def test_two_consoles_on_one_database_read_in_turn(parts: Parts, settings: KafkaSettings) -> None:
+async def test_two_consoles_on_one_database_read_in_turn(parts: ConsoleContext, settings: KafkaSettings) -> None:
     async def there(wanted: str) -> bool:
         return wanted in await stored(parts.database)
 

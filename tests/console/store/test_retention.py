@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 async def test_what_is_past_its_time_goes_with_all_that_hangs_on_it(database: AsyncEngine, database_url: str) -> None:
-    settings = console_settings(database_url, retention_days=30, unjudged_hours=24).console
+    settings = console_settings(database_url, retention_days=30, pending_post_ttl_hours=24).console
     ages = {"old": 31, "young": 29}
     review = {"post_revision": 2, "decision": "allow", "policies": [], "reason": "", "reviewer": "ann"}
     async with database.begin() as connection:

@@ -1,0 +1,153 @@
+"""One set of policies (the enforced, or the shadow) on one post: scores, views, outcomes."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
+from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.judging.attribution import attribute
+from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.decision import outcome
+from moderation_service.judging.evidence import Evidence
+from moderation_service.policies.model import Policy
+from moderation_service.settings import JudgingSettings
+
+_KINDS_OF_POST = 64  # by modality and surface, whose policies in scope are kept
+
+
+@dataclass(frozen=True, slots=True)
+class FullPostScores:
+    """The whole post's answers: the asked policies (indices into the questionnaire) and their labels."""
+
+    asked: tuple[int, ...]
+    scored: Scored
+
+
+class PolicyScorer:
+    """Asks the engine for one set of policies. `policies` and `questionnaire` are in the same order."""
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        questionnaire: Questionnaire,
+        batcher: Batcher,
+        calibration: Calibration,
+        settings: JudgingSettings,
+    ) -> None:
+        self.policies = policies
+        self._thresholds = tuple(
+            calibration.thresholds(policy.id, Thresholds(**policy.thresholds.model_dump())) for policy in policies
+        )
+        self._questionnaire = questionnaire
+        self._batcher = batcher
+        self._calibration = calibration
+        self._settings = settings
+        self._in_scope = lru_cache(_KINDS_OF_POST)(self._applying)
+
+    async def joint(self, evidence: Evidence, surface: str | None) -> FullPostScores:
+        """Score the post whole by every policy in whose scope it is."""
+        asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
+        if not asked:
+            return FullPostScores((), Scored.unasked(evidence.pictures))
+        return FullPostScores(asked, await self._score(evidence, asked))
+
+    async def verdicts(
+        self, evidence: Evidence, joint: FullPostScores, *, sampled: bool
+    ) -> tuple[tuple[PolicyVerdict, ...], int]:
+        """Each asked policy's part of the verdict, with its attribution where the views ran; tokens read for views."""
+        wanted = self._wants_views(joint, sampled=sampled) if evidence.both else ()
+        texts: dict[int, LabelScore] = {}
+        images: dict[int, LabelScore] = {}
+        tokens = 0
+        if wanted:
+            text_view, image_view = await asyncio.gather(
+                self._score(replace(evidence, pictures=()), wanted),
+                self._score(replace(evidence, text="", without_orders=()), wanted),
+            )
+            texts = dict(zip(wanted, text_view.labels, strict=True))
+            images = dict(zip(wanted, image_view.labels, strict=True))
+            tokens = text_view.tokens + image_view.tokens
+        elif not evidence.both:
+            # A post of one modality is its own view.
+            whole = dict(zip(joint.asked, joint.scored.labels, strict=True))
+            texts, images = (whole, {}) if evidence.text else ({}, whole)
+        parts = tuple(
+            self._part(index, label, texts.get(index), images.get(index))
+            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+        )
+        return parts, tokens
+
+    async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> Scored:
+        """One view's answers. Where its words give the model orders it is asked without them too, and the worst counts.
+
+        So an order that is recognised can add to what a post is found to violate, and take nothing away.
+        """
+        view = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
+        others = [replace(view, text=rest) for rest in evidence.without_orders if rest or view.images]
+        if not others:
+            return await self._batcher.score(view)
+        whole, *rest = await asyncio.gather(*map(self._batcher.score, (view, *others)))
+        labels = tuple(
+            LabelScore(max(label.score for label in each), min(label.mass for label in each))
+            for each in zip(whole.labels, *(one.labels for one in rest), strict=True)
+        )
+        return replace(whole, labels=labels, tokens=whole.tokens + sum(one.tokens for one in rest))
+
+    def _applying(self, has_text: bool, has_images: bool, surface: str | None) -> tuple[int, ...]:  # noqa: FBT001 - a key
+        return tuple(
+            index
+            for index, policy in enumerate(self.policies)
+            if policy.applies_to(has_text=has_text, has_images=has_images, surface=surface)
+        )
+
+    def _wants_views(self, joint: FullPostScores, *, sampled: bool) -> tuple[int, ...]:
+        if self._settings.attribution == "never":
+            return ()
+        if self._settings.attribution == "always" or sampled:
+            return joint.asked
+        return tuple(
+            index
+            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+            if self._near_or_over(index, label)
+        )
+
+    def _near_or_over(self, index: int, label: LabelScore) -> bool:
+        if not self._is_answer(label):
+            return False
+        score = self._calibration.apply(self.policies[index].id, label.score)
+        return score >= self._thresholds[index].review - self._settings.attribution_margin
+
+    def _is_answer(self, label: LabelScore) -> bool:
+        """Whether the model said yes or no at all: a score of little label mass decides nothing, either way."""
+        return label.mass >= self._settings.min_label_mass
+
+    def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
+        policy, thresholds = self.policies[index], self._thresholds[index]
+
+        def calibrated(view: LabelScore | None) -> float | None:
+            return None if view is None else self._calibration.apply(policy.id, view.score)
+
+        score = self._calibration.apply(policy.id, label.score)
+        text_only, image_only = calibrated(text), calibrated(image)
+        answered = self._is_answer(label)
+        views = [view for view in (text, image) if view is not None]
+        measured = answered and bool(views) and all(map(self._is_answer, views))
+        alone = [one for one in (text_only, image_only) if one is not None] if measured else []
+        may_block = self._settings.block_uncalibrated or policy.id in self._calibration.policies
+        return PolicyVerdict(
+            policy_id=policy.id,
+            version=policy.version,
+            digest=policy.digest,
+            outcome=outcome(score, thresholds, alone, may_block=may_block) if answered else "allow",
+            violated=answered and score >= thresholds.review,
+            severity=policy.severity,
+            score=score,
+            raw_score=label.score,
+            label_mass=label.mass,
+            thresholds=thresholds,
+            attribution=attribute(score, text_only, image_only, thresholds.review) if measured else None,
+        )

@@ -1,0 +1,143 @@
+"""What may begin, on processors that nothing runs."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import TopicPartition
+
+from moderation_service.settings import KafkaSettings
+from moderation_service.stream.admission import AdmissionController
+from moderation_service.stream.dlq_breaker import DeadLetterBreaker
+from moderation_service.stream.held_partitions import HeldPartitions
+from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.received_record import ReceivedRecord
+from tests.stream.records import record
+
+
+class Consumer:
+    """Remembers who is paused."""
+
+    def __init__(self, partitions: set[TopicPartition]) -> None:
+        self.partitions = partitions
+        self.at_rest: set[TopicPartition] = set()
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.partitions
+
+    def paused(self) -> set[TopicPartition]:
+        return self.at_rest
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.at_rest.add(partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        self.at_rest.discard(partition)
+
+
+def lanes_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[PartitionProcessor]:
+    """Processors that are not open, each with a queue."""
+    processors = [
+        PartitionProcessor(TopicPartition("posts", number), settings, *[SimpleNamespace()] * 3)
+        for number in range(count)
+    ]  # type: ignore[arg-type]
+    for processor in processors:
+        processor.waiting.extend(ReceivedRecord.of(record(b"x", offset=offset)) for offset in range(waiting))
+    return processors
+
+
+def begin(processor: PartitionProcessor, received: ReceivedRecord) -> None:
+    processor.tracker.take(received.record.offset, received.size)
+
+
+def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
+    settings = KafkaSettings(max_in_flight_posts=6)
+    processors = lanes_with(settings, 20)
+    consumer = Consumer({processor.partition for processor in processors})
+    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    taken = []
+    for processor in processors:
+        processor.is_open = True
+        admission.admit(processors, begin)
+        taken.append([its.tracker.posts for its in processors])
+    assert taken == [[4, 0, 0], [4, 1, 0], [4, 1, 1]]
+
+
+def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
+    settings = KafkaSettings(max_in_flight_posts=6)
+    processors = lanes_with(settings, 3)
+    consumer = Consumer({processor.partition for processor in processors})
+    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    admission.admit(processors, begin)
+    assert not any(processor.tracker.posts for processor in processors), "none is open"
+    for processor in processors:
+        processor.is_open = True
+    admission.admit(processors, begin)
+    assert sum(processor.tracker.posts for processor in processors) == 6
+    assert consumer.at_rest == {processor.partition for processor in processors if processor.waiting}
+    for processor in processors:
+        processor.waiting.clear()
+    admission.admit(processors, begin)
+    assert not consumer.at_rest
+
+
+def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> None:
+    settings = KafkaSettings(dlq_breaker_window=2, dlq_breaker_pause_s=5.0)
+    now = 0.0
+    breaker = DeadLetterBreaker(settings, clock=lambda: now)
+    processors = lanes_with(settings, 3)
+    for processor in processors:
+        processor.is_open = True
+    admission = AdmissionController(
+        settings, Consumer({processor.partition for processor in processors}), breaker, HeldPartitions(settings)
+    )  # type: ignore[arg-type]
+    for _ in range(2):
+        breaker.saw(dead_letter=True)
+    admission.admit(processors, begin)
+    assert [len(processor.waiting) for processor in processors] == [3, 3, 3]
+    now = 5.0
+    admission.admit(processors, begin)
+    assert [len(processor.waiting) for processor in processors] == [0, 0, 0]
+
+
+def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_suspects_of_a_lane_come_one_by_one() -> (
+    None
+):
+    settings = KafkaSettings()
+    processors = lanes_with(settings, waiting=5)
+    consumer = Consumer({processor.partition for processor in processors})
+    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    for processor, deaths in zip(processors, (0, 1, 1), strict=True):
+        processor.is_open = True
+        processor.guard.suspects, processor.guard.deaths = 2, deaths
+
+    def in_flight() -> list[int]:
+        return [processor.tracker.posts for processor in processors]
+
+    def begin_now(processor: PartitionProcessor, received: ReceivedRecord) -> None:
+        begin(processor, received)
+        processor.taken_at = time.monotonic()
+
+    admission.admit(processors, begin_now)
+    admission.admit(processors, begin_now)
+    assert in_flight() == [0, 1, 0]
+    processors[1].guard.survived = True
+    admission.admit(processors, begin_now)
+    assert in_flight() == [0, 1, 1]
+    processors[2].guard.survived = True
+    admission.admit(processors, begin_now)
+    admission.admit(processors, begin_now)
+    assert in_flight() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("urgent", "taken"), [(20, [2, 2, 8]), (3, [4, 5, 3])])
+def test_the_most_urgent_topic_goes_first_and_the_others_keep_their_part(urgent: int, taken: list[int]) -> None:
+    settings = KafkaSettings(max_in_flight_posts=12, input_topic="posts", priority_topics=("urgent",))
+    processors = [*lanes_with(settings, 20, 2), *lanes_with(settings, urgent, 1)]
+    processors[2].partition = TopicPartition("urgent", 0)
+    for processor in processors:
+        processor.is_open = True
+    admission = AdmissionController(settings, Consumer(set()), DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    admission.admit(processors, begin)
+    posts = [processor.tracker.posts for processor in processors]
+    assert [*sorted(posts[:2]), posts[2]] == taken
