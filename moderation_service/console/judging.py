@@ -24,7 +24,7 @@ class Full(Exception):  # noqa: N818 - a fate, not a fault
     """As many posts as may be are being judged."""
 
     def __init__(self) -> None:
-        super().__init__("as many posts are being judged as may be at once")
+        super().__init__("the concurrency limit is reached")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The start with a server: is it there, has it the model, may we ask it, and which revision is it."""
+"""Start-up checks of a remote server: reachable, serves the model, accepts the key; and its revision."""
 
 from collections.abc import Awaitable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Words of a post that speak to the model rather than to people, and the post's words without them."""
+"""Prompt-injection detection: finds words that give the model orders, and returns the text without them."""
 
 import asyncio
 import re

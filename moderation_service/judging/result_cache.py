@@ -1,4 +1,4 @@
-"""Posts of one content are judged once: what was found is kept, and twins that come meanwhile wait for it."""
+"""LRU cache of results by content, with single-flight: posts of the same content are judged once."""
 
 import asyncio
 from collections import OrderedDict
@@ -24,10 +24,10 @@ class ResultCache:
         self._sought: dict[str, asyncio.Future[CachedResult | None]] = {}
 
     async def findings(self, key: str | None, seek: Callable[[], Awaitable[CachedResult]]) -> CachedResult:
-        """What is known of a content, else what `seek` finds; a content without a key has no twin.
+        """The cached result of a content, else what `seek` computes. A content without a key is never cached.
 
-        One of those that ask together seeks. That it fails or is cancelled is its own affair: the next of them seeks
-        then. Raises what `seek` raises.
+        Single-flight: one caller computes, concurrent callers wait. If it fails or is cancelled, the next takes over.
+        Raises what `seek` raises.
         """
         if key is None or not self._most:
             return await seek()

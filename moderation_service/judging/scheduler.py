@@ -1,7 +1,7 @@
 """Requests of many posts share an engine's calls: whatever waits while calls run makes the next one.
 
 So nobody waits for company. An idle engine is asked at once; a busy one by as many as have come meanwhile, within a
-budget of tokens, from all lanes in turn.
+budget of tokens, round-robin over the fairness keys.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class Scheduler(Generic[Request, Answer]):
         self._begin()
 
     def _batch(self) -> list[_Asked[Request, Answer]]:
-        """Whose turn it is, as many as a call may be of; one at least where any waits."""
+        """The next batch, within the call's limits; at least one where any waits."""
         batch: list[_Asked[Request, Answer]] = []
         left = self._tokens
         while self._waiting and len(batch) < self._bounds.requests:

@@ -183,7 +183,7 @@ async def check(
 
 
 def _config_differences(topic: Topic, config: Mapping[str, str]) -> Iterable[str]:
-    """Larger records and a longer retention than wanted are fine; a short one loses posts, a small size holds lanes."""
+    """Larger records and longer retention are fine; short retention loses posts, a small size blocks them."""
     limit, wanted_limit = int(config["max.message.bytes"]), int(topic.config["max.message.bytes"])
     if limit < wanted_limit:
         yield (

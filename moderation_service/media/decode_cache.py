@@ -1,4 +1,4 @@
-"""Pictures decoded lately are not decoded again: a repost costs a digest of its bytes."""
+"""LRU cache of decoded images, keyed by digest: a repost costs a digest of its bytes."""
 
 from collections import OrderedDict
 from hashlib import sha256

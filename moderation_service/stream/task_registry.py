@@ -9,7 +9,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from moderation_service.errors import Fatal
-from moderation_service.judging.fair_queue import LANE
+from moderation_service.judging.fair_queue import FAIRNESS_KEY
 from moderation_service.stream.dead_letters import crashed_worker
 from moderation_service.stream.partition_processor import PartitionProcessor
 from moderation_service.stream.processor import RecordProcessor
@@ -62,7 +62,7 @@ class TaskRegistry:
             task.cancel()
 
     async def _judge(self, processor: PartitionProcessor, received: ReceivedRecord) -> None:
-        LANE.set(processor.partition)
+        FAIRNESS_KEY.set(processor.partition)
         try:
             finished = await self._processing.finish(received)
             processor.finish(received.record.offset, finished)

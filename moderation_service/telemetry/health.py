@@ -1,6 +1,6 @@
 """What the probes answer.
 
-startup: the model is loaded and warm. ready: that, and the group is joined, and nothing holds the lanes.
+startup: the model is loaded and warm. ready: that, and the group is joined, and nothing holds the partitions.
 live: the poll loop still beats; never whether Kafka can be reached, or an outage would restart the fleet.
 """
 

@@ -22,7 +22,7 @@ END_TO_END = Histogram(
     "moderation_end_to_end_latency_seconds", "From the record's timestamp to its published verdict", buckets=_END_TO_END
 )
 PUBLISHED = Counter("moderation_published_messages", "Records published, by topic and outcome", ["topic", "outcome"])
-RETRIES = Counter("moderation_retries", "Tries again after a transient error", ["reason"])
+RETRIES = Counter("moderation_retries", "Retries after transient errors", ["reason"])
 DEAD_LETTERS = Counter("moderation_dlq_messages", "Records sent to the dead-letter topic", ["reason"])
 DEAD_LETTER_PAUSES = Counter("moderation_dlq_pauses", "Times intake paused over too many dead letters")
 MISMATCHED_KEYS = Counter(
@@ -35,13 +35,13 @@ PARTITION_HELD = Gauge(
     "moderation_partition_held", "1 while this partition can't be read", ["topic", "partition", "reason"]
 )
 LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
-INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight in a lane", ["topic", "partition"])
-COMMITTED = Gauge("moderation_partition_committed_offset", "The lane's committed offset", ["topic", "partition"])
+INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight", ["topic", "partition"])
+COMMITTED = Gauge("moderation_partition_committed_offset", "The partition's committed offset", ["topic", "partition"])
 COMMITS = Counter("moderation_commits", "Commits of offsets, by outcome", ["outcome"])
 REBALANCES = Counter("moderation_rebalances", "Partitions assigned to or revoked from this member", ["event"])
 ASSIGNED = Gauge("moderation_assigned_partitions", "Partitions that this member owns")
 BACKPRESSURE = Counter("moderation_backpressure_seconds", "Time with intake paused because too much is in flight")
-STUCK = Counter("moderation_consumer_stuck", "Times a lane was given up because a broker call did not return")
+STUCK = Counter("moderation_consumer_stuck", "Times a partition was given up because a broker call did not return")
 
 # judging
 VERDICTS = Counter("moderation_verdicts", "Verdicts, by decision", ["decision"])
@@ -79,8 +79,11 @@ PROBE_LABEL_MASS = Gauge(
 )
 MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
 MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])
-GPU_MEMORY_USED = Gauge("moderation_gpu_memory_used_bytes", "Of the local engine's GPU, by whom ever; 0 without one")
-GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Of the local engine's GPU; 0 without one")
+GPU_MEMORY_USED = Gauge(
+    "moderation_gpu_memory_used_bytes",
+    "Memory in use on the local engine's GPU, including other processes; 0 without a GPU",
+)
+GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Memory of the local engine's GPU; 0 without a GPU")
 
 # people, and what they rely on
 REVIEWS = Counter(

@@ -10,7 +10,7 @@ from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest,
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
-from moderation_service.judging.fair_queue import LANE
+from moderation_service.judging.fair_queue import FAIRNESS_KEY
 from moderation_service.settings import EngineSettings
 from tests.judging.engines import RuleEngine
 
@@ -86,7 +86,7 @@ async def test_lanes_are_read_in_turn_and_who_gave_up_is_not_read() -> None:
     engine.gate.set()
 
     async def ask(text: str) -> None:
-        LANE.set(text[0])
+        FAIRNESS_KEY.set(text[0])
         await batcher.score(request(f"{text}{'x' * 800}"))  # more than half of a call's tokens
 
     async with Batcher(engine, EngineSettings(max_batch_tokens=256)) as batcher, asyncio.TaskGroup() as group:

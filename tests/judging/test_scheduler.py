@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging.fair_queue import LANE
+from moderation_service.judging.fair_queue import FAIRNESS_KEY
 from moderation_service.judging.scheduler import RECOVERY, Bounds, Scheduler
 
 BUDGET = 64
@@ -54,8 +54,8 @@ async def scheduling(callee: Callee, calls: int = 1, tokens: int = BUDGET) -> As
         yield scheduler
 
 
-async def ask_in_lane(scheduler: Scheduler[int, int], lane: str, number: int) -> int:
-    LANE.set(lane)
+async def ask_with_key(scheduler: Scheduler[int, int], key: str, number: int) -> int:
+    FAIRNESS_KEY.set(key)
     return await scheduler.ask(number)
 
 
@@ -83,8 +83,8 @@ async def test_what_is_asked_together_goes_together() -> None:
 async def test_lanes_have_their_turn_however_much_another_asks() -> None:
     callee = Callee()
     async with scheduling(callee, tokens=4) as scheduler:
-        flood = [asyncio.create_task(ask_in_lane(scheduler, "flood", number)) for number in range(20)]
-        drop = [asyncio.create_task(ask_in_lane(scheduler, "drop", number)) for number in (100, 101)]
+        flood = [asyncio.create_task(ask_with_key(scheduler, "flood", number)) for number in range(20)]
+        drop = [asyncio.create_task(ask_with_key(scheduler, "drop", number)) for number in (100, 101)]
         await asyncio.gather(*flood, *drop)
     assert callee.calls[0] == [0, 100, 1, 101]
     assert sum(callee.calls, []) == [0, 100, 1, 101, *range(2, 20)]  # noqa: RUF017
@@ -183,12 +183,12 @@ class Story:
         self.tasks: list[asyncio.Task[int]] = []
         self.given_up: set[int] = set()
 
-    async def ask(self, lane: int) -> None:
-        self.tasks.append(asyncio.create_task(ask_in_lane(self.scheduler, str(lane % 4), len(self.tasks))))
+    async def ask(self, key: int) -> None:
+        self.tasks.append(asyncio.create_task(ask_with_key(self.scheduler, str(key % 4), len(self.tasks))))
 
-    async def ask_what_breaks(self, lane: int) -> None:
+    async def ask_what_breaks(self, key: int) -> None:
         self.callee.bad.add(len(self.tasks))
-        await self.ask(lane)
+        await self.ask(key)
 
     async def give_up(self, number: int) -> None:
         if number < len(self.tasks) and not self.tasks[number].done():

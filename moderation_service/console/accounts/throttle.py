@@ -1,4 +1,4 @@
-"""Guessing passwords made slow: so many tries of a name, from an address, and of both, then none for a while."""
+"""Login rate limiter, per user, per address, and per pair of both."""
 
 import ipaddress
 import time

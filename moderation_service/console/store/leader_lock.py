@@ -1,4 +1,4 @@
-"""One console at a time does what several would only repeat; the others wait, and take over when it ends or dies."""
+"""Leader election between console replicas: one lock in the database; another replica takes over when it is free."""
 
 import asyncio
 import fcntl

@@ -172,7 +172,7 @@ async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]], newes
 
 
 async def _reviewed(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> set[str]:
-    """Verdicts whose reviews were here first; those now learn what they are of."""
+    """Link early reviews to their verdicts: returns the verdicts whose reviews arrived first."""
     decisions = {row["verdict_id"]: row["decision"] for row in rows}
     query = select(reviews.c.verdict_id).where(reviews.c.verdict_id.in_(list(decisions))).distinct()
     found = set((await connection.execute(query)).scalars())

@@ -57,7 +57,7 @@ async def test_what_cannot_be_tried_is_said(judging: ConsoleContext, visit: Visi
     await expect(seen.page.locator("#result")).to_contain_text("Type some words, or drop a picture.")
     (tmp_path / "no.png").write_bytes(b"no picture")
     await seen.page.set_input_files("input[type=file]", tmp_path / "no.png")
-    await expect(seen.page.locator("#result .chip").first).to_have_text("Cannot tell")
+    await expect(seen.page.locator("#result .chip").first).to_have_text("Abstained")
     (tmp_path / "large.png").write_bytes(b"x" * (judging.settings.media.max_bytes + 300_000))
     await seen.page.set_input_files("input[type=file]", tmp_path / "large.png")
     await expect(seen.page.locator("#result")).to_contain_text("That is too large to judge.")

@@ -105,7 +105,7 @@ async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits)
     await expect(seen.page).to_have_url(re.compile("why=image_unavailable"))
     rows = seen.page.locator(".jobs .title")
     await expect(rows).to_have_count(2)
-    assert set(await rows.all_text_contents()) == {"Cannot tell"}
+    assert set(await rows.all_text_contents()) == {"Abstained"}
 
 
 async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: ConsoleContext, visit: Visits) -> None:
