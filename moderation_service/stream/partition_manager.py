@@ -15,19 +15,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from moderation_service.errors import Fatal
 from moderation_service.kafka.corrupt_batches import CorruptBatch
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.admission import AdmissionController
-from moderation_service.stream.completion_log import log_completion
-from moderation_service.stream.dlq_breaker import DeadLetterBreaker
-from moderation_service.stream.held_partitions import HeldPartitions, Unreadable
+from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker, TaskRegistry
 from moderation_service.stream.offset_tracker import Release
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.processing_result import ProcessingResult
+from moderation_service.stream.polling import HeldPartitions, ReadAhead, Unreadable
+from moderation_service.stream.processing_result import ProcessingResult, ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.publisher import PartitionFenced, publisher_of
-from moderation_service.stream.read_ahead import ReadAhead
-from moderation_service.stream.received_record import ReceivedRecord
 from moderation_service.stream.resume_offset import ResumeOffset, resume_offset_of
-from moderation_service.stream.task_registry import TaskRegistry
 from moderation_service.telemetry import metrics
 
 _LAST_RELEASE_S = 0.8

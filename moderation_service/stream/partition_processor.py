@@ -18,23 +18,43 @@ from aiokafka import TopicPartition
 
 from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.crash_guard import CrashGuard, CrashNote
-from moderation_service.stream.held_partitions import Unreadable
-from moderation_service.stream.linger import ENOUGH_POSTS, Linger
 from moderation_service.stream.offset_tracker import OffsetTracker, Release
+from moderation_service.stream.polling import Unreadable
 from moderation_service.stream.processing_result import ProcessingResult
 from moderation_service.stream.publisher import PartitionFenced, Publisher, TooLarge
-from moderation_service.stream.resume_offset import ResumeOffset
+from moderation_service.stream.resume_offset import CrashGuard, CrashNote, ResumeOffset
 from moderation_service.telemetry import metrics
 
 if TYPE_CHECKING:
-    from moderation_service.stream.received_record import ReceivedRecord
+    from moderation_service.stream.processing_result import ReceivedRecord
+
+ENOUGH_POSTS = 16
+"""So many posts in a transaction make its cost small beside theirs."""
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _PROVEN_S = 30.0  # a record that has been in flight for longer does not kill the process
 _SINGLY_POSTS = 16  # in one transaction while each output is waited for
 _log = structlog.get_logger(__name__)
+
+
+class Linger:
+    """Knows when the last transaction began, and whether it was small."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """No transaction has begun yet. With 0 seconds none ever waits."""
+        self._seconds = seconds
+        self._clock = clock
+        self._next_at = float("-inf")
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the next small transaction may begin."""
+        return max(0.0, self._next_at - self._clock())
+
+    def began(self, posts: int) -> None:
+        """A transaction of so many posts begins now."""
+        self._next_at = self._clock() + (self._seconds if posts < ENOUGH_POSTS else 0.0)
 
 
 class PartitionProcessor:

@@ -1,10 +1,15 @@
-"""Bounded polling of the consumer: short waits, retries of passing errors; errors that stay are fatal."""
+"""Bounded polling of the consumer: short waits, limited read-ahead, retries of passing errors.
+
+Errors that stay are fatal, except those of one partition: it is blocked and retried with exponential backoff, while all
+others go on.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -13,8 +18,13 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 from moderation_service.errors import Fatal
 from moderation_service.kafka.corrupt_batches import CorruptBatch
 from moderation_service.kafka.sizes import bytes_of
-from moderation_service.stream.read_ahead import ReadAhead
+from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry import metrics
 
+_FIRST_DELAY_S = 1.0
+_LONGEST_DELAY_S = 60.0
+_log = structlog.get_logger(__name__)
+Reason = Literal["corrupt_batch", "offset_out_of_range"]
 _WAIT_S = 0.2
 _WAIT_FOR_ROOM_S = 0.02  # while some partition has a queue: when it is gone, more is to be read soon
 _POLL_LIMIT_S = 1.0  # the fetcher waits for a rebalance to end, however long that takes
@@ -23,8 +33,122 @@ _UNMENDABLE_BORNE = 5
 _UNMENDABLE_WITHIN_S = 60.0
 _PAUSE_S = 0.5
 _BREATH_S = 0.005
-_log = structlog.get_logger(__name__)
 Batches = dict[TopicPartition, list[ConsumerRecord]]
+
+
+class ReadAhead:
+    """What may be taken in one poll: with what waits already, `posts` and `size` at most, and one record."""
+
+    def __init__(self, posts: int, size: int, processors: int, waiting: Iterable[int]) -> None:
+        """Count what waits, by its sizes."""
+        sizes = list(waiting)
+        self._part = max(1, posts // (2 * max(1, processors)))
+        self._posts_left = posts // 2 - len(sizes)
+        self._size_left = size - sum(sizes)
+
+    def share(self) -> tuple[int, int]:
+        """How many records, and of how many bytes, the next partition may give."""
+        return max(self._part, self._posts_left // 2), max(0, self._size_left)
+
+    def took(self, posts: int, size: int) -> None:
+        """Count what it gave."""
+        self._posts_left -= posts
+        self._size_left -= size
+
+
+class Unreadable(Exception):  # noqa: N818 - a fate, not a fault
+    """The log of a partition can't be read at `offset`; at `resume_at` it can be, as far as is known."""
+
+    def __init__(self, partition: TopicPartition, reason: Reason, offset: int, resume_at: int, what: str) -> None:
+        super().__init__(what)
+        self.partition = partition
+        self.reason: Reason = reason
+        self.offset = offset
+        self.resume_at = resume_at
+
+
+@dataclass(slots=True)
+class _Held:
+    error: Unreadable
+    delay_s: float
+    until: float
+
+
+class HeldPartitions:
+    """Which partitions are held, and when each is tried again."""
+
+    def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        """None is held."""
+        self._settings = settings
+        self._clock = clock
+        self._held: dict[TopicPartition, _Held] = {}
+
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._held)
+
+    def __contains__(self, partition: TopicPartition) -> bool:
+        """Whether this one is held."""
+        return partition in self._held
+
+    def hold(self, error: Unreadable) -> float:
+        """Hold its partition; the seconds until it is tried again. Logs how to reset it."""
+        partition, last = error.partition, self._held.get(error.partition)
+        delay_s = min(_LONGEST_DELAY_S, last.delay_s * 2) if last else _FIRST_DELAY_S
+        if last and last.error.reason != error.reason:
+            _clear_gauge(last.error)
+        self._held[partition] = _Held(error, delay_s, self._clock() + delay_s)
+        metrics.PARTITION_HELD.labels(*_labels(error)).set(1)
+        _log.error(
+            "a partition can't be read and is held; the others go on",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=error.offset,
+            reason=error.reason,
+            error=str(error)[:300],
+            next_try_s=delay_s,
+            if_it_can_not_be_mended="stop the group's workers, run this, and start them: " + self._reset(error),
+        )
+        return delay_s
+
+    def is_waiting(self, partition: TopicPartition) -> bool:
+        """Whether it is held and not to be tried yet."""
+        held = self._held.get(partition)
+        return held is not None and self._clock() < held.until
+
+    def release(self, partition: TopicPartition) -> None:
+        """It can be read again."""
+        held = self._held.pop(partition, None)
+        if held is not None:
+            error = held.error
+            _clear_gauge(error)
+            _log.warning(
+                "a partition that was held can be read again",
+                topic=partition.topic,
+                partition=partition.partition,
+                offsets_not_read=f"{error.resume_at} to {error.offset - 1}" if error.resume_at < error.offset else None,
+            )
+
+    def clear(self) -> None:
+        """Other workers may own them now."""
+        for held in self._held.values():
+            _clear_gauge(held.error)
+        self._held.clear()
+
+    def _reset(self, error: Unreadable) -> str:
+        partition, settings = error.partition, self._settings
+        return (
+            f"kafka-consumer-groups.sh --bootstrap-server {settings.bootstrap_servers} --group {settings.group} "
+            f"--topic {partition.topic}:{partition.partition} --reset-offsets --to-offset {error.resume_at} --execute"
+        )
+
+
+def _labels(error: Unreadable) -> tuple[str, str, str]:
+    return error.partition.topic, str(error.partition.partition), error.reason
+
+
+def _clear_gauge(error: Unreadable) -> None:
+    metrics.PARTITION_HELD.remove(*_labels(error))
 
 
 class Source(Protocol):

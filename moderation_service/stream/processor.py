@@ -4,29 +4,36 @@ import asyncio
 import random
 import time
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import structlog
+from aiokafka import ConsumerRecord
 
-from moderation_service.contracts.envelope import CloudEvent, Trace, verdict_headers
-from moderation_service.contracts.post import Post
+from moderation_service.contracts.envelope import CloudEvent, Headers, Trace, check_content_type, verdict_headers
+from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judged import Judged
+from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.completion_log import name_of, short
-from moderation_service.stream.dead_letters import dead_letter
-from moderation_service.stream.key_check import KeyCheck
-from moderation_service.stream.processing_result import Output, ProcessingResult
-from moderation_service.stream.received_record import ReceivedRecord
-from moderation_service.stream.record_parser import check_size, headers_of, open_record
+from moderation_service.stream.processing_result import (
+    OFF_LOOP_BYTES,
+    Output,
+    ProcessingResult,
+    ReceivedRecord,
+    dead_letter,
+    name_of,
+    short,
+)
 from moderation_service.telemetry import metrics, tracing
 
+_EVERY_S = 60.0
+_log = structlog.get_logger(__name__)
 BUG_TRIES = 3
 INTERNAL_ERROR = "internal_error"
 _HELD_AFTER_TRIES = 3
@@ -34,8 +41,59 @@ _HUNG_AFTER_S = 60.0
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _OPENING = metrics.STAGE_SECONDS.labels("open")
-_log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+
+def headers_of(record: ConsumerRecord) -> Headers:
+    """A record's headers; Kafka's null values become empty ones."""
+    return [(name, value or b"") for name, value in record.headers]
+
+
+def check_size(received: ReceivedRecord, most: int) -> None:
+    """Raise Poison for a record of more than `most` bytes of key, value and headers, unpacked."""
+    partial = received.record.value if isinstance(received.record.value, PartialValue) else None
+    if partial is not None or received.size > most:
+        size = f"{received.size} bytes" if partial is None else f"a value of {partial.size or 'untold'} bytes"
+        msg = f"the record has {size}, unpacked; kafka.max_message_bytes is {most}"
+        raise Poison("record_too_large", msg)
+
+
+async def open_record(record: ConsumerRecord) -> Post | None:
+    """Read the post; None where the record deletes its key. Raises Poison with the reason."""
+    if record.value is None:
+        if record.key is None:
+            msg = "a null value deletes the post of its key, and this record has no key"
+            raise Poison("no_key", msg)
+        return None
+    check_content_type(headers_of(record))
+    if len(record.value) > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(read_post, record.value)
+    return read_post(record.value)
+
+
+class KeyCheck:
+    """Counts posts that are keyed otherwise than by their post id, and logs the number of them once a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """None was seen yet."""
+        self._clock = clock
+        self._seen = 0
+        self._next = float("-inf")
+
+    def check(self, key: bytes | None, post_id: str) -> None:
+        """Compare them. A post is judged in any case."""
+        if key is None:
+            metrics.MISMATCHED_KEYS.labels("absent").inc()
+        elif unframed_key(key) != post_id.encode():
+            metrics.MISMATCHED_KEYS.labels("other").inc()
+            self._seen += 1
+            if self._clock() >= self._next:
+                self._next = self._clock() + _EVERY_S
+                _log.warning(
+                    "the record key is not the post id; a deletion by that key erases nothing, send it by the post id",
+                    posts=self._seen,
+                )
+                self._seen = 0
 
 
 class Judge(Protocol):

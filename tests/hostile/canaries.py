@@ -43,9 +43,8 @@ from moderation_service.settings import (
     shipped_policies,
 )
 from moderation_service.stream import processor
-from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processing_result import ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
-from moderation_service.stream.received_record import ReceivedRecord
 from moderation_service.telemetry import logs, tracing
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record

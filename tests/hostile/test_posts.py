@@ -24,9 +24,8 @@ from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import MIB, JudgingSettings, KafkaSettings, Settings, shipped_policies
 from moderation_service.stream import worker
-from moderation_service.stream.processing_result import ProcessingResult
+from moderation_service.stream.processing_result import ProcessingResult, ReceivedRecord
 from moderation_service.stream.processor import RecordProcessor
-from moderation_service.stream.received_record import ReceivedRecord
 from tests.hostile.records import GIANTS, records
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record

@@ -199,7 +199,6 @@ ELSEWHERE = {
     "readers.folder": "paths, which the system bounds",
     "readers.sheet": "the head of a file that the operator gives",
     "settings": "the operator's settings",
-    "stream.crash_guard": "what this service committed itself",
     "stream.resume_offset": "what this service committed itself",
     "toml_file": "the operator's settings",
 }

@@ -7,11 +7,10 @@ import pytest
 from aiokafka import TopicPartition
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.admission import AdmissionController
-from moderation_service.stream.dlq_breaker import DeadLetterBreaker
-from moderation_service.stream.held_partitions import HeldPartitions
+from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.received_record import ReceivedRecord
+from moderation_service.stream.polling import HeldPartitions
+from moderation_service.stream.processing_result import ReceivedRecord
 from tests.stream.records import record
 
 

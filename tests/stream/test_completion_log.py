@@ -1,6 +1,6 @@
 """What a log line says of a record."""
 
-from moderation_service.stream.completion_log import name_of, short
+from moderation_service.stream.processing_result import name_of, short
 from tests.stream.records import record
 
 

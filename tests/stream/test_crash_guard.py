@@ -2,7 +2,7 @@
 
 import pytest
 
-from moderation_service.stream.crash_guard import CrashGuard, CrashNote
+from moderation_service.stream.resume_offset import CrashGuard, CrashNote
 
 
 def opened(found: CrashNote, lag: int = 10, owner: str = "b") -> CrashGuard:

@@ -7,7 +7,7 @@ from moderation_service.errors import Poison
 from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.dead_letters import dead_letter
+from moderation_service.stream.processing_result import dead_letter
 from tests.stream.records import record
 
 SETTINGS = KafkaSettings(max_message_bytes=256 * 1024)

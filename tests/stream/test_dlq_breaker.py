@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.dlq_breaker import DeadLetterBreaker
+from moderation_service.stream.admission import DeadLetterBreaker
 
 PAUSE_S = 10.0
 

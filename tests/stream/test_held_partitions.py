@@ -3,7 +3,7 @@
 from aiokafka import TopicPartition
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.held_partitions import HeldPartitions, Unreadable
+from moderation_service.stream.polling import HeldPartitions, Unreadable
 
 BAD, GOOD = TopicPartition("posts", 3), TopicPartition("posts", 4)
 

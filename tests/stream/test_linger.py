@@ -12,8 +12,7 @@ from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.linger import ENOUGH_POSTS, Linger
-from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.partition_processor import ENOUGH_POSTS, Linger, PartitionProcessor
 from moderation_service.stream.processing_result import Output, ProcessingResult
 from moderation_service.stream.resume_offset import ResumeOffset
 from tests.stream.support import (

@@ -17,8 +17,7 @@ from aiokafka.errors import (
 from moderation_service.errors import Fatal
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.stream import polling as module
-from moderation_service.stream.polling import Polling
-from moderation_service.stream.read_ahead import ReadAhead
+from moderation_service.stream.polling import Polling, ReadAhead
 from tests.stream.records import record
 
 

@@ -15,10 +15,8 @@ from moderation_service.judging.judged import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processor as module
-from moderation_service.stream.key_check import KeyCheck
-from moderation_service.stream.processor import BUG_TRIES, RecordProcessor
-from moderation_service.stream.received_record import ReceivedRecord
-from moderation_service.stream.record_parser import OFF_LOOP_BYTES
+from moderation_service.stream.processing_result import ReceivedRecord
+from moderation_service.stream.processor import BUG_TRIES, OFF_LOOP_BYTES, KeyCheck, RecordProcessor
 from tests.stream.records import record
 from tests.stream.support import FakeJudge, eventually
 

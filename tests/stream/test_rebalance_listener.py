@@ -3,7 +3,7 @@
 import pytest
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.rebalance_listener import RebalanceListener
+from moderation_service.stream.worker import RebalanceListener
 from moderation_service.telemetry.health import Health
 
 

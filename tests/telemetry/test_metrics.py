@@ -5,9 +5,8 @@ import json
 from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processing_result import ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
-from moderation_service.stream.received_record import ReceivedRecord
 from tests.ops.names import declared
 from tests.stream.records import record
 from tests.stream.support import FakeJudge

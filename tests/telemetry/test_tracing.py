@@ -21,9 +21,8 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, KafkaSettings, shipped_policies
-from moderation_service.stream.completion_log import log_completion
+from moderation_service.stream.processing_result import ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
-from moderation_service.stream.received_record import ReceivedRecord
 from moderation_service.telemetry import tracing
 from tests.stream.records import record
 from tests.stream.support import FakeJudge
