@@ -7,7 +7,7 @@ import structlog
 from moderation_service.engine.base import EngineInfo
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.model_metadata import recorded_model
+from moderation_service.judging.verdict_builder import recorded_model
 from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, Settings
 
 log = structlog.get_logger(__name__)

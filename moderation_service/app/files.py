@@ -11,15 +11,15 @@ from moderation_service.app.compose import open_judge
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal
-from moderation_service.judging import cases
-from moderation_service.judging.batch_judge import NOTHING_BEFORE, Before, judge_into, judged_before
-from moderation_service.judging.cases import CaseResult
-from moderation_service.judging.post_files import located_posts, read_posts, unread, with_pictures
+from moderation_service.evaluation.batch_judge import NOTHING_BEFORE, Before, judge_into, judged_before
+from moderation_service.judging import policy_cases as cases
+from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.kafka.sizes import size_of
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.files import FileReader
 from moderation_service.policies.pack import load_pack, load_packs
 from moderation_service.readers.input_file import root_of
+from moderation_service.readers.post_files import located_posts, read_posts, unread, with_pictures
 from moderation_service.readers.rows import BadPost
 from moderation_service.settings import KafkaSettings, Settings
 

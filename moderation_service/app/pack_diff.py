@@ -12,11 +12,11 @@ from moderation_service.app.files import distinct, tell_unread, with_files
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
+from moderation_service.evaluation.batch_judge import for_each
 from moderation_service.evaluation.pack_diff import PackDiff, PolicyChange, Said
-from moderation_service.judging.batch_judge import for_each
 from moderation_service.judging.decision import STRENGTH
-from moderation_service.judging.post_files import root_of
 from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.readers.post_files import root_of
 from moderation_service.settings import Settings
 
 FLIPS_SHOWN = 50

@@ -13,11 +13,11 @@ from moderation_service.app.compose import open_judge
 from moderation_service.app.files import distinct, tell_unread, with_files
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
+from moderation_service.evaluation.batch_judge import for_each
 from moderation_service.evaluation.recorded import PostKey, Record, Recorded, read_record
 from moderation_service.evaluation.replay import Difference, Replayed, replayed
-from moderation_service.judging.batch_judge import for_each
-from moderation_service.judging.post_files import root_of
 from moderation_service.policies.pack import load_packs
+from moderation_service.readers.post_files import root_of
 from moderation_service.settings import Settings
 
 SHOWN = 24  # characters of a value in the table

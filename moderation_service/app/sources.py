@@ -12,9 +12,9 @@ from moderation_service.evaluation.examples import Source
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.loaders import Format, load, loaded
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.judging.post_files import read_posts, root_of, unread
 from moderation_service.kafka.topic_io import read
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.readers.post_files import read_posts, root_of, unread
 from moderation_service.readers.rows import BadPost, Row, json_row, json_rows
 from moderation_service.settings import KafkaSettings, Settings
 

@@ -20,10 +20,10 @@ from moderation_service.bench.pipeline import topics_of
 from moderation_service.bench.posts import picture, text
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
 from moderation_service.kafka.topic_io import Record
 from moderation_service.kafka.topics import PARTITIONS
 from moderation_service.media.files import FileReader
+from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_pictures
 from moderation_service.settings import KafkaSettings, load_settings
 
 HALVINGS = 4  # the knee is found to within a sixteenth of the rate at which the worker first fell behind

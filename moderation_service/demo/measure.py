@@ -24,7 +24,7 @@ from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
-from moderation_service.judging.attribution import attribute
+from moderation_service.judging.decision import attribute
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.demo.glyphs import PictureClass
 from moderation_service.demo.texts import Intent
-from moderation_service.judging.attribution import attribute
+from moderation_service.judging.decision import attribute
 
 Shown = AbstractSet[PictureClass]
 Said = AbstractSet[Intent]

@@ -13,7 +13,7 @@ from moderation_service.evaluation.metric_block import rounded
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.calibration import CalibrationFile, FittedOn, Map
-from moderation_service.judging.drift import PARTS, part_of
+from moderation_service.telemetry.score_drift import PARTS, part_of
 
 COLUMNS = (
     "policy",

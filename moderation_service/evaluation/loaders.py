@@ -24,10 +24,10 @@ from moderation_service.evaluation import public_sets
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.public_sets import MEME, PublicSet
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.judging.post_files import COLUMNS, images_of, post_fields
 from moderation_service.readers.columns import Columns, misnamed
 from moderation_service.readers.folder import text_beside
 from moderation_service.readers.input_file import kind_of, root_of
+from moderation_service.readers.post_files import COLUMNS, images_of, post_fields
 from moderation_service.readers.rows import BadPost, json_rows
 from moderation_service.readers.sheet import sheet_rows, unread_columns
 

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.judging.judged import Judged
+from moderation_service.judging.result_cache import Judged
 from moderation_service.policies.model import Mode, Policy
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.telemetry.redaction import redacted

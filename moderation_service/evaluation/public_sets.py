@@ -14,10 +14,10 @@ from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.judging.post_files import image_address
 from moderation_service.readers import input_file
 from moderation_service.readers.columns import Columns
 from moderation_service.readers.input_file import DAMAGED, cannot_read, kind_of, open_text
+from moderation_service.readers.post_files import image_address
 from moderation_service.readers.rows import BadPost, Row, json_rows
 from moderation_service.readers.sheet import SheetRow, sheet_rows
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from moderation_service.contracts.verdict import Verdict
+from moderation_service.evaluation.batch_judge import judge_into
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.judging.batch_judge import judge_into
 from moderation_service.judging.judge import Judge
 from moderation_service.settings import Settings
 

@@ -1,9 +1,110 @@
-"""The explanation by template: what was measured, a sentence for each flagged policy. It can't change a decision."""
+"""The step after the decision: why a post was flagged, by the model's words where it can talk, else by template."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+import structlog
 
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import AbstainReason, AttributionClass, PolicyVerdict
+from moderation_service.contracts.verdict import AbstainReason, AttributionClass, ExplanationKind, PolicyVerdict
+from moderation_service.engine.base import ExplainRequest
+from moderation_service.judging.batcher import Batcher
+from moderation_service.judging.decision import gravest_first
+from moderation_service.judging.evidence import Evidence
+from moderation_service.normalization import nfkc
+from moderation_service.policies.language import language_of
+from moderation_service.policies.model import Policy
+from moderation_service.settings import Settings
+from moderation_service.telemetry import metrics
+from moderation_service.telemetry.redaction import redacted
+
+MAX_CHARACTERS = 400
+MASK = "[…]"
+
+_READ = 4 * MAX_CHARACTERS
+_POST_READ = 2**18
+"""Characters of the post that are looked at for quotations: more than a model is shown."""
+_LEAST = 8
+"""Fewer characters are an answer, such as `yes`, and no explanation."""
+_VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
+"""So many letters and digits of the post in one run are a quotation."""
+_SENTENCES = 2
+
+_MARKUP = re.compile(r"^[^\S\n]*+(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
+_END = re.compile(r"(?:[。！？]+|(?<![.!?])[.!?]++(?=[”’\")]?(?:\s+[^a-z\s]|\s*$)))[”’\")）]?")
+_LOOP = re.compile(r"(.{2,40}?)\1{3}|(.)\2{7}")
+_CONTACT = re.compile(
+    r"(?:https?://|www\.)[^\s，。]+"  # a link
+    r"|(?<![a-z0-9._%+-])[a-z0-9._%+-]++[@＠][a-z0-9.-]+"  # an e-mail address
+    r"|[@＠]\w+"  # an account
+    r"|(?<![a-z0-9-])(?:[a-z0-9-]{1,63}\.){1,9}[a-z]{2,}(?:/[^\s，。]*)?"  # a link without its scheme
+    r"|\+?\d(?:[\W_]{0,2}\d){4,}",  # a telephone, card or identity number
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d+")
+
+
+class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
+    """The text can't stand in a verdict; `reason` is a bounded word for metrics."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def fit(written: str, post_text: str, language: Language) -> str:
+    """What of `written` a verdict may say. Raises Unfit where nothing of it may."""
+    said, post_text = _plain(written), post_text[:_POST_READ]
+    if len(said) < _LEAST:
+        raise Unfit("empty")
+    if _LOOP.search(said):
+        raise Unfit("looping")
+    ends = [0, *(end.end() for end in islice(_END.finditer(said), _SENTENCES))]
+    sentences = [said[begin:end].strip() for begin, end in pairwise(ends)]
+    if not sentences:
+        raise Unfit("unfinished")
+    if len(set(sentences)) < len(sentences):
+        raise Unfit("looping")
+    if language_of("auto", None, "".join(sentences)) != language:
+        raise Unfit("wrong_language")
+    if _quotes("".join(sentences), post_text, _VERBATIM[language]):
+        raise Unfit("quotes_post")
+    between = " " if language == "en" else ""
+    for count in range(len(sentences), 0, -1):
+        text = _masked(between.join(sentences[:count]), post_text)
+        if len(text) <= MAX_CHARACTERS:
+            return text
+    raise Unfit("too_long")
+
+
+def _plain(text: str) -> str:
+    """One line without mark-up, control and format characters (those that turn the direction of writing among them)."""
+    lines = _MARKUP.sub("", text[:_READ])
+    kept = "".join(" " if c.isspace() else c for c in lines if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join(kept.replace("\N{REPLACEMENT CHARACTER}", "").split())
+
+
+def _quotes(text: str, post_text: str, run: int) -> bool:
+    """In time that grows with the post's length alone, whatever stands in it."""
+    ours, theirs = _letters(text), _letters(post_text)
+    said = {ours[at : at + run] for at in range(len(ours) - run + 1)}
+    return any(theirs[at : at + run] in said for at in range(len(theirs) - run + 1))
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in nfkc(text, _POST_READ).casefold() if c.isalnum())
+
+
+def _masked(text: str, post_text: str) -> str:
+    """Contact data is masked wherever it is from, and so is every number that stands in the post."""
+    known = {nfkc(number, _POST_READ) for number in _NUMBER.findall(post_text)}
+    text = _CONTACT.sub(MASK, redacted(text, MASK))
+    return _NUMBER.sub(lambda n: MASK if nfkc(n.group(), _POST_READ) in known else n.group(), text)
+
 
 _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
     "en": {
@@ -81,3 +182,89 @@ def measured(policy: PolicyVerdict, language: Language) -> str:
     named = zip(_VIEWS[language], values, strict=True)
     scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
     return whole.format(place=place(policy, language), scores=scores)
+
+
+MAX_FINDINGS = 3
+"""The gravest violated policies, which the model is told of."""
+MAX_FINDING = 400  # characters: a title may be long
+
+log = structlog.get_logger(__name__)
+
+
+class Explanation(NamedTuple):
+    """What a verdict says of why, and who says it; both None where there is nothing to explain.
+
+    Not `lasting` where the template stands in for words that the model may find the next time.
+    """
+
+    text: str | None
+    kind: ExplanationKind | None
+    lasting: bool = True
+
+
+class Explainer:
+    """Explains flagged posts. What fails, or is not fit to be said, is replaced by the template, and counted."""
+
+    def __init__(self, settings: Settings, batcher: Batcher) -> None:
+        self._mode = settings.explanations
+        self._within_s = settings.judging.explain_timeout_s
+        self._batcher = batcher
+
+    async def explain(
+        self,
+        policies: Sequence[PolicyVerdict],
+        by_id: Mapping[str, Policy],
+        unseen: AbstainReason | None,
+        evidence: Evidence,
+        language: Language,
+    ) -> Explanation:
+        """Explain the violated policies (`by_id` has their words), else the abstention (`unseen`). Never raises."""
+        violated = gravest_first(policies)
+        if self._mode == "never" or not (violated or unseen):
+            return Explanation(None, None)
+        outcome = "template"
+        if violated and self._mode == "generate":
+            try:
+                findings = tuple(_finding(policy, by_id, language) for policy in violated[:MAX_FINDINGS])
+                text = await self._write(findings, evidence, language)
+            except Unfit as unfit:
+                outcome = unfit.reason
+                log.info("explanation not fit to be said", reason=outcome)
+            except Exception as error:  # noqa: BLE001 - whatever fails here, the post is judged
+                outcome = "failed"
+                log.warning("explanation failed", error=type(error).__name__)
+            else:
+                metrics.EXPLANATIONS.labels("generated").inc()
+                return Explanation(text, "generated")
+        metrics.EXPLANATIONS.labels(outcome).inc()
+        lasting = outcome not in {"busy", "failed", "timeout"}
+        return Explanation(_template(policies, by_id, unseen, language), "template", lasting=lasting)
+
+    async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
+        """The model's words, made fit. Raises Unfit, or what the engine raised."""
+        if self._batcher.busy:
+            raise Unfit("busy")
+        request = ExplainRequest(evidence.text, evidence.pictures, language, findings, self._within_s)
+        try:
+            async with asyncio.timeout(self._within_s):
+                written = await self._batcher.explain(request)
+        except TimeoutError:
+            raise Unfit("timeout") from None
+        if written.ended == "time":
+            # How far it came depends on the machine's load: nobody could write it again.
+            raise Unfit("timeout")
+        # On a thread: a post of megabytes takes seconds to compare with.
+        return await asyncio.to_thread(fit, written.text, evidence.text, language)
+
+
+def _finding(policy: PolicyVerdict, by_id: Mapping[str, Policy], language: Language) -> str:
+    own = by_id[policy.policy_id]
+    said = (own.title.in_language(language), own.question.in_language(language), place(policy, language))
+    return "; ".join(filter(None, said))[:MAX_FINDING]
+
+
+def _template(
+    policies: Sequence[PolicyVerdict], by_id: Mapping[str, Policy], unseen: AbstainReason | None, language: Language
+) -> str | None:
+    titles = {policy_id: policy.title.in_language(language) for policy_id, policy in by_id.items()}
+    return explain(policies, titles, language) or (cannot_tell_why(unseen, language) if unseen else None)

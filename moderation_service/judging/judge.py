@@ -11,25 +11,21 @@ from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import Content, Timings, Verdict
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
-from moderation_service.judging.cached_result import CachedResult
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.content import as_read, content_of
 from moderation_service.judging.decision import cannot_tell, decide
-from moderation_service.judging.drift import Drift
 from moderation_service.judging.evidence import Evidence, EvidenceRoom
-from moderation_service.judging.explaining import Explainer
-from moderation_service.judging.judged import Judged
-from moderation_service.judging.model_metadata import recorded_model
+from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.policy_scorer import PolicyScorer
-from moderation_service.judging.result_cache import ResultCache
+from moderation_service.judging.result_cache import CachedResult, Judged, ResultCache
 from moderation_service.judging.shadow import Shadow, beside, shadow_sets
-from moderation_service.judging.verdict_builder import VerdictBuilder
+from moderation_service.judging.verdict_builder import VerdictBuilder, as_read, content_of, recorded_model
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
+from moderation_service.telemetry.score_drift import Drift
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {

@@ -8,10 +8,9 @@ from functools import lru_cache
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
-from moderation_service.judging.attribution import attribute
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.decision import outcome
+from moderation_service.judging.decision import attribute, outcome
 from moderation_service.judging.evidence import Evidence
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings

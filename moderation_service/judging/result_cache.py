@@ -3,11 +3,53 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Self
 
 from pydantic import TypeAdapter
 
-from moderation_service.judging.cached_result import CachedResult
+from moderation_service.contracts.question import Language
+from moderation_service.contracts.verdict import AbstainReason, Content, Decision, PolicyVerdict, Verdict
+from moderation_service.judging.explanation import Explanation
+from moderation_service.judging.shadow import Shadowed
 from moderation_service.telemetry import metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A sealed verdict, and the tokens that the model read for it (all views)."""
+
+    verdict: Verdict
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedResult:
+    """`post_id` and `revision` are of the post that was judged; `tokens` and milliseconds are what that took."""
+
+    post_id: str
+    revision: int
+    language: Language
+    content: Content
+    suspected: bool  # whether words look meant for the model
+    policies: tuple[PolicyVerdict, ...]
+    shadowed: Shadowed
+    decision: Decision
+    unseen: AbstainReason | None
+    explanation: Explanation
+    tokens: int
+    attribution_ms: float
+    explain_ms: float
+
+    @property
+    def lasting(self) -> bool:
+        """Whether nothing failed on the way that might go well the next time."""
+        return self.shadowed.whole and self.explanation.lasting
+
+    def again(self) -> Self:
+        """The same for another post, for which nothing had to be asked."""
+        return replace(self, tokens=0, attribution_ms=0.0, explain_ms=0.0)
+
 
 _JSON = TypeAdapter(CachedResult)
 

@@ -5,7 +5,9 @@ budget of tokens, round-robin over the fairness keys.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
@@ -13,8 +15,46 @@ import structlog
 
 from moderation_service.engine.base import OUT_OF_MEMORY
 from moderation_service.errors import Fatal, ModerationError
-from moderation_service.judging.fair_queue import FairQueue
 from moderation_service.telemetry import metrics
+
+FAIRNESS_KEY: ContextVar[Hashable] = ContextVar("fairness_key", default=None)
+"""Whose work a task does. Whoever begins the work sets it; the tasks that it makes inherit it."""
+
+Item = TypeVar("Item")
+
+
+class FairQueue(Generic[Item]):
+    """What waits. A key with a long queue delays no other by more than one turn."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[Hashable, deque[Item]] = OrderedDict()
+        self._items = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._items
+
+    def put(self, item: Item) -> None:
+        """Let it wait as the last of its key, which is a context variable of the calling task."""
+        self._queues.setdefault(FAIRNESS_KEY.get(), deque()).append(item)
+        self._items += 1
+
+    @property
+    def next(self) -> Item:
+        """The next item. Raises StopIteration where nothing waits."""
+        return next(iter(self._queues.values()))[0]
+
+    def take(self) -> Item:
+        """The next, which waits no longer; its key's turn comes again after all others'. Raises as `next`."""
+        key, items = next(iter(self._queues.items()))
+        item = items.popleft()
+        self._items -= 1
+        if items:
+            self._queues.move_to_end(key)
+        else:
+            del self._queues[key]
+        return item
+
 
 RECOVERY = 32
 """Calls that go well before one may again be as large as ever, where there was no memory."""

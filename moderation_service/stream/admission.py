@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from moderation_service.errors import Fatal
-from moderation_service.judging.fair_queue import FAIRNESS_KEY
+from moderation_service.judging.scheduler import FAIRNESS_KEY
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_processor import PartitionProcessor
 from moderation_service.stream.polling import HeldPartitions

@@ -17,7 +17,7 @@ from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.judged import Judged
+from moderation_service.judging.result_cache import Judged
 from moderation_service.kafka.record_batches import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings

@@ -7,8 +7,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import AttributionClass, Decision, PolicyVerdict, Thresholds
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.run import Judged, Run
-from moderation_service.judging.attribution import attribute
-from moderation_service.judging.decision import outcome
+from moderation_service.judging.decision import attribute, outcome
 from tests.contracts.examples import POLICY, verdict
 
 LIMITS = Thresholds(review=0.5, block=0.9)

@@ -3,7 +3,7 @@ import json
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.pack_diff import Flip, PackDiff, PolicyFlip, Said
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.judged import Judged
+from moderation_service.judging.result_cache import Judged
 from moderation_service.policies.model import Policy, Thresholds
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import MakeJudge, ask, engine, make_judge, pack, picture

@@ -191,7 +191,7 @@ ELSEWHERE = {
     "engine.local": "what a library says of its own failure",
     "evaluation.public_sets": "files that the operator gives",
     "judging.junit": "a policy's own cases",
-    "judging.post_files": "files that the operator gives",
+    "readers.post_files": "files that the operator gives",
     "media.containers.jpeg": "two bytes",
     "media.objects": "buckets of the settings",
     "policies.model": "the operator's policies",

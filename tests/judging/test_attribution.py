@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.judging.attribution import attribute
+from moderation_service.judging.decision import attribute
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest,
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
-from moderation_service.judging.fair_queue import FAIRNESS_KEY
+from moderation_service.judging.scheduler import FAIRNESS_KEY
 from moderation_service.settings import EngineSettings
 from tests.judging.engines import RuleEngine
 

@@ -10,10 +10,10 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
 from moderation_service.engine.base import ExplainRequest, Written
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging import explaining
+from moderation_service.judging import explanation as explaining
 from moderation_service.judging.batcher import MAX_EXPLANATIONS
-from moderation_service.judging.judged import Judged
-from moderation_service.judging.prose import MAX_CHARACTERS, fit
+from moderation_service.judging.explanation import MAX_CHARACTERS, fit
+from moderation_service.judging.result_cache import Judged
 from tests.judging.conftest import Ask, MakeJudge, picture
 from tests.judging.engines import RuleEngine
 

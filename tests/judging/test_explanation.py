@@ -1,7 +1,7 @@
 import pytest
 
 from moderation_service.contracts.question import Language
-from moderation_service.judging.attribution import attribute
+from moderation_service.judging.decision import attribute
 from moderation_service.judging.explanation import explain
 from tests.contracts.examples import POLICY
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.contracts.question import Language
-from moderation_service.judging.prose import MASK, MAX_CHARACTERS, Unfit, fit
+from moderation_service.judging.explanation import MASK, MAX_CHARACTERS, Unfit, fit
 from tests.telemetry.test_redaction import MARKED
 
 SAID = "The picture shows a weapon. The words offer it to a buyer."

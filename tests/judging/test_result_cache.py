@@ -14,10 +14,9 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Content, Verdict
 from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.errors import Poison, Transient
-from moderation_service.judging.cached_result import CachedResult
-from moderation_service.judging.explaining import Explanation
+from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.result_cache import ResultCache
+from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import Shadowed
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import JudgingSettings

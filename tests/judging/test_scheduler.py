@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging.fair_queue import FAIRNESS_KEY
-from moderation_service.judging.scheduler import RECOVERY, Bounds, Scheduler
+from moderation_service.judging.scheduler import FAIRNESS_KEY, RECOVERY, Bounds, Scheduler
 
 BUDGET = 64
 

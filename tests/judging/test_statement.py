@@ -12,7 +12,7 @@ from moderation_service.contracts.question import Language
 from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
 from moderation_service.contracts.verdict import Attribution, PolicyVerdict, Verdict
-from moderation_service.judging.attribution import attribute
+from moderation_service.judging.decision import attribute
 from moderation_service.judging.statement import draft
 from moderation_service.policies.model import Bilingual, Policy, Statement
 from moderation_service.policies.pack import PolicyPack

@@ -7,7 +7,7 @@ from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
-from moderation_service.judging.token_estimator import TokenEstimator
+from moderation_service.judging.batcher import TokenEstimator
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import EngineSettings, shipped_policies
 from tests.judging.engines import INFO

@@ -21,7 +21,7 @@ from moderation_service.engine.base import ScoreRequest
 from moderation_service.errors import Poison
 from moderation_service.evaluation.replay import Replayed
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.post_files import read_posts
+from moderation_service.readers.post_files import read_posts
 from moderation_service.settings import PolicySettings, Settings, shipped_policies
 from tests.judging.conftest import MakeJudge, engine, make_judge, pack
 from tests.judging.engines import RuleEngine

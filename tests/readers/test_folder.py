@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from moderation_service.contracts.post import Post
-from moderation_service.judging.post_files import read_posts, unread
 from moderation_service.readers.folder import scan
+from moderation_service.readers.post_files import read_posts, unread
 from moderation_service.readers.rows import BadPost
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.post_files import read_posts, root_of, unread
 from moderation_service.readers import input_file
+from moderation_service.readers.post_files import read_posts, root_of, unread
 from moderation_service.readers.rows import BadPost
 
 JSONL = b'{"post_id": "a", "text": "x"}\n{"post_id": "b", "text": "y"}\n'

@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.post_files import COLUMNS, read_posts, unread
+from moderation_service.readers.post_files import COLUMNS, read_posts, unread
 from moderation_service.readers.rows import BadPost
 from moderation_service.readers.sheet import sheet_rows
 

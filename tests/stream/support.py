@@ -14,7 +14,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Content, Model, Service, Timings, Verdict
 from moderation_service.contracts.verdict import verdict_id as named
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.judged import Judged
+from moderation_service.judging.result_cache import Judged
 from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded

@@ -11,7 +11,7 @@ from moderation_service.contracts.envelope import Headers
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.judged import Judged
+from moderation_service.judging.result_cache import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream import processor as module

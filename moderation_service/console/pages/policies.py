@@ -17,10 +17,10 @@ from moderation_service.console.store.tables import case_results
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
-from moderation_service.judging.cases import CaseResult
-from moderation_service.judging.post_files import root_of, with_pictures
+from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.media.files import FileReader
 from moderation_service.policies.model import Case, Policy
+from moderation_service.readers.post_files import root_of, with_pictures
 
 _LATELY = 2_000  # verdicts
 _QUALITY = timedelta(days=30)

@@ -25,8 +25,7 @@ from moderation_service.contracts.verdict import (
 )
 from moderation_service.demo.glyphs import PictureClass
 from moderation_service.demo.pictures import render
-from moderation_service.judging.attribution import attribute
-from moderation_service.judging.decision import decide, flags, outcome
+from moderation_service.judging.decision import attribute, decide, flags, outcome
 from moderation_service.judging.explanation import cannot_tell_why, explain
 from moderation_service.judging.injection import suspected
 from moderation_service.judging.statement import draft

@@ -6,7 +6,7 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
-from moderation_service.judging.batch_judge import judge_into, judged_before
+from moderation_service.evaluation.batch_judge import judge_into, judged_before
 from tests.contracts.examples import verdict
 from tests.judging.conftest import MakeJudge
 from tests.judging.engines import RuleEngine

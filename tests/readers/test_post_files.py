@@ -4,8 +4,8 @@ import pytest
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.post_files import BadPost, read_posts, root_of, with_pictures
 from moderation_service.media.files import FileReader
+from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_pictures
 
 
 def written(path: Path, content: str | bytes) -> Path:

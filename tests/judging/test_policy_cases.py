@@ -1,8 +1,7 @@
 from xml.etree import ElementTree as ET
 
 from moderation_service.contracts.verdict import PolicyVerdict
-from moderation_service.judging.cases import CaseResult
-from moderation_service.judging.junit import junit
+from moderation_service.judging.policy_cases import CaseResult, junit
 from moderation_service.policies.model import Case
 from tests.contracts.examples import POLICY
 
