@@ -4,8 +4,7 @@ import asyncio
 
 import structlog
 
-from moderation_service.kafka.audit import audit_record
-from moderation_service.kafka.topic_io import publish
+from moderation_service.kafka.topic_io import audit_record, publish
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import Entry
 

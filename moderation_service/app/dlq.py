@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from moderation_service.app import audit
 from moderation_service.app.dlq_letters import REDRIVEN, Chosen, Letter, letters, original, records
 from moderation_service.errors import Fatal
-from moderation_service.kafka.topic_io import Record
-from moderation_service.kafka.transactions import transactions
+from moderation_service.kafka.topic_io import Record, transactions
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import Entry, user
 

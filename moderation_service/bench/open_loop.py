@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
-from moderation_service.kafka.force_close import close
+from moderation_service.kafka.aiokafka_workarounds import close
 from moderation_service.kafka.topic_io import Record, send
 from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import KafkaSettings

@@ -16,8 +16,7 @@ from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, reviews
 from moderation_service.console.store.leader_lock import turn
 from moderation_service.errors import Fatal
-from moderation_service.kafka.topic_io import read_since
-from moderation_service.kafka.transactions import transactions
+from moderation_service.kafka.topic_io import read_since, transactions
 
 _TOGETHER = 20  # entries in a transaction: of the largest there may be, as much as fits in memory
 _LOOK_S = 5.0  # how often the table is looked at, as other processes put entries in it too

@@ -1,4 +1,7 @@
-"""The engine, asked by many posts at once: views share calls to score, flagged posts share calls to explain."""
+"""Batcher in front of the engine: modality passes share calls to score, flagged posts share calls to explain.
+
+Calls are filled by an estimate of how many tokens the model will read for a request.
+"""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""From policy outcomes and what could not be seen to one decision. Strength: block > review > abstain > allow."""
+"""Decision: from policy outcomes and what could not be seen. Strength: block > review > abstain > allow.
+
+Attribution, where a violation lies, is measured: the post is scored whole, by its words alone, by its images alone.
+"""
 
 import math
 from collections.abc import Iterable, Sequence

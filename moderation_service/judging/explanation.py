@@ -1,4 +1,7 @@
-"""The step after the decision: why a post was flagged, by the model's words where it can talk, else by template."""
+"""Explanation of a flagged post: by the model's words where it can write, else by template. It can't change a decision.
+
+What a model wrote is cut to two whole sentences and masked; the template says what was measured, a sentence a policy.
+"""
 
 import asyncio
 import re
@@ -32,7 +35,7 @@ _LEAST = 8
 """Fewer characters are an answer, such as `yes`, and no explanation."""
 _VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
 """So many letters and digits of the post in one run are a quotation."""
-_SENTENCES = 2
+_MAX_SENTENCES = 2
 
 _MARKUP = re.compile(r"^[^\S\n]*+(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
 _END = re.compile(r"(?:[。！？]+|(?<![.!?])[.!?]++(?=[”’\")]?(?:\s+[^a-z\s]|\s*$)))[”’\")）]?")
@@ -63,7 +66,7 @@ def fit(written: str, post_text: str, language: Language) -> str:
         raise Unfit("empty")
     if _LOOP.search(said):
         raise Unfit("looping")
-    ends = [0, *(end.end() for end in islice(_END.finditer(said), _SENTENCES))]
+    ends = [0, *(end.end() for end in islice(_END.finditer(said), _MAX_SENTENCES))]
     sentences = [said[begin:end].strip() for begin, end in pairwise(ends)]
     if not sentences:
         raise Unfit("unfinished")

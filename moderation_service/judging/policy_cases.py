@@ -1,4 +1,4 @@
-"""The policies' own cases, judged like any post."""
+"""The policies' own test cases: run by a judge, reported as JUnit XML, which every CI reads."""
 
 import asyncio
 import re

@@ -1,4 +1,7 @@
-"""LRU cache of results by content, with single-flight: posts of the same content are judged once."""
+"""LRU cache of results by content, with single-flight: posts of the same content are judged once.
+
+A result holds all of a verdict that is the same for every post of that content.
+"""
 
 import asyncio
 from collections import OrderedDict

@@ -1,7 +1,7 @@
-"""Requests of many posts share an engine's calls: whatever waits while calls run makes the next one.
+"""Scheduler: requests of many posts share an engine's calls; whatever waits while calls run makes the next one.
 
 So nobody waits for company. An idle engine is asked at once; a busy one by as many as have come meanwhile, within a
-budget of tokens, round-robin over the fairness keys.
+budget of tokens. The queue is fair: first in, first out within a fairness key, round-robin over the keys.
 """
 
 import asyncio

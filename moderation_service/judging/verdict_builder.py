@@ -1,4 +1,4 @@
-"""The last step: a post's own verdict, by what was found in its content."""
+"""Verdict builder: the digests of what was judged, the model as recorded, and one post's verdict."""
 
 import hashlib
 import json

@@ -9,12 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Transient
-from moderation_service.kafka.clients import consumer
-from moderation_service.kafka.fetch_buffer import FetchBuffer
-from moderation_service.kafka.force_close import close
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close
+from moderation_service.kafka.clients import consumer, reach
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.kafka.topics import connected, partitions_of
-from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import MIB, KafkaSettings
 
 Place = tuple[str, int]

@@ -1,20 +1,21 @@
-"""Reading and writing whole topics, without a group: for commands and tests."""
+"""Reading and writing whole topics without a consumer group, and transactions: for commands and the console."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerFenced
 
-from moderation_service.contracts.envelope import Headers
+from moderation_service.contracts.envelope import Headers, event_headers
 from moderation_service.errors import Fatal
-from moderation_service.kafka.clients import consumer, producer
-from moderation_service.kafka.force_close import close
+from moderation_service.kafka.aiokafka_workarounds import close
+from moderation_service.kafka.clients import consumer, producer, reach
 from moderation_service.kafka.topics import connected, partitions_of
-from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import KafkaSettings
+from moderation_service.telemetry.audit import Entry
 
 _CLOSE_S = 5.0
 _POLL_MS = 200
@@ -144,3 +145,54 @@ async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncItera
     else:
         for record in records:
             yield record
+
+
+def audit_record(settings: KafkaSettings, entry: Entry) -> Record:
+    """The record, a CloudEvent whose id is the entry's and whose subject is what was done something to."""
+    headers = event_headers("audit", entry.audit_id, entry.target, entry.at)
+    return Record(settings.audit_topic, entry.action.encode(), entry.model_dump_json().encode(), headers)
+
+
+@asynccontextmanager
+async def transactions(
+    settings: KafkaSettings, name: str | None
+) -> AsyncIterator[Callable[[Sequence[Record]], Awaitable[None]]]:
+    """Give what writes records in one transaction; who enters with the same `name` later fences us.
+
+    Without a name it is no transaction, and some of the records may be written where others fail.
+
+    Entering and writing raise Fatal where the broker is away, refuses a record, or we are fenced.
+    """
+    await reach(settings)
+    sender = producer(settings, name)
+
+    async def write(records: Sequence[Record]) -> None:
+        with _told():
+            # two clocks: when the inner one runs out the transaction is aborted, and that may hang as well
+            async with (
+                asyncio.timeout(settings.request_timeout_s + _CLOSE_S),
+                asyncio.timeout(settings.request_timeout_s),
+                sender.transaction() if name else nullcontext(),
+            ):
+                for acknowledged in [await send(sender, record) for record in records]:
+                    await acknowledged
+
+    try:
+        with _told():
+            async with asyncio.timeout(settings.request_timeout_s):
+                await sender.start()
+        yield write
+    finally:
+        await close(sender, _CLOSE_S)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ProducerFenced:
+        msg = "another was started elsewhere, and this one ends; what it wrote so far stays"
+        raise Fatal(msg) from None
+    except (KafkaError, TimeoutError) as error:
+        msg = f"records were not written: {error or type(error).__name__}"
+        raise Fatal(msg) from error

@@ -1,7 +1,10 @@
-"""The topics as the service wants them, made or compared with what is there."""
+"""The topics as the service wants them, created or compared with what is there, and how durable they are.
+
+The producers ask for `acks=all`, which is worth no more than the topic's `min.insync.replicas`.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,18 +23,44 @@ from aiokafka.errors import (
 )
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.clients import admin
-from moderation_service.kafka.durability import MIN_INSYNC, durability_faults, min_insync_replicas
+from moderation_service.kafka.clients import admin, reach
 from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
-from moderation_service.kafka.wait_for_broker import reach
 from moderation_service.settings import KafkaSettings
 
+REPLICAS = 3  # wanted where the cluster has as many brokers
+MIN_INSYNC = "min.insync.replicas"
+UNCLEAN = "unclean.leader.election.enable"
+_ENOUGH = 2
 PARTITIONS = 6
 BROKERS_DEFAULT = -1  # the broker's own replication factor
 _ANSWER_MS = 30_000
 _MISSING = UnknownTopicOrPartitionError.errno
 _TRIES_TO_SEE = 10
 _SEE_PAUSE_S = 0.1
+
+
+def min_insync_replicas(replicas: int) -> int:
+    """Two, and one replica may always be away: 1 for a topic of 1 or 2 replicas."""
+    return max(1, min(_ENOUGH, replicas - 1))
+
+
+def durability_faults(replicas: int, brokers: int, config: Mapping[str, str]) -> Iterator[str]:
+    """What may lose acknowledged records, or stop writes when one broker is away; each with what to set."""
+    if replicas < REPLICAS <= brokers:
+        yield f"replication factor {replicas} on {brokers} brokers, wanted {REPLICAS}: reassign its partitions"
+    least, wanted = int(config[MIN_INSYNC]), min_insync_replicas(replicas)
+    if least < wanted:
+        yield (
+            f"{MIN_INSYNC} {least} with {replicas} replicas: one broker's crash may lose acknowledged records; "
+            f"set {MIN_INSYNC}={wanted}"
+        )
+    elif least > wanted:
+        yield (
+            f"{MIN_INSYNC} {least} with {replicas} replicas: nothing can be written while one broker is away; "
+            f"set {MIN_INSYNC}={wanted}"
+        )
+    if config.get(UNCLEAN) == "true":
+        yield f"{UNCLEAN} true: a replica that lags may lead and lose acknowledged records; set {UNCLEAN}=false"
 
 
 @dataclass(frozen=True, slots=True)

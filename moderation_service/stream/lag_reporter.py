@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from moderation_service.kafka.fetch_buffer import FetchBuffer
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.partition_processor import PartitionProcessor

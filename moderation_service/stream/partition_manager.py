@@ -13,7 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.corrupt_batches import CorruptBatch
+from moderation_service.kafka.aiokafka_workarounds import CorruptBatch
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker, TaskRegistry
 from moderation_service.stream.offset_tracker import Release

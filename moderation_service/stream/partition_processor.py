@@ -1,8 +1,9 @@
-"""One partition: its tracker, its producer, and the order of its releases.
+"""Partition processor: one partition's waiting records, offset tracker and producer; it publishes in offset order.
 
-A processor opens by starting its producer, which fences whoever held the partition, and only then reads the committed
-offset. Finished posts leave in offset order, a batch at a time. After a failure whose outcome is unknown it opens anew
-in the same way, and the committed offset says whether the batch went through: what was judged is not judged again.
+It opens by starting its producer, which fences whoever held the partition, and only then reads the committed offset.
+Finished posts leave a batch at a time; a rate limiter lets a small batch wait for more. After a failure whose outcome
+is unknown it opens anew in the same way, and the committed offset says whether the batch went through: what was judged
+is not judged again.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.corrupt_batches import CorruptBatch
+from moderation_service.kafka.aiokafka_workarounds import CorruptBatch
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics

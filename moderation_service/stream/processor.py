@@ -1,4 +1,7 @@
-"""Record processor: parse, judge, and build what to publish. No record makes it fail."""
+"""Record processor: parse, judge, and build what to publish. No record makes it fail.
+
+A record whose key is not its post id is judged, counted and logged: a deletion by that key would erase nothing.
+"""
 
 import asyncio
 import random
@@ -18,7 +21,7 @@ from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.result_cache import Judged
-from moderation_service.kafka.record_batches import PartialValue
+from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import (

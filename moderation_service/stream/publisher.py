@@ -14,7 +14,7 @@ from aiokafka.errors import (
 )
 
 from moderation_service.kafka import clients
-from moderation_service.kafka.force_close import close
+from moderation_service.kafka.aiokafka_workarounds import close
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import Output
 

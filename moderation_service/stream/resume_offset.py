@@ -16,7 +16,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from moderation_service.kafka.offsets import committed
+from moderation_service.kafka.aiokafka_workarounds import committed
 from moderation_service.settings import KafkaSettings
 
 _NOTE = re.compile(r"lost below (\d+)")

@@ -16,11 +16,8 @@ from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.background_tasks import ended_task
-from moderation_service.kafka.fetch_buffer import FetchBuffer
-from moderation_service.kafka.force_close import close
-from moderation_service.kafka.log_rate_limit import spare_logs
-from moderation_service.kafka.wait_for_broker import reach
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close, ended_task, spare_logs
+from moderation_service.kafka.clients import reach
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.lag_reporter import LagReporter
 from moderation_service.stream.partition_manager import PartitionManager

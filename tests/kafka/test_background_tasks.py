@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.errors import KafkaError
 
-from moderation_service.kafka.background_tasks import ended_task
+from moderation_service.kafka.aiokafka_workarounds import ended_task
 
 
 async def _fails() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.bench.broker import Broker, missing_tools
 from moderation_service.kafka import clients
-from moderation_service.kafka.force_close import close
+from moderation_service.kafka.aiokafka_workarounds import close
 from tests.conftest import skip_or_fail
 from tests.stream.support import kafka_settings, make_topics
 

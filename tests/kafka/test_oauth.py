@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from moderation_service.bench.broker import free_port
 from moderation_service.errors import Misconfigured
-from moderation_service.kafka.oauth import TokenRefusedError, token_provider
+from moderation_service.kafka.security import TokenRefusedError, token_provider
 from moderation_service.settings import KafkaSettings
 
 CLIENT = {"oauth_client_id": "worker", "oauth_client_secret": "s3cret"}

@@ -11,8 +11,7 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from moderation_service.kafka.inflate import inflate
-from moderation_service.kafka.record_batches import BoundedRecords, PartialValue
+from moderation_service.kafka.aiokafka_workarounds import BoundedRecords, PartialValue, inflate
 
 RECORD, BATCH = 1024 * 1024, 4 * 1024 * 1024
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}

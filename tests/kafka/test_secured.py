@@ -21,8 +21,8 @@ from moderation_service.bench.broker import Broker, free_port, missing_tools
 from moderation_service.bench.certificates import Authority, Signed
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka import clients
-from moderation_service.kafka.tls import ssl_context
-from moderation_service.kafka.wait_for_broker import reach
+from moderation_service.kafka.clients import reach
+from moderation_service.kafka.security import ssl_context
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from moderation_service.bench.broker import Broker, free_port, missing_tools
 from moderation_service.errors import Fatal, Misconfigured
-from moderation_service.kafka.wait_for_broker import reach
+from moderation_service.kafka.clients import reach
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
 

@@ -9,8 +9,7 @@ from moderation_service.app.dlq import print_letters, redrive
 from moderation_service.app.dlq_letters import REDRIVES, Chosen
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison
-from moderation_service.kafka.topic_io import Record
-from moderation_service.kafka.transactions import transactions
+from moderation_service.kafka.topic_io import Record, transactions
 from moderation_service.settings import KafkaSettings
 from tests.line.service import environment, moderation
 from tests.stream.support import (

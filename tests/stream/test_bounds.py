@@ -14,7 +14,7 @@ from tests.stream.test_intake import Consumer
 
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
-from moderation_service.kafka.fetch_buffer import FetchBuffer
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import MIB, KafkaSettings
 from moderation_service.stream.offset_tracker import OffsetTracker

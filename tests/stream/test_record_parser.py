@@ -5,7 +5,7 @@ import pytest
 
 from moderation_service.contracts import post as post_contract
 from moderation_service.errors import Poison
-from moderation_service.kafka.record_batches import PartialValue
+from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.stream import processor as record_parser
 from moderation_service.stream.processing_result import ReceivedRecord
 from moderation_service.stream.processor import OFF_LOOP_BYTES, check_size, open_record

@@ -20,7 +20,7 @@ from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterRefer
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.fetch_buffer import FetchBuffer
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
@@ -639,7 +639,7 @@ async def test_topics_that_must_not_be_described_stop_nothing(
 
 
 async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation_service.kafka.wait_for_broker.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.clients.PATIENCE_S", 1.0)
     settings = kafka_settings("127.0.0.1:1", "nobody")
     with pytest.raises(Fatal, match=r"kafka\.bootstrap_servers 127\.0\.0\.1:1: no broker answers") as refusal:
         await _run_briefly(settings)

@@ -8,8 +8,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import outbox
-from moderation_service.kafka.audit import audit_record
-from moderation_service.kafka.topic_io import Record
+from moderation_service.kafka.topic_io import Record, audit_record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 

@@ -21,7 +21,7 @@ from moderation_service.console.store import outbox, queue, reviews
 from moderation_service.console.store.database import own_database
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.reviews import Decided
-from moderation_service.kafka import transactions
+from moderation_service.kafka import topic_io as transactions
 from moderation_service.settings import Settings
 from tests.console.support import shipped_pack
 from tests.stream.support import eventually
