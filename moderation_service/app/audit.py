@@ -6,14 +6,14 @@ import structlog
 
 from moderation_service.kafka.topic_io import audit_record, publish
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry.audit import Entry
+from moderation_service.telemetry.audit import AuditEntry
 
 WITHIN_S = 10.0
 
 log = structlog.get_logger(__name__)
 
 
-async def tell(settings: KafkaSettings, entry: Entry) -> None:
+async def tell(settings: KafkaSettings, entry: AuditEntry) -> None:
     """Write an entry, acknowledged by all in-sync replicas."""
     try:
         async with asyncio.timeout(WITHIN_S):

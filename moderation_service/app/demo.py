@@ -11,7 +11,7 @@ from moderation_service.app.progress import progress
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo import samples
 from moderation_service.demo.broker import embedded_broker
-from moderation_service.demo.report import Report, Shown
+from moderation_service.demo.report import Report, ReportRow
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka.topic_io import publish, read
@@ -59,7 +59,7 @@ async def demo(bootstrap_servers: str | None) -> Report:
         f"{settings.kafka.delivery.replace('_', ' ')}."
     )
     titles = {policy.id: policy.title.en for policy in pack.policies}
-    return Report([Shown(post, verdicts[post.post_id]) for post in posts], titles, how)
+    return Report([ReportRow(post, verdicts[post.post_id]) for post in posts], titles, how)
 
 
 async def _judged(

@@ -12,7 +12,7 @@ from moderation_service.app.dlq_letters import REDRIVEN, Chosen, Letter, letters
 from moderation_service.errors import Fatal
 from moderation_service.kafka.topic_io import Record, transactions
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry.audit import Entry, user
+from moderation_service.telemetry.audit import AuditEntry, user
 
 _TOGETHER = 50  # letters in one transaction
 
@@ -67,7 +67,7 @@ async def redrive(
     if driven:
         details = {"records": driven, "left_out": len(meant) - len(wanted)}
         target = settings.dead_letter_topic
-        entry = Entry(actor=user(), action="dead_letters.redriven", target=target, details=details)
+        entry = AuditEntry(actor=user(), action="dead_letters.redriven", target=target, details=details)
         await audit.tell(settings, entry)
     if driven != len(wanted):
         msg = f"{len(wanted) - driven} dead letters were gone when they were to be driven in"

@@ -10,7 +10,7 @@ from typing import IO, Any, Literal
 
 from moderation_service.app.compose import open_judge
 from moderation_service.app.progress import progress
-from moderation_service.app.sources import Bundled, Given, Named, Recorded, labelled_posts, recorded
+from moderation_service.app.sources import Bundled, Given, Named, RecordedSource, labelled_posts, recorded
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.demo.benchmark import benchmark, calibration_posts
 from moderation_service.evaluation.calibrate import COLUMNS, Calibrated, calibrate
@@ -108,7 +108,7 @@ async def _evaluate(judge: Judge, given: Given) -> Evaluation:
     return made
 
 
-def _say(found: Given | Recorded) -> None:
+def _say(found: Given | RecordedSource) -> None:
     for line in found.unread:
         print(f"not read: {line}", file=sys.stderr)
     for row in found.left_out:

@@ -16,7 +16,7 @@ from moderation_service.policies.watch import next_change
 from moderation_service.settings import Settings
 from moderation_service.telemetry import audit, metrics
 
-Tell = Callable[[audit.Entry], Awaitable[None]]
+Tell = Callable[[audit.AuditEntry], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class _Newest:
         digest_before = before and before.digest
         log.info("policies taken", setting=setting, digest=pack.digest, before=digest_before)
         if self._tell is not None:
-            taken = audit.Entry(
+            taken = audit.AuditEntry(
                 actor=audit.process(),
                 action="policies.taken",
                 target=setting,

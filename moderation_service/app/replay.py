@@ -14,7 +14,7 @@ from moderation_service.app.files import distinct, tell_unread, with_files
 from moderation_service.app.progress import progress
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.batch_judge import for_each
-from moderation_service.evaluation.recorded import PostKey, Record, Recorded, read_record
+from moderation_service.evaluation.recorded import PostKey, Recorded, RecordedVerdict, read_record
 from moderation_service.evaluation.replay import Difference, Replayed, replayed
 from moderation_service.policies.pack import load_packs
 from moderation_service.readers.post_files import root_of
@@ -111,7 +111,7 @@ async def replay(settings: Settings, verdicts: Path, posts: Path, on_done: Calla
     return summary
 
 
-def _attribution(record: Record) -> str:
+def _attribution(record: RecordedVerdict) -> str:
     """Which modality passes a replay runs: all where a recorded verdict measured any, whatever the settings were."""
     measured = (
         part.attribution and recorded.verdict.content.text_sha256 and recorded.verdict.content.images

@@ -8,7 +8,7 @@ from moderation_service.app.files import with_files
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation import reviews
-from moderation_service.evaluation.examples import Source
+from moderation_service.evaluation.examples import ExampleSource
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.loaders import Format, load, loaded
 from moderation_service.evaluation.row_reader import RowReader
@@ -94,16 +94,16 @@ async def labelled_posts(settings: Settings, pack: PolicyPack, named: Named, bun
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedSource:
     """Recorded scores that people reviewed, where they are from, and what was left out."""
 
-    scores: Source
+    scores: ExampleSource
     source: str
     left_out: Sequence[BadPost]
     unread: Sequence[str] = ()
 
 
-async def recorded(settings: Settings, named: Named) -> Recorded | None:
+async def recorded(settings: Settings, named: Named) -> RecordedSource | None:
     """The recorded scores that are named; None where posts are to be judged. Raises as `labelled_posts`."""
     if named.given == TOPIC:
         said = await _reviews(settings.kafka)
@@ -115,7 +115,7 @@ async def recorded(settings: Settings, named: Named) -> Recorded | None:
     else:
         return None
     scores, left_out = reviews.of_verdicts(said, verdicts)
-    return Recorded(scores, source, left_out)
+    return RecordedSource(scores, source, left_out)
 
 
 async def _reviews(kafka: KafkaSettings) -> list[Row]:

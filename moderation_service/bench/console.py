@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from moderation_service.bench.broker import local_kafka
 from moderation_service.bench.console_reader import logged_in
-from moderation_service.bench.many_verdicts import SHARES, Made, ManyVerdicts
+from moderation_service.bench.many_verdicts import SHARES, GeneratedVerdicts, ManyVerdicts
 from moderation_service.bench.postgres import local_postgres
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import queue
@@ -129,7 +129,7 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
     }
 
 
-async def _fill(ingest: Ingest, records: Iterator[Made]) -> float:
+async def _fill(ingest: Ingest, records: Iterator[GeneratedVerdicts]) -> float:
     """Write records as they are written when they come from Kafka; seconds, without those in which they are made."""
     took = 0.0
     while some := list(islice(records, _MADE)):
@@ -139,7 +139,7 @@ async def _fill(ingest: Ingest, records: Iterator[Made]) -> float:
     return took
 
 
-async def _batches(records: list[Made]) -> AsyncIterator[list[Made]]:
+async def _batches(records: list[GeneratedVerdicts]) -> AsyncIterator[list[GeneratedVerdicts]]:
     for at in range(0, len(records), TOGETHER):
         yield records[at : at + TOGETHER]
 

@@ -28,7 +28,7 @@ _QUANTILES = {"p50": 50, "p95": 95, "max": 100}
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ConsoleReader:
     """A reviewer with a post in hand, who asks for the queue again and again."""
 
     parts: ConsoleContext
@@ -72,7 +72,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def logged_in(parts: ConsoleContext, times: int) -> AsyncIterator[Reader]:
+async def logged_in(parts: ConsoleContext, times: int) -> AsyncIterator[ConsoleReader]:
     """Over HTTP, as browsers are."""
     actor = audit.process()
     await users.add(parts.database, parts.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)
@@ -83,4 +83,4 @@ async def logged_in(parts: ConsoleContext, times: int) -> AsyncIterator[Reader]:
         async with aiohttp.ClientSession(
             f"http://127.0.0.1:{port}", cookies={"session": token}, cookie_jar=jar
         ) as http:
-            yield Reader(parts, http, times)
+            yield ConsoleReader(parts, http, times)

@@ -16,7 +16,7 @@ from moderation_service.bench.engine_case import (
     POST_FIRST,
     PREFILL,
     VLLM,
-    Case,
+    BenchCase,
     Load,
     measure,
 )
@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     }
 
 
-def _summary(cases: Mapping[str, Case], bundled: Case, matmul: float) -> dict[str, Any]:
+def _summary(cases: Mapping[str, BenchCase], bundled: BenchCase, matmul: float) -> dict[str, Any]:
     """Of the first case by its better layout, but for the layouts' own ratio; vLLM's is of the bundled model."""
     case = cases[MAIN]
     better = case.better

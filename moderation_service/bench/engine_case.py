@@ -19,7 +19,7 @@ from moderation_service.bench.engine_shape import (
     make_requests,
     make_scorer,
 )
-from moderation_service.bench.engine_ways import DecisionPipeline, Masked, Prefill, Server
+from moderation_service.bench.engine_ways import BenchServer, DecisionPipeline, Masked, Prefill
 from moderation_service.bench.memory import peak_bytes, reset_peak
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
@@ -55,7 +55,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BenchCase:
     """Posts a second, peak memory and answers of the last round, by way; operations a post that arithmetic asks for."""
 
     rates: Mapping[str, float]
@@ -88,7 +88,7 @@ class Case:
 
 def measure(
     checkpoint: Checkpoint, load: Load, *, all_ways: bool = False, server: tuple[str, str] | None = None
-) -> Case:
+) -> BenchCase:
     """Ask by both layouts; with `all_ways` as others do too, and a `server` by its address and its model's name."""
     rng = random.Random(load.seed)  # noqa: S311 - repeatable, no secret
     scorers = {layout: make_scorer(checkpoint, layout) for layout in LAYOUTS}
@@ -111,7 +111,7 @@ def measure(
         if server:
             address, name = server
             for layout in LAYOUTS:
-                asked = stack.enter_context(closing(Server(address, name, layout)))
+                asked = stack.enter_context(closing(BenchServer(address, name, layout)))
                 asked.prepare(questionnaire)
                 ways[f"{VLLM}_{layout}"] = asked.score
         for scorer in scorers_of_all:
@@ -124,7 +124,7 @@ def measure(
         stock = reference_scores(scorers[POLICIES_FIRST], batches[-1][0])
         differences[POLICIES_FIRST] = _apart(answers[POLICIES_FIRST][:1], [stock])
     int8 = quantization_effect(answers[INT8], answers[POST_FIRST], smaller.model, checkpoint.model) if smaller else None
-    return Case(rates, peaks, answers, operations_per_post(scorers, questionnaire, batches[-1]), differences, int8)
+    return BenchCase(rates, peaks, answers, operations_per_post(scorers, questionnaire, batches[-1]), differences, int8)
 
 
 def engine_way(scorer: Scorer) -> Way:

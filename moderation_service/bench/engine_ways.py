@@ -136,7 +136,7 @@ class DecisionPipeline:
             )
 
 
-class Server:
+class BenchServer:
     """An OpenAI-compatible server with a model by this name, asked as the remote engine asks it, all posts at once."""
 
     def __init__(self, base_url: str, model: str, layout: LayoutName) -> None:

@@ -35,7 +35,7 @@ _DIGEST = "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GeneratedVerdicts:
     """A record as the console reads it of Kafka's."""
 
     topic: str
@@ -58,7 +58,7 @@ class ManyVerdicts:
         self._offsets = defaultdict[str, int](int)
         self._number = 0
 
-    def some(self, count: int, kafka: KafkaSettings) -> Iterator[Made]:
+    def some(self, count: int, kafka: KafkaSettings) -> Iterator[GeneratedVerdicts]:
         """The next ones on these topics, each with its post behind it where a person may want to see that."""
         for decision in self._rng.choices(list(SHARES), list(SHARES.values()), k=count):
             self._number += 1
@@ -75,9 +75,9 @@ class ManyVerdicts:
                 post = Post(post_id=post_id.decode(), text=text(self._rng, _TEXT))
                 yield self._record(kafka.input_topic, post_id, post.model_dump_json().encode())
 
-    def _record(self, topic: str, key: bytes, value: bytes) -> Made:
+    def _record(self, topic: str, key: bytes, value: bytes) -> GeneratedVerdicts:
         self._offsets[topic] += 1
-        return Made(topic, 0, self._offsets[topic] - 1, key, value)
+        return GeneratedVerdicts(topic, 0, self._offsets[topic] - 1, key, value)
 
 
 def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdict:

@@ -16,7 +16,7 @@ _BARS = (("both together", "joint"), ("words alone", "text_only"), ("picture alo
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ReportRow:
     """A post beside its verdict, and its strongest policy."""
 
     post: Post
@@ -47,7 +47,7 @@ class Shown:
 class Report:
     """All posts of one run; `titles` by policy id, `how` says what judged them and how they were delivered."""
 
-    shown: Sequence[Shown]
+    shown: Sequence[ReportRow]
     titles: Mapping[str, str]
     how: str
 

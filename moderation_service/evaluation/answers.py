@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 
 CLASSES: tuple[AttributionClass, ...] = get_args(AttributionClass)
 UNKNOWN = -1
@@ -61,12 +61,12 @@ class Answers:
         return self.joint >= self.threshold
 
 
-def policies_of(judged: Sequence[Judged]) -> tuple[str, ...]:
+def policies_of(judged: Sequence[JudgedPost]) -> tuple[str, ...]:
     """Every policy with a label, by id."""
     return tuple(sorted({policy for one in judged for policy in one.labelled.labels}))
 
 
-def answers(judged: Sequence[Judged]) -> Answers:
+def answers(judged: Sequence[JudgedPost]) -> Answers:
     """The rows of all labels."""
     numbers = {policy: number for number, policy in enumerate(policies_of(judged))}
     families: dict[str, int] = {}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.evaluation import calibrators, metrics, thresholds
-from moderation_service.evaluation.calibrators import Refused
-from moderation_service.evaluation.examples import Examples, Source
+from moderation_service.evaluation.calibrators import CalibrationRefused
+from moderation_service.evaluation.examples import Examples, ExampleSource
 from moderation_service.evaluation.metric_block import rounded
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.calibration import CalibrationFile, FittedOn, Map
-from moderation_service.telemetry.score_drift import PARTS, part_of
+from moderation_service.judging.score_drift import PARTS, part_of
 
 COLUMNS = (
     "policy",
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CalibrationLine:
     """What became of one policy. Figures are of posts that the map, or the threshold, was not fitted on."""
 
     policy: str
@@ -64,7 +64,7 @@ class Calibrated:
     """The file to be, and a line for each policy that has labels."""
 
     file: CalibrationFile
-    lines: tuple[Line, ...]
+    lines: tuple[CalibrationLine, ...]
 
     def write(self, path: Path) -> None:
         """The same bytes, and so the same id, for the same data and target."""
@@ -72,7 +72,7 @@ class Calibrated:
 
 
 def calibrate(
-    source: Source, own: Mapping[str, Thresholds], *, data: str, target: Target | None = None, seed: int = 0
+    source: ExampleSource, own: Mapping[str, Thresholds], *, data: str, target: Target | None = None, seed: int = 0
 ) -> Calibrated:
     """Fit every policy that has the labels for it.
 
@@ -105,21 +105,21 @@ def _histogram(examples: Examples) -> tuple[int, ...]:
     return tuple(counts[part] for part in range(PARTS))
 
 
-def _line(policy: str, examples: Examples, own: Thresholds | None, target: Target | None, seed: int) -> Line:
+def _line(policy: str, examples: Examples, own: Thresholds | None, target: Target | None, seed: int) -> CalibrationLine:
     counts = (policy, len(examples.truth), int(examples.truth.sum()))
     raw = metrics.calibration(examples.truth, examples.score)
     try:
         fitted = calibrators.fit(examples, seed=seed)
-    except Refused as refused:
-        return Line(*counts, raw, refused=str(refused))
+    except CalibrationRefused as refused:
+        return CalibrationLine(*counts, raw, refused=str(refused))
     after = metrics.calibration(examples.truth, fitted.held_out)
     if target is None:
-        return Line(*counts, raw, fitted.map, after)
+        return CalibrationLine(*counts, raw, fitted.map, after)
     try:
         review = thresholds.review_threshold(examples.truth, calibrators.apply(fitted.map, examples.score), target)
         precision, recall = thresholds.held_out(examples, fitted.held_out, target, seed=seed)
-    except Refused as refused:
-        return Line(*counts, raw, fitted.map, after, refused=f"thresholds: {refused}")
+    except CalibrationRefused as refused:
+        return CalibrationLine(*counts, raw, fitted.map, after, refused=f"thresholds: {refused}")
     own = own or Thresholds(review=review, block=review)
     limits = Thresholds(review=review, block=None if own.block is None else max(review, own.block))
-    return Line(*counts, raw, fitted.map.model_copy(update={"thresholds": limits}), after, precision, recall)
+    return CalibrationLine(*counts, raw, fitted.map.model_copy(update={"thresholds": limits}), after, precision, recall)

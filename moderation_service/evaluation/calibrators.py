@@ -26,7 +26,7 @@ CLEAR = 3.0
 _ROOM = 1e-9
 
 
-class Refused(Exception):  # noqa: N818 - an outcome
+class CalibrationRefused(Exception):  # noqa: N818 - an outcome
     """Why a policy gets no calibration."""
 
 
@@ -62,7 +62,7 @@ def platt(score: Floats, truth: Bools) -> Platt:
     slope = float(model.coef_[0, 0])
     if slope <= 0:
         msg = "higher scores do not go with more violations"
-        raise Refused(msg)
+        raise CalibrationRefused(msg)
     return Platt(slope=slope, intercept=float(model.intercept_[0]))
 
 
@@ -89,7 +89,7 @@ def _enough(examples: Examples) -> None:
         families = len(np.unique(examples.family[which]))
         if families < LEAST:
             msg = f"{families} labelled {kind} posts (twins counted once), of at least {LEAST} that a fit takes"
-            raise Refused(msg)
+            raise CalibrationRefused(msg)
 
 
 def _held_out(examples: Examples, make: Callable[[Floats, Bools], Map], seed: int) -> Floats:
@@ -109,7 +109,7 @@ def _better_than_base_rate(truth: Bools, probability: Floats) -> None:
             f"the scores tell no more than the share of violations ({base:.0%}): log loss better by "
             f"{gain.mean():.4f} ± {error:.4f} on held-out posts; are the labels right?"
         )
-        raise Refused(msg)
+        raise CalibrationRefused(msg)
 
 
 def _surprise(truth: Bools, probability: Floats) -> Floats:

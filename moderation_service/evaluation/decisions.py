@@ -8,21 +8,21 @@ from sklearn.metrics import accuracy_score
 
 from moderation_service.evaluation.answers import Bools, Ints
 from moderation_service.evaluation.metric_block import Bootstrap, rounded
-from moderation_service.evaluation.run import Judged, Run
+from moderation_service.evaluation.run import JudgedPost, Run
 from moderation_service.judging.decision import STRENGTH
 
 _FLAGGED = STRENGTH.index("review")
 _PERCENTILES = (50, 95, 99)
 
 
-def violates(one: Judged) -> bool | None:
+def violates(one: JudgedPost) -> bool | None:
     """Whether the post violates any policy; None where a label that could say so is missing."""
     if any(one.labelled.labels.values()):
         return True
     return False if all(part.policy_id in one.labelled.labels for part in one.verdict.policies) else None
 
 
-def abstentions(judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any]:
+def abstentions(judged: Sequence[JudgedPost], boot: Bootstrap) -> dict[str, Any]:
     """How often the decision was `abstain`, and how often a decision to flag or not was right on the other posts."""
     strength, families = _strength(judged), _families(judged)
     abstained = strength == STRENGTH.index("abstain")
@@ -38,7 +38,7 @@ def abstentions(judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any]:
     return {"posts": len(judged), "decided_and_known": int(known.sum()), **boot.block(figures, families)}
 
 
-def against_twins(posts: Sequence[Judged], judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any] | None:
+def against_twins(posts: Sequence[JudgedPost], judged: Sequence[JudgedPost], boot: Bootstrap) -> dict[str, Any] | None:
     """How often a post's decision is worse, or better, than that on the post it was made from; both mean the same.
 
     Worse is weaker on a post that violates, stronger on one that does not. Pairs whose labels or attribution
@@ -78,13 +78,13 @@ def latency(run: Run) -> dict[str, Any]:
     return {**found, "posts_per_second": rounded(len(run.judged) / run.seconds) if run.seconds else None}
 
 
-def _meaning(one: Judged) -> tuple[dict[str, bool], dict[str, str]]:
+def _meaning(one: JudgedPost) -> tuple[dict[str, bool], dict[str, str]]:
     return dict(one.labelled.labels), dict(one.labelled.attribution)
 
 
-def _strength(judged: Sequence[Judged]) -> Ints:
+def _strength(judged: Sequence[JudgedPost]) -> Ints:
     return np.array([STRENGTH.index(one.verdict.decision) for one in judged], np.int64)
 
 
-def _families(judged: Sequence[Judged]) -> Ints:
+def _families(judged: Sequence[JudgedPost]) -> Ints:
     return np.unique([one.labelled.family for one in judged], return_inverse=True)[1].astype(np.int64)

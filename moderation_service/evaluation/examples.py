@@ -7,7 +7,7 @@ from moderation_service.contracts.verdict import Model
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.answers import Bools, Floats, Ints, answers, policies_of
 from moderation_service.evaluation.labelled import digest
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ExampleSource:
     """All policies' examples, which model's scores they are, and where they are from."""
 
     policies: Mapping[str, Examples]
@@ -29,7 +29,7 @@ class Source:
     digest: str
 
 
-def from_judged(judged: Sequence[Judged]) -> Source:
+def from_judged(judged: Sequence[JudgedPost]) -> ExampleSource:
     """Examples from labelled posts; a policy in whose scope a post is not has no score there.
 
     Raises Misconfigured where no post was judged.
@@ -43,4 +43,4 @@ def from_judged(judged: Sequence[Judged]) -> Source:
     for number, policy in enumerate(policies_of(judged)):
         own = rows.take(rows.policy == number)
         found[policy] = Examples(own.raw, own.truth, own.family)
-    return Source(found, judged[0].verdict.model, len(judged), digest(one.labelled for one in judged))
+    return ExampleSource(found, judged[0].verdict.model, len(judged), digest(one.labelled for one in judged))

@@ -15,7 +15,7 @@ from moderation_service.evaluation.answers import CLASSES, UNKNOWN, Answers, Boo
 from moderation_service.evaluation.decisions import abstentions, against_twins, latency
 from moderation_service.evaluation.labelled import digest
 from moderation_service.evaluation.metric_block import Bootstrap, rounded
-from moderation_service.evaluation.run import Judged, Run
+from moderation_service.evaluation.run import JudgedPost, Run
 
 _Score = Callable[[Answers], Floats]
 _Figures = Callable[[Answers], dict[str, float]]
@@ -78,17 +78,17 @@ def combined_rows(rows: Answers, every: Answers) -> Bools:
     return chosen
 
 
-def in_slice(judged: Sequence[Judged], rows: Answers, name: str) -> Answers:
+def in_slice(judged: Sequence[JudgedPost], rows: Answers, name: str) -> Answers:
     """The answers on posts of a slice."""
     posts = np.array([name in one.labelled.slices for one in judged], bool)
     return rows.take(posts[rows.post])
 
 
-def _names(judged: Sequence[Judged]) -> list[str]:
+def _names(judged: Sequence[JudgedPost]) -> list[str]:
     return list(dict.fromkeys(name for one in judged for name in one.labelled.slices))
 
 
-def _judged_by(judged: Sequence[Judged]) -> dict[str, Any]:
+def _judged_by(judged: Sequence[JudgedPost]) -> dict[str, Any]:
     if not judged:
         return {"model": None, "policy_set_digest": None}
     verdict = judged[0].verdict
@@ -111,7 +111,7 @@ def _detection(score: _Score) -> _Figures:
 _flagged = _detection(SCORES["joint"])
 
 
-def _combined(judged: Sequence[Judged], every: Answers, core: Answers, boot: Bootstrap) -> dict[str, Any]:
+def _combined(judged: Sequence[JudgedPost], every: Answers, core: Answers, boot: Bootstrap) -> dict[str, Any]:
     asked = core.take(combined_rows(core, every))
     unseen = in_slice(judged, every, UNSEEN)
     unseen_block = boot.of_answers(unseen.take(combined_rows(unseen, every)), _flagged)
@@ -127,7 +127,7 @@ def _combined(judged: Sequence[Judged], every: Answers, core: Answers, boot: Boo
     }
 
 
-def _xor(judged: Sequence[Judged], every: Answers, boot: Bootstrap) -> dict[str, Any] | None:
+def _xor(judged: Sequence[JudgedPost], every: Answers, boot: Bootstrap) -> dict[str, Any] | None:
     """A post is flagged when any policy that only the combination violates is; its score is the largest of theirs."""
     rows = in_slice(judged, every, XOR)
     rows = rows.take(np.isin(rows.policy, np.unique(rows.policy[rows.meant == _COMBINED])))
@@ -190,7 +190,7 @@ def _policy(rows: Answers, boot: Bootstrap) -> dict[str, Any]:
     return boot.of_answers(rows, figures)
 
 
-def _slice(judged: Sequence[Judged], every: Answers, name: str, boot: Bootstrap) -> dict[str, Any]:
+def _slice(judged: Sequence[JudgedPost], every: Answers, name: str, boot: Bootstrap) -> dict[str, Any]:
     posts = [one for one in judged if name in one.labelled.slices]
     rows = in_slice(judged, every, name)
     named = metrics.attribution(rows.meant, rows.told)["macro_f1"]

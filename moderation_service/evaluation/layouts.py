@@ -15,7 +15,7 @@ import numpy as np
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.evaluation.answers import Ints
 from moderation_service.evaluation.metric_block import Bootstrap, rounded
-from moderation_service.evaluation.run import Judged, judge_all
+from moderation_service.evaluation.run import JudgedPost, judge_all
 from moderation_service.judging.decision import decide
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.model import BilingualQuestion, Mode, Policy
@@ -91,7 +91,7 @@ def side_by_side(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def sensitivity(judge: Judge, judged: Sequence[Judged], boot: Bootstrap) -> dict[str, Any]:
+async def sensitivity(judge: Judge, judged: Sequence[JudgedPost], boot: Bootstrap) -> dict[str, Any]:
     """By kind of change how far the other policies' scores move, and how many posts' decisions change.
 
     `judged` are `judge`'s own verdicts. Empty where there is but one policy. Raises as `judge_all`.
@@ -102,9 +102,11 @@ async def sensitivity(judge: Judge, judged: Sequence[Judged], boot: Bootstrap) -
     return {kind: await _compared(judge, probed, made, boot) for kind, made in variants(judge.pack, boot.seed).items()}
 
 
-async def _compared(judge: Judge, probed: Sequence[Judged], made: Sequence[Variant], boot: Bootstrap) -> dict[str, Any]:
+async def _compared(
+    judge: Judge, probed: Sequence[JudgedPost], made: Sequence[Variant], boot: Bootstrap
+) -> dict[str, Any]:
     """Every post by one of the variants, in turn."""
-    pairs: list[tuple[Judged, Verdict, str | None]] = []
+    pairs: list[tuple[JudgedPost, Verdict, str | None]] = []
     for number, variant in enumerate(made):
         own = {one.labelled.post.post_id: one for one in probed[number :: len(made)]}
         changed = judge.with_policies(variant.pack, None)
@@ -114,7 +116,7 @@ async def _compared(judge: Judge, probed: Sequence[Judged], made: Sequence[Varia
     return moved(pairs, boot)
 
 
-def moved(pairs: Sequence[tuple[Judged, Verdict, str | None]], boot: Bootstrap) -> dict[str, Any]:
+def moved(pairs: Sequence[tuple[JudgedPost, Verdict, str | None]], boot: Bootstrap) -> dict[str, Any]:
     """How far scores moved between a post's verdict and another of it, but for the policy that is named.
 
     `mean_change` is over posts, of the mean over a post's policies; `decisions_changed` the share of posts on which

@@ -39,7 +39,7 @@ _BESIDE = ("slices", "twin_of")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedLabels:
     """The labelled posts of a file or folder, the rows that were left out, and a line for each column not read."""
 
     posts: tuple[Labelled, ...]
@@ -48,7 +48,9 @@ class Loaded:
     unread: tuple[str, ...] = ()
 
 
-def load(path: Path, policies: Collection[str], *, policy: str | None = None, form: Format | None = None) -> Loaded:
+def load(
+    path: Path, policies: Collection[str], *, policy: str | None = None, form: Format | None = None
+) -> LoadedLabels:
     """Read `path`; its format is seen from the data where none is given.
 
     `policies` are the ids that labels may name, `policy` the one that a single `label` belongs to.
@@ -68,7 +70,7 @@ def load(path: Path, policies: Collection[str], *, policy: str | None = None, fo
             return loaded(public_sets.read(path, form, reader), str(path), reader)
 
 
-def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) -> Loaded:
+def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) -> LoadedLabels:
     """Sort what a reader made of its rows. Raises Misconfigured where no row is left."""
     rows = list(found)
     posts = tuple(row for row in rows if isinstance(row, Labelled))
@@ -77,7 +79,7 @@ def loaded(found: Iterable[Labelled | BadPost], source: str, reader: RowReader) 
         first = f"; the first: {left_out[0].where}: {left_out[0].why}" if left_out else ""
         msg = f"{source}: no labelled post in {len(rows)} rows{first}"
         raise Misconfigured(msg)
-    return Loaded(posts, left_out, reader.root)
+    return LoadedLabels(posts, left_out, reader.root)
 
 
 def _format_of(path: Path) -> Format:

@@ -11,7 +11,7 @@ from PIL import Image
 from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
 from moderation_service.evaluation.answers import answers, policies_of
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 from moderation_service.media.outcome import Loaded
 
 WORST = 20
@@ -22,7 +22,7 @@ _SIDE = 320
 class Mistake:
     """One policy that was answered wrongly on one post. `found` is None where the post was out of its scope."""
 
-    judged: Judged
+    judged: JudgedPost
     policy: str
     truth: bool
     meant: AttributionClass | None
@@ -30,7 +30,7 @@ class Mistake:
     pictures: tuple[str, ...] = ()
 
 
-def worst(judged: Sequence[Judged], count: int = WORST) -> list[Mistake]:
+def worst(judged: Sequence[JudgedPost], count: int = WORST) -> list[Mistake]:
     """The answers on the wrong side of their threshold, the surest first; posts that are apart come last."""
     rows = answers(judged)
     if not len(rows):
@@ -57,7 +57,7 @@ async def with_pictures(
     return shown
 
 
-def _mistake(one: Judged, policy: str) -> Mistake:
+def _mistake(one: JudgedPost, policy: str) -> Mistake:
     parts = (part for part in (*one.verdict.policies, *one.verdict.shadow) if part.policy_id == policy)
     known = one.labelled
     return Mistake(one, policy, known.labels[policy], known.attribution.get(policy), next(parts, None))

@@ -23,7 +23,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordedVerdict:
     """What a file holds: verdicts by post, nulls (posts that were deleted), and a line for each row that is neither."""
 
     verdicts: dict[PostKey, list[Recorded]]
@@ -31,7 +31,7 @@ class Record:
     left_out: tuple[str, ...]
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> RecordedVerdict:
     """Read a file of verdicts, one JSON line each. Raises Misconfigured where it is missing or holds none at all."""
     verdicts: dict[PostKey, list[Recorded]] = {}
     deleted, left_out = 0, list[str]()
@@ -54,4 +54,4 @@ def read_record(path: Path) -> Record:
     if not verdicts and not deleted:
         msg = f"{path}: holds no verdict" + (f" ({left_out[0]})" if left_out else "")
         raise Misconfigured(msg)
-    return Record(verdicts, deleted, tuple(left_out))
+    return RecordedVerdict(verdicts, deleted, tuple(left_out))

@@ -19,7 +19,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Model, Verdict
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.examples import Examples, Source
+from moderation_service.evaluation.examples import Examples, ExampleSource
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.policies.digest import digest_of
@@ -60,7 +60,7 @@ def of_posts(reviews: Iterable[Row], posts: Iterable[Post | BadPost], reader: Ro
     return [*(row for key, parts in words.items() for row in _labelled(known[key], parts, reader)), *left_out]
 
 
-def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Source, list[BadPost]]:
+def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[ExampleSource, list[BadPost]]:
     """Examples from the recorded raw scores; and what is left out.
 
     Only verdicts of the latest reviewed verdict's model, revision and prompt are taken, and of each policy its newest
@@ -104,7 +104,9 @@ def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Source
                 rows.setdefault(policy, []).append((part.raw_score, word.said.violated, known[name].post_id))
     posts = {post for kept in rows.values() for _, _, post in kept}
     digest = digest_of([[policy, *map(list, kept)] for policy, kept in rows.items()])
-    return Source({policy: _examples(kept) for policy, kept in rows.items()}, model, len(posts), digest), left_out
+    return ExampleSource(
+        {policy: _examples(kept) for policy, kept in rows.items()}, model, len(posts), digest
+    ), left_out
 
 
 def posts_of(reviews: Iterable[Row]) -> frozenset[bytes]:

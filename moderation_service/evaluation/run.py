@@ -13,7 +13,7 @@ from moderation_service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedPost:
     """A labelled post with its verdict."""
 
     labelled: Labelled
@@ -24,7 +24,7 @@ class Judged:
 class Run:
     """All labelled posts that have a verdict, the posts that have none with the reason, and seconds taken."""
 
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedPost, ...]
     unjudged: tuple[str, ...]
     seconds: float
 
@@ -52,5 +52,5 @@ async def judge_all(
     unjudged = await judge_into(judge, [one.post for one in labelled], out, keep)
     seconds = time.perf_counter() - begun
     # In the order of the posts, whatever was ready first: the same input gives the same figures.
-    judged = (Judged(one, verdicts[one.post.post_id]) for one in labelled if one.post.post_id in verdicts)
+    judged = (JudgedPost(one, verdicts[one.post.post_id]) for one in labelled if one.post.post_id in verdicts)
     return Run(tuple(judged), tuple(unjudged), seconds)

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve, precision_score, recall_scor
 
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.answers import Bools, Floats
-from moderation_service.evaluation.calibrators import LEAST, Refused, folds
+from moderation_service.evaluation.calibrators import LEAST, CalibrationRefused, folds
 from moderation_service.evaluation.examples import Examples
 
 
@@ -59,7 +59,7 @@ def review_threshold(truth: Bools, probability: Floats, target: Target) -> float
     met = (precision >= target.value) & (recall * truth.sum() >= LEAST)
     if not met.any():
         msg = f"no threshold has a precision of {target.value:g} with at least {LEAST} violations found"
-        raise Refused(msg)
+        raise CalibrationRefused(msg)
     return float(at[met].min())
 
 

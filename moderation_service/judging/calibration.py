@@ -15,7 +15,7 @@ from moderation_service.contracts.base import Digest
 from moderation_service.contracts.json_text import validate_json
 from moderation_service.contracts.verdict import Model, Probability, Thresholds
 from moderation_service.errors import Misconfigured
-from moderation_service.telemetry.score_drift import PARTS
+from moderation_service.judging.score_drift import PARTS
 
 
 def _method(entry: object) -> str:

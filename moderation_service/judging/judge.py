@@ -17,6 +17,7 @@ from moderation_service.judging.evidence import Evidence, EvidenceRoom
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, Judged, ResultCache
+from moderation_service.judging.score_drift import Drift
 from moderation_service.judging.shadow import Shadow, beside, shadow_sets
 from moderation_service.judging.verdict_builder import VerdictBuilder, as_read, content_of, recorded_model
 from moderation_service.media.loader import ImageLoader
@@ -25,7 +26,6 @@ from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
-from moderation_service.telemetry.score_drift import Drift
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {

@@ -27,7 +27,7 @@ _TEXT: tuple[ContentType, ...] = ("CONTENT_TYPE_TEXT",)
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class StatementWording:
     """The sentences of a draft in one language. None tells a score or a threshold: they would help to evade."""
 
     ground: str
@@ -43,8 +43,8 @@ class Wording:
     between: str
 
 
-_WORDINGS: dict[Language, Wording] = {
-    "en": Wording(
+_WORDINGS: dict[Language, StatementWording] = {
+    "en": StatementWording(
         ground="Policy “{title}” ({id}), version {version}",
         explanation="The policy asks: “{question}” Of this post, {place}.",
         without_views="the answer is yes",
@@ -60,7 +60,7 @@ _WORDINGS: dict[Language, Wording] = {
         ),
         between=" ",
     ),
-    "zh": Wording(
+    "zh": StatementWording(
         ground="政策“{title}”（{id}），第 {version} 版",
         explanation="政策的问题是：“{question}”就该帖子而言，{place}。",
         without_views="答案为“是”",

@@ -15,7 +15,7 @@ from moderation_service.kafka.aiokafka_workarounds import close
 from moderation_service.kafka.clients import consumer, producer, reach
 from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry.audit import Entry
+from moderation_service.telemetry.audit import AuditEntry
 
 _CLOSE_S = 5.0
 _POLL_MS = 200
@@ -147,7 +147,7 @@ async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncItera
             yield record
 
 
-def audit_record(settings: KafkaSettings, entry: Entry) -> Record:
+def audit_record(settings: KafkaSettings, entry: AuditEntry) -> Record:
     """The record, a CloudEvent whose id is the entry's and whose subject is what was done something to."""
     headers = event_headers("audit", entry.audit_id, entry.target, entry.at)
     return Record(settings.audit_topic, entry.action.encode(), entry.model_dump_json().encode(), headers)

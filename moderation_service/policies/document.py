@@ -9,7 +9,7 @@ from typing import Any, Never
 
 import yaml
 
-from moderation_service.policies.faults import Fault, Location, Refused, field_name
+from moderation_service.policies.faults import Fault, Location, PackRefused, field_name
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
@@ -43,18 +43,18 @@ def read_document(file: Path) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         wrong = f"holds the control character {chr(error.character)!r}"
-        raise Refused([Fault(file, line, "file", wrong, "should be plain text")]) from None
+        raise PackRefused([Fault(file, line, "file", wrong, "should be plain text")]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         wrong = f"is not YAML ({error.problem or error.context})"
         right = 'should be "field: value" lines of even indentation; words with ": " or " #" in them go in quotes'
-        raise Refused([Fault(file, line, "file", wrong, right)]) from None
+        raise PackRefused([Fault(file, line, "file", wrong, right)]) from None
 
 
 def _text_of(file: Path) -> str:
     def refuse(line: int, wrong: str, right: str) -> Never:
-        raise Refused([Fault(file, line, "file", wrong, right)]) from None
+        raise PackRefused([Fault(file, line, "file", wrong, right)]) from None
 
     try:
         with file.open("rb") as opened:
@@ -83,24 +83,26 @@ class _Reader(yaml.SafeLoader):
         root = self.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             wrong = "is empty" if root is None else "does not start with a field"
-            raise Refused([Fault(self.file, 1, "file", wrong, "should hold one policy: id, version, title, …")])
+            raise PackRefused([Fault(self.file, 1, "file", wrong, "should hold one policy: id, version, title, …")])
         self.lines[()] = root.start_mark.line + 1
         values = self._mapping(root, ())
         if self.faults:
-            raise Refused(self.faults)
+            raise PackRefused(self.faults)
         return Document(self.file, values, self.lines)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - as PyYAML's
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise Refused([Fault(self.file, line, "file", f"uses the alias *{event.anchor}", "should be written out")])
+            raise PackRefused(
+                [Fault(self.file, line, "file", f"uses the alias *{event.anchor}", "should be written out")]
+            )
         if event.tag is not None:
             wrong = f"uses the tag {event.tag}"
-            raise Refused([Fault(self.file, line, "file", wrong, "should be a plain value without a tag")])
+            raise PackRefused([Fault(self.file, line, "file", wrong, "should be a plain value without a tag")])
         if self.depth == MAX_DEPTH:
             wrong = f"is nested over {MAX_DEPTH} deep"
-            raise Refused([Fault(self.file, line, "file", wrong, "should be as flat as a policy's fields are")])
+            raise PackRefused([Fault(self.file, line, "file", wrong, "should be as flat as a policy's fields are")])
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

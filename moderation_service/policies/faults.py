@@ -25,7 +25,7 @@ class Fault:
         return f"{place}: {self.field}: {self.wrong}; {self.right}"
 
 
-class Refused(Exception):  # noqa: N818 - a file is refused; stays inside this room
+class PackRefused(Exception):  # noqa: N818 - a file is refused; stays inside this room
     """A policy file has faults."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from moderation_service.policies.document import Document, read_document
 from moderation_service.policies.explain import explain
-from moderation_service.policies.faults import Fault, Location, Refused, nearest
+from moderation_service.policies.faults import Fault, Location, PackRefused, nearest
 from moderation_service.policies.model import Policy
 
 
@@ -17,10 +17,10 @@ def read_policy(file: Path, *, pictures: bool = True) -> Policy:
     try:
         policy = Policy.model_validate(document.values)
     except ValidationError as error:
-        raise Refused(explain(fault, document) for fault in error.errors(include_url=False)) from None
+        raise PackRefused(explain(fault, document) for fault in error.errors(include_url=False)) from None
     faults = [*_named_after_its_file(policy, document), *_cases_can_run(policy, document, pictures=pictures)]
     if faults:
-        raise Refused(faults)
+        raise PackRefused(faults)
     return policy
 
 

@@ -41,13 +41,13 @@ def _one_question(text: str) -> str:
 QuestionText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_question)]
 
 
-class Part(BaseModel):
+class PolicySection(BaseModel):
     """A part of a policy."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", str_strip_whitespace=True)
 
 
-class Bilingual(Part):
+class Bilingual(PolicySection):
     """The same words in English and in Chinese."""
 
     en: str = Field(min_length=1, max_length=4000, description="the English words")
@@ -65,7 +65,7 @@ class BilingualQuestion(Bilingual):
     zh: QuestionText = Field(description="one Chinese question, at most 200 characters")
 
 
-class Scope(Part):
+class Scope(PolicySection):
     """The posts a policy applies to."""
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)] = Field(
@@ -76,7 +76,7 @@ class Scope(Part):
     )
 
 
-class Thresholds(Part):
+class PolicyThresholds(PolicySection):
     """The scores from which a post goes to review, and from which it is blocked, if ever."""
 
     review: float = Field(gt=0, le=1, allow_inf_nan=False, description="a score over 0 and at most 1, not over block")
@@ -94,7 +94,7 @@ class Thresholds(Part):
         return block
 
 
-class Statement(Part):
+class Statement(PolicySection):
     """What a statement of reasons says of a policy beside its category; judges and decides nothing."""
 
     legal_ground: str | None = Field(
@@ -120,7 +120,7 @@ class Statement(Part):
         return tuple("NO" if one is False else one for one in countries) if isinstance(countries, tuple) else countries
 
 
-class Case(Part):
+class Case(PolicySection):
     """A post with the result the policy's owner expects."""
 
     name: str = Field(min_length=1, max_length=120, description="a short name, once in the policy")
@@ -157,7 +157,7 @@ class Case(Part):
         return self
 
 
-class Policy(Part):
+class Policy(PolicySection):
     """A written policy as the owner's file holds it."""
 
     id: str = Field(
@@ -172,7 +172,7 @@ class Policy(Part):
     )
     scope: Scope = Field(default=Scope(), description="the posts the policy applies to, as modalities and surfaces")
     severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
-    thresholds: Thresholds = Field(description="two scores, as review and block")
+    thresholds: PolicyThresholds = Field(description="two scores, as review and block")
     mode: Mode = Field(default="enforce", description="enforce, or shadow (judged and listed, decides nothing)")
     restricted: bool = Field(
         default=False,

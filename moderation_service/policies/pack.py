@@ -7,7 +7,7 @@ from pathlib import Path
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.digest import digest_of
-from moderation_service.policies.faults import Fault, Refused
+from moderation_service.policies.faults import Fault, PackRefused
 from moderation_service.policies.file import read_policy
 from moderation_service.policies.model import Mode, Policy
 from moderation_service.settings import PolicySettings
@@ -67,7 +67,7 @@ def load_pack(path: Path, *, pictures: bool = True, setting: str = PATH) -> Poli
     for file in policy_files(path, faults, setting):
         try:
             policies.append(read_policy(file, pictures=pictures))
-        except Refused as refused:
+        except PackRefused as refused:
             faults += refused.faults
     if faults:
         raise Misconfigured("\n".join(map(str, faults)))

@@ -151,7 +151,7 @@ def _clear_gauge(error: Unreadable) -> None:
     metrics.PARTITION_HELD.remove(*_labels(error))
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Fetched records; see FetchBuffer."""
 
     @property
@@ -167,7 +167,7 @@ class Polling:
 
     def __init__(
         self,
-        source: Source,
+        source: RecordSource,
         out_of_range: Callable[[Mapping[TopicPartition, int]], None],
         corrupt: Callable[[CorruptBatch], None],
     ) -> None:

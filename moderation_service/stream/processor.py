@@ -99,7 +99,7 @@ class KeyCheck:
                 self._seen = 0
 
 
-class Judge(Protocol):
+class PostJudge(Protocol):
     """What turns a post into a verdict."""
 
     def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
@@ -116,7 +116,7 @@ class RecordProcessor:
     """The line, and whether the engine holds it up. A post stays with the `judge` that it began with."""
 
     settings: KafkaSettings
-    judge: Judge
+    judge: PostJudge
     _keys: KeyCheck = field(default_factory=KeyCheck)
     _failing: set[int] = field(default_factory=set)
     _in_work: int = 0

@@ -22,7 +22,7 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.stream.lag_reporter import LagReporter
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.polling import Polling
-from moderation_service.stream.processor import Judge, RecordProcessor
+from moderation_service.stream.processor import PostJudge, RecordProcessor
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
@@ -82,14 +82,14 @@ def tune_garbage_collector() -> None:
 class Worker:
     """One process's share of the input topic."""
 
-    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health) -> None:
+    def __init__(self, settings: KafkaSettings, judge: PostJudge, health: Health) -> None:
         """Nothing is connected yet."""
         self._settings = settings
         self._health = health
         self._processing = RecordProcessor(settings, judge)
         self._manager: PartitionManager | None = None
 
-    def judge_by(self, judge: Judge) -> None:
+    def judge_by(self, judge: PostJudge) -> None:
         """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
         self._processing.judge = judge
 

@@ -26,7 +26,7 @@ Action = Literal[
 ]
 
 
-class Entry(BaseModel):
+class AuditEntry(BaseModel):
     """The value of a record of the audit topic; its key is the action. Never words of a post."""
 
     model_config = ConfigDict(frozen=True)

@@ -13,7 +13,7 @@ from moderation_service.demo.pictures import USUAL
 from moderation_service.demo.training import checkpoint, joint, recipe
 from moderation_service.demo.training.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
 from moderation_service.demo.training.model import new_model
-from moderation_service.demo.training.rows import Lesson, Seen
+from moderation_service.demo.training.rows import Lesson, SeenRow
 from moderation_service.demo.training.sight import patches, see
 from moderation_service.demo.training.tokenizer import answers, plain_spelling
 from moderation_service.engine.base import ScoreRequest
@@ -80,7 +80,7 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     row = Row(post, (vocabulary.trusted(tails[0]), vocabulary.trusted(tails[5])))
     opening = vocabulary.trusted(prompts.opening(asked))
     rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, merge=2)
-    lesson = Lesson(opening, rows, Seen(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
+    lesson = Lesson(opening, rows, SeenRow(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
         shares = joint.answer_logits(model, lesson).softmax(-1)
     yes, no = shares[:, list(vocabulary.yes)].sum(-1), shares[:, list(vocabulary.no)].sum(-1)

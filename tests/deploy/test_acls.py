@@ -155,7 +155,7 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
     judged = verdict()
     await publish(administrator, [Record(kafka.output_topic, judged.post_id.encode(), judged.to_json())])
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
-    done = audit.Entry(actor="reviewer:r", action="user.logged_in", target="r")
+    done = audit.AuditEntry(actor="reviewer:r", action="user.logged_in", target="r")
     async with open_database(url) as database:
         parts = ConsoleContext(console_settings(url, kafka=kafka), database, lambda: pack)
         async with database.begin() as connection:

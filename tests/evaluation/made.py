@@ -6,7 +6,7 @@ from typing import Any
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import AttributionClass, Decision, PolicyVerdict, Thresholds
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.run import Judged, Run
+from moderation_service.evaluation.run import JudgedPost, Run
 from moderation_service.judging.decision import attribute, outcome
 from tests.contracts.examples import POLICY, verdict
 
@@ -37,21 +37,21 @@ def judged(
     decision: Decision = "allow",
     meant: Mapping[str, AttributionClass] | None = None,
     **known: Any,
-) -> Judged:
+) -> JudgedPost:
     """A post `name` with its labels, judged so."""
     post = Post(post_id=name, text="x")
     parts = tuple(part(policy, views) for policy, views in scores.items())
-    return Judged(
+    return JudgedPost(
         Labelled(post, labels, meant or {}, **known), verdict(post_id=name, decision=decision, policies=parts)
     )
 
 
-def run(*posts: Judged) -> Run:
+def run(*posts: JudgedPost) -> Run:
     """Judged in two seconds."""
     return Run(posts, (), 2.0)
 
 
-def without_views(one: Judged) -> Judged:
+def without_views(one: JudgedPost) -> JudgedPost:
     """The same as if the views had not run."""
     parts = tuple(each.model_copy(update={"attribution": None}) for each in one.verdict.policies)
-    return Judged(one.labelled, one.verdict.model_copy(update={"policies": parts}))
+    return JudgedPost(one.labelled, one.verdict.model_copy(update={"policies": parts}))

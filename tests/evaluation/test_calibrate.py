@@ -11,8 +11,8 @@ from moderation_service.contracts.verdict import Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation import calibrators, thresholds
 from moderation_service.evaluation.calibrate import COLUMNS, calibrate
-from moderation_service.evaluation.calibrators import Refused, fit, isotonic, platt
-from moderation_service.evaluation.examples import Examples, Source, from_judged
+from moderation_service.evaluation.calibrators import CalibrationRefused, fit, isotonic, platt
+from moderation_service.evaluation.examples import Examples, ExampleSource, from_judged
 from moderation_service.evaluation.metrics import calibration
 from moderation_service.evaluation.thresholds import Target, review_threshold
 from moderation_service.judging.calibration import Calibration
@@ -37,8 +37,8 @@ def shuffled(given: Examples, seed: int) -> Examples:
     return Examples(given.score, np.random.default_rng(seed).permutation(given.truth), given.family)
 
 
-def source(**policies: Examples) -> Source:
-    return Source(policies, MODEL, 600, f"sha256:{'1' * 64}")
+def source(**policies: Examples) -> ExampleSource:
+    return ExampleSource(policies, MODEL, 600, f"sha256:{'1' * 64}")
 
 
 def test_platt_finds_the_sigmoid_that_made_the_data() -> None:
@@ -58,7 +58,7 @@ def test_platts_targets_keep_separable_scores_off_certainty() -> None:
 
 def test_platt_refuses_scores_that_fall_with_violations() -> None:
     given = examples(bend=lambda z: -z)
-    with pytest.raises(Refused, match="higher scores do not go"):
+    with pytest.raises(CalibrationRefused, match="higher scores do not go"):
         platt(given.score, given.truth)
 
 
@@ -83,11 +83,11 @@ def test_calibrated_scores_are_calibrated_on_posts_that_were_held_out() -> None:
 
 def test_few_labels_of_either_kind_are_refused_with_their_count() -> None:
     score, truth = np.linspace(0, 1, 200), np.arange(200) >= 190
-    with pytest.raises(Refused, match=r"10 labelled violating posts .* of at least 20"):
+    with pytest.raises(CalibrationRefused, match=r"10 labelled violating posts .* of at least 20"):
         fit(Examples(score, truth, np.arange(200)), seed=0)
-    with pytest.raises(Refused, match=r"10 labelled harmless posts"):
+    with pytest.raises(CalibrationRefused, match=r"10 labelled harmless posts"):
         fit(Examples(1 - score, ~truth, np.arange(200)), seed=0)
-    with pytest.raises(Refused, match="twins counted once"):
+    with pytest.raises(CalibrationRefused, match="twins counted once"):
         fit(examples(400, families=15), seed=0)
 
 
@@ -95,7 +95,7 @@ def test_shuffled_labels_are_refused_whatever_the_shuffle() -> None:
     given = examples(1500)
     assert calibrators.fit(given, seed=0)
     for seed in range(12):
-        with pytest.raises(Refused, match=r"the scores tell no more than|higher scores do not go"):
+        with pytest.raises(CalibrationRefused, match=r"the scores tell no more than|higher scores do not go"):
             fit(shuffled(given, seed), seed=0)
 
 
@@ -112,7 +112,7 @@ def test_a_precision_target_takes_the_lowest_threshold_that_meets_it() -> None:
     truth, score = np.tile(TRUTH, 20), np.tile(SCORE, 20)
     assert review_threshold(truth, score, Target("precision", 0.75)) == 0.3
     assert review_threshold(truth, score, Target("precision", 0.9)) == 0.8
-    with pytest.raises(Refused, match=r"no threshold has a precision of 0.9 with at least 20"):
+    with pytest.raises(CalibrationRefused, match=r"no threshold has a precision of 0.9 with at least 20"):
         review_threshold(TRUTH, SCORE, Target("precision", 0.9))
 
 

@@ -11,7 +11,7 @@ from moderation_service.evaluation.examples import from_judged
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 from moderation_service.evaluation.thresholds import Target
 from tests.contracts.examples import verdict
 from tests.evaluation.made import judged, part, run, without_views
@@ -44,7 +44,7 @@ def test_views_that_did_not_run_leave_attribution_unknown() -> None:
 def test_every_figure_of_five_answers_by_hand() -> None:
     truth_of_score = {0.9: True, 0.8: True, 0.3: True, 0.6: False, 0.1: False}
     posts = [
-        Judged(
+        JudgedPost(
             Labelled(Post(post_id=str(score), text="x"), {"sale": truth}, slices=("new",)),
             verdict(post_id=str(score), decision="allow", policies=(part("sale", (score, 0.1, 0.1), raw=0.5),)),
         )
@@ -72,7 +72,7 @@ def test_every_figure_of_five_answers_by_hand() -> None:
 def test_latency_by_hand() -> None:
     posts = [judged(str(at), {"sale": True}, BOTH) for at in range(3)]
     timed = [
-        Judged(
+        JudgedPost(
             one.labelled,
             one.verdict.model_copy(
                 update={
@@ -206,7 +206,7 @@ def test_abstaining_and_being_right_on_the_rest() -> None:
 
 
 def test_injection_is_worse_when_a_violation_gets_a_weaker_decision_or_a_harmless_post_a_stronger() -> None:
-    def pair(name: str, bad: bool, before: str, after: str) -> list[Judged]:  # noqa: FBT001
+    def pair(name: str, bad: bool, before: str, after: str) -> list[JudgedPost]:  # noqa: FBT001
         scores = BOTH if bad else HARMLESS
         first = judged(name, {"sale": bad}, scores, before)  # type: ignore[arg-type]
         copy = judged(f"{name}2", {"sale": bad}, scores, after, slices=("injection",), twin_of=name, apart=True)  # type: ignore[arg-type]
@@ -248,7 +248,7 @@ def test_without_a_single_verdict_there_are_no_figures_and_no_error() -> None:
     assert json.dumps(found)
 
 
-def _scored(count: int, seed: int) -> list[Judged]:
+def _scored(count: int, seed: int) -> list[JudgedPost]:
     """Scores that tell violations well."""
     rng = np.random.default_rng(seed)
     posts = []
@@ -259,11 +259,11 @@ def _scored(count: int, seed: int) -> list[Judged]:
     return posts
 
 
-def shuffled(posts: Sequence[Judged], seed: int) -> list[Judged]:
+def shuffled(posts: Sequence[JudgedPost], seed: int) -> list[JudgedPost]:
     """The same posts, each with another's labels."""
     order = np.random.default_rng(seed).permutation(len(posts))
     return [
-        Judged(Labelled(one.labelled.post, posts[at].labelled.labels), one.verdict)
+        JudgedPost(Labelled(one.labelled.post, posts[at].labelled.labels), one.verdict)
         for one, at in zip(posts, order, strict=True)
     ]
 
@@ -294,5 +294,5 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 def test_a_shadow_policys_answers_count_too() -> None:
     shadowed = judged("a", {}, {}).verdict.model_copy(update={"shadow": (part("sale", (0.9, 0.1, 0.1)),)})
-    rows = answers([Judged(Labelled(Post(post_id="a", text="x"), {"sale": True}), shadowed)])
+    rows = answers([JudgedPost(Labelled(Post(post_id="a", text="x"), {"sale": True}), shadowed)])
     assert rows.joint.tolist() == [0.9]

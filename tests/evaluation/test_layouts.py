@@ -9,7 +9,7 @@ from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.layouts import moved, reworded, sensitivity, side_by_side, variants
 from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
 from tests.evaluation.made import judged, run
@@ -23,8 +23,8 @@ QUICK = Bootstrap(resamples=5)
 
 def pair(
     name: str, before: dict[str, float], after: dict[str, float], changed: str | None = None
-) -> tuple[Judged, Verdict, str | None]:
-    def scored(scores: dict[str, float]) -> Judged:
+) -> tuple[JudgedPost, Verdict, str | None]:
+    def scored(scores: dict[str, float]) -> JudgedPost:
         return judged(name, {}, {policy: (score, None, None) for policy, score in scores.items()})
 
     return scored(before), scored(after).verdict, changed
@@ -82,7 +82,7 @@ def test_an_edit_keeps_a_question_a_question_however_long_it_is(pack: PolicyPack
 
 async def found_by(judge: Judge, count: int) -> dict[str, Any]:
     posts = [Post(post_id=str(at), text="I sell this", images=(picture(),)) for at in range(count)]
-    before = [Judged(Labelled(post, {}), (await judge.judge(post, trace_id="a" * 32)).verdict) for post in posts]
+    before = [JudgedPost(Labelled(post, {}), (await judge.judge(post, trace_id="a" * 32)).verdict) for post in posts]
     return await sensitivity(judge, before, QUICK)
 
 

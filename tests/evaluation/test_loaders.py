@@ -7,7 +7,7 @@ from PIL import Image
 
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled, digest
-from moderation_service.evaluation.loaders import Format, Loaded, load
+from moderation_service.evaluation.loaders import Format, LoadedLabels, load
 
 POLICIES = ("violence", "weapon_sale", "doxxing")
 
@@ -22,11 +22,11 @@ def picture(folder: Path, name: str) -> None:
     Image.new("RGB", (8, 8)).save(folder / name)
 
 
-def faults(loaded: Loaded) -> list[tuple[int, str]]:
+def faults(loaded: LoadedLabels) -> list[tuple[int, str]]:
     return [(int(row.where.rpartition(":")[2]), row.why) for row in loaded.left_out]
 
 
-def by_id(loaded: Loaded) -> dict[str, Labelled]:
+def by_id(loaded: LoadedLabels) -> dict[str, Labelled]:
     return {one.post.post_id: one for one in loaded.posts}
 
 

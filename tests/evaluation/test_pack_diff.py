@@ -4,7 +4,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.evaluation.pack_diff import Flip, PackDiff, PolicyFlip, Said
 from moderation_service.judging.judge import Judge
 from moderation_service.judging.result_cache import Judged
-from moderation_service.policies.model import Policy, Thresholds
+from moderation_service.policies.model import Policy, PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import MakeJudge, ask, engine, make_judge, pack, picture
 
@@ -23,7 +23,7 @@ def changed(pack: PolicyPack) -> PolicyPack:
     def edited(policy: Policy) -> Policy:
         match policy.id:
             case "weapon_sale":
-                return policy.model_copy(update={"thresholds": Thresholds(review=0.5, block=0.99)})
+                return policy.model_copy(update={"thresholds": PolicyThresholds(review=0.5, block=0.99)})
             case "weapon_display":
                 return policy.model_copy(update={"mode": "shadow"})
             case "doxxing":

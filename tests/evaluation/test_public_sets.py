@@ -10,7 +10,7 @@ from PIL import Image
 
 from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.loaders import Loaded, load
+from moderation_service.evaluation.loaders import LoadedLabels, load
 from moderation_service.evaluation.public_sets import LAYOUTS, PublicSet, attribution
 
 POLICY = "hate"
@@ -102,7 +102,7 @@ def vlsu(folder: Path, *rows: str) -> Path:
     return lines(folder / "data" / "VLSU.csv", VLSU_HEADER, *rows)
 
 
-def labels(loaded: Loaded) -> dict[str, bool]:
+def labels(loaded: LoadedLabels) -> dict[str, bool]:
     return {one.post.post_id: one.labels[POLICY] for one in loaded.posts}
 
 

@@ -17,7 +17,7 @@ from moderation_service.evaluation.layouts import side_by_side
 from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.mistakes import with_pictures, worst
 from moderation_service.evaluation.report import page
-from moderation_service.evaluation.run import Judged
+from moderation_service.evaluation.run import JudgedPost
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 from tests.contracts.examples import IMAGE
@@ -27,7 +27,7 @@ from tests.judging.conftest import picture
 VOID = {"meta", "img", "input", "br"}
 
 
-def posts(count: int = 60) -> list[Judged]:
+def posts(count: int = 60) -> list[JudgedPost]:
     rng = np.random.default_rng(0)
     made = []
     for at in range(count):
@@ -101,7 +101,7 @@ async def made_page() -> str:
     digest = sha256(base64.b64decode(picture().data or "")).hexdigest()
     images = [IMAGE.model_copy(update={"sha256": sha}) for sha in (digest, None, "of another file")]
     content = wrong.verdict.content.model_copy(update={"images": tuple(images)})
-    made.append(Judged(Labelled(nasty, {"sale": True}), wrong.verdict.model_copy(update={"content": content})))
+    made.append(JudgedPost(Labelled(nasty, {"sale": True}), wrong.verdict.model_copy(update={"content": content})))
     of = run(*made)
     figures = figures_of(of, source="<posts>.jsonl", left_out=2, bootstrap=Bootstrap(resamples=5))
     async with ImageLoader(MediaSettings()) as loader:

@@ -33,7 +33,7 @@ from moderation_service.engine.chat import BYTES_A_TOKEN
 from moderation_service.engine.inputs import CHARACTERS_A_TOKEN
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Poison
-from moderation_service.judging import injection, prose
+from moderation_service.judging import explanation, injection
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.media import inline
@@ -82,10 +82,10 @@ def _written(text: str) -> str:
 
 
 def _plainly_masked(written: str) -> None:
-    said = prose._plain(written)
-    prose._LOOP.search(said)
-    tuple(prose._END.finditer(said))
-    prose._masked(said, "a post")
+    said = explanation._plain(written)
+    explanation._LOOP.search(said)
+    tuple(explanation._END.finditer(said))
+    explanation._masked(said, "a post")
 
 
 def _content_type(text: str) -> None:
@@ -127,10 +127,12 @@ PASSES = {
     "normalization": Pass(lambda text: nfkc(text, 100_000), 100_000, TEXTS),
     "judging.injection, on the loop": Pass(injection.unled, injection._OFF_LOOP, TEXTS + ORDERS),
     "judging.injection, off the loop": Pass(injection.unled, injection._READ, TEXTS + ORDERS, off_loop=True),
-    "judging.prose, what the model wrote": Pass(_plainly_masked, prose._READ, TEXTS + ORDERS, off_loop=True),
-    "judging.prose, the post beside it": Pass(
-        lambda post: (prose._quotes(WRITTEN, post, 10), prose._masked(WRITTEN, post)),
-        prose._POST_READ,
+    "judging.explanation, what the model wrote": Pass(
+        _plainly_masked, explanation._READ, TEXTS + ORDERS, off_loop=True
+    ),
+    "judging.explanation, the post beside it": Pass(
+        lambda post: (explanation._quotes(WRITTEN, post, 10), explanation._masked(WRITTEN, post)),
+        explanation._POST_READ,
         (*TEXTS[:6], "12 ", "sells a weapo"),
         off_loop=True,
     ),
@@ -190,7 +192,7 @@ ELSEWHERE = {
     "encodings": "files that the operator gives",
     "engine.local": "what a library says of its own failure",
     "evaluation.public_sets": "files that the operator gives",
-    "judging.junit": "a policy's own cases",
+    "judging.policy_cases": "a policy's own cases",
     "readers.post_files": "files that the operator gives",
     "media.containers.jpeg": "two bytes",
     "media.objects": "buckets of the settings",

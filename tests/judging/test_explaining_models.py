@@ -10,7 +10,7 @@ from moderation_service.app.compose import open_judge
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import ExplainRequest
-from moderation_service.policies.model import Thresholds
+from moderation_service.policies.model import PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, JudgingSettings, Settings
 from tests.engine.talking import save_talking_checkpoint
@@ -32,7 +32,7 @@ LESSONS = {
 def flagging(pack: PolicyPack) -> PolicyPack:
     """One policy, which every post violates, whatever the model says."""
     (policy,) = (policy for policy in pack.enforced if policy.id == "weapon_sale")
-    return PolicyPack((policy.model_copy(update={"thresholds": Thresholds(review=1e-30, block=1.0)}),))
+    return PolicyPack((policy.model_copy(update={"thresholds": PolicyThresholds(review=1e-30, block=1.0)}),))
 
 
 async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]:

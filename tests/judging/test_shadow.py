@@ -13,7 +13,7 @@ from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.errors import Transient
-from moderation_service.policies.model import Policy, Scope, Thresholds
+from moderation_service.policies.model import Policy, PolicyThresholds, Scope
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import Ask, MakeJudge, picture
 from tests.judging.engines import RuleEngine
@@ -44,7 +44,7 @@ def decided(verdict: Verdict) -> tuple[object, ...]:
 @pytest.fixture
 def candidate(pack: PolicyPack) -> PolicyPack:
     """The shipped pack with another threshold, and one policy that is shadow even there."""
-    loose = changed(pack, "violence", thresholds=Thresholds(review=0.8, block=0.9))
+    loose = changed(pack, "violence", thresholds=PolicyThresholds(review=0.8, block=0.9))
     return changed(loose, "doxxing", mode="shadow")
 
 
@@ -165,9 +165,9 @@ async def test_the_second_pack_goes_before_the_packs_own_shadow_policy_of_that_i
     ("fields", "text", "flipped"),
     [
         ({}, KILL, 0),
-        ({"thresholds": Thresholds(review=0.8, block=0.9)}, KILL, 1),  # weaker than the enforced one
-        ({"thresholds": Thresholds(review=0.5, block=0.6)}, KILL, 1),  # stronger
-        ({"thresholds": Thresholds(review=0.5, block=0.6)}, "hello", 0),
+        ({"thresholds": PolicyThresholds(review=0.8, block=0.9)}, KILL, 1),  # weaker than the enforced one
+        ({"thresholds": PolicyThresholds(review=0.5, block=0.6)}, KILL, 1),  # stronger
+        ({"thresholds": PolicyThresholds(review=0.5, block=0.6)}, "hello", 0),
         ({"scope": Scope(surfaces=("market",))}, KILL, 1),  # the enforced flags what is out of its scope
         ({"scope": Scope(surfaces=("market",))}, "hello", 0),
     ],

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from moderation_service.bench.broker import local_kafka, missing_tools
-from moderation_service.kafka import clients, offsets
+from moderation_service.kafka import aiokafka_workarounds, clients
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
 from tests.stream.support import kafka_settings, make_topics
@@ -43,15 +43,15 @@ async def test_the_offset_of_an_unfinished_transaction_is_waited_for(kafka: str,
     partition = TopicPartition(settings.input_topic, 0)
     producer = clients.producer(settings, unique)
     async with reading(settings) as consumer:
-        assert await offsets.committed(consumer, partition, stable=True) is None
+        assert await aiokafka_workarounds.committed(consumer, partition, stable=True) is None
         await producer.start()
         await commit(producer, settings, 5)
         await producer.begin_transaction()
         await producer.send(settings.output_topic, b"v")
         await producer.send_offsets_to_transaction({partition: 7}, settings.group)
-        asking = asyncio.create_task(offsets.committed(consumer, partition, stable=True))
+        asking = asyncio.create_task(aiokafka_workarounds.committed(consumer, partition, stable=True))
         assert not (await asyncio.wait({asking}, timeout=0.5))[0], "it waits while the transaction is open"
-        plain = await offsets.committed(consumer, partition, stable=False)
+        plain = await aiokafka_workarounds.committed(consumer, partition, stable=False)
         assert plain is not None
         assert plain.offset == 5
         await producer.commit_transaction()
@@ -79,7 +79,7 @@ async def test_an_error_of_the_coordinator_is_not_taken_for_no_offset(
         consumer.assign([partition])
         await consumer.commit({partition: (9, "a note")})
         monkeypatch.setattr(consumer._coordinator, "_send_req", first_failing)
-        found = await offsets.committed(consumer, partition, stable=stable)
+        found = await aiokafka_workarounds.committed(consumer, partition, stable=stable)
         assert found is not None
         assert (found.offset, found.metadata) == (9, "a note")
         assert next(answers, None) is None, "it was asked again"
@@ -90,10 +90,12 @@ async def test_a_broker_that_knows_no_stable_offsets_is_said_once(
 ) -> None:
     settings = kafka_settings(kafka, unique)
     partition = TopicPartition(settings.input_topic, 0)
-    monkeypatch.setattr(offsets._StableOffsetFetch, "_CLASSES", offsets._StableOffsetFetch._CLASSES[:1])
+    monkeypatch.setattr(
+        aiokafka_workarounds._StableOffsetFetch, "_CLASSES", aiokafka_workarounds._StableOffsetFetch._CLASSES[:1]
+    )
     async with reading(settings) as consumer:
         for _ in range(2):
-            assert await offsets.committed(consumer, partition, stable=True) is None
+            assert await aiokafka_workarounds.committed(consumer, partition, stable=True) is None
     assert capsys.readouterr().out.count("some posts may get two verdicts; upgrade the broker") == 1
 
 
@@ -110,7 +112,7 @@ async def test_a_new_owner_never_begins_at_a_stale_offset_on_an_old_broker(tmp_p
                 await commit(producer, settings, offset)
                 successor = clients.producer(settings, "id")
                 await successor.start()
-                found = await offsets.committed(consumer, partition, stable=True)
+                found = await aiokafka_workarounds.committed(consumer, partition, stable=True)
                 assert found is not None
                 assert found.offset == offset
                 await producer.stop()

@@ -18,18 +18,20 @@ from moderation_service.kafka.topic_io import publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, PolicySettings, Settings, shipped_policies
-from moderation_service.telemetry.audit import Action, Entry, process
+from moderation_service.telemetry.audit import Action, AuditEntry, process
 from tests.line.service import kafka_settings
 from tests.ops.files import ROOT
 from tests.policies.mounted import ConfigMap
 from tests.stream.support import FakeJudge, eventually, post_record, published, running
 
-ENTRY = Entry(actor="user:a@b", action="policies.taken", target="policies.path", before="sha256:1", after="sha256:2")
+ENTRY = AuditEntry(
+    actor="user:a@b", action="policies.taken", target="policies.path", before="sha256:1", after="sha256:2"
+)
 SHIPPED = {file.name: file.read_text(encoding="utf-8") for file in shipped_policies().glob("*.yaml")}
 
 
-async def entries(settings: KafkaSettings) -> list[Entry]:
-    return [Entry.model_validate_json(record.value) async for record in read(settings, settings.audit_topic)]
+async def entries(settings: KafkaSettings) -> list[AuditEntry]:
+    return [AuditEntry.model_validate_json(record.value) async for record in read(settings, settings.audit_topic)]
 
 
 class Packed:
@@ -90,7 +92,7 @@ async def test_an_entry_that_cannot_be_written_is_logged_whole_and_holds_nothing
     with capture_logs() as logged:
         await audit.tell(KafkaSettings(bootstrap_servers="127.0.0.1:1"), ENTRY)
     (line,) = (line for line in logged if "audit" in line["event"])
-    assert Entry.model_validate(line["entry"]) == ENTRY
+    assert AuditEntry.model_validate(line["entry"]) == ENTRY
     assert json.dumps(line["entry"])
 
 

@@ -19,7 +19,7 @@ from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.processor import Judge
+from moderation_service.stream.processor import PostJudge
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
@@ -215,7 +215,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: KafkaSettings, judge: Judge) -> AsyncIterator[Running]:
+async def running(settings: KafkaSettings, judge: PostJudge) -> AsyncIterator[Running]:
     """A worker for the block; it is told to stop at the end, and must have stopped in 10 seconds."""
     health, stop = Health(started=True), asyncio.Event()
     worker = Worker(settings, judge, health)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
-from tests.stream.test_intake import Consumer
 
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
@@ -32,6 +31,7 @@ from tests.stream.support import (
     running,
     send,
 )
+from tests.stream.test_admission import Consumer
 
 pytestmark = pytest.mark.timeout(90)
 

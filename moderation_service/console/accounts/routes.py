@@ -77,7 +77,7 @@ def _too_many(request: Request, go_on: str, address: str, error: str, wait_s: fl
 async def _log_in(request: Request, name: str, go_on: str) -> Response:
     parts = parts_of(request)
     console = parts.settings.console
-    entry = audit.Entry(actor=audit.reviewer(name), action="user.logged_in", target=name)
+    entry = audit.AuditEntry(actor=audit.reviewer(name), action="user.logged_in", target=name)
     async with parts.database.begin() as connection:
         await sessions.close_session(connection, sessions.token_of(request, console))
         token = await sessions.open_session(connection, name, console.session_hours)
@@ -105,7 +105,7 @@ async def _tell_of_guesses(request: Request, name: str, address: str) -> None:
     async with parts.database.begin() as connection:
         there = (await connection.execute(select(users.c.name).where(users.c.name == name))).first()
         target = name if there else "nobody"
-        entry = audit.Entry(actor=f"address:{address}", action="login.throttled", target=target)
+        entry = audit.AuditEntry(actor=f"address:{address}", action="login.throttled", target=target)
         await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
     parts.put_in_outbox.set()
 

@@ -53,7 +53,7 @@ async def add(database: AsyncEngine, kafka: KafkaSettings, name: str, password: 
         raise Misconfigured(msg)
     hashed = await _on_a_thread(lambda: _HASHER.hash(password))
     row = {"password_hash": hashed, "role": role, "created_at": datetime.now(UTC), "disabled_at": None}
-    entry = audit.Entry(actor=actor, action="user.added", target=name, details={"role": role})
+    entry = audit.AuditEntry(actor=actor, action="user.added", target=name, details={"role": role})
     async with database.begin() as connection:
         anew = update(users).where(users.c.name == name, users.c.disabled_at.is_not(None)).values(row)
         if not (await connection.execute(anew)).rowcount:
@@ -73,7 +73,7 @@ async def listed(database: AsyncEngine) -> list[User]:
 
 async def disable(database: AsyncEngine, kafka: KafkaSettings, name: str, *, actor: str) -> None:
     """Let somebody log in no more, and end their sessions. Raises Misconfigured for one who can't anyway."""
-    entry = audit.Entry(actor=actor, action="user.disabled", target=name)
+    entry = audit.AuditEntry(actor=actor, action="user.disabled", target=name)
     async with database.begin() as connection:
         able = update(users).where(users.c.name == name, users.c.disabled_at.is_(None))
         if not (await connection.execute(able.values(disabled_at=datetime.now(UTC)))).rowcount:

@@ -8,7 +8,7 @@ from moderation_service.console.api.operation import Call
 from moderation_service.console.api.pictures import check_sizes
 from moderation_service.console.api.problems import Problem
 from moderation_service.console.store import idempotency, judged, verdicts
-from moderation_service.console.store.idempotency import Answer, Asked
+from moderation_service.console.store.idempotency import Asked, StoredResponse
 from moderation_service.contracts.envelope import verdict_headers
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
@@ -36,7 +36,7 @@ async def judge(call: Call) -> Response:
         kept = await judged.put(connection, post, verdict, record)
         answer = await idempotency.keep(connection, asked, kept.verdict_id) if asked else None
     call.parts.put_in_outbox.set()
-    if answer and answer != Answer(kept.verdict_id, same_request=True):  # the same key came twice at once
+    if answer and answer != StoredResponse(kept.verdict_id, same_request=True):  # the same key came twice at once
         return await _again(call, answer)
     return Response(kept.to_json(), media_type="application/json")
 
@@ -50,7 +50,7 @@ def _asked(call: Call) -> Asked | None:
     return Asked(call.key.key_id, key, hashlib.sha256(call.raw).hexdigest())
 
 
-async def _again(call: Call, before: Answer) -> Response:
+async def _again(call: Call, before: StoredResponse) -> Response:
     if not before.same_request:
         raise Problem("key_used", f"should be another {IDEMPOTENCY_KEY}, or the same body as before")
     stored = await verdicts.by_id(call.parts.database, before.verdict_id)

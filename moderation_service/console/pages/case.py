@@ -13,7 +13,7 @@ from starlette.responses import Response
 from moderation_service.console.context import parts_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.store import posts, verdicts
-from moderation_service.console.store.posts import Shown
+from moderation_service.console.store.posts import ShownPost
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
 from moderation_service.policies.pack import PolicyPack
@@ -22,7 +22,7 @@ _POSITION = re.compile("[0-9]{1,4}")  # int() refuses thousands of digits
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CaseImage:
     """An image of a post; `address` where it can be shown, else `status` says why not.
 
     An image fetched anew may be another than was judged: it is shown only where the digests are the same, or where none
@@ -37,14 +37,14 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ReviewCase:
     """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures.
 
     `words`, `author` and `surface` are redacted; `cut` characters behind the words are not shown.
     """
 
     verdict: Verdict
-    shown: Shown | None
+    shown: ShownPost | None
     flagged: tuple[PolicyVerdict, ...]  # gravest first
     rest: tuple[PolicyVerdict, ...]  # highest score first
     restricted: bool
@@ -52,7 +52,7 @@ class Case:
     cut: int = 0
     author: Parts = ()
     surface: Parts = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[CaseImage, ...] = ()
     asked: bool = False
     confirmed: bool = False
 
@@ -62,7 +62,7 @@ class Case:
         return self.flagged + self.rest
 
 
-async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> Case:
+async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> ReviewCase:
     """The case of a stored verdict. The addresses of restricted pictures are given to who `confirmed`."""
     shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
     text = shown.text if shown else ""
@@ -76,7 +76,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
         changed = thumbnail and known and content.sha256 not in (None, thumbnail.sha256)
         address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}"
         pictures.append(
-            Picture(
+            CaseImage(
                 status="changed" if changed else (thumbnail or content).status,
                 width=thumbnail.width if thumbnail else None,
                 height=thumbnail.height if thumbnail else None,
@@ -97,11 +97,11 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     )
 
 
-def found_in(verdict: Verdict, pack: PolicyPack) -> Case:
+def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
     """The case of a verdict whose post is not kept."""
     flagged = tuple(gravest_first(verdict.policies))
     rest = sorted((part for part in verdict.policies if part.outcome == "allow"), key=lambda part: -part.score)
-    return Case(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
+    return ReviewCase(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
 
 
 async def picture(request: Request) -> Response:

@@ -23,7 +23,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineChart:
     """A line, broken where there is nothing; `area` under it, or none."""
 
     kind: str
@@ -36,7 +36,7 @@ class Plot:
     """What the template `chart` wants. `most` and `last` say in words what the plot shows."""
 
     bars: tuple[Bar, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[LineChart, ...]
     top_label: str
     most: str
     last: str
@@ -108,7 +108,7 @@ def nice(most: float) -> float:
     return top
 
 
-def _line(kind: str, values: Sequence[float | None], top: float, *, filled: bool) -> Line:
+def _line(kind: str, values: Sequence[float | None], top: float, *, filled: bool) -> LineChart:
     step = WIDTH / max(len(values) - 1, 1)
     path, area, run = [], [], list[tuple[float, float]]()
     for at, value in enumerate([*values, None]):
@@ -120,11 +120,11 @@ def _line(kind: str, values: Sequence[float | None], top: float, *, filled: bool
             path.append("M" + " L".join(f"{x} {y}" for x, y in run))
             area.append(f"{path[-1]} V{HEIGHT} H{run[0][0]} Z")
             run = []
-    return Line(kind, " ".join(path), " ".join(area) if filled else "")
+    return LineChart(kind, " ".join(path), " ".join(area) if filled else "")
 
 
 def _plot(
-    buckets: Sequence[Bucket], bars: tuple[Bar, ...], drawn: tuple[Line, ...], top: str, said: tuple[str, str]
+    buckets: Sequence[Bucket], bars: tuple[Bar, ...], drawn: tuple[LineChart, ...], top: str, said: tuple[str, str]
 ) -> Plot:
     first, last = _moment(buckets[0], buckets), _moment(buckets[-1], buckets)
     return Plot(bars, drawn, top, said[0], said[1], first, f"{last} UTC")

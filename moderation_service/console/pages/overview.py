@@ -25,7 +25,7 @@ class Overview:
 
     def __init__(self) -> None:
         """Nothing is counted yet."""
-        self._kept: dict[str, tuple[datetime, figures.Seen]] = {}
+        self._kept: dict[str, tuple[datetime, figures.TrafficFigures]] = {}
         self._counting = asyncio.Lock()
 
     async def show(self, request: Request) -> Response:
@@ -49,7 +49,7 @@ class Overview:
         )
 
 
-def _drawn(seen: figures.Seen) -> dict[str, charts.Plot]:
+def _drawn(seen: figures.TrafficFigures) -> dict[str, charts.Plot]:
     return {
         "volume": charts.stacked(
             seen.buckets, ("block", "review", "abstain", "allow"), lambda one: dict(one.decisions)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from moderation_service.console import judging
 from moderation_service.console.accounts.guard import length_of
 from moderation_service.console.context import parts_of
-from moderation_service.console.pages.case import Case, found_in
+from moderation_service.console.pages.case import ReviewCase, found_in
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Poison, Transient
@@ -60,7 +60,7 @@ async def judge(request: Request) -> Response:
 
 
 def _page(
-    request: Request, words: str = "", *, wrong: str | None = None, status: int = 200, case: Case | None = None
+    request: Request, words: str = "", *, wrong: str | None = None, status: int = 200, case: ReviewCase | None = None
 ) -> Response:
     parts = parts_of(request)
     return page(

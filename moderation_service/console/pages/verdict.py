@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.context import parts_of
-from moderation_service.console.pages.case import Case, case_of
+from moderation_service.console.pages.case import ReviewCase, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.pages.words import redacted_all
@@ -69,7 +69,7 @@ async def show_pictures(request: Request) -> Response:
     case = await case_of(request, stored.verdict, confirmed=True)
     if case.restricted:
         actor = audit.reviewer(request.state.session.user)
-        entry = audit.Entry(actor=actor, action="pictures.shown", target=stored.verdict.verdict_id)
+        entry = audit.AuditEntry(actor=actor, action="pictures.shown", target=stored.verdict.verdict_id)
         async with parts.database.begin() as connection:
             await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
         parts.put_in_outbox.set()
@@ -131,7 +131,7 @@ async def _again(request: Request, stored: Stored, wrong: str, reason: str, stat
 
 
 async def _page(
-    request: Request, stored: Stored, case: Case, wrong: str | None = None, reason: str = "", status: int = 200
+    request: Request, stored: Stored, case: ReviewCase, wrong: str | None = None, reason: str = "", status: int = 200
 ) -> Response:
     parts, verdict = parts_of(request), stored.verdict
     revisions = await verdicts.of_post(parts.database, verdict.post_id)

@@ -22,10 +22,10 @@ async def put(connection: AsyncConnection, kafka: KafkaSettings, post_id: str, t
     await posts.erase(connection, [post_id])
     await verdicts.erase(connection, post_id)
     now = datetime.now(UTC)
-    told = audit.Entry(actor=actor, action="post.deleted", target=post_id, at=now)
+    told = audit.AuditEntry(actor=actor, action="post.deleted", target=post_id, at=now)
     await outbox.put(connection, outbox.audited(kafka, told))
     for topic in (kafka.input_topic, kafka.output_topic):
         entry_id = secrets.token_hex(16)
         headers = event_headers("deletion", entry_id, post_id, now)
         record = Record(topic, post_id.encode(), None, [*headers, ("traceparent", trace.traceparent.encode())])
-        await outbox.put(connection, outbox.Entry(entry_id, record, now))
+        await outbox.put(connection, outbox.OutboxEntry(entry_id, record, now))

@@ -28,7 +28,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TrafficFigures:
     """The whole span and its buckets, the oldest first. `buckets` end now."""
 
     buckets: tuple[Bucket, ...]
@@ -46,7 +46,7 @@ class Seen:
         return self.decisions.get(decision, 0) / self.total if self.total else None
 
 
-async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets: int) -> Seen:
+async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets: int) -> TrafficFigures:
     """The last `span` in so many buckets. Quantiles are read off a histogram of equal ratios."""
     step = int(span.total_seconds()) // buckets
     first = (int(now.timestamp()) // step - buckets + 1) * step
@@ -68,7 +68,7 @@ async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets
         moment = datetime.fromtimestamp(start, UTC)
         made.append(Bucket(moment, _by_decision(own), people_here, p50, p95, max(waiting, 0)))
         waiting += closed[start] - opened[start]
-    return Seen(tuple(reversed(made)), _by_decision(rows), *_quantiles(rows))
+    return TrafficFigures(tuple(reversed(made)), _by_decision(rows), *_quantiles(rows))
 
 
 async def _jobs(connection: Any, since: datetime, step: int) -> tuple[Counter[int], Counter[int], int]:  # noqa: ANN401

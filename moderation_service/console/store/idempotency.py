@@ -20,20 +20,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     """The answer: the verdict's id, and whether it was given to this very request."""
 
     verdict_id: str
     same_request: bool
 
 
-async def find(database: AsyncEngine, asked: Asked) -> Answer | None:
+async def find(database: AsyncEngine, asked: Asked) -> StoredResponse | None:
     """What was answered before."""
     async with database.connect() as connection:
         return await _find(connection, asked)
 
 
-async def keep(connection: AsyncConnection, asked: Asked, verdict_id: str) -> Answer:
+async def keep(connection: AsyncConnection, asked: Asked, verdict_id: str) -> StoredResponse:
     """Keep the answer, in the caller's transaction, unless there is one; gives the one that counts."""
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(answers)
     row = {
@@ -44,10 +44,10 @@ async def keep(connection: AsyncConnection, asked: Asked, verdict_id: str) -> An
         "created_at": datetime.now(UTC),
     }
     await connection.execute(insert.values(row).on_conflict_do_nothing())
-    return await _find(connection, asked) or Answer(verdict_id, same_request=True)
+    return await _find(connection, asked) or StoredResponse(verdict_id, same_request=True)
 
 
-async def _find(connection: AsyncConnection, asked: Asked) -> Answer | None:
+async def _find(connection: AsyncConnection, asked: Asked) -> StoredResponse | None:
     key = (answers.c.key_id == asked.key_id, answers.c.idempotency_key == asked.idempotency_key)
     row = (await connection.execute(select(answers.c.request_digest, answers.c.verdict_id).where(*key))).one_or_none()
-    return None if row is None else Answer(row.verdict_id, row.request_digest == asked.request_digest)
+    return None if row is None else StoredResponse(row.verdict_id, row.request_digest == asked.request_digest)

@@ -23,5 +23,5 @@ async def put(connection: AsyncConnection, post: Post, verdict: Verdict, record:
         known = select(verdict_rows).where(verdict_rows.c.verdict_id == verdict.verdict_id)
         return verdict_of((await connection.execute(known)).one())
     await posts.put(connection, post, post.model_dump_json().encode())
-    await outbox.put(connection, outbox.Entry(verdict.verdict_id, record, now))
+    await outbox.put(connection, outbox.OutboxEntry(verdict.verdict_id, record, now))
     return verdict

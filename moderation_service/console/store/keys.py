@@ -53,7 +53,7 @@ async def create(database: AsyncEngine, kafka: KafkaSettings, name: str, scopes:
     key = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
     row = {"key_id": key_id, "name": name, "digest": _digest(key), "scopes": wanted, "created_at": datetime.now(UTC)}
     details: dict[str, int | str] = {"name": name, "scopes": " ".join(wanted)}
-    entry = audit.Entry(actor=actor, action="key.created", target=key_id, details=details)
+    entry = audit.AuditEntry(actor=actor, action="key.created", target=key_id, details=details)
     async with database.begin() as connection:
         await connection.execute(insert(api_keys).values(row))
         await outbox.put(connection, outbox.audited(kafka, entry))
@@ -62,7 +62,7 @@ async def create(database: AsyncEngine, kafka: KafkaSettings, name: str, scopes:
 
 async def revoke(database: AsyncEngine, kafka: KafkaSettings, key_id: str, *, actor: str) -> None:
     """Refuse a key from now on. Raises Misconfigured where there is no such key, or it is revoked."""
-    entry = audit.Entry(actor=actor, action="key.revoked", target=key_id)
+    entry = audit.AuditEntry(actor=actor, action="key.revoked", target=key_id)
     ended = update(api_keys).where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
     async with database.begin() as connection:
         if not (await connection.execute(ended.values(revoked_at=datetime.now(UTC)))).rowcount:

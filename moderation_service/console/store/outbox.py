@@ -14,7 +14,7 @@ from moderation_service.telemetry import audit
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """A record and when it may go. `entry_id` is its `ce_id` header, by which it is found on its topic."""
 
     entry_id: str
@@ -22,12 +22,12 @@ class Entry:
     due_at: datetime
 
 
-def audited(kafka: KafkaSettings, entry: audit.Entry) -> Entry:
+def audited(kafka: KafkaSettings, entry: audit.AuditEntry) -> OutboxEntry:
     """An entry for the audit topic, due at once."""
-    return Entry(entry.audit_id, audit_record(kafka, entry), entry.at)
+    return OutboxEntry(entry.audit_id, audit_record(kafka, entry), entry.at)
 
 
-async def put(connection: AsyncConnection, entry: Entry) -> None:
+async def put(connection: AsyncConnection, entry: OutboxEntry) -> None:
     """Add an entry, in the caller's transaction; once that is through, `parts.put_in_outbox` should be set."""
     record = entry.record
     headers = [[name, value.decode()] for name, value in record.headers]
@@ -55,14 +55,14 @@ async def waiting(database: AsyncEngine, now: datetime) -> list[tuple[str, str, 
         return [(row.topic, row.entry_id, row.due_at) for row in await connection.execute(query)]
 
 
-async def take(database: AsyncEngine, now: datetime, limit: int) -> list[Entry]:
+async def take(database: AsyncEngine, now: datetime, limit: int) -> list[OutboxEntry]:
     """The first entries that are due, in the order they came; from here on none of them can be withdrawn."""
     due = select(outbox.c.number).where(outbox.c.due_at <= now).order_by(outbox.c.number).limit(limit)
     query = update(outbox).where(outbox.c.number.in_(due)).values(taken=True).returning(outbox)
     async with database.begin() as connection:
         rows = sorted(await connection.execute(query), key=lambda row: row.number)
     return [
-        Entry(
+        OutboxEntry(
             row.entry_id,
             Record(row.topic, row.key, row.value, [(name, value.encode()) for name, value in row.headers]),
             row.due_at,

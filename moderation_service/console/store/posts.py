@@ -30,7 +30,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPost:
     """What a person may see of a post. `due`: its thumbnails are not made yet."""
 
     text: str
@@ -88,7 +88,7 @@ async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> None:
         await connection.execute(delete(table).where(table.c.post_id.in_(post_ids)))
 
 
-async def shown(database: AsyncEngine, post_id: str, revision: int) -> Shown | None:
+async def shown(database: AsyncEngine, post_id: str, revision: int) -> ShownPost | None:
     """What is kept of a post's revision."""
     async with database.connect() as connection:
         found = await connection.execute(
@@ -100,7 +100,7 @@ async def shown(database: AsyncEngine, post_id: str, revision: int) -> Shown | N
         columns = (getattr(thumbnails.c, name) for name in Thumbnail.__slots__)
         query = select(*columns).where(*_are(thumbnails, post_id, revision)).order_by(thumbnails.c.position)
         made = tuple(Thumbnail(*row) for row in await connection.execute(query))
-    return Shown(post.text, made, post.due)
+    return ShownPost(post.text, made, post.due)
 
 
 async def thumbnail(

@@ -66,7 +66,7 @@ async def decide(parts: ConsoleContext, reviewer: str, verdict_id: str, decided:
         await _close_job(connection, verdict.seq, reviewer, now, further=decided.further)
         await connection.execute(insert(reviews).values(_row(review, verdict.decision)))
         due = now + timedelta(seconds=parts.settings.console.undo_s)
-        await outbox.put(connection, outbox.Entry(review.review_id, _record(parts.settings.kafka, review), due))
+        await outbox.put(connection, outbox.OutboxEntry(review.review_id, _record(parts.settings.kafka, review), due))
     parts.put_in_outbox.set()
     return review
 
@@ -84,7 +84,7 @@ async def undo(parts: ConsoleContext, reviewer: str, review_id: str) -> bool:
             return False
         await connection.execute(delete(reviews).where(mine))
         await _open_job(connection, verdict_id, reviewer, now + timedelta(seconds=parts.settings.console.lease_s))
-        entry = audit.Entry(actor=audit.reviewer(reviewer), action="review.undone", target=verdict_id)
+        entry = audit.AuditEntry(actor=audit.reviewer(reviewer), action="review.undone", target=verdict_id)
         await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
     parts.put_in_outbox.set()
     return True

@@ -37,7 +37,7 @@ ANSWERS: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRow:
     """The pictures of a batch: patches padded to the largest grid, and the grids."""
 
     patches: torch.Tensor  # [N, patches, 3 · 14²]
@@ -50,7 +50,7 @@ class Lesson:
 
     opening: list[int]
     rows: Batch
-    pictures: Seen | None
+    pictures: SeenRow | None
     answers: torch.Tensor  # [A] token ids
 
 
@@ -151,11 +151,11 @@ class Teacher:
     def _choose(self, cls: int, rng: np.random.Generator) -> tuple[int, int]:
         return self._by_class[cls][rng.integers(len(self._by_class[cls]))]
 
-    def _seen(self, taken: Sequence[tuple[int, int]], rng: np.random.Generator) -> Seen:
+    def _seen(self, taken: Sequence[tuple[int, int]], rng: np.random.Generator) -> SeenRow:
         grids = [self._shelves[shelf].grid for shelf, _ in taken]
         longest = max(down * across for down, across in grids)
         views = [patches(varied(self._shelves[shelf], at, rng)[0][None])[0] for shelf, at in taken]
-        return Seen(torch.stack([functional.pad(view, (0, 0, 0, longest - len(view))) for view in views]), grids)
+        return SeenRow(torch.stack([functional.pad(view, (0, 0, 0, longest - len(view))) for view in views]), grids)
 
 
 def _shuffled(pack_: Questionnaire, rng: np.random.Generator, whole: float) -> Questionnaire:

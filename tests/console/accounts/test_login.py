@@ -12,17 +12,17 @@ from moderation_service.console.accounts.guard import local
 from moderation_service.console.accounts.throttle import PAIR
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.tables import outbox, sessions
-from moderation_service.telemetry.audit import Entry
+from moderation_service.telemetry.audit import AuditEntry
 from tests.console.accounts.browser import PASSWORD, Browser, browser, small_console
 from tests.console.accounts.test_users import disable
 
 LOGIN = {"user": "ann", "password": PASSWORD}
 
 
-async def told(parts: ConsoleContext, action: str) -> list[Entry]:
+async def told(parts: ConsoleContext, action: str) -> list[AuditEntry]:
     async with parts.database.connect() as connection:
         rows = (await connection.execute(select(outbox.c.value).order_by(outbox.c.number))).scalars()
-        entries = [Entry.model_validate_json(value) for value in rows]
+        entries = [AuditEntry.model_validate_json(value) for value in rows]
     return [entry for entry in entries if entry.action == action]
 
 

@@ -14,7 +14,7 @@ from moderation_service.console.store.tables import outbox
 from moderation_service.console.store.tables import users as users_table
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry.audit import Entry
+from moderation_service.telemetry.audit import AuditEntry
 from tests.console.accounts.browser import PASSWORD
 
 
@@ -120,7 +120,7 @@ async def test_users_added_and_disabled_are_for_the_audit_without_their_password
     await disable(parts, "ann")
     async with parts.database.connect() as connection:
         rows = (await connection.execute(select(outbox).order_by(outbox.c.number))).all()
-    told = [Entry.model_validate_json(row.value) for row in rows]
+    told = [AuditEntry.model_validate_json(row.value) for row in rows]
     assert {row.topic for row in rows} == {parts.settings.kafka.audit_topic}
     assert [(entry.action, entry.actor, entry.target, entry.details) for entry in told] == [
         ("user.added", "user:test", "ann", {"role": "reviewer"}),

@@ -192,5 +192,5 @@ async def test_a_deletion_is_on_record_with_its_key(quiet_api: Api) -> None:
     async with quiet_api.parts.database.connect() as connection:
         query = select(outbox.c.value).where(outbox.c.topic == quiet_api.parts.settings.kafka.audit_topic)
         *_, value = (await connection.execute(query.order_by(outbox.c.number))).scalars()
-    told = audit.Entry.model_validate_json(value)
+    told = audit.AuditEntry.model_validate_json(value)
     assert (told.actor, told.action, told.target) == ("key:tests", "post.deleted", "p-1")

@@ -33,7 +33,7 @@ async def rows(parts: ConsoleContext, table: Any) -> int:
         return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
 
 
-async def entries(parts: ConsoleContext, after_s: float = 60) -> list[outbox.Entry]:
+async def entries(parts: ConsoleContext, after_s: float = 60) -> list[outbox.OutboxEntry]:
     """All of the outbox, taken as the sender does."""
     return await outbox.take(parts.database, datetime.now(UTC) + timedelta(seconds=after_s), 100)
 
@@ -133,7 +133,7 @@ async def test_an_undone_review_leaves_its_job_with_the_reviewer_and_a_line_in_t
     assert job
     assert job.verdict_id == named
     (entry,) = await entries(parts)
-    told = audit.Entry.model_validate_json(entry.record.value or b"")
+    told = audit.AuditEntry.model_validate_json(entry.record.value or b"")
     assert (entry.record.topic, told.actor) == (parts.settings.kafka.audit_topic, "reviewer:ann")
     assert (told.action, told.target) == ("review.undone", named)
     assert not await reviews.undo(parts, "ann", review.review_id)

@@ -89,7 +89,7 @@ async def test_a_review_goes_out_once_it_can_not_be_undone_any_more(
     assert (headers["ce_id"], headers["ce_type"]) == (review.review_id.encode(), b"moderation.review.v1")
     assert record.timestamp >= (review.reviewed_at.timestamp() + 2) * 1000 - 1
     told = [one async for one in read(parts.settings.kafka, parts.settings.kafka.audit_topic)]
-    assert [audit.Entry.model_validate_json(one.value).action for one in told] == ["review.undone"]
+    assert [audit.AuditEntry.model_validate_json(one.value).action for one in told] == ["review.undone"]
 
 
 @pytest.mark.parametrize("point", ["taken", "sending", "sent"])

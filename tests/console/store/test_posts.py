@@ -44,7 +44,7 @@ async def test_a_post_that_a_person_may_want_to_see_is_kept(database: AsyncEngin
     assert await kept(database) == {2: False}
     await judge(database, decision)
     assert await kept(database) == {2: True}
-    assert await posts.shown(database, "p-17", 2) == posts.Shown("see \0 this \x1b1", (), due=True)
+    assert await posts.shown(database, "p-17", 2) == posts.ShownPost("see \0 this \x1b1", (), due=True)
 
 
 async def test_an_allowed_post_is_dropped_when_its_verdict_comes_and_when_it_came_before(database: AsyncEngine) -> None:
@@ -89,7 +89,7 @@ async def test_a_revision_published_again_goes_before_and_gets_new_thumbnails(da
     assert shown.thumbnails == (posts.Thumbnail(0, "judged", 3, 2, "aa"),)
     assert await posts.thumbnail(database, "p-17", 2, 0, "aa") == b"webp"
     await put(database, post(text="second"))
-    assert await posts.shown(database, "p-17", 2) == posts.Shown("second", (), due=True)
+    assert await posts.shown(database, "p-17", 2) == posts.ShownPost("second", (), due=True)
     assert await posts.thumbnail(database, "p-17", 2, 0, None) is None
 
 

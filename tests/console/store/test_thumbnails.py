@@ -113,7 +113,7 @@ async def test_thumbnails_are_made_once_a_verdict_wants_the_post_and_then_the_re
 async def test_a_post_without_pictures_keeps_no_record(database: AsyncEngine, database_url: str, host: Host) -> None:
     await put(database)
     await judge(database, "review")
-    assert await posts.shown(database, "p-17", 2) == posts.Shown("words", (), due=False)
+    assert await posts.shown(database, "p-17", 2) == posts.ShownPost("words", (), due=False)
 
 
 async def erase(database: AsyncEngine) -> None:
@@ -163,4 +163,4 @@ async def test_a_record_that_can_no_longer_be_read_stops_nothing(
         await posts.put(connection, Post(post_id="p-17", revision=2, images=(ImageRef(url="data:,"),)), b"{}")
     await judge(database, "review")
     assert await made(database, settings(database_url, host)) == 1
-    assert await posts.shown(database, "p-17", 2) == posts.Shown("", (), due=False)
+    assert await posts.shown(database, "p-17", 2) == posts.ShownPost("", (), due=False)

@@ -5,8 +5,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
+from moderation_service.judging.score_drift import EVERY, PARTS, WINDOW, Drift, part_of, stability_index
 from moderation_service.telemetry import metrics
-from moderation_service.telemetry.score_drift import EVERY, PARTS, WINDOW, Drift, part_of, stability_index
 
 EVEN = [400] * PARTS
 
