@@ -102,7 +102,7 @@ def make_checkpoint(
         image_processor=processor.image_processor,
         name="random",
         revision=f"seed {seed}",
-        device=torch.device(device),
+        device=model.device,  # with its index
         dtype=dtype,
     )
 

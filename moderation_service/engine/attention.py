@@ -26,6 +26,12 @@ else cuts them apart in each layer, by lengths that it waits for the device to t
 
 FLASH_CAPABILITY = (8, 0)  # Ampere
 
+MATRIX_BYTES = 256_000_000
+"""Of the matrix of logits, where there is no kernel that does without: as many queries at a time as fit in it."""
+
+LOGIT_BYTES = 10
+"""Of a logit in it: in float32, its softmax, and that in the model's precision."""
+
 
 class States(NamedTuple):
     """Of one layer: [heads, tokens, head size] each; a group of query heads shares a head of keys and values."""
@@ -89,10 +95,7 @@ def attend(  # noqa: PLR0913 - as transformers calls it
 ) -> tuple[torch.Tensor, None]:
     """Attention for transformers: `query` [1, heads, N, head size] to [1, N, heads, head size]."""
     if row is None:
-        output: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return output
+        return _sdpa(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     whole, cut = States(query[0], key[0], value[0]), row.posts.total
     posts, tails = States(*(each[:, :cut] for each in whole)), States(*(each[:, cut:] for each in whole))
     of_posts = _part(posts, row.posts, row.posts, scaling, causal=True)
@@ -106,32 +109,19 @@ def attend(  # noqa: PLR0913 - as transformers calls it
 
 
 def attend_images(  # noqa: PLR0913 - as transformers calls it
-    module: Any,  # noqa: ANN401 - a layer of any member of the family
+    module: Any,  # noqa: ANN401, ARG001 - a layer of any member of the family
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001
     *,
     scaling: float,
-    cu_seq_lens_q: torch.Tensor,
-    images: Spans | None = None,
+    images: Spans,
     **_: Any,  # noqa: ANN401 - transformers' own
 ) -> tuple[torch.Tensor, None]:
-    """Each image's patches over themselves, for transformers: [1, heads, N, head size] to [1, N, heads, head size].
-
-    `images` is what `cu_seq_lens_q` holds on the device; without it the device has to tell.
-    """
-    images = images or Spans(cu_seq_lens_q.diff().tolist(), query.device)
-    if _has_flash(query):
-        states = States(query[0], key[0], value[0])
-        return _flash_on_gpu(states, images, images, scaling, causal=False).values.transpose(0, 1)[None], None
-    parts = [
-        sdpa_attention_forward(
-            module, *(each[:, :, begin:end] for each in (query, key, value)), attention_mask, scaling=scaling
-        )[0]
-        for begin, end in pairwise(images.bounds)
-    ]
-    return torch.cat(parts, dim=1), None
+    """Each image's patches over themselves, for transformers: [1, heads, N, head size] to [1, N, heads, head size]."""
+    states = States(query[0], key[0], value[0])
+    return _part(states, images, images, scaling).values.transpose(0, 1)[None], None
 
 
 AttentionInterface.register(NAME, attend)
@@ -139,11 +129,45 @@ AttentionInterface.register(OF_IMAGES, attend_images)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def _has_flash(query: torch.Tensor) -> bool:
-    """Whether the kernel takes it; older cards and float32 go the plain way."""
-    if not query.is_cuda or query.dtype == torch.float32:
+def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel for GPUs takes it; older cards and float32 go the plain way."""
+    if device.type != "cuda" or dtype == torch.float32:
         return False
-    return torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
+    return torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
+
+
+def is_plain(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether logits are a matrix there, as no kernel takes them."""
+    return device.type != "cpu" and not has_flash(device, dtype)
+
+
+def _at_once(heads: int, keys: int) -> int:
+    """Queries whose logits fit in MATRIX_BYTES."""
+    return max(MATRIX_BYTES // (LOGIT_BYTES * heads * keys), 1)
+
+
+def _sdpa(
+    module: Any,  # noqa: ANN401
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,  # noqa: ANN401
+) -> tuple[torch.Tensor, None]:
+    """Transformers' own; where it would compute a whole matrix, some queries at a time."""
+    (rows, heads, queries, _), keys = query.shape, key.shape[2]
+    step = _at_once(rows * heads, keys)
+    if not is_plain(query.device, query.dtype) or queries <= step:
+        whole: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return whole
+    parts = []
+    for first, some in zip(range(0, queries, step), torch.split(query, step, dim=2), strict=True):
+        if attention_mask is None:  # each sees the keys up to its own
+            seen = torch.ones(1, 1, some.shape[2], keys, dtype=torch.bool, device=query.device).tril(first)
+        else:
+            seen = attention_mask[:, :, first : first + step]
+        parts.append(sdpa_attention_forward(module, some, key, value, seen, **kwargs)[0])
+    return torch.cat(parts, dim=1), None
 
 
 def _merged(one: Part, other: Part) -> Part:
@@ -154,7 +178,7 @@ def _merged(one: Part, other: Part) -> Part:
 def _part(states: States, queries: Spans, keys: Spans, scaling: float, *, causal: bool = False) -> Part:
     """Each span of queries over the span of keys in its place; one without keys weighs nothing."""
     query = states.query
-    if _has_flash(query) and queries.total and keys.total:
+    if has_flash(query.device, query.dtype) and queries.total and keys.total:
         return _flash_on_gpu(states, queries, keys, scaling, causal=causal)
     heads, total, size = query.shape
     values = query.new_zeros(total, heads, size).transpose(0, 1)
@@ -195,8 +219,22 @@ def _flash_on_cpu(states: States, scaling: float, *, causal: bool) -> tuple[torc
 
 
 def _plainly(states: States, scaling: float, *, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """For devices and precisions without a kernel."""
-    logits = (states.query @ states.key.transpose(-1, -2)).float() * scaling
-    if causal:
-        logits = logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).triu(1), -torch.inf)
-    return logits.softmax(-1).to(states.value.dtype) @ states.value, logits.logsumexp(-1)
+    """For devices and precisions without a kernel: some queries at a time, so that their logits fit in MATRIX_BYTES."""
+    step = _at_once(states.query.shape[:2].numel(), states.key.shape[2])
+    found = [
+        _softmax(States(query, states.key, states.value), scaling, number * step if causal else None)
+        for number, query in enumerate(torch.split(states.query, step, dim=2))
+    ]
+    return torch.cat([values for values, _ in found], dim=2), torch.cat([lse for _, lse in found], dim=2)
+
+
+def _softmax(states: States, scaling: float, first: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """`first` is the place of the first query where each sees the keys up to its own."""
+    # A group's queries are one matrix: expanded for each of them, its keys and values would be copied.
+    key, value, group = states.key[:, 0], states.value[:, 0], states.query.shape[:2]
+    logits = (states.query.flatten(1, 2) @ key.transpose(1, 2)).float().mul_(scaling).view(*group, -1, key.shape[1])
+    if first is not None:
+        later = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device).triu(first + 1)
+        logits.masked_fill_(later, -torch.inf)
+    weights = logits.softmax(-1).to(value.dtype)
+    return (weights.flatten(1, 2) @ value).view(states.query.shape), logits.logsumexp(-1)

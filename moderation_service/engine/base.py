@@ -15,6 +15,9 @@ from moderation_service.contracts.question import Language, Question, Questionna
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
 
+KEPT_OPENINGS = 8
+"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
@@ -58,11 +61,6 @@ class Scored:
         return cls(
             (), tokens=0, pixels_read=tuple(image.shape[0] * image.shape[1] for image in images), truncated=False
         )
-
-    @property
-    def images_read(self) -> int:
-        """How many were; the others had no room."""
-        return len(self.pixels_read)
 
 
 @dataclass(frozen=True, slots=True)

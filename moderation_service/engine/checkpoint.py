@@ -54,7 +54,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     checkpoint that can't be used.
     """
     device = choose_device(settings.device)
-    folder = _folder(settings.model)
+    folder = _attempt(settings.model, lambda: _folder(settings.model))
     source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder is not None}
     if folder is None and settings.revision:
         source["revision"] = settings.revision
@@ -157,7 +157,7 @@ def choose_device(name: str) -> torch.device:
 def use_device(device: torch.device) -> None:
     """Make a GPU the current one of this thread: what is given no device, as pinned memory is, then uses no other."""
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device.index or 0)  # `cuda` alone is the first one
 
 
 def _check_gpu(name: str, index: int) -> None:

@@ -22,10 +22,10 @@ def file_digest(path: Path) -> str:
     if state[0] < LARGE_BYTES:
         return _sha256(path)
     stamp = _stamp_of(path)
-    if kept := _read(stamp, state):
+    if stamp and (kept := _read(stamp, state)):
         return kept
     digest = _sha256(path)
-    if _state(path) == state and time.time_ns() - max(state[1:3]) > SETTLED_NS:
+    if stamp and _state(path) == state and time.time_ns() - max(state[1:3]) > SETTLED_NS:
         _write(stamp, state, digest)
     return digest
 
@@ -41,8 +41,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _stamp_of(path: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+def _stamp_of(path: Path) -> Path | None:
+    """None without a place for it: no home directory, as a container's user may have none."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        return None
     return cache / "moderation-service" / "digests" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()
 
 

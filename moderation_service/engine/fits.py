@@ -12,15 +12,14 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
+from moderation_service.engine.attention import MATRIX_BYTES, is_plain
+from moderation_service.engine.base import KEPT_OPENINGS
 from moderation_service.engine.vision import KEPT_BYTES
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-
-KEPT_OPENINGS = 8
-"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
 
 KEPT_CONTEXTS = 2
 """Kept openings have at most so many contexts' tokens: packs that leave half of it to the post are all kept."""
@@ -49,8 +48,8 @@ GB = 1e9
 class Need:
     """Bytes by part. `a_word` and `an_image_token` are activations, `cached` keys and values, of a token of a batch.
 
-    `widened` is the one weight that eight bits are widened to at a time, `answers` the logits of a projection,
-    `kept_contexts` how many contexts' tokens the kept openings have.
+    `widened` is the one weight that eight bits are widened to at a time, `answers` the logits of a projection, `matrix`
+    those of attention where no kernel does without, `kept_contexts` how many contexts' tokens the kept openings have.
     """
 
     weights: int
@@ -59,6 +58,7 @@ class Need:
     an_image_token: int
     cached: int
     answers: int
+    matrix: int
     kept_contexts: int
 
     def parts(self, batch: int, context: int) -> dict[str, int]:
@@ -68,7 +68,7 @@ class Need:
         openings = max(KEPT_OPENINGS * INSTRUCTION_TOKENS, self.kept_contexts * context)
         return {
             "weights": self.weights,
-            "activations of a batch": max(a_token * forward, self.answers) + self.widened,
+            "activations of a batch": max(a_token * forward, self.answers) + self.widened + self.matrix,
             "KV cache": self.cached * (openings + forward),
             "image features kept": KEPT_BYTES,
             "workspaces and fragmentation": RESERVE,
@@ -89,17 +89,17 @@ def check_fits(settings: EngineSettings, config: Any, dtype: torch.dtype, device
     free = free_bytes(device)
     if free is None:
         return
-    need, context = needed(settings, config, dtype), context_of(settings, config)
+    need, context = needed(settings, config, dtype, device), context_of(settings, config)
     whole = need.of(settings.max_batch_tokens, context)
     if whole > free:
         msg = (
             f"engine.model {settings.model}: {need.weights / GB:.1f} GB of weights and"
             f" {(whole - need.weights) / GB:.1f} GB to work with do not fit in the"
-            f" {free / GB:.1f} GB that are free on {device}; {advice(settings, config, dtype, free)}"
+            f" {free / GB:.1f} GB that are free on {device}; {advice(settings, config, dtype, device, free)}"
         )
         raise Misconfigured(msg)
     host = free_bytes(torch.device("cpu")) if device.type == "cuda" else None
-    staged = needed(settings.model_copy(update={"quantization": None}), config, dtype).weights
+    staged = needed(settings.model_copy(update={"quantization": None}), config, dtype, device).weights
     if host is not None and staged > host:
         msg = (
             f"engine.model {settings.model}: {staged / GB:.1f} GB of weights are read into the machine's memory first,"
@@ -149,11 +149,11 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  # noqa: ANN401 - of any member
+def needed(settings: EngineSettings, config: Any, dtype: torch.dtype, device: torch.device | None) -> Need:  # noqa: ANN401 - of any member
     """By the model's own modules, of which none is made.
 
     A token's activations are largest in the MLP of a layer of words, or, of an image, in the rotation of queries and
-    keys of a layer of patches, which is done in float32.
+    keys of a layer of patches, which is done in float32. Without a `device` it is a card of Ampere or newer.
     """
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
@@ -164,6 +164,7 @@ def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  
         pixels * (4 + size) + vision.hidden_size * (6 * 4 + 5 * size),
         (4 * vision.out_hidden_size + 3 * vision.hidden_size) * size,
     )
+    plain = is_plain(device, dtype) if device else dtype == torch.float32
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Need(
         weights=sum(weight.nbytes for weight in model.parameters()) - sum(linear) * (size - 1),
@@ -171,6 +172,7 @@ def needed(settings: EngineSettings, config: Any, dtype: torch.dtype) -> Need:  
         a_word=_mlp_bytes(settings.quantization, text.intermediate_size, size) + 5 * text.hidden_size * size,
         an_image_token=PATCHES_A_TOKEN * patch + 2 * text.hidden_size * size,
         cached=2 * text.num_hidden_layers * text.num_key_value_heads * head_size * size,
+        matrix=MATRIX_BYTES if plain else 0,
         answers=ANSWERS_A_PROJECTION * text.vocab_size * (size + 2 * 4),
         kept_contexts=KEPT_CONTEXTS if settings.layout == "policies_first" else 0,
     )
@@ -188,13 +190,19 @@ def context_of(settings: EngineSettings, config: Any) -> int:  # noqa: ANN401 - 
     return min(settings.max_context_tokens, int(config.text_config.max_position_embeddings))
 
 
-def advice(settings: EngineSettings, config: Any, dtype: torch.dtype, free: int) -> str:  # noqa: ANN401 - as above
+def advice(
+    settings: EngineSettings,
+    config: Any,  # noqa: ANN401 - as above
+    dtype: torch.dtype,
+    device: torch.device | None,
+    free: int,
+) -> str:
     """The least change by which the model fits."""
     context = context_of(settings, config)
 
     def largest(dtype: torch.dtype, quantization: str | None) -> int:
         tried = settings.model_copy(update={"quantization": quantization})
-        return needed(tried, config, dtype).largest_batch(free, context)
+        return needed(tried, config, dtype, device).largest_batch(free, context)
 
     if (batch := largest(dtype, settings.quantization)) >= LEAST_BATCH:
         lower = {"max_batch_tokens": settings.max_batch_tokens, "max_context_tokens": context}

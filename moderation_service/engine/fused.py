@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.vision_utils import get_vision_position_ids
 
 from moderation_service.engine import attention
 
@@ -36,15 +37,34 @@ def optimize(model: PreTrainedModel) -> None:
 
 
 def set_image_attention(model: nn.Module) -> None:
-    """Let the vision tower's layers attend by `attention.attend_images`.
+    """Let the vision tower's layers attend by `attention.attend_images`, and tell the tower its images' lengths.
 
     In a configuration of theirs alone: transformers makes no model of one with this name.
     """
     for module in model.modules():
+        if type(module).__name__.endswith("VisionModel"):
+            module.register_forward_pre_hook(_tell_lengths, with_kwargs=True)
         if type(module).__name__.endswith("VisionAttention"):
             own: Any = copy(module.config)
             own._attn_implementation = attention.OF_IMAGES  # noqa: SLF001 - as transformers sets it
             module.config = own
+
+
+def _tell_lengths(tower: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ANN401
+    """Positions and lengths of all images, counted on the host: each layer would ask the device for them.
+
+    `grid_thw` may be the host's, and else is waited for once.
+    """
+    grids = kwargs["grid_thw"].cpu()
+    device = tower.device
+    images = attention.Spans(grids.prod(-1).tolist(), device)
+    return args, kwargs | {
+        "grid_thw": attention.to_device(grids, device),
+        "position_ids": attention.to_device(get_vision_position_ids(grids, tower.spatial_merge_size), device),
+        "cu_seqlens": images.on_device,
+        "max_seqlen": images.longest,
+        "images": images,
+    }
 
 
 def swap_patch_embedding(model: nn.Module) -> None:

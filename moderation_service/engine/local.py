@@ -22,7 +22,7 @@ from moderation_service.engine.base import (
 )
 from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint, use_device
 from moderation_service.engine.model_check import check_model
-from moderation_service.engine.model_report import CheckInput, ModelReport
+from moderation_service.engine.model_report import CheckInput, ModelReport, latency_ms
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.thread import Gap, ModelThread
@@ -105,7 +105,8 @@ class LocalEngine:
     async def check(self, checked: CheckInput) -> ModelReport:
         """Ask and measure what `moderation model check` shows. Raises as `score`."""
         scorer, _ = self._running()
-        return await self._thread.run(lambda: _with_fate(partial(self._check, scorer, checked), 1))
+        took = await latency_ms(self, checked)  # before the rest, which tells the peak of memory
+        return await self._thread.run(lambda: _with_fate(partial(self._check, scorer, took, checked), 1))
 
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
@@ -151,13 +152,13 @@ class LocalEngine:
             raise Fatal(msg) from error
         self._failures = 0
 
-    def _check(self, scorer: Scorer, checked: CheckInput) -> ModelReport:
+    def _check(self, scorer: Scorer, took: float, checked: CheckInput) -> ModelReport:
         behind, own = None, scorer.prompts.answer_prefix
         if self._settings.answer_prefix != "auto":
             _find_prefix(scorer, "auto")
             behind = scorer.prompts.answer_prefix
             scorer.begin_answers(own)
-        return check_model(scorer, self._settings, self.info, behind, checked)
+        return check_model(scorer, self._settings, self.info, behind, took, checked)
 
     def _running(self) -> tuple[Scorer, Writer]:
         if self._scorer is None or self._writer is None:

@@ -1,10 +1,8 @@
 """The check of a model in this process: what it answers, what it reads, what it needs. Synchronous, for its thread."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -31,18 +29,21 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
 LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
-TIMED = 3
 FLASH = "GLM-4.6V-Flash"
 """The shape that can be checked without a checkpoint."""
 
 
 def check_model(
-    scorer: Scorer, settings: EngineSettings, info: EngineInfo, behind: str | None, checked: CheckInput
+    scorer: Scorer,
+    settings: EngineSettings,
+    info: EngineInfo,
+    behind: str | None,
+    latency_ms: float,
+    checked: CheckInput,
 ) -> ModelReport:
     """Ask and measure. `behind` is the prefix that would let the model answer where the one that is set does not."""
     room = scorer.opening(checked.questionnaires["en"]).room
     images = tuple(_reading(scorer, checked, size, room) for size in checked.images)
-    latency_ms = _latency_ms(scorer, checked)
     usual = next(image for image in images if (image.width, image.height) == checked.usual)
     return ModelReport(
         model=info,
@@ -69,6 +70,7 @@ def check_shape(settings: EngineSettings, shape: str, card_gb: float) -> Memory:
         settings,
         config,
         dtype,
+        None,
         f"{shape} in {str(dtype)[6:]} on a card of {card_gb:g} GB",
         int(card_gb * GB) - CUDA_CONTEXT,
     )
@@ -80,18 +82,25 @@ def _config(shape: str) -> Any:  # noqa: ANN401 - a class of its own for each mo
         config.text_config.rope_parameters.update(partial_rotary_factor=0.5, mrope_section=[8, 12, 12])
         config.text_config.max_position_embeddings = 131_072
         return config
-    path = Path(shape).expanduser()
     try:
+        path = Path(shape).expanduser()
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last where `~` is nobody's
         msg = f"--shape {shape}: should be {FLASH}, or a folder with the config.json of a model of the GLM-4V family"
         raise Misconfigured(msg) from error
     check_family(shape, config)
     return config
 
 
-def _memory(settings: EngineSettings, config: Any, dtype: torch.dtype, of: str, available: int | None) -> Memory:  # noqa: ANN401
-    need, context = needed(settings, config, dtype), context_of(settings, config)
+def _memory(
+    settings: EngineSettings,
+    config: Any,  # noqa: ANN401
+    dtype: torch.dtype,
+    device: torch.device | None,
+    of: str,
+    available: int | None,
+) -> Memory:
+    need, context = needed(settings, config, dtype, device), context_of(settings, config)
     parts = need.parts(settings.max_batch_tokens, context)
     if available is None:
         return Memory(of, parts, None, None)
@@ -100,7 +109,7 @@ def _memory(settings: EngineSettings, config: Any, dtype: torch.dtype, of: str, 
         parts=parts,
         available=available,
         largest_batch=need.largest_batch(available, context),
-        advice=advice(settings, config, dtype, available) if sum(parts.values()) > available else None,
+        advice=advice(settings, config, dtype, device, available) if sum(parts.values()) > available else None,
     )
 
 
@@ -109,7 +118,7 @@ def _of_device(scorer: Scorer, settings: EngineSettings) -> Memory:
     device, of = checkpoint.device, "the CPU (computed, of the machine or container)"
     if device.type == "cuda":
         of = torch.cuda.get_device_name(device)
-    memory = _memory(settings, checkpoint.config, checkpoint.dtype, of, total_bytes(device))
+    memory = _memory(settings, checkpoint.config, checkpoint.dtype, device, of, total_bytes(device))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return replace(memory, peak=peak)
 
@@ -138,13 +147,3 @@ def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: Che
     post = scorer.reader.read(SAMPLES[language], checked.images[checked.usual], max(room, 1))
     image = sum(int(each.grid.prod()) for each in post.pictures) // scorer.cutter.merge**2
     return PostTokens(layout, language, opening, len(post.ids) - image, image, sum(tails), room)
-
-
-def _latency_ms(scorer: Scorer, checked: CheckInput) -> float:
-    """Of one post alone, images unseen, the opening kept: the median of a few, behind one that warms up."""
-    took = []
-    for shade in range(TIMED + 1):
-        begun = time.perf_counter()
-        scorer.score([checked.post("en", shade)])
-        took.append((time.perf_counter() - begun) * 1000)
-    return median(took[1:])

@@ -1,7 +1,9 @@
 """What a check of the configured model found: one line a finding, with the setting to change."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, Protocol
 
 from moderation_service.contracts.pixels import Pixels
@@ -19,6 +21,7 @@ SAMPLES: dict[Language, str] = {
 """Words of an ordinary post, by which tokens and latency are measured."""
 
 MANY_TIMES = 2.0
+TIMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,16 @@ class CheckedEngine(Engine, Protocol):
 
     async def check(self, checked: CheckInput) -> ModelReport:
         """Ask and measure; after `start`. Raises as `score`."""
+
+
+async def latency_ms(engine: Engine, checked: CheckInput) -> float:
+    """Of one post alone, images unseen: the median of a few, behind one that warms up."""
+    took = []
+    for shade in range(TIMED + 1):
+        begun = time.perf_counter()
+        await engine.score([checked.post("en", shade)])
+        took.append((time.perf_counter() - begun) * 1000)
+    return median(took[1:])
 
 
 def answers_of(first: Sequence[FirstTokens]) -> tuple[ProbeAnswer, ...]:

@@ -24,7 +24,7 @@ from moderation_service.errors import Misconfigured
 
 Quantization = Literal["int8", "int8_dynamic", "fp8"]
 
-LEAST_SCALE = 1e-12
+SCALE_EPSILON = 1e-12
 FP8_CAPABILITY = (8, 9)
 ALIGNED = 16
 """What the sides of a quantized product are a multiple of; other layers stay as they are."""
@@ -62,7 +62,7 @@ def quantize(model: nn.Module, quantization: Quantization, device: torch.device)
 def quantize_rows(rows: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Each row [size] of [rows, size] in levels of its own scale; the scales [rows, 1] in float32."""
     wide = rows.float()
-    scales = wide.abs().amax(-1, keepdim=True).clamp_min(LEAST_SCALE) / largest(dtype)
+    scales = wide.abs().amax(-1, keepdim=True).clamp_min(SCALE_EPSILON) / largest(dtype)
     levels = wide / scales
     return (levels if dtype.is_floating_point else levels.round_()).to(dtype), scales
 

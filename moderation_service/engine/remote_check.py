@@ -1,8 +1,6 @@
 """The check of a model on a server: what it answers, and what it says it read."""
 
-import time
 from collections.abc import Iterator
-from statistics import median
 from typing import Literal
 
 from moderation_service.contracts.question import Language
@@ -17,13 +15,12 @@ from moderation_service.engine.model_report import (
     ModelReport,
     PostTokens,
     answers_of,
+    latency_ms,
 )
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.remote_model import RemoteModel
 from moderation_service.engine.together import together
 from moderation_service.settings import EngineSettings
-
-TIMED = 3
 
 
 async def check_served(
@@ -46,7 +43,7 @@ async def check_served(
         images=tuple(images),
         posts=tuple(posts),
         memory=None,
-        latency_ms=await _latency_ms(engine, checked),
+        latency_ms=await latency_ms(engine, checked),
         full_images=room // max(usual.tokens, 1),
     )
 
@@ -84,13 +81,3 @@ async def _tokens(model: RemoteModel, settings: EngineSettings, language: Langua
     return PostTokens(
         settings.layout, language, shared, text, image, sum(size - shared for size in opening.sizes), opening.room
     )
-
-
-async def _latency_ms(engine: Engine, checked: CheckInput) -> float:
-    """Of one post alone, images unseen: the median of a few, behind one that warms up."""
-    took = []
-    for shade in range(TIMED + 1):
-        begun = time.perf_counter()
-        await engine.score([checked.post("en", shade)])
-        took.append((time.perf_counter() - begun) * 1000)
-    return median(took[1:])

@@ -14,7 +14,7 @@ from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnswer
-from moderation_service.engine.base import WARM_UP, ExplainRequest, ScoreRequest
+from moderation_service.engine.base import KEPT_OPENINGS, WARM_UP, ExplainRequest, ScoreRequest
 from moderation_service.engine.breaker import ServerFailed
 from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, continuing, messages
 from moderation_service.engine.prompts import Labels, Prompts, explaining_tail
@@ -23,9 +23,6 @@ from moderation_service.engine.together import together
 from moderation_service.errors import Misconfigured, Transient
 from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
-
-KEPT_OPENINGS = 8
-"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
 
 SEAM = 4
 """Tokens that a prompt may have more than its parts: they are tokenized as one text."""

@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-LEAST_SCALE = tl.constexpr(1e-12)
+SCALE_EPSILON = tl.constexpr(1e-12)
 BLOCK = 1024
 
 
@@ -37,7 +37,8 @@ def rescale(
 
 @triton.jit
 def _larger(one, other):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    return tl.maximum(one, other)
+    # A NaN has to reach the scale: as a level it would be 0, and pass for a value.
+    return tl.maximum(one, other, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -46,8 +47,9 @@ def _quantize(rows, levels, scales, size, top, whole: tl.constexpr, block: tl.co
     peaks = tl.full([block], 0, tl.float32)
     for begin in range(0, size, block):
         at = begin + tl.arange(0, block)
-        peaks = tl.maximum(peaks, tl.abs(tl.load(rows + row * size + at, mask=at < size, other=0).to(tl.float32)))
-    scale = tl.maximum(tl.reduce(peaks, 0, _larger), LEAST_SCALE) / top
+        read = tl.load(rows + row * size + at, mask=at < size, other=0)
+        peaks = _larger(peaks, tl.abs(read.to(tl.float32)))
+    scale = _larger(tl.reduce(peaks, 0, _larger), SCALE_EPSILON) / top
     tl.store(scales + row, scale)
     for begin in range(0, size, block):
         at = begin + tl.arange(0, block)

@@ -13,9 +13,9 @@ from transformers.cache_utils import DynamicCache
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.attention import KeptRow, Spans, to_device
-from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import KEPT_OPENINGS, LabelScore, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.fits import ANSWERS_A_PROJECTION, KEPT_CONTEXTS, KEPT_OPENINGS
+from moderation_service.engine.fits import ANSWERS_A_PROJECTION, KEPT_CONTEXTS
 from moderation_service.engine.inputs import PostReader
 from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter

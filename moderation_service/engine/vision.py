@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
-from transformers.vision_utils import get_vision_position_ids
 
-from moderation_service.engine.attention import Spans, to_device
 from moderation_service.engine.patches import Cutter, Key, Picture
 
 KEPT_BYTES = 256 * 1024 * 1024
@@ -42,24 +40,12 @@ class Vision:
         self._bytes = 0
 
     def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        """One pass of the tower: each picture's tokens [t, hidden size]. Lengths are the host's: nothing is waited for.
-
-        The tower would find positions and lengths by itself, and ask the device for them time and again.
-        """
-        tower, merge = self._model.model.visual, self._cutter.merge
+        """One pass of the tower: each picture's tokens [t, hidden size]. The host has the grids: no wait."""
+        tower = self._model.model.visual
         grids = torch.cat([picture.grid for picture in pictures])
-        patches = grids.prod(-1).tolist()
         pixels = self._cutter.patches(pictures).to(tower.dtype)
-        images = Spans(patches, pixels.device)
-        tokens: torch.Tensor = tower(
-            pixels,
-            grid_thw=to_device(grids, pixels.device),
-            position_ids=to_device(get_vision_position_ids(grids, merge), pixels.device),
-            cu_seqlens=images.on_device,
-            max_seqlen=images.longest,
-            images=images,
-        ).pooler_output
-        return torch.split(tokens, [count // merge**2 for count in patches])
+        tokens: torch.Tensor = tower(pixels, grid_thw=grids).pooler_output
+        return torch.split(tokens, (grids.prod(-1) // self._cutter.merge**2).tolist())
 
     def _keep(self, key: Key, tokens: torch.Tensor) -> None:
         """Put it last in line to go, and let go of the first until there is room."""

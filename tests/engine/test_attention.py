@@ -59,11 +59,39 @@ def as_a_whole(behind: KeptRow, states: list[torch.Tensor]) -> torch.Tensor:
     return whole
 
 
-@pytest.mark.parametrize("way", ["_flash_on_cpu", "_plainly"])
-def test_parts_merged_are_the_whole(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "at_once"), [("_flash_on_cpu", 0), ("_plainly", 1000), ("_plainly", 2), ("_plainly", 1)]
+)
+def test_parts_merged_are_the_whole(monkeypatch: pytest.MonkeyPatch, way: str, at_once: int) -> None:
     monkeypatch.setattr(attention, "_flash_on_cpu", getattr(attention, way))
+    monkeypatch.setattr(attention, "_at_once", lambda *_: at_once)
     behind, states = row()
     assert (in_parts(behind, states) - as_a_whole(behind, states)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_the_model_attends_by_itself_is_the_same_some_queries_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, *, masked: bool
+) -> None:
+    """As an explanation's prompt, padded or not, on a card for which there is no kernel."""
+    _, states = row()
+    queries = states[0].shape[2]
+    mask = torch.ones(1, 1, queries, queries, dtype=torch.bool).tril() if masked else None
+    if mask is not None:
+        mask[..., :2] = torch.eye(queries, 2, dtype=torch.bool)  # the first two are padding
+    module = SimpleNamespace(is_causal=True, num_key_value_groups=GROUP)
+    whole, _ = attend(module, *states, mask, scaling=0.4)
+    monkeypatch.setattr(attention, "is_plain", lambda *_: True)
+    assert torch.equal(attend(module, *states, mask, scaling=0.4)[0], whole)  # one step holds all
+    monkeypatch.setattr(attention, "_at_once", lambda *_: 3)
+    assert (attend(module, *states, mask, scaling=0.4)[0] - whole).abs().max() < 1e-6
+
+
+def test_the_logits_of_a_step_fit_in_their_bytes() -> None:
+    for heads, keys in ((32, 2738), (32, 16384), (12, 5476)):
+        queries = attention._at_once(heads, keys)
+        assert 0.95 < attention.LOGIT_BYTES * heads * keys * queries / attention.MATRIX_BYTES <= 1
+    assert attention._at_once(10**6, 10**6) == 1
 
 
 def test_bfloat16_is_as_near_as_it_can_be() -> None:
@@ -101,10 +129,11 @@ def patches(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> l
     return [torch.randn(shape, device=device, dtype=dtype).transpose(1, 2) for _ in range(3)]
 
 
-@pytest.mark.parametrize("images", [Spans(IMAGES, CPU), None])
-def test_an_images_patches_see_each_other_and_none_of_another_image(images: Spans | None) -> None:
-    states, bounds, layer = patches(), Spans(IMAGES, CPU), SimpleNamespace(is_causal=False)
-    found, _ = attend_images(layer, *states, None, scaling=0.4, cu_seq_lens_q=bounds.on_device, images=images)
+@pytest.mark.parametrize("way", ["_flash_on_cpu", "_plainly"])
+def test_an_images_patches_see_each_other_and_none_of_another_image(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(attention, "_flash_on_cpu", getattr(attention, way))
+    states, bounds = patches(), Spans(IMAGES, CPU)
+    found, _ = attend_images(None, *states, None, scaling=0.4, images=bounds)
     for begin, end in pairwise(bounds.bounds):
         query, key, value = (each[0, :, begin:end] for each in states)
         wanted = (query @ key.transpose(1, 2) * 0.4).softmax(-1) @ value
@@ -115,5 +144,5 @@ def test_an_images_patches_see_each_other_and_none_of_another_image(images: Span
 def test_all_images_of_a_gpu_are_attended_at_once() -> None:
     with FakeTensorMode():
         states, bounds = patches(torch.device("cuda"), torch.bfloat16), Spans(IMAGES, torch.device("cuda"))
-        found, _ = attend_images(None, *states, None, scaling=0.4, cu_seq_lens_q=bounds.on_device, images=bounds)
+        found, _ = attend_images(None, *states, None, scaling=0.4, images=bounds)
     assert (found.shape, found.dtype) == ((1, sum(IMAGES), KEY_HEADS, SIZE), torch.bfloat16)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from structlog.testing import capture_logs
+from torch.cuda._utils import _get_device_index
 
 from moderation_service.engine import attention, digest_stamps
 from moderation_service.engine import checkpoint as module
@@ -113,6 +114,19 @@ def test_large_files_are_digested_once_and_again_when_they_change(
     assert digested() == digested() == (changed, True)
 
 
+def test_without_a_home_directory_the_weights_are_read_at_each_start(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = digest_folder(copy)
+    monkeypatch.setattr(digest_stamps, "LARGE_BYTES", 1)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # whom no passwd entry knows
+    assert digest_folder(copy) == wanted
+    with pytest.raises(Fatal, match=r"engine\.model ~/model: .*home directory"):
+        load("~/model")
+
+
 def test_the_default_precision_on_a_cpu_is_float32_and_another_may_be_asked_for(tiny_checkpoint: Path) -> None:
     assert load(tiny_checkpoint).model.dtype == torch.float32
     assert load(tiny_checkpoint, dtype="bfloat16").model.dtype == torch.bfloat16
@@ -210,6 +224,13 @@ def test_a_gpu_that_is_chosen_is_the_current_one_of_the_model_s_thread(
     assert current == [torch.device(chosen)] * chosen.startswith("cuda")
 
 
+def test_a_gpu_without_an_index_is_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = see_gpus(monkeypatch, 2)
+    module.use_device(torch.device("cuda"))
+    module.use_device(torch.device("cuda", 1))
+    assert current == [torch.device("cuda", 0), torch.device("cuda", 1)]
+
+
 @pytest.mark.parametrize(
     ("name", "gpus", "said"),
     [
@@ -233,7 +254,10 @@ def see_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> list[torch.device]:
     current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    # Which refuses `cuda` without an index, as torch does.
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda device: current.append(torch.device("cuda", _get_device_index(device)))
+    )
     monkeypatch.setattr(torch, "empty", lambda *_, device: None)
     return current
 

@@ -19,7 +19,8 @@ from moderation_service.bench.engine_shape import (
     make_questionnaire,
     make_scorer,
 )
-from moderation_service.engine import fits
+from moderation_service.engine import attention, fits
+from moderation_service.engine.attention import MATRIX_BYTES
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.fits import CUDA_CONTEXT, check_fits, free_bytes, needed
@@ -41,11 +42,11 @@ def test_the_need_is_what_the_weights_take(tiny_checkpoint: Path) -> None:
     config = AutoConfig.from_pretrained(tiny_checkpoint)
     settings = EngineSettings(model=str(tiny_checkpoint), device="cpu", dtype="float32")
     model = load_checkpoint(settings).model
-    assert needed(settings, config, torch.float32).weights == sum(weight.nbytes for weight in model.parameters())
+    assert needed(settings, config, torch.float32, CPU).weights == sum(weight.nbytes for weight in model.parameters())
     quantize(model, "int8", CPU)
     held = sum(each.nbytes for name, each in model.state_dict().items() if not name.endswith("scale"))
     int8 = settings.model_copy(update={"quantization": "int8"})
-    assert needed(int8, config, torch.float32).weights == held
+    assert needed(int8, config, torch.float32, CPU).weights == held
 
 
 class Living(TorchDispatchMode):
@@ -76,12 +77,40 @@ def test_the_activations_of_a_token_are_those_that_are_counted_in_a_forward() ->
     words = ScoreRequest("cheap " * 200, (), questionnaire, (0,))
     images = replace(words, text="", images=(np.zeros((392, 392, 3), np.uint8),) * 2)
     images = replace(images, images=(images.images[0], images.images[0] + 1))
-    need = needed(EngineSettings(), checkpoint.config, torch.bfloat16)
+    need = needed(EngineSettings(), checkpoint.config, torch.bfloat16, CPU)
     for request, computed in ((words, need.a_word), (images, need.an_image_token)):
         scorer.score([words])
         with Living() as living:
             (scored,) = scorer.score([request])
         assert living.peak / scored.tokens == pytest.approx(computed, rel=0.15)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_without_a_kernel_takes_no_more_than_its_matrix(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(attention, "MATRIX_BYTES", 10**6)
+    states = attention.States(*(torch.randn(2, heads, 900, 4, dtype=dtype) for heads in (4, 1, 1)))
+    with Living() as living:
+        values, _ = attention._plainly(states, 0.5, causal=True)
+    assert 0.5 < (living.peak - 4 * values.nbytes) / 10**6 < 1.2  # the whole is 65 MB
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "counted"),
+    [
+        *(((9, 0), torch.bfloat16, 0), ((7, 5), torch.bfloat16, MATRIX_BYTES), ((9, 0), torch.float32, MATRIX_BYTES)),
+        *((None, torch.bfloat16, 0), (None, torch.float32, MATRIX_BYTES)),  # of a card that is not here
+    ],
+)
+def test_the_matrix_of_attention_is_counted_where_there_is_no_kernel(
+    nine_b: Any, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, dtype: torch.dtype, counted: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    need = needed(EngineSettings(), nine_b, dtype, torch.device("cuda") if capability else None)
+    on_cpu = needed(EngineSettings(), nine_b, dtype, CPU)
+    assert need.of(4096, 4096) - on_cpu.of(4096, 4096) == counted
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +134,7 @@ def test_the_9b_fits_a_card_with_batches_of_so_many_tokens(
     free = card * GB - CUDA_CONTEXT
     monkeypatch.setattr(fits, "free_bytes", lambda device: free)
     engine = EngineSettings(model="zai-org/GLM-4.6V-Flash", max_context_tokens=4096, **settings)
-    assert needed(engine, nine_b, torch.bfloat16).largest_batch(free, 4096) == batch
+    assert needed(engine, nine_b, torch.bfloat16, CPU).largest_batch(free, 4096) == batch
     check_fits(engine.model_copy(update={"max_batch_tokens": batch}), nine_b, torch.bfloat16, CPU)
     with pytest.raises(Misconfigured, match=f"to {batch}$"):
         check_fits(engine.model_copy(update={"max_batch_tokens": batch + 256}), nine_b, torch.bfloat16, CPU)
@@ -139,6 +168,7 @@ def test_weights_that_the_machine_can_not_stage_for_its_card_are_refused(
     nine_b: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fits, "free_bytes", lambda device: 79 * GB if device.type == "cuda" else 16 * GB)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     with pytest.raises(Misconfigured, match=r"20\.\d GB of weights .* memory first, of which 16\.0 GB are free"):
         check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash"), nine_b, torch.bfloat16, torch.device("cuda"))
 

@@ -12,9 +12,9 @@ import torch
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine import rows
 from moderation_service.engine import scorer as scorer_module
-from moderation_service.engine.base import LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import KEPT_OPENINGS, LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.fits import KEPT_CONTEXTS, KEPT_OPENINGS
+from moderation_service.engine.fits import KEPT_CONTEXTS
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.prompts import LayoutName, PromptName
 from moderation_service.engine.reference import reference_scores

@@ -66,7 +66,7 @@ async def test_remote_scores_are_the_local_ones_for_posts_and_their_views(
     async with connected(bundled, layout=layout) as engine:
         found = await engine.score(requests)
     for theirs, ours in zip(found, expected, strict=True):
-        assert (theirs.images_read, theirs.truncated) == (ours.images_read, ours.truncated)
+        assert (len(theirs.pixels_read), theirs.truncated) == (len(ours.pixels_read), ours.truncated)
         for one, other in zip(theirs.labels, ours.labels, strict=True):
             assert one.score == pytest.approx(other.score, abs=EXACT)
             assert one.mass == pytest.approx(other.mass, abs=EXACT)
@@ -160,7 +160,7 @@ async def test_a_posts_images_are_sent_once_to_a_server_that_keeps_them_and_with
         bundled.sizes.clear()
         (found,) = await engine.score([request])
     assert [one.score for one in found.labels] == pytest.approx([one.score for one in expected.labels], abs=EXACT)
-    assert found.images_read == 2
+    assert len(found.pixels_read) == 2
     largest = max(bundled.sizes)
     assert sum(size > largest / 2 for size in bundled.sizes) == sent
     assert sum(bundled.sizes) < largest * (sent + 1 / 3)
@@ -225,10 +225,10 @@ async def test_words_too_long_lose_their_end_the_same_for_every_question(
         (scored,) = await engine.score([long])
         parts = [await engine.score([replace(long, asked=(number,))]) for number in long.asked]
         whole = (await engine.score([replace(long, text="used knife")]))[0]
-    assert (scored.truncated, scored.images_read) == (True, 1)
+    assert (scored.truncated, len(scored.pixels_read)) == (True, 1)
     assert tuple(part[0].labels[0] for part in parts) == scored.labels
     assert all(part[0].truncated for part in parts)
-    assert (whole.truncated, whole.images_read) == (False, 1)
+    assert (whole.truncated, len(whole.pixels_read)) == (False, 1)
     lengths = [len(prompt) for prompt in tiny.prompts[-4:-1]]
     assert max(lengths) <= 600
 
@@ -255,8 +255,8 @@ async def test_pictures_share_the_room_and_those_beyond_it_are_said_to_be_unread
     async with connected(bundled) as engine:
         ours, crowded = await engine.score([some, many])
     (theirs,) = scorer.score([some])
-    assert (ours.images_read, ours.truncated) == (theirs.images_read, theirs.truncated) == (12, False)
-    assert 0 < crowded.images_read < 60
+    assert (len(ours.pixels_read), ours.truncated) == (len(theirs.pixels_read), theirs.truncated) == (12, False)
+    assert 0 < len(crowded.pixels_read) < 60
     assert crowded.truncated
 
 
@@ -268,7 +268,7 @@ async def test_pictures_that_take_more_than_they_should_are_left_out_from_the_la
     request = ScoreRequest("", tuple(picture(84, 84) for _ in range(30)), questionnaires["en"], (0,))
     async with connected(server, max_context_tokens=1024) as engine:
         (scored,) = await engine.score([request])
-    assert 0 < scored.images_read < 30
+    assert 0 < len(scored.pixels_read) < 30
     assert scored.truncated
 
 
@@ -301,7 +301,7 @@ async def test_what_is_asked_of_nothing_is_answered_without_the_server(
     async with connected(tiny) as engine:
         before = len(tiny.prompts)
         (scored,) = await engine.score([ScoreRequest("words", (picture(30, 30),), questionnaires["en"], ())])
-    assert (scored.labels, scored.images_read) == ((), 1)
+    assert (scored.labels, len(scored.pixels_read)) == ((), 1)
     assert len(tiny.prompts) == before
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
@@ -51,6 +53,27 @@ def test_features_are_the_model_s_own_in_the_order_asked(
     assert torch.equal(vision.of(*pixels), wanted)
     mixed = vision.of(picture(70, 70), *pixels[::-1])  # one of them new
     assert torch.equal(mixed[-len(wanted) :], torch.cat([vision.of(one) for one in pixels[::-1]]))
+
+
+class Numbers(TorchDispatchMode):
+    """Counts what is read off tensors, or made to be: each time a GPU would finish its work first."""
+
+    read = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.read += func in {torch.ops.aten.item.default, torch.ops.aten.diff.default}
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+def test_no_layer_asks_for_the_lengths_of_images_when_the_model_looks_by_itself(
+    vision: Watched, checkpoint: Checkpoint, picture: Draw
+) -> None:
+    """As for explanations, and for the other ways that the bench asks."""
+    inputs = vision.cutter.inputs([vision.cutter.stage(picture(60, 90)), vision.cutter.stage(picture(56, 56))])
+    with Numbers() as numbers:
+        checkpoint.model.model.get_image_features(**inputs)
+    assert numbers.read == 0
 
 
 @torch.inference_mode()

@@ -115,7 +115,7 @@ async def test_scores_are_the_local_engines_and_prefixes_are_kept(vllm: Vllm, la
         found = await engine.score(requests)
         assert metrics.ENGINE_IMAGE_RESENDS._value.get() == again
     for theirs, ours in zip(found, expected, strict=True):
-        assert (theirs.images_read, theirs.truncated) == (ours.images_read, ours.truncated)
+        assert (len(theirs.pixels_read), theirs.truncated) == (len(ours.pixels_read), ours.truncated)
         for one, other in zip(theirs.labels, ours.labels, strict=True):
             assert one.score == pytest.approx(other.score, abs=EXACT)
             assert one.mass == pytest.approx(other.mass, abs=EXACT)
@@ -138,7 +138,7 @@ async def test_words_too_long_are_cut_by_our_count_or_the_servers_refusal(vllm: 
         engine._model.limit = 100_000
         engine._model._openings.clear()
         (theirs,) = await engine.score([long])
-    assert (ours.truncated, ours.images_read) == (theirs.truncated, theirs.images_read) == (True, 1)
+    assert (ours.truncated, len(ours.pixels_read)) == (theirs.truncated, len(theirs.pixels_read)) == (True, 1)
 
 
 async def test_a_posts_words_bring_no_control_token_to_the_model(vllm: Vllm) -> None:
