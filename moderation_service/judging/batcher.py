@@ -28,11 +28,16 @@ class TokenEstimator:
         self._settings = settings
         self._most, self._most_pixels = info.context_tokens, info.picture_pixels
 
-    def view(self, request: ScoreRequest) -> int:
+    def scoring(self, request: ScoreRequest) -> int:
         """The post and its tails; the opening is kept, and costs a call nothing."""
         questions = request.questionnaire.questions
         tails = sum(self._tail(questions[index]) for index in request.asked)
         return self._post(request.text, request.images) + tails
+
+    def staging(self, request: ScoreRequest) -> int:
+        """The memory of a request that has been read: all pixels are copied, also those that the model shrinks."""
+        pixels = int(sum(image.shape[0] * image.shape[1] for image in request.images))
+        return max(self.scoring(request), pixels // _PIXELS_A_TOKEN)
 
     def explanation(self, request: ExplainRequest) -> int:
         """The post, what was found, and what may be written."""
@@ -57,13 +62,15 @@ MAX_EXPLANATIONS = 16
 """A call of them lasts as long as the longest is written."""
 
 _ONE_IN = 4  # so many of a server's requests at once may be explanations
+_READ_AHEAD = 2  # batches that are read and not yet answered: the one that runs, and the next
 _USUAL = EngineSettings()
 
 
 class Batcher:
     """A local engine is asked in one call at a time, a server in many of one request each. An async context manager.
 
-    Where the engine reads ahead, a request is read as soon as it comes, by the same rules, and waits for its turn then.
+    Where the engine reads ahead, the requests that come next are read while others are scored, in the same order. What
+    has been read is bounded: about two batches that are not yet answered, and one that is being read.
     """
 
     def __init__(self, engine: Engine, settings: EngineSettings = _USUAL) -> None:
@@ -74,9 +81,12 @@ class Batcher:
         if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
             scoring = Bounds(most, 1, tokens)
             explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
-        sizes = TokenEstimator(settings, engine.info)
-        self._reading = Scheduler(engine.read, sizes.view, scoring) if isinstance(engine, ReadsAhead) else None
-        self._scoring = Scheduler(self._score, sizes.view, scoring)
+        self._sizes = sizes = TokenEstimator(settings, engine.info)
+        self._staged, most_staged = 0, _READ_AHEAD * tokens
+        self._reading = None
+        if isinstance(engine, ReadsAhead):
+            self._reading = Scheduler(engine.read, sizes.staging, scoring, lambda: self._staged < most_staged)
+        self._scoring = Scheduler(self._score, sizes.scoring, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 
     async def __aenter__(self) -> Self:
@@ -95,9 +105,16 @@ class Batcher:
         await self._scoring.__aexit__()
 
     async def score(self, request: ScoreRequest) -> Scored:
-        """Answer one view. Raises what the engine raised for it."""
-        ready = await self._reading.ask(request) if self._reading else request
-        return await self._scoring.ask(ready)
+        """Answer one modality pass. Raises what the engine raised for it."""
+        if self._reading is None:
+            return await self._scoring.ask(request)
+        ready, size = await self._reading.ask(request), self._sizes.staging(request)
+        self._staged += size
+        try:
+            return await self._scoring.ask(ready)
+        finally:
+            self._staged -= size
+            self._reading.wake()
 
     @property
     def busy(self) -> bool:

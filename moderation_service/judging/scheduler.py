@@ -93,11 +93,16 @@ class Scheduler(Generic[Request, Answer]):
         call: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
         size: Callable[[Request], int],
         bounds: Bounds,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`call` answers requests, in order; `size` is about how many tokens one is."""
+        """`call` answers requests, in order; `size` is about how many tokens one is.
+
+        Back-pressure: no call begins while `has_room` is false. Whoever makes room calls `wake`.
+        """
         self._call = call
         self._size = size
         self._bounds = bounds
+        self._has_room = has_room
         self._tokens = bounds.tokens  # less for a while, where there was no memory for so many
         self._waiting: FairQueue[_Asked[Request, Answer]] = FairQueue()
         self._calls: set[asyncio.Task[None]] = set()
@@ -125,13 +130,17 @@ class Scheduler(Generic[Request, Answer]):
         loop = asyncio.get_running_loop()
         asked: _Asked[Request, Answer] = _Asked(request, self._size(request), loop.create_future())
         self._waiting.put(asked)
-        if self._due is None:
-            self._due = loop.call_soon(self._begin)  # not now: what is asked in the same turn of the loop comes along
+        self.wake()
         return await asked.answer
+
+    def wake(self) -> None:
+        """Begin the calls that may begin, at the end of this turn of the loop: what is asked meanwhile comes along."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         self._due = None
-        while len(self._calls) < self._bounds.calls and (batch := self._batch()):
+        while len(self._calls) < self._bounds.calls and self._has_room() and (batch := self._batch()):
             call = asyncio.create_task(self._serve(batch), name="engine call")
             self._calls.add(call)
             call.add_done_callback(self._ended)

@@ -3,6 +3,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from moderation_service.contracts.question import Question, Questionnaire
@@ -12,7 +13,7 @@ from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
 from moderation_service.judging.scheduler import FAIRNESS_KEY
 from moderation_service.settings import EngineSettings
-from tests.judging.engines import RuleEngine
+from tests.judging.engines import INFO, RuleEngine
 
 SHEET = Questionnaire("en", (Question("violence", "Violence?", ""),))
 
@@ -79,6 +80,57 @@ async def test_what_waits_while_one_call_runs_is_read_meanwhile() -> None:
         assert not engine.calls
         engine.gate.set()
     assert [[one.text for one in call] for call in engine.calls] == [["a1 (read)"], ["a2 (read)", "a3 (read)"]]
+
+
+class StagingEngine(ReadingEngine):
+    """Counts the bytes of pixels that are read and not yet scored; reads one token of an image."""
+
+    info = replace(INFO, picture_pixels=28 * 28)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading.set()
+        self.staged = self.most_staged = 0
+
+    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+        self.staged += pixel_bytes(requests)
+        self.most_staged = max(self.most_staged, self.staged)
+        return await super().read(requests)
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        try:
+            return await super().score(requests)
+        finally:
+            self.staged -= pixel_bytes(requests)
+
+
+def pixel_bytes(requests: Sequence[ScoreRequest]) -> int:
+    return sum(image.nbytes for request in requests for image in request.images)
+
+
+async def test_what_is_read_ahead_of_a_slow_engine_is_bounded_however_many_wait_or_give_up() -> None:
+    engine = StagingEngine()
+    image = np.zeros((280, 280, 3), np.uint8)  # with the words' tokens a tenth of a batch
+    batch = 10 * image.nbytes
+    posts = [replace(request(f"{number:03}"), images=(image,)) for number in range(80)]
+    async with Batcher(engine, EngineSettings(max_batch_tokens=1000)) as batcher, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(batcher.score(post)) for post in posts]
+        await engine.entered.wait()
+        await turns(100)
+        assert 2 * batch <= engine.staged <= 3 * batch
+        gone = {5, 15, *range(20, 60)}  # being scored, read, and waiting to be read
+        for number in gone:
+            tasks[number].cancel()
+        engine.gate.set()
+    assert engine.most_staged <= 3 * batch
+    scored = [int(one.text[:3]) for call in engine.calls for one in call]
+    assert scored == sorted(scored)
+    assert {number for number, task in enumerate(tasks) if not task.cancelled()} == {*range(80)} - gone <= {*scored}
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_lanes_are_read_in_turn_and_who_gave_up_is_not_read() -> None:

@@ -29,7 +29,7 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
         request = ScoreRequest(text, (picture,) * 4, questionnaire, tuple(range(len(questionnaire.questions))))
         opening = scorer.opening(questionnaire)
         (scored,) = scorer.score([request])
-        assert 0.5 < sizes.view(request) / (scored.tokens - len(opening.ids)) < 2
+        assert 0.5 < sizes.scoring(request) / (scored.tokens - len(opening.ids)) < 2
 
 
 def test_no_more_is_counted_than_is_read_of_a_post() -> None:
