@@ -81,6 +81,8 @@ def shown(report: ModelReport, checked: CheckInput, findings: list[Finding]) -> 
         yield memory_table(report.memory)
     else:
         yield "memory: the server's own"
+        times = "once, then by UUID" if report.sends_by_uuid else "with each question: the server keeps none by UUID"
+        yield f"a post's images are sent {times}"
     width, height = checked.usual
     yield f"latency of one post with an image of {width} x {height}: {report.latency_ms:.0f} ms"
     yield ""

@@ -139,6 +139,7 @@ class ModelReport:
     memory: Memory | None
     latency_ms: float
     full_images: int
+    sends_by_uuid: bool | None = None  # whether a post's images go to the server once
 
     def findings(self, checked: CheckInput) -> list[Finding]:
         """What to mend, the gravest first."""

@@ -45,6 +45,7 @@ async def check_served(
         memory=None,
         latency_ms=await latency_ms(engine, checked),
         full_images=room // max(usual.tokens, 1),
+        sends_by_uuid=model.sends_by_uuid,
     )
 
 

@@ -66,25 +66,34 @@ class RemoteModel:
             self._openings.popitem(last=False)
         return opening
 
+    @property
+    def sends_by_uuid(self) -> bool:
+        """Whether the server keeps images by UUID: a post's images are then sent once, else with each question."""
+        return self._uuid_key is not None
+
     def fitting(self, text: str, images: Sequence[Pixels], room: int) -> Shown:
         """What of a post is sent in `room` tokens; encodes its images, and so is for a thread."""
         return Shown.fitting(text, images, room, self._uuid_key)
 
-    async def ask(self, opening: str, shown: Shown, tail: str, *, probe: bool = False) -> ScoringAnswer:
-        """One question about one post."""
+    async def ask(
+        self, opening: str, shown: Shown, tail: str, *, probe: bool = False, has_fallback: bool = False
+    ) -> ScoringAnswer:
+        """One question about one post; `probe` and `has_fallback` as `Server.ask` has them."""
         turns = await asyncio.to_thread(messages, self.prompts, opening, shown, tail)  # long words take a while
-        return await self._complete(ScoringAnswer, turns, SCORING | continuing(self.prompts), probe=probe)
+        how = SCORING | continuing(self.prompts)
+        return await self._complete(ScoringAnswer, turns, how, probe=probe, has_fallback=has_fallback)
 
     async def ask_more(self, opening: Opening, number: int, shown: Shown, tokens: int) -> ScoringAnswer:
         """Another question about a post of `tokens` that the server has just read.
 
-        Images go by their UUIDs alone where the server keeps them by these. They are sent again where it has lost
-        one, or where the prompt is not as long as with them: a server that reads nothing for a UUID must not judge.
+        Images go by their UUIDs alone where the server keeps them by these. They are sent again where it refuses or
+        fails, as it does when it has lost one, or where the prompt is not as long as with them: a server that reads
+        nothing for a UUID must not judge.
         """
         tail = opening.tails[number]
         if self._uuid_key and shown.pictures:
             with suppress(Refused):
-                answer = await self.ask(opening.text, shown.by_uuid(), tail)
+                answer = await self.ask(opening.text, shown.by_uuid(), tail, has_fallback=True)
                 if abs(answer.usage.prompt_tokens - opening.sizes[number] - tokens) <= SEAM:
                     return answer
             metrics.ENGINE_IMAGE_RESENDS.inc(len(shown.pictures))
@@ -172,10 +181,10 @@ class RemoteModel:
         return Misconfigured(msg)
 
     async def _complete(
-        self, kind: type[Answered], turns: list[Message], how: dict[str, Any], *, probe: bool = False
+        self, kind: type[Answered], turns: list[Message], how: dict[str, Any], **asked: bool
     ) -> Answered:
         body = {"model": self._name, "messages": turns, **how}
-        answer = await self._server.ask("chat/completions", kind, body, probe=probe)
+        answer = await self._server.ask("chat/completions", kind, body, **asked)
         self._answering = self._answering or answer.model
         if answer.model != self._answering:
             reason = "other_model"

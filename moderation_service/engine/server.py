@@ -95,10 +95,18 @@ class Server:
             self._session = None
 
     async def ask(
-        self, path: str, answer: type[Parsed], body: dict[str, Any] | None = None, *, probe: bool = False
+        self,
+        path: str,
+        answer: type[Parsed],
+        body: dict[str, Any] | None = None,
+        *,
+        probe: bool = False,
+        has_fallback: bool = False,
     ) -> Parsed:
         """GET a path, or POST a body there; a `probe` is made though the breaker is open.
 
+        With `has_fallback`, where another request can have the same answer, an error or a garbled answer is a refusal:
+        it is neither tried again nor counted against the server.
         Raises Refused for a status that says no, Transient where tries did not help, Fatal where it is not open.
         """
         sent = None if body is None else json.dumps(body).encode()
@@ -108,11 +116,11 @@ class Server:
                     on=_wait, attempts=ATTEMPTS, timeout=None, wait_initial=_FIRST_WAIT_S, wait_jitter=_FIRST_WAIT_S
                 ):
                     with attempt:
-                        return await self._ask_once(path, answer, sent)
+                        return await self._ask_once(path, answer, sent, has_fallback=has_fallback)
         msg = "the retries ended without a result"
         raise Fatal(msg)
 
-    async def _ask_once(self, path: str, answer: type[Parsed], sent: bytes | None) -> Parsed:
+    async def _ask_once(self, path: str, answer: type[Parsed], sent: bytes | None, *, has_fallback: bool) -> Parsed:
         if self._session is None:
             msg = "the engine is not running"
             raise Fatal(msg)
@@ -134,6 +142,8 @@ class Server:
         status, wait_s = response.status, _retry_after(response.headers.get("Retry-After", ""))
         if status == _BUSY:
             raise Busy(wait_s)
+        if status == _SERVER_ERROR and has_fallback:
+            raise Refused(status, raw.decode(errors="replace"))
         if status >= _SERVER_ERROR or status in _AGAIN:
             reason = ERROR if status == _SERVER_ERROR else UNAVAILABLE
             raise ServerFailed(reason, f"the engine's server failed (status {status})", wait_s)
@@ -142,6 +152,8 @@ class Server:
         try:
             return answer.model_validate_json(raw)
         except ValidationError as error:
+            if has_fallback:
+                raise Refused(status, raw.decode(errors="replace")) from None
             fault = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(map(str, fault["loc"]))
             msg = f"the engine's server answered what can't be read: {where or 'all of it'}: {fault['type']}"

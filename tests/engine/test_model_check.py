@@ -15,7 +15,7 @@ from moderation_service.engine import local
 from moderation_service.engine.model_report import CheckInput, LabelWord, Memory, ModelReport
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings
-from tests.engine.openai_server import CheckpointServer, serving
+from tests.engine.openai_server import CheckpointServer, MediaCache, serving
 from tests.engine.test_answer_prefix import TOKEN, boxing
 
 Run = Callable[..., tuple[int, str]]
@@ -96,7 +96,9 @@ async def test_a_model_on_a_server_is_asked_the_same_and_its_images_measured_by_
     found: tuple[ModelReport, CheckInput],
 ) -> None:
     ours, checked = found
-    async with serving(CheckpointServer(DEMO_MODEL, name=DEMO_MODEL.name)) as url:
+    server = CheckpointServer(DEMO_MODEL, name=DEMO_MODEL.name)
+    server.media = MediaCache()
+    async with serving(server) as url:
         engine = EngineSettings(kind="openai", base_url=url, model=DEMO_MODEL.name, revision="r1")
         theirs, _ = await model_check.check_model(BareSettings(engine=engine))
     for one, other in zip(theirs.answers, ours.answers, strict=True):
@@ -107,6 +109,8 @@ async def test_a_model_on_a_server_is_asked_the_same_and_its_images_measured_by_
         assert one.text == pytest.approx(other.text, abs=4)
     assert {label.counts for label in theirs.labels} <= {True, None}
     assert theirs.memory is None
+    lines = [*map(str, command.shown(theirs, checked, []))]
+    assert "a post's images are sent once, then by UUID" in lines
     assert [finding.level for finding in theirs.findings(checked)] == ["note"]
 
 

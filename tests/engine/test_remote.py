@@ -129,11 +129,19 @@ def failing_on_null(part: Json) -> Image.Image | None:
     return without_uuids(part)
 
 
+def garbling_null(part: Json) -> Image.Image | None:
+    if part["image_url"] is None:
+        raise Refusal(200, "an error, with the status of an answer")
+    return without_uuids(part)
+
+
 @pytest.mark.parametrize(
     ("at_start", "later", "sent"),
     [
         pytest.param(MediaCache(), None, 1, id="keeps images by UUID"),
         pytest.param(MediaCache(), MediaCache(keeps=0), 8, id="loses them"),
+        pytest.param(MediaCache(), MediaCache(keeps=0, without=500), 8, id="fails for those that it lost"),
+        pytest.param(MediaCache(), garbling_null, 8, id="is replaced by one that answers nonsense for a UUID"),
         pytest.param(MediaCache(), without_null, 8, id="is replaced by one that reads nothing for a UUID"),
         pytest.param(MediaCache(keeps=0), None, 8, id="keeps none"),
         pytest.param(without_uuids, None, 8, id="does not know UUIDs"),
