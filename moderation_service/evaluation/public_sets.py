@@ -5,7 +5,7 @@ follows. Slices are the set's own categories. A wrong row is left out and named,
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.readers import input_file
 from moderation_service.readers.columns import Columns
+from moderation_service.readers.folder import IMAGES
 from moderation_service.readers.input_file import DAMAGED, cannot_read, kind_of, open_text
 from moderation_service.readers.post_files import image_address
 from moderation_service.readers.rows import BadPost, Row, json_rows
@@ -85,18 +86,18 @@ def read(path: Path, chosen: PublicSet, reader: RowReader) -> Iterator[Labelled 
     """Every row of a set. Raises Misconfigured where the path, or the header of a sheet, is wrong."""
     layout = LAYOUTS[chosen]
     root, folder = layout.images(path)
-    by_stem = {file.stem: file.name for file in (root / folder).iterdir()} if folder else {}
+    by_stem = _images_by_stem(root / folder) if folder else {}
     for where, row in layout.rows(path):
         if isinstance(row, BadPost):
             yield row
             continue
         try:
             item = layout.item(row)
+            name = _of_stem(item.stem, by_stem) if item.stem and folder else item.image
         except _WrongRow as wrong:
             yield BadPost(where, str(wrong))
             continue
         labels = reader.single(item.label, where)
-        name = by_stem.get(item.stem, item.stem) if item.stem and folder else item.image
         fields = {
             "post_id": item.post_id,
             "text": item.text,
@@ -249,6 +250,22 @@ LAYOUTS: dict[PublicSet, SetLayout] = {
     "unsafebench": SetLayout(_metadata, _unsafebench),
     "vlsu": SetLayout(_sheet(VLSU, "uuid", "web_path", "prompt", *_VLSU_LABELS), _vlsu, ("images",)),
 }
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[str]]:
+    """The names of a folder's images by their stems, sorted; of no other file, such as one of captions."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(file.name for file in folder.iterdir() if file.suffix.lower() in IMAGES):
+        found.setdefault(Path(name).stem, []).append(name)
+    return found
+
+
+def _of_stem(stem: str, by_stem: Mapping[str, Sequence[str]]) -> str:
+    name, *others = by_stem.get(stem, [stem])
+    if others:
+        msg = f"{stem}: has {1 + len(others)} images, {', '.join([name, *others])}; keep one"
+        raise _WrongRow(msg)
+    return name
 
 
 def _text(row: Fields, name: str) -> str:

@@ -67,13 +67,20 @@ def scan(root: Path) -> Folder:
 
 
 def text_beside(image: Path) -> Path | None:
-    """The text that goes with an image: `cat.txt` or `CAT.TXT` beside `cat.jpg`."""
+    """The text that goes with an image: `cat.txt`, else `CAT.TXT` or `cat.jpg.txt`, beside `cat.jpg`.
+
+    Raises ValueError where several do.
+    """
     same = image.with_suffix(TEXT)
     if same.is_file() or not image.parent.is_dir():
         return same if same.is_file() else None
     wanted = {_stem(Path(image.name)), _stem(Path(f"{image.name}{TEXT}"))}
     texts = (one for one in image.parent.iterdir() if one.suffix.lower() == TEXT and one.is_file())
-    return next((one for one in texts if _stem(Path(one.name)) in wanted), None)
+    found = sorted(one for one in texts if _stem(Path(one.name)) in wanted)
+    if len(found) > 1:
+        msg = f"has {len(found)} texts, {', '.join(one.name for one in found)}; keep one"
+        raise ValueError(msg)
+    return found[0] if found else None
 
 
 def _add(root: Path, images: list[Path], texts: list[Path], found: Folder) -> None:

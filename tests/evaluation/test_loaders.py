@@ -151,9 +151,10 @@ def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path:
 
 
 def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
-    for name in ("cat.png", "dog.png", "sub/gun.png"):
+    for name in ("cat.png", "dog.png", "pen.png", "sub/gun.png"):
         picture(tmp_path, name)
-    (tmp_path / "cat.txt").write_text("hello\n")
+    for name in ("cat.txt", "pen.TXT", "pen.png.txt"):
+        (tmp_path / name).write_text("hello\n")
     (tmp_path / "dog.txt").write_bytes(b"\xff\xfe\x00")
     written(
         tmp_path / "labels.csv",
@@ -164,6 +165,7 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
         "none.png,,yes",
         ",,yes",
         "cat.png,1",
+        "pen.png,no,",
     )
     loaded = load(tmp_path, POLICIES)
     assert {name: (one.post.text, len(one.post.images)) for name, one in by_id(loaded).items()} == {
@@ -175,6 +177,7 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
         (5, "picture none.png: no such file under " + str(tmp_path)[:3]),
         (6, "post_id: String should have at least 1 c"),
         (7, "should have 3 cells, as the header"),
+        (8, "pen.png: has 2 texts, pen.TXT, pen.png.t"),
     ]
 
 

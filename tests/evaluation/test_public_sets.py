@@ -102,6 +102,11 @@ def vlsu(folder: Path, *rows: str) -> Path:
     return lines(folder / "data" / "VLSU.csv", VLSU_HEADER, *rows)
 
 
+def vlsu_with_two_images_of_one(folder: Path, *rows: str) -> Path:
+    images(folder / "images", "u3.webp", "u3.PNG")
+    return vlsu(folder, *rows)
+
+
 def labels(loaded: LoadedLabels) -> dict[str, bool]:
     return {one.post.post_id: one.labels[POLICY] for one in loaded.posts}
 
@@ -227,6 +232,14 @@ BROKEN: list[tuple[PublicSet, Callable[..., Path], Any, Any, str, str]] = [
         ".csv:3",
         "consensus_combined_grade: the annotators were not sure",
     ),
+    (
+        "vlsu",
+        vlsu_with_two_images_of_one,
+        pair("u1", "safe", "safe", "safe"),
+        pair("u3", "safe", "safe", "safe"),
+        ".csv:3",
+        "u3: has 2 images, u3.PNG, u3.webp; keep one",
+    ),
     ("vlsu", vlsu, pair("u1", "safe", "safe", "safe"), pair("u1", "safe", "safe", "safe"), ".csv:3", "an earlier row"),
     (
         "vlsu",
@@ -317,6 +330,14 @@ def test_vlsus_three_labels_are_an_attribution_class(
 def test_a_pair_of_which_one_part_is_unsure_has_a_label_and_no_attribution_class(tmp_path: Path) -> None:
     (one,) = load(vlsu(tmp_path, pair("u1", "not_sure", "safe", "unsafe")), (POLICY,), policy=POLICY, form="vlsu").posts
     assert (one.labels, one.attribution) == ({POLICY: True}, {})
+
+
+def test_vlsus_files_beside_its_images_are_not_taken_for_images(tmp_path: Path) -> None:
+    path = vlsu(tmp_path, pair("u1", "safe", "safe", "safe"))
+    for name in ("u1.json", "u1.txt", "._u1.jpg"):  # img2dataset writes the first two
+        (tmp_path / "images" / name).write_text("{}")
+    loaded = load(path, (POLICY,), policy=POLICY, form="vlsu")
+    assert [image.url for one in loaded.posts for image in one.post.images] == ["file:images/u1.jpg"]
 
 
 def test_vlsu_without_a_folder_of_images_is_read_from_where_they_are(tmp_path: Path) -> None:
