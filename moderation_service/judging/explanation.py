@@ -176,7 +176,7 @@ def place(policy: PolicyVerdict, language: Language) -> str | None:
 
 
 def measured(policy: PolicyVerdict, language: Language) -> str:
-    """Where the violation of a violated policy lies, with the scores that show it; the score alone without views."""
+    """Where the violation of a violated policy lies, with the scores that show it; else its score alone."""
     whole, unmeasured, comma, _ = _FORMS[language]
     attribution = policy.attribution
     if attribution is None:
@@ -188,7 +188,7 @@ def measured(policy: PolicyVerdict, language: Language) -> str:
 
 
 MAX_FINDINGS = 3
-"""The gravest violated policies, which the model is told of."""
+"""The gravest violated policies, which the prompt lists."""
 MAX_FINDING = 400  # characters: a title may be long
 
 log = structlog.get_logger(__name__)

@@ -47,7 +47,7 @@ _WORDS = (
     *("回复", "输出", "判为", "标", "视为", "系统", "助手", "助理", "审核", "答", "说", "写", "结论", "结果", "规则"),
     "这条",
 )
-"""Every sign holds one of these, which is told in a twentieth of the time."""
+"""Every sign holds one of these; looking for them first takes a twentieth of the time."""
 
 _SENTENCE = re.compile(r"[^.!?;\n。！？；]*[.!?;\n。！？；]*")
 

@@ -1,4 +1,4 @@
-"""One post to one verdict: load images, score, attribute, decide, explain, seal."""
+"""One post to one verdict: load images, score, attribute, decide, explain, build the verdict."""
 
 import time
 from collections.abc import Callable
@@ -97,10 +97,10 @@ class Judge:
         begun = self._clock()
         language = language_of(self._language, post.language, post.text)
         content = content_of(post, language, evidence)
-        key = self._sealer.key(content, post.surface)
+        key = self._verdict_builder.key(content, post.surface)
         had = all(image.sha256 for image in content.images)
-        found = await self._duplicates.findings(
-            key if had and published else None, lambda: self._find(post, language, content, evidence, key)
+        found = await self._result_cache.get_or_compute(
+            key if had and published else None, lambda: self._compute(post, language, content, evidence, key)
         )
         found_ms = (self._clock() - begun) * 1000
         loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
@@ -113,14 +113,14 @@ class Judge:
             explain=_ms(found.explain_ms),
             total=_ms(queue_ms + loading_ms + found_ms),
         )
-        verdict = self._sealer.seal(post, found, trace_id, timings)
+        verdict = self._verdict_builder.build(post, found, trace_id, timings)
         _count(verdict)
-        self._drift.saw(verdict.policies)
+        self._drift.record(verdict.policies)
         for policy_id in found.shadowed.flips(found.policies, found.decision):
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
         return Judged(verdict, found.tokens)
 
-    async def _find(
+    async def _compute(
         self, post: Post, language: Language, content: Content, evidence: Evidence, key: str
     ) -> CachedResult:
         """Score, attribute, decide, explain."""
@@ -162,12 +162,12 @@ class Judge:
     def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._sealer = VerdictBuilder(pack, self.model, self._settings.redress)
+        self._verdict_builder = VerdictBuilder(pack, self.model, self._settings.redress)
         self._shadow_sets = shadow_sets(pack, shadow_pack)
-        self._scorers = cache(self._make_panels)
-        self._duplicates = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ
+        self._scorers = cache(self._make_scorers)
+        self._result_cache = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ
 
-    def _make_panels(self, language: Language) -> tuple[PolicyScorer, Shadow]:
+    def _make_scorers(self, language: Language) -> tuple[PolicyScorer, Shadow]:
         def scorer(pack: PolicyPack, mode: Mode, batcher: Batcher) -> PolicyScorer:
             questionnaire = pack.questionnaire(language, mode)
             return PolicyScorer(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)

@@ -46,7 +46,7 @@ class CaseResult:
 
 
 async def run_cases(judge: Judge, pack: PolicyPack) -> list[CaseResult]:
-    """Judge every case of every policy, in the pack's order; `judge` should run all views."""
+    """Judge every case of every policy, in the pack's order; `judge` should run all modality passes."""
     return await asyncio.gather(*(_run(judge, policy, case) for policy in pack.policies for case in policy.cases))
 
 

@@ -1,4 +1,4 @@
-"""One set of policies (the enforced, or the shadow) on one post: scores, views, outcomes."""
+"""One set of policies (the enforced, or the shadow) on one post: scores, modality passes, outcomes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -57,21 +57,21 @@ class PolicyScorer:
     async def verdicts(
         self, evidence: Evidence, joint: FullPostScores, *, sampled: bool
     ) -> tuple[tuple[PolicyVerdict, ...], int]:
-        """Each asked policy's part of the verdict, with its attribution where the views ran; tokens read for views."""
-        wanted = self._wants_views(joint, sampled=sampled) if evidence.both else ()
+        """Each asked policy's part, with its attribution where the modality passes ran; tokens read for these."""
+        wanted = self._wants_passes(joint, sampled=sampled) if evidence.both else ()
         texts: dict[int, LabelScore] = {}
         images: dict[int, LabelScore] = {}
         tokens = 0
         if wanted:
-            text_view, image_view = await asyncio.gather(
+            text_pass, image_pass = await asyncio.gather(
                 self._score(replace(evidence, pictures=()), wanted),
                 self._score(replace(evidence, text="", without_orders=()), wanted),
             )
-            texts = dict(zip(wanted, text_view.labels, strict=True))
-            images = dict(zip(wanted, image_view.labels, strict=True))
-            tokens = text_view.tokens + image_view.tokens
+            texts = dict(zip(wanted, text_pass.labels, strict=True))
+            images = dict(zip(wanted, image_pass.labels, strict=True))
+            tokens = text_pass.tokens + image_pass.tokens
         elif not evidence.both:
-            # A post of one modality is its own view.
+            # A post of one modality needs no pass of its own for it.
             whole = dict(zip(joint.asked, joint.scored.labels, strict=True))
             texts, images = (whole, {}) if evidence.text else ({}, whole)
         parts = tuple(
@@ -81,15 +81,15 @@ class PolicyScorer:
         return parts, tokens
 
     async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> Scored:
-        """One view's answers. Where its words give the model orders it is asked without them too, and the worst counts.
+        """One pass's answers. Where its words give the model orders it is asked without them too, and the worst counts.
 
         So an order that is recognised can add to what a post is found to violate, and take nothing away.
         """
-        view = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
-        others = [replace(view, text=rest) for rest in evidence.without_orders if rest or view.images]
+        request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
+        others = [replace(request, text=rest) for rest in evidence.without_orders if rest or request.images]
         if not others:
-            return await self._batcher.score(view)
-        whole, *rest = await asyncio.gather(*map(self._batcher.score, (view, *others)))
+            return await self._batcher.score(request)
+        whole, *rest = await asyncio.gather(*map(self._batcher.score, (request, *others)))
         labels = tuple(
             LabelScore(max(label.score for label in each), min(label.mass for label in each))
             for each in zip(whole.labels, *(one.labels for one in rest), strict=True)
@@ -103,7 +103,7 @@ class PolicyScorer:
             if policy.applies_to(has_text=has_text, has_images=has_images, surface=surface)
         )
 
-    def _wants_views(self, joint: FullPostScores, *, sampled: bool) -> tuple[int, ...]:
+    def _wants_passes(self, joint: FullPostScores, *, sampled: bool) -> tuple[int, ...]:
         if self._settings.attribution == "never":
             return ()
         if self._settings.attribution == "always" or sampled:
@@ -127,14 +127,14 @@ class PolicyScorer:
     def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
         policy, thresholds = self.policies[index], self._thresholds[index]
 
-        def calibrated(view: LabelScore | None) -> float | None:
-            return None if view is None else self._calibration.apply(policy.id, view.score)
+        def calibrated(label: LabelScore | None) -> float | None:
+            return None if label is None else self._calibration.apply(policy.id, label.score)
 
         score = self._calibration.apply(policy.id, label.score)
         text_only, image_only = calibrated(text), calibrated(image)
         answered = self._is_answer(label)
-        views = [view for view in (text, image) if view is not None]
-        measured = answered and bool(views) and all(map(self._is_answer, views))
+        passes = [one for one in (text, image) if one is not None]
+        measured = answered and bool(passes) and all(map(self._is_answer, passes))
         alone = [one for one in (text_only, image_only) if one is not None] if measured else []
         may_block = self._settings.block_uncalibrated or policy.id in self._calibration.policies
         return PolicyVerdict(

@@ -20,7 +20,7 @@ from moderation_service.telemetry import metrics
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A sealed verdict, and the tokens that the model read for it (all views)."""
+    """A verdict, and the tokens that the model read for it (all modality passes)."""
 
     verdict: Verdict
     tokens: int
@@ -58,7 +58,7 @@ _JSON = TypeAdapter(CachedResult)
 
 
 class ResultCache:
-    """Findings by the content's key, those asked for last, at most `most`; 0: every post is judged itself.
+    """Results by the content's key, those used last, at most `most`; 0: every post is judged itself.
 
     They are kept as JSON: 4 KB of eight policies, a quarter of the objects.
     """
@@ -66,29 +66,29 @@ class ResultCache:
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._sought: dict[str, asyncio.Future[CachedResult | None]] = {}
+        self._in_flight: dict[str, asyncio.Future[CachedResult | None]] = {}
 
-    async def findings(self, key: str | None, seek: Callable[[], Awaitable[CachedResult]]) -> CachedResult:
-        """The cached result of a content, else what `seek` computes. A content without a key is never cached.
+    async def get_or_compute(self, key: str | None, compute: Callable[[], Awaitable[CachedResult]]) -> CachedResult:
+        """The cached result of a content, else what `compute` returns. A content without a key is never cached.
 
         Single-flight: one caller computes, concurrent callers wait. If it fails or is cancelled, the next takes over.
-        Raises what `seek` raises.
+        Raises what `compute` raises.
         """
         if key is None or not self._most:
-            return await seek()
-        while (found := self._recall(key)) is None and (sought := self._sought.get(key)):
-            if found := await asyncio.shield(sought):
+            return await compute()
+        while (found := self._recall(key)) is None and (other := self._in_flight.get(key)):
+            if found := await asyncio.shield(other):
                 break
         if found:
             metrics.CACHE_HITS.inc()
             return found.again()
         metrics.CACHE_MISSES.inc()
-        mine = self._sought[key] = asyncio.get_running_loop().create_future()
+        mine = self._in_flight[key] = asyncio.get_running_loop().create_future()
         try:
-            found = await seek()
+            found = await compute()
             self._keep(key, found)
         finally:
-            del self._sought[key]
+            del self._in_flight[key]
             mine.set_result(found)
         return found
 

@@ -23,8 +23,8 @@ class Drift:
     def __init__(self, reference: Mapping[str, Sequence[int]]) -> None:
         self._windows = {policy: _Window(policy, counts) for policy, counts in reference.items()}
 
-    def saw(self, policies: Iterable[PolicyVerdict]) -> None:
-        """Take the raw scores of one more post."""
+    def record(self, policies: Iterable[PolicyVerdict]) -> None:
+        """Record the raw scores of one more post."""
         for policy in policies:
             if window := self._windows.get(policy.policy_id):
                 window.take(policy.raw_score)

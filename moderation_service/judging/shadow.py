@@ -99,7 +99,7 @@ class Shadow:
     def verdicts(
         self, evidence: Evidence, joints: Joints, *, sampled: bool
     ) -> Shadowed | Coroutine[Any, Any, Shadowed]:
-        """Each asked policy's part, with its attribution where the views ran; `joints` are `joint`'s."""
+        """Each asked policy's part, with its attribution where the modality passes ran; `joints` are `joint`'s."""
         return self._verdicts(evidence, joints, sampled=sampled) if self._scorers else _NOTHING
 
     async def _joint(self, evidence: Evidence, surface: str | None) -> Joints:

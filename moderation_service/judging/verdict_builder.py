@@ -103,10 +103,10 @@ class VerdictBuilder:
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
 
     def key(self, content: Content, surface: str | None) -> str:
-        """What a verdict's id is of, but for the post: its twins have the same."""
+        """The key of a content: the verdict's id without the post, so posts of the same content share it."""
         return self._named(content, surface, "", 0)
 
-    def seal(self, post: Post, found: CachedResult, trace_id: str, timings: Timings) -> Verdict:
+    def build(self, post: Post, found: CachedResult, trace_id: str, timings: Timings) -> Verdict:
         """The verdict, with its statement of reasons."""
         own, first = (post.post_id, post.revision), (found.post_id, found.revision)
         verdict = Verdict(

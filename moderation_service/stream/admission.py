@@ -106,7 +106,7 @@ class DeadLetterBreaker:
         """Whether nothing more is to be taken in."""
         return self._clock() < self._until
 
-    def saw(self, *, dead_letter: bool) -> None:
+    def record(self, *, dead_letter: bool) -> None:
         """A record was finished."""
         if self.is_open:
             return

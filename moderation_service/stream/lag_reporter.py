@@ -99,7 +99,7 @@ class LagReporter:
         return any((self._fetched_ago_s(partition) or 0.0) > _SILENT_AFTER_S for partition in waited_for)
 
     def _fetched_ago_s(self, partition: TopicPartition) -> float | None:
-        """Seconds since a broker last told of it; None where none has yet, or it is ours no more."""
+        """Seconds since a broker last reported it; None where none has yet, or the partition is no longer ours."""
         if partition not in self._consumer.assignment():
             return None
         fetched = self._consumer.last_poll_timestamp(partition)

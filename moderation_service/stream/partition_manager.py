@@ -210,14 +210,14 @@ class PartitionManager:
             if processor is not None and processor.is_open and offset >= processor.position:
                 processor.is_out_of_range = True
                 processor.drain()
-                self._end_if_adrift(processor)
+                self._end_if_out_of_range(processor)
 
     def corrupt(self, batch: CorruptBatch) -> None:
         """Hold its partition: others go on, and it is fetched again after a while."""
         processor = self.processors.get(batch.partition)
         if processor is not None and processor.is_open:
-            told = Unreadable(batch.partition, "corrupt_batch", batch.offset, batch.next_offset, str(batch))
-            self.unreadable.hold(told)
+            unreadable = Unreadable(batch.partition, "corrupt_batch", batch.offset, batch.next_offset, str(batch))
+            self.unreadable.hold(unreadable)
             if self._is_assigned(batch.partition):
                 self._consumer.pause(batch.partition)
 
@@ -262,7 +262,7 @@ class PartitionManager:
             self.unreadable.release(processor.partition)
         return start
 
-    def _end_if_adrift(self, processor: PartitionProcessor) -> None:
+    def _end_if_out_of_range(self, processor: PartitionProcessor) -> None:
         if processor.is_out_of_range and not processor.tracker.posts and not processor.waiting:
             processor.end_after_release()
 
@@ -347,11 +347,11 @@ class PartitionManager:
         self._losses.pop(processor.partition, None)
         for finished in release.results:
             log_completion(finished)
-            self._breaker.saw(dead_letter=finished.outcome == "dead_letter")
+            self._breaker.record(dead_letter=finished.outcome == "dead_letter")
         self._settled_one.set()
         self._take_again()
         self._admit()
-        self._end_if_adrift(processor)
+        self._end_if_out_of_range(processor)
 
     def _gauge(self) -> None:
         metrics.IN_PROCESS.set(sum(processor.tracker.posts for processor in self.processors.values()))

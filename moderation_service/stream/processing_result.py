@@ -98,8 +98,8 @@ def crashed_worker(received: ReceivedRecord, settings: KafkaSettings, *, attempt
     msg = f"{attempts} workers died while they judged this record"
     finished = dead_letter(record, Poison("crashed_worker", msg, stage="judge"), settings, attempts=attempts)
     facts = {"partition": record.partition, "offset": record.offset}
-    told = replace(finished, facts=facts, received=received.at, timestamp_ms=record.timestamp)
-    return told.within(record_limit(settings))
+    recorded = replace(finished, facts=facts, received=received.at, timestamp_ms=record.timestamp)
+    return recorded.within(record_limit(settings))
 
 
 def dead_letter(

@@ -247,7 +247,7 @@ def _carrying(finished: ProcessingResult) -> ProcessingResult:
         return finished
 
     def keeping() -> ProcessingResult:
-        told = {name: getattr(finished, name) for name in ("facts", "received", "timestamp_ms", "way")}
-        return _carrying(replace(smaller(), **told))
+        kept = {name: getattr(finished, name) for name in ("facts", "received", "timestamp_ms", "way")}
+        return _carrying(replace(smaller(), **kept))
 
     return replace(finished, smaller=keeping)

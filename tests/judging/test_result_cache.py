@@ -302,11 +302,11 @@ def test_each_has_the_findings_of_its_own_content_whatever_becomes_of_others(
     asked: Sequence[tuple[str, str, int]], most: int
 ) -> None:
     async def scenario() -> None:
-        duplicates, seekers = ResultCache(most), Seekers()
+        cache, seekers = ResultCache(most), Seekers()
         tasks = []
         for key, fate, steps in asked:
-            seek = partial(seekers.find, key, steps=steps, fails=fate == "fails")
-            tasks.append(asyncio.create_task(duplicates.findings(key, seek)))
+            compute = partial(seekers.find, key, steps=steps, fails=fate == "fails")
+            tasks.append(asyncio.create_task(cache.get_or_compute(key, compute)))
             await turns(steps // 2)
             if fate == "cancelled":
                 tasks[-1].cancel()
@@ -316,21 +316,21 @@ def test_each_has_the_findings_of_its_own_content_whatever_becomes_of_others(
                 assert outcome.content.text_sha256 == key
             else:
                 assert type(outcome) is {"fails": LookupError, "cancelled": asyncio.CancelledError}[fate]
-        assert not duplicates._sought
-        assert len(duplicates._kept) <= most
+        assert not cache._in_flight
+        assert len(cache._kept) <= most
 
     asyncio.run(scenario())
 
 
 async def test_the_content_asked_for_least_lately_is_forgotten_first() -> None:
-    duplicates, sought = ResultCache(2), []
+    cache, sought = ResultCache(2), []
 
     async def ask(key: str) -> CachedResult:
         async def find() -> CachedResult:
             sought.append(key)
             return findings(key, len(sought))
 
-        return await duplicates.findings(key, find)
+        return await cache.get_or_compute(key, find)
 
     for key in "abacab":
         await ask(key)

@@ -51,7 +51,7 @@ def test_a_score_is_in_its_tenth(score: float, part: int) -> None:
 def test_scores_spread_as_in_the_calibration_set_drift_little_and_others_much() -> None:
     drift, rng = Drift({"same": EVEN, "other": EVEN}), random.Random(1)
     for _ in range(WINDOW):
-        drift.saw([scored("same", rng.random()), scored("other", rng.random() ** 3), scored("unknown", 0.5)])
+        drift.record([scored("same", rng.random()), scored("other", rng.random() ** 3), scored("unknown", 0.5)])
     same, other = told("same"), told("other")
     assert same is not None
     assert other is not None
@@ -63,10 +63,10 @@ def test_scores_spread_as_in_the_calibration_set_drift_little_and_others_much() 
 def test_what_is_long_ago_is_forgotten() -> None:
     drift, rng = Drift({"p": EVEN}), random.Random(1)
     for _ in range(WINDOW):
-        drift.saw([scored("p", 0.05)])
+        drift.record([scored("p", 0.05)])
     strayed = told("p")
     for _ in range(WINDOW):
-        drift.saw([scored("p", rng.random())])
+        drift.record([scored("p", rng.random())])
     back = told("p")
     assert strayed is not None
     assert back is not None
@@ -77,5 +77,5 @@ def test_what_is_long_ago_is_forgotten() -> None:
 def test_a_few_scores_say_nothing() -> None:
     drift = Drift({"p": EVEN})
     for _ in range(4 * EVERY):
-        drift.saw([scored("p", 0.05)])
+        drift.record([scored("p", 0.05)])
     assert told("p") is None

@@ -91,7 +91,7 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
         settings, Consumer({processor.partition for processor in processors}), breaker, HeldPartitions(settings)
     )  # type: ignore[arg-type]
     for _ in range(2):
-        breaker.saw(dead_letter=True)
+        breaker.record(dead_letter=True)
     admission.admit(processors, begin)
     assert [len(processor.waiting) for processor in processors] == [3, 3, 3]
     now = 5.0

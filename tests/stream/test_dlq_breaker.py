@@ -24,7 +24,7 @@ def breaker(clock: Clock, window: int = 10, share: float = 0.5) -> DeadLetterBre
 
 def see(its: DeadLetterBreaker, *dead: bool) -> None:
     for one in dead:
-        its.saw(dead_letter=one)
+        its.record(dead_letter=one)
 
 
 def test_it_opens_when_more_than_the_share_of_a_whole_window_is_dead() -> None:
@@ -64,7 +64,7 @@ def test_a_share_of_1_never_opens_it() -> None:
 def test_it_counts_as_a_plain_sum_does(seen: list[bool], window: int, share: float) -> None:
     its, last = breaker(Clock(), window, share), deque[bool](maxlen=window)
     for one in seen:
-        its.saw(dead_letter=one)
+        its.record(dead_letter=one)
         last.append(one)
         if len(last) == window and sum(last) > share * window:
             assert its.is_open
