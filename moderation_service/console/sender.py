@@ -6,6 +6,7 @@ that are still in the outbox.
 """
 
 import asyncio
+import random
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -49,7 +50,8 @@ class Sender:
                 self._hold(f"outbox: {error}")
             except (SQLAlchemyError, OSError) as error:  # whose words may quote a row
                 self._hold(f"outbox: the database fails ({type(error).__name__})")
-            await asyncio.sleep(_AGAIN_S)
+            # two that fence each other must not march in step
+            await asyncio.sleep(_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, hides nothing
 
     async def _send(self) -> None:
         async with transactions(self._kafka, self._name) as write:

@@ -158,7 +158,7 @@ async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
     settings_on: MakeSettings, database: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "turn", lambda *_: nullcontext())  # as after a failover of the database
-    monkeypatch.setattr(sender, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(sender, "_AGAIN_S", 0.5)
     settings = await settings_on(undo_s=0)
     named = await kept(database, *(verdict(f"p{number}") for number in range(60)))
     async with open_database(database_url) as another:
