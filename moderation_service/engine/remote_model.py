@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class RemotePrefix:
     """What every post of a questionnaire stands behind; `sizes` are the tokens of each question without a post."""
 
     text: str
@@ -52,10 +52,10 @@ class RemoteModel:
         self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
         self._name = settings.model
         self._server = server
-        self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
+        self._openings: OrderedDict[Questionnaire, RemotePrefix] = OrderedDict()
         self._answering: str | None = None
 
-    async def opening(self, questionnaire: Questionnaire) -> Opening:
+    async def opening(self, questionnaire: Questionnaire) -> RemotePrefix:
         """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest.
 
         Raises Misconfigured where it leaves no room for a post.
@@ -83,7 +83,7 @@ class RemoteModel:
         how = SCORING | continuing(self.prompts)
         return await self._complete(ScoringAnswer, turns, how, probe=probe, has_fallback=has_fallback)
 
-    async def ask_more(self, opening: Opening, number: int, shown: Shown, tokens: int) -> ScoringAnswer:
+    async def ask_more(self, opening: RemotePrefix, number: int, shown: Shown, tokens: int) -> ScoringAnswer:
         """Another question about a post of `tokens` that the server has just read.
 
         Images go by their UUIDs alone where the server keeps them by these. They are sent again where it refuses or
@@ -159,7 +159,7 @@ class RemoteModel:
         self.prompts, found = own, self.prompts.answer_prefix
         return found
 
-    async def _measure(self, questionnaire: Questionnaire) -> Opening:
+    async def _measure(self, questionnaire: Questionnaire) -> RemotePrefix:
         text, tails = self.prompts.opening(questionnaire), self.prompts.tails(questionnaire)
         try:
             answers = await together(self.ask(text, NOTHING, tail) for tail in tails)
@@ -171,7 +171,7 @@ class RemoteModel:
         room = self.limit - max(sizes, default=0) - SEAM
         if room <= 0:
             raise self._no_room()
-        return Opening(text, tails, sizes, room)
+        return RemotePrefix(text, tails, sizes, room)
 
     def _no_room(self) -> Misconfigured:
         msg = (

@@ -29,7 +29,7 @@ LIKELIEST = 20  # tokens, as servers give
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class Prefix:
     """What every post of a questionnaire stands behind, computed once, and the tails that follow the post.
 
     `kept` are its P tokens' keys and values, [key heads, P, head size] each, a pair a layer.
@@ -71,7 +71,7 @@ class Scorer:
         self._vision = Vision(checkpoint.model, self.cutter)
         self.limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
         self.max_batch_tokens = max_batch_tokens
-        self._openings: OrderedDict[Questionnaire, Opening] = OrderedDict()
+        self._openings: OrderedDict[Questionnaire, Prefix] = OrderedDict()
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
@@ -95,7 +95,7 @@ class Scorer:
         _ = [picture.key for picture in row.post.pictures]  # which each keeps
         return ReadRequest(request.text, request.images, request.questionnaire, request.asked, row)
 
-    def opening(self, questionnaire: Questionnaire) -> Opening:
+    def opening(self, questionnaire: Questionnaire) -> Prefix:
         """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest."""
         opening = self._openings.get(questionnaire)
         if opening is None:
@@ -126,7 +126,7 @@ class Scorer:
         self._openings.clear()
         self._vision.forget()
 
-    def _compute_opening(self, questionnaire: Questionnaire) -> Opening:
+    def _compute_opening(self, questionnaire: Questionnaire) -> Prefix:
         ids = self.vocabulary.trusted(self.prompts.opening(questionnaire))
         prefix = self.prompts.answer_prefix
         tails = tuple(self.vocabulary.trusted(tail + prefix) for tail in self.prompts.tails(questionnaire))
@@ -144,9 +144,9 @@ class Scorer:
         positions = torch.arange(len(ids), device=device).expand(3, 1, -1)  # only words: the three are the same
         self._forward(input_ids=torch.tensor([ids], device=device), position_ids=positions, past_key_values=cache)
         kept = tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
-        return Opening(ids, kept, tails, room)
+        return Prefix(ids, kept, tails, room)
 
-    def _score_alike(self, opening: Opening, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    def _score_alike(self, opening: Prefix, requests: Sequence[ScoreRequest]) -> list[Scored]:
         rows = [self._row(opening, request) for request in requests]
         answers: list[list[LabelScore]] = [[] for _ in rows]
         parts = [(number, part) for number, row in enumerate(rows) for part in row.within(self.max_batch_tokens)]
@@ -164,18 +164,18 @@ class Scorer:
             for number, row in enumerate(rows)
         ]
 
-    def _row(self, opening: Opening, request: ScoreRequest) -> Row:
+    def _row(self, opening: Prefix, request: ScoreRequest) -> Row:
         if isinstance(request, ReadRequest):
             return request.row
         post = self.reader.read(request.text, request.images, opening.room)
         return Row(post, tuple(opening.tails[number] for number in request.asked))
 
-    def _score_rows(self, opening: Opening, rows: Sequence[Row]) -> list[LabelScore]:
+    def _score_rows(self, opening: Prefix, rows: Sequence[Row]) -> list[LabelScore]:
         """The answers of all rows, one row behind the other."""
         parts = torch.split(self._hidden(opening, rows), ANSWERS_A_PROJECTION)
         return [score for part in parts for score in self._label_scores(part)]
 
-    def _hidden(self, opening: Opening, rows: Sequence[Row]) -> torch.Tensor:
+    def _hidden(self, opening: Prefix, rows: Sequence[Row]) -> torch.Tensor:
         """One forward: the hidden states [A, hidden size] in which the answers of all rows are read."""
         body, device, config = self.checkpoint.model.model, self.checkpoint.device, self.checkpoint.config
         line = line_up(rows, len(opening.ids), config.image_token_id, self.cutter.merge)
