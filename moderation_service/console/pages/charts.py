@@ -115,8 +115,9 @@ def _line(kind: str, values: Sequence[float | None], top: float, *, filled: bool
         if value is not None:
             run.append((round(at * step, 2), round(HEIGHT - HEIGHT * value / top, 2)))
         elif run:
-            if len(run) == 1:  # one alone would not be seen
-                run.append((run[0][0] + step / 2, run[0][1]))
+            if len(run) == 1:  # a point alone would not be seen: a dash through it, within the plot
+                ((x, y),) = run
+                run = [(max(0.0, x - step / 4), y), (min(float(WIDTH), x + step / 4), y)]
             path.append("M" + " L".join(f"{x} {y}" for x, y in run))
             area.append(f"{path[-1]} V{HEIGHT} H{run[0][0]} Z")
             run = []

@@ -30,9 +30,11 @@ class Overview:
 
     async def show(self, request: Request) -> Response:
         """The last span, in buckets that end now."""
-        asked = request.query_params.get("span", "24h")
-        span = asked if asked in _SPANS else "24h"
         database, now = parts_of(request).database, datetime.now(UTC)
+        span = request.query_params.get("span")
+        if span not in _SPANS:  # a day, or an hour where that holds all there is
+            oldest = await figures.oldest(database)
+            span = "1h" if oldest is not None and now - oldest < _SPANS["1h"][0] else "24h"
         async with self._counting:
             counted_at, seen = self._kept.get(span, (None, None))
             if counted_at is None or seen is None or now - counted_at > _KEPT:

@@ -71,6 +71,13 @@ async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets
     return TrafficFigures(tuple(reversed(made)), _by_decision(rows), *_quantiles(rows))
 
 
+async def oldest(database: AsyncEngine) -> datetime | None:
+    """When the first verdict that is kept was judged; None without any."""
+    async with database.connect() as connection:
+        found: datetime | None = await connection.scalar(select(func.min(verdicts.c.judged_at)))
+        return found
+
+
 async def _jobs(connection: Any, since: datetime, step: int) -> tuple[Counter[int], Counter[int], int]:  # noqa: ANN401
     """Jobs that came and that went, by bucket, and how many are open."""
     came = _bucket(jobs.c.judged_at, step)

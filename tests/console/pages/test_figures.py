@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.console.pages import charts
 from moderation_service.console.store import figures, tables, verdicts
 from moderation_service.console.store.quality import Counted, lately, quality
 from moderation_service.contracts.verdict import Timings, Verdict
@@ -63,6 +64,14 @@ async def test_volumes_times_and_backlog_are_by_bucket(database: AsyncEngine) ->
     assert [dict(bucket.people) for bucket in seen.buckets] == [{}, {}, {"block": 1}, {}]
     assert [bucket.backlog for bucket in seen.buckets] == [0, 1, 1, 1]
     assert (seen.total, seen.share("allow")) == (3, pytest.approx(1 / 3))
+
+
+def test_a_point_alone_is_a_dash_within_the_plot() -> None:
+    buckets = [figures.Bucket(NOW + number * HOUR, {}, {}, None, None, 0) for number in range(4)]
+    for at in range(4):
+        plot = charts.lines(buckets, [("p50", lambda one, at=at: 5.0 if one is buckets[at] else None)], charts.took)
+        left, right = (float(point.split()[0]) for point in plot.lines[0].path.removeprefix("M").split(" L"))
+        assert 0 <= left < right <= charts.WIDTH
 
 
 async def test_a_job_that_a_newer_revision_took_waits_no_more(database: AsyncEngine) -> None:

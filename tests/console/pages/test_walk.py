@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,19 @@ async def test_each_page_is_a_link_away_in_both_languages(
     await seen.go("/verdicts?decision=review")
     await seen.page.locator("tbody a").first.click()
     await expect(seen.page.locator(".evidence").first).to_be_visible()
+
+
+async def test_the_overview_opens_on_the_hour_that_holds_all_there_is_and_else_on_a_day(
+    parts: ConsoleContext, visit: Visits
+) -> None:
+    now = datetime.now(UTC)
+    seen = await visit()
+    for ago, shown in ((None, "24 hours"), (timedelta(0), "1 hour"), (timedelta(hours=2), "24 hours")):
+        if ago is not None:
+            made = judged(TOLD[0], parts.pack(), f"p{ago.seconds}", now - ago, rng=np.random.default_rng(1))
+            await keep(parts.database, TOLD[0], made)
+        await seen.go("/overview")
+        await expect(seen.page.locator("nav.choice[aria-label='Span'] [aria-current]")).to_have_text(shown)
 
 
 async def test_language_and_colours_are_chosen_and_kept(parts: ConsoleContext, visit: Visits) -> None:
