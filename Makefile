@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM = false
 # Else every process compiles torch and transformers anew: a minute of CPU time for each that judges.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka console-images lock clean
+.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -20,7 +20,10 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	scripts/kustomize.sh
 	$(MAKE) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+
+coverage:
+	$(MAKE) test PYTEST_ARGS="--cov --cov-report=term"
 
 test-vllm: .venv/ready
 	scripts/vllm.sh
