@@ -31,9 +31,10 @@ async def check_served(
     labels = model.prompts.labels
     first = [answer.first_tokens(labels) for answer in await together(model.probe(probe) for probe in PROBES)]
     room = (await model.opening(checked.questionnaires["en"])).room
-    images = [await _reading(model, checked, size, room) for size in checked.images]
+    bare = await _prompt_tokens(model, NOTHING)
+    images = [await _reading(model, checked, size, room, bare) for size in checked.images]
     usual = next(image for image in images if (image.width, image.height) == checked.usual)
-    posts = [await _tokens(model, settings, language, checked) for language in SAMPLES]
+    posts = [await _tokens(model, settings, language, checked, bare) for language in SAMPLES]
     return ModelReport(
         model=engine.info,
         answer_prefix=model.prompts.answer_prefix,
@@ -63,18 +64,21 @@ async def _prompt_tokens(model: RemoteModel, shown: Shown) -> int:
     return (await model.ask("", shown, "?")).usage.prompt_tokens
 
 
-async def _reading(model: RemoteModel, checked: CheckInput, size: tuple[int, int], room: int) -> ImageReading:
+async def _reading(
+    model: RemoteModel, checked: CheckInput, size: tuple[int, int], room: int, bare: int
+) -> ImageReading:
+    """`bare` is what the server counts of a prompt without a post."""
     frames = checked.images[size]
     shown = Shown.fitting("", frames, room)
-    without = await _prompt_tokens(model, NOTHING)
-    tokens = await _prompt_tokens(model, shown) - without - MARKS * len(shown.pictures)
+    tokens = await _prompt_tokens(model, shown) - bare - MARKS * len(shown.pictures)
     return ImageReading(*size, tokens=tokens, pixels=tokens * CELL**2)
 
 
-async def _tokens(model: RemoteModel, settings: EngineSettings, language: Language, checked: CheckInput) -> PostTokens:
+async def _tokens(
+    model: RemoteModel, settings: EngineSettings, language: Language, checked: CheckInput, bare: int
+) -> PostTokens:
     """In the layout that is set; of another the server's opening would have to be computed."""
     opening = await model.opening(checked.questionnaires[language])
-    bare = await _prompt_tokens(model, NOTHING)
     text = await _prompt_tokens(model, Shown(SAMPLES[language], ())) - bare
     images = Shown.fitting("", checked.images[checked.usual], opening.room)
     image = await _prompt_tokens(model, images) - bare

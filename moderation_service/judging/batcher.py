@@ -19,6 +19,11 @@ _BYTES_A_TOKEN = 4  # English has some more; Chinese, of three bytes a character
 _PIXELS_A_TOKEN = 28 * 28  # four patches of 14
 _MARKS = 16  # of the chat template, behind each question
 _WRITTEN = 256  # an explanation's findings and its answer
+MAX_EXPLANATIONS = 16
+"""A call of them lasts as long as the longest is written."""
+_ONE_IN = 4  # so many of a server's requests at once may be explanations
+_READ_AHEAD = 2  # batches that are read and not yet answered: the one that runs, and the next
+_USUAL = EngineSettings()
 
 
 class TokenEstimator:
@@ -56,14 +61,6 @@ class TokenEstimator:
             return _MARKS
         read = len(question.question) + (len(question.definition) if self._settings.prompt_mode == "full" else 0)
         return _MARKS + read // _BYTES_A_TOKEN
-
-
-MAX_EXPLANATIONS = 16
-"""A call of them lasts as long as the longest is written."""
-
-_ONE_IN = 4  # so many of a server's requests at once may be explanations
-_READ_AHEAD = 2  # batches that are read and not yet answered: the one that runs, and the next
-_USUAL = EngineSettings()
 
 
 class Batcher:

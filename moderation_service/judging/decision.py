@@ -19,6 +19,16 @@ from moderation_service.contracts.verdict import (
     Thresholds,
 )
 
+STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
+_UNSEEN: dict[ImageStatus, AbstainReason] = {
+    "unavailable": "image_unavailable",
+    "refused": "image_unavailable",
+    "too_large": "image_unavailable",
+    "undecodable": "image_undecodable",
+    "unsupported": "image_undecodable",
+    "skipped": "image_skipped",
+}
+
 
 def attribute(joint: float, text_only: float | None, image_only: float | None, threshold: float) -> Attribution:
     """Classify by the three scores at one threshold; None is a modality that the post does not have.
@@ -39,18 +49,6 @@ def attribute(joint: float, text_only: float | None, image_only: float | None, t
     else:
         named = "combined"
     return Attribution(class_=named, joint=joint, text_only=text_only, image_only=image_only)
-
-
-STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
-
-_UNSEEN: dict[ImageStatus, AbstainReason] = {
-    "unavailable": "image_unavailable",
-    "refused": "image_unavailable",
-    "too_large": "image_unavailable",
-    "undecodable": "image_undecodable",
-    "unsupported": "image_undecodable",
-    "skipped": "image_skipped",
-}
 
 
 def outcome(score: float, thresholds: Thresholds, alone: Iterable[float] = (), *, may_block: bool = True) -> Outcome:

@@ -49,6 +49,50 @@ _CONTACT = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+")
+_SENTENCES: dict[Language, dict[AttributionClass, str]] = {
+    "en": {
+        "combined": "only the picture and the words together violate it",
+        "text_only": "the words alone violate it",
+        "image_only": "the picture alone violates it",
+        "either": "the words and the picture each violate it",
+        "context_mitigated": "the words or the picture alone would be blocked, and both together do not violate it",
+    },
+    "zh": {
+        "combined": "图片与文字结合才构成违规",
+        "text_only": "仅文字即构成违规",
+        "image_only": "仅图片即构成违规",
+        "either": "文字与图片各自均构成违规",
+        "context_mitigated": "文字或图片单独看应被拦截，两者结合则不构成违规",
+    },
+}
+_VIEWS: dict[Language, tuple[str, str, str]] = {
+    "en": ("together", "words alone", "picture alone"),
+    "zh": ("合并", "仅文字", "仅图片"),
+}
+_FORMS: dict[Language, tuple[str, str, str, str]] = {
+    "en": ("{place} ({scores})", "score {score:.2f}", ", ", "{title}: {measured}."),
+    "zh": ("{place}（{scores}）", "得分 {score:.2f}", "，", "{title}：{measured}。"),
+}
+_UNSEEN: dict[Language, dict[AbstainReason, str]] = {
+    "en": {
+        "image_unavailable": "Not all was judged: a picture could not be had.",
+        "image_undecodable": "Not all was judged: a picture could not be decoded.",
+        "image_skipped": "Not all was judged: there are more pictures than are read of a post.",
+        "truncated": "Not all was judged: there are more words than are read of a post.",
+        "label_mass_low": "The model gave no clear answer.",
+    },
+    "zh": {
+        "image_unavailable": "未能完整判断：有图片无法获取。",
+        "image_undecodable": "未能完整判断：有图片无法解码。",
+        "image_skipped": "未能完整判断：图片超出读取上限。",
+        "truncated": "未能完整判断：文字超出读取上限。",
+        "label_mass_low": "模型没有给出明确答案。",
+    },
+}
+MAX_FINDINGS = 3
+"""The gravest violated policies, which the prompt lists."""
+MAX_FINDING = 400  # characters: a title may be long
+log = structlog.get_logger(__name__)
 
 
 class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
@@ -109,48 +153,6 @@ def _masked(text: str, post_text: str) -> str:
     return _NUMBER.sub(lambda n: MASK if nfkc(n.group(), _POST_READ) in known else n.group(), text)
 
 
-_SENTENCES: dict[Language, dict[AttributionClass, str]] = {
-    "en": {
-        "combined": "only the picture and the words together violate it",
-        "text_only": "the words alone violate it",
-        "image_only": "the picture alone violates it",
-        "either": "the words and the picture each violate it",
-        "context_mitigated": "the words or the picture alone would be blocked, and both together do not violate it",
-    },
-    "zh": {
-        "combined": "图片与文字结合才构成违规",
-        "text_only": "仅文字即构成违规",
-        "image_only": "仅图片即构成违规",
-        "either": "文字与图片各自均构成违规",
-        "context_mitigated": "文字或图片单独看应被拦截，两者结合则不构成违规",
-    },
-}
-_VIEWS: dict[Language, tuple[str, str, str]] = {
-    "en": ("together", "words alone", "picture alone"),
-    "zh": ("合并", "仅文字", "仅图片"),
-}
-_FORMS: dict[Language, tuple[str, str, str, str]] = {
-    "en": ("{place} ({scores})", "score {score:.2f}", ", ", "{title}: {measured}."),
-    "zh": ("{place}（{scores}）", "得分 {score:.2f}", "，", "{title}：{measured}。"),
-}
-_UNSEEN: dict[Language, dict[AbstainReason, str]] = {
-    "en": {
-        "image_unavailable": "Not all was judged: a picture could not be had.",
-        "image_undecodable": "Not all was judged: a picture could not be decoded.",
-        "image_skipped": "Not all was judged: there are more pictures than are read of a post.",
-        "truncated": "Not all was judged: there are more words than are read of a post.",
-        "label_mass_low": "The model gave no clear answer.",
-    },
-    "zh": {
-        "image_unavailable": "未能完整判断：有图片无法获取。",
-        "image_undecodable": "未能完整判断：有图片无法解码。",
-        "image_skipped": "未能完整判断：图片超出读取上限。",
-        "truncated": "未能完整判断：文字超出读取上限。",
-        "label_mass_low": "模型没有给出明确答案。",
-    },
-}
-
-
 def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], language: Language) -> str | None:
     """Name each policy that flags, where the violation lies, and the scores that show it; None if none flags.
 
@@ -185,13 +187,6 @@ def measured(policy: PolicyVerdict, language: Language) -> str:
     named = zip(_VIEWS[language], values, strict=True)
     scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
     return whole.format(place=place(policy, language), scores=scores)
-
-
-MAX_FINDINGS = 3
-"""The gravest violated policies, which the prompt lists."""
-MAX_FINDING = 400  # characters: a title may be long
-
-log = structlog.get_logger(__name__)
 
 
 class Explanation(NamedTuple):

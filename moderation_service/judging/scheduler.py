@@ -21,6 +21,11 @@ FAIRNESS_KEY: ContextVar[Hashable] = ContextVar("fairness_key", default=None)
 """Whose work a task does. Whoever begins the work sets it; the tasks that it makes inherit it."""
 
 Item = TypeVar("Item")
+RECOVERY = 32
+"""Calls that go well before one may again be as large as ever, where there was no memory."""
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+log = structlog.get_logger(__name__)
 
 
 class FairQueue(Generic[Item]):
@@ -54,14 +59,6 @@ class FairQueue(Generic[Item]):
         else:
             del self._queues[key]
         return item
-
-
-RECOVERY = 32
-"""Calls that go well before one may again be as large as ever, where there was no memory."""
-
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.partition_processor import PartitionProcessor
 from moderation_service.stream.processor import PostJudge
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
@@ -229,3 +230,15 @@ async def running(settings: KafkaSettings, judge: PostJudge) -> AsyncIterator[Ru
             assert task.done(), "the worker did not stop in 10 s"
         if not task.cancelled() and task.exception() is None:
             await task
+
+
+@asynccontextmanager
+async def open_processor(processor: PartitionProcessor) -> AsyncIterator[PartitionProcessor]:
+    """Let it run until the block is left; it is open at once."""
+    task = asyncio.create_task(processor.run(lambda _: None))
+    try:
+        await eventually(lambda: processor.is_open, "the processor is open")
+        yield processor
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -20,6 +20,7 @@ from tests.stream.support import (
     eventually,
     kafka_settings,
     make_topics,
+    open_processor,
     post_record,
     published,
     running,
@@ -82,13 +83,8 @@ async def opened(publisher: Transactions, **fields: object) -> AsyncIterator[Par
 
     settings = KafkaSettings.model_validate({"linger_ms": NEVER_MS, **fields})
     processor = PartitionProcessor(TopicPartition("posts", 0), settings, publisher, start, lambda *_: None)
-    task = asyncio.create_task(processor.run(lambda _: None))
-    try:
-        await eventually(lambda: processor.is_open, "the processor is open")
+    async with open_processor(processor):
         yield processor
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def finish(processor: PartitionProcessor, *offsets: int, size: int = 1) -> None:

@@ -15,7 +15,7 @@ from moderation_service.stream.partition_processor import PartitionProcessor
 from moderation_service.stream.processing_result import Output, ProcessingResult
 from moderation_service.stream.publisher import TooLarge
 from moderation_service.stream.resume_offset import ResumeOffset
-from tests.stream.support import eventually
+from tests.stream.support import eventually, open_processor
 
 PARTITION = TopicPartition("posts", 0)
 LARGE = b"large"
@@ -56,13 +56,8 @@ async def opened(publisher: Slow) -> AsyncIterator[PartitionProcessor]:
         return ResumeOffset(publisher.committed)
 
     processor = PartitionProcessor(PARTITION, KafkaSettings(), publisher, start, lambda *_: None)
-    task = asyncio.create_task(processor.run(lambda _: None))
-    try:
-        await eventually(lambda: processor.is_open, "the processor is open")
+    async with open_processor(processor):
         yield processor
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def fill(
