@@ -264,7 +264,7 @@ class PolicySettings(Section):
 
 
 class MediaSettings(Section):
-    """What may be fetched, and how large a picture may be."""
+    """What may be fetched, and how large an image may be."""
 
     allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset(
         {"data", "https", "object"}
@@ -280,7 +280,7 @@ class MediaSettings(Section):
     max_pixels: PositiveInt = 40_000_000
     max_frames: PositiveInt = 4
     max_side: PositiveInt = 1024
-    max_pixel_bytes: PositiveInt = 1024 * MIB  # of all pictures held at once
+    max_pixel_bytes: PositiveInt = 1024 * MIB  # of all images held at once
     fetch_timeout_s: PositiveFloat = 10.0
     fetch_attempts: PositiveInt = 3
     max_redirects: Annotated[int, Field(ge=0)] = 3

@@ -1,20 +1,20 @@
 # ruff: noqa: INP001, T201 - a script, and no package
 """How often each pictogram that was never trained on is found, by the bundled model: a Markdown table.
 
-Each is painted on 40 pictures, beside words with which its class violates a policy; gore violates by itself.
+Each is painted on 40 images, beside words with which its class violates a policy; gore violates by itself.
 """
 
 import numpy as np
 
 from moderation_service.demo.glyphs import SKIN, UNSEEN
+from moderation_service.demo.images import paint
 from moderation_service.demo.measure import THRESHOLD, Reader
-from moderation_service.demo.pictures import paint
 from moderation_service.demo.posts import Draft, LabelledPost
 from moderation_service.demo.texts import sentence
 from moderation_service.demo.truths import PAIRS
 from moderation_service.settings import DEMO_MODEL
 
-PICTURES, SEED = 40, 9007
+IMAGES, SEED = 40, 9007
 POLICIES = {cls: (policy, intent) for policy, (cls, intent) in PAIRS.items()} | {"gore": ("violence", "neutral")}
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     print("| class | pictogram | found |", "|---|---|---|", sep="\n")
     for cls, (policy, intent) in POLICIES.items():
         for glyph in (glyph for glyph in UNSEEN[cls] if not any(tone in glyph for tone in SKIN)):
-            rngs = [np.random.default_rng([SEED, number]) for number in range(PICTURES)]
+            rngs = [np.random.default_rng([SEED, number]) for number in range(IMAGES)]
             posts = [
                 LabelledPost(Draft((cls,), (intent,), sentence(intent, "en", rng), "en"), (paint(glyph, rng).image,))
                 for rng in rngs

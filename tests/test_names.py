@@ -15,7 +15,7 @@ BANNED_MODULES = {
 }
 BANNED_NAMES = re.compile(
     r"\b(Fleet|Lane|Ledger|AtWork|Arrived|Panel|Turns|Duplicates|Findings|Sealer|Patient|Seats|Telling|Elsewhere|Desk|"
-    r"Newest|adrift|cache_entries|unjudged_hours|views_sample|views_margin|acknowledged_losses|dead_letter_share)\b"
+    r"Newest|adrift|cache_entries|unjudged_hours|views_sample|views_margin|acknowledged_losses|dead_letter_share)\b|(?i:picture)"
 )
 
 
@@ -37,7 +37,12 @@ def test_no_name_is_of_the_dialect_that_was() -> None:
         f"{path.relative_to(PACKAGE)}: {name}"
         for path, tree in MODULES.items()
         for node in ast.walk(tree)
-        for name in (getattr(node, "name", None), getattr(node, "id", None), getattr(node, "attr", None))
+        for name in (
+            getattr(node, "name", None),
+            getattr(node, "id", None),
+            getattr(node, "attr", None),
+            getattr(node, "arg", None),
+        )
         if isinstance(name, str) and BANNED_NAMES.search(name)
     }
     assert used == set()

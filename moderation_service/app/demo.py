@@ -48,7 +48,7 @@ async def demo(bootstrap_servers: str | None) -> Report:
             await create_topics(settings.kafka)
         posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))
         await publish(settings.kafka, (record_of(settings.kafka, post) for post in posts))
-        pack = load_pack(settings.policies.path, pictures=False)
+        pack = load_pack(settings.policies.path, images=False)
         with progress(len(posts)) as advance:
             async with open_judge(settings, pack) as judge:
                 verdicts = await _judged(settings, judge, {post.post_id for post in posts}, advance)

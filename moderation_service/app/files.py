@@ -19,7 +19,7 @@ from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.files import FileReader
 from moderation_service.policies.pack import load_pack, load_packs
 from moderation_service.readers.input_file import root_of
-from moderation_service.readers.post_files import located_posts, read_posts, unread, with_pictures
+from moderation_service.readers.post_files import located_posts, read_posts, unread, with_images
 from moderation_service.readers.rows import BadPost
 from moderation_service.settings import KafkaSettings, Settings
 
@@ -116,7 +116,7 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
 
 
 async def publish_path(settings: Settings, path: Path) -> int:
-    """Publish a file or folder of posts, pictures on disk carried in the record; how many rows were no posts."""
+    """Publish a file or folder of posts, images on disk carried in the record; how many rows were no posts."""
     bad = 0
     tell_unread(path)
     files = FileReader(root_of(path), settings.media.max_bytes)
@@ -124,7 +124,7 @@ async def publish_path(settings: Settings, path: Path) -> int:
     def records() -> Iterator[Record]:
         nonlocal bad
         for row in read_posts(path):
-            post = with_pictures(row, files) if isinstance(row, Post) else row
+            post = with_images(row, files) if isinstance(row, Post) else row
             if isinstance(post, BadPost):
                 bad += 1
                 print(f"left out: {post.where}: {post.why}", file=sys.stderr)
@@ -156,7 +156,7 @@ async def print_verdicts(settings: Settings, *, follow: bool) -> None:
 
 
 def with_files(settings: Settings, root: Path) -> Settings:
-    """The same settings, with pictures under `root` allowed as `file:` addresses."""
+    """The same settings, with images under `root` allowed as `file:` addresses."""
     schemes = settings.media.allowed_schemes | {"file"}
     media = settings.media.model_copy(update={"allowed_schemes": schemes, "file_root": root})
     return settings.model_copy(update={"media": media})

@@ -40,7 +40,7 @@ async def evaluate_labelled(
     With a `layout` the figures tell too how far policies move one another in it; with `both` this stands side by side,
     and all other figures are of the settings' own layout.
     """
-    pack = load_pack(settings.policies.path, pictures=False)
+    pack = load_pack(settings.policies.path, images=False)
     bundled = Bundled(f"seed {seed}, scale {scale:g}", benchmark(seed, scale))
     given = await labelled_posts(with_all_views(settings), pack, named, bundled)
     _say(given)
@@ -63,7 +63,7 @@ async def calibrate_labelled(
     settings: Settings, named: Named, *, seed: int, scale: float, target: Target | None
 ) -> tuple[Calibrated, int]:
     """Fit every policy that has the labels for it, on posts judged now or on recorded scores; and the rows left out."""
-    pack = load_pack(settings.policies.path, pictures=False)
+    pack = load_pack(settings.policies.path, images=False)
     own = {one.id: Thresholds(**one.thresholds.model_dump()) for one in pack.policies}
     if found := await recorded(settings, named):
         _say(found)

@@ -43,7 +43,7 @@ async def check_model(settings: Settings) -> tuple[ModelReport, CheckInput]:
 
 def check_input(settings: Settings) -> CheckInput:
     """The policies that enforce, and images of grey as they come out of decoding: shrunk, and tiled where long."""
-    pack = load_pack(settings.policies.path, pictures=False)
+    pack = load_pack(settings.policies.path, images=False)
     check_packs(settings, (pack,), None, calibrations.NONE)
     media = settings.media
     sizes = [*((side, side) for side in SIDES), *LONG, (media.max_side, media.max_side)]

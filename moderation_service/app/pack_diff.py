@@ -1,4 +1,4 @@
-"""`moderation policies diff`: posts judged by two packs on one engine, each post's pictures had once."""
+"""`moderation policies diff`: posts judged by two packs on one engine, each post's images had once."""
 
 import secrets
 from collections import Counter
@@ -74,7 +74,7 @@ def _policies(diff: PackDiff) -> Table:
 
 
 def _flips(diff: PackDiff) -> Table:
-    table = Table("post", "decision", "policies", "pictures", "words", title="flips")
+    table = Table("post", "decision", "policies", "images", "words", title="flips")
     for flip in sorted(diff.flips, key=lambda flip: (flip.old == flip.new, flip.post_id))[:FLIPS_SHOWN]:
         policies = "\n".join(f"{one.policy_id}: {_either(_scored(one.old), _scored(one.new))}" for one in flip.policies)
         table.add_row(flip.post_id, _either(flip.old, flip.new), policies, str(flip.images), flip.text)
@@ -103,7 +103,7 @@ def _scored(said: Said | None) -> str | None:
 
 
 def _enforcing(path: Path) -> PolicyPack:
-    pack = load_pack(path, pictures=False)
+    pack = load_pack(path, images=False)
     if not pack.enforced:
         msg = f"{path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)

@@ -62,7 +62,7 @@ async def serve(port: int, every_s: float, tell: Callable[[str], None]) -> None:
 
 
 async def _serve(settings: Settings, every_s: float, tell: Callable[[str], None]) -> None:
-    pack = load_pack(settings.policies.path, pictures=False)
+    pack = load_pack(settings.policies.path, images=False)
     tell("Loading the model; this takes some seconds.")
     async with (
         own_database(settings) as database,

@@ -47,7 +47,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Labelled posts, where they are from, the rows that were left out, and settings that reach their pictures."""
+    """Labelled posts, where they are from, the rows that were left out, and settings that reach their images."""
 
     posts: Sequence[Labelled]
     source: str

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moderation_service.bench.judging import open_judge
-from moderation_service.bench.posts import picture, text
+from moderation_service.bench.posts import make_image, text
 from moderation_service.contracts.post import Post
 from moderation_service.engine.local import LocalEngine
 from moderation_service.judging.judge import Judge
@@ -20,7 +20,7 @@ _TEXT, _SIDE = 200, 112  # characters, and pixels: the bundled model's size
 
 
 def run(*, posts: int = 400, seed: int = 1) -> dict[str, Any]:
-    """Judge posts of words and a picture with the bundled model: all different, then four in five a repost.
+    """Judge posts of words and an image with the bundled model: all different, then four in five a repost.
 
     Args:
         posts: In each of the two kinds; each is judged three times, in turn, and the times are summed.
@@ -53,7 +53,7 @@ async def _run(posts: int, seed: int) -> dict[str, Any]:
 
 def _posts(rng: random.Random, count: int, distinct: int) -> list[Post]:
     """`count` posts of `distinct` contents, in no order."""
-    contents = [(text(rng, _TEXT), picture(rng, _SIDE)) for _ in range(distinct)]
+    contents = [(text(rng, _TEXT), make_image(rng, _SIDE)) for _ in range(distinct)]
     chosen = [contents[number % distinct] for number in range(count)]
     rng.shuffle(chosen)
     return [Post(post_id=f"p-{n}", text=words, images=(image,)) for n, (words, image) in enumerate(chosen)]

@@ -93,7 +93,7 @@ def _topics(address: str) -> KafkaSettings:
 
 
 async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int, seed: int) -> dict[str, Any]:
-    pack, (verdicts, catch_up) = load_pack(settings.policies.path, pictures=False), counts
+    pack, (verdicts, catch_up) = load_pack(settings.policies.path, images=False), counts
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
     async with own_database(settings) as database:
         parts = ConsoleContext(settings, database, lambda: pack)

@@ -46,7 +46,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
 ) -> dict[str, Any]:
     """Ask a model of random weights, and the bundled one, by both layouts and by other ways; new posts each round.
 
-    What is kept of a pack is there before the clock starts; tokenizing and cutting pictures is timed with each way.
+    What is kept of a pack is there before the clock starts; tokenizing and cutting images is timed with each way.
 
     Args:
         rounds: Timed; one before them is not. The medians count.

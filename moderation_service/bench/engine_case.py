@@ -44,7 +44,7 @@ PREFILL, GENERATE, PIPELINE, VLLM = "prefill_per_policy", "generate_per_policy",
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`policies` of `tokens` each, of `posts` a batch with pictures of `side` squared; `rounds` are timed."""
+    """`policies` of `tokens` each, of `posts` a batch with images of `side` squared; `rounds` are timed."""
 
     policies: int
     tokens: int

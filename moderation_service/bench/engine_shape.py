@@ -30,7 +30,7 @@ CONTEXT = 16384
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a model of the GLM-4V family, and of the pictures that it is shown."""
+    """Of a model of the GLM-4V family, and of the images that it is shown."""
 
     hidden: int
     layers: int
@@ -41,7 +41,7 @@ class Shape:
     vision_hidden: int
     vision_layers: int
     vision_heads: int
-    side: int  # pixels of a picture
+    side: int  # pixels of an image
 
     @property
     def sections(self) -> list[int]:
@@ -53,7 +53,7 @@ class Shape:
 SMALL = Shape(384, 8, 1536, 3, 1, 2560, 192, 6, 3, 448)
 TINY = Shape(64, 2, 96, 2, 1, 2048, 32, 2, 2, 112)
 NINE_B = Shape(4096, 40, 13696, 32, 2, 151_552, 1536, 24, 12, 644)
-"""GLM-4.6V-Flash's, with its pictures at 640² as its processor rounds them."""
+"""GLM-4.6V-Flash's, with its images at 640² as its processor rounds them."""
 
 
 def make_checkpoint(
@@ -116,7 +116,7 @@ def _spread(name: str, weight: torch.Tensor) -> float:
 
 
 def make_processor(side: int) -> Any:  # noqa: ANN401 - transformers' own
-    """The bundled model's, for pictures of `side` squared."""
+    """The bundled model's, for images of `side` squared."""
     processor = AutoProcessor.from_pretrained(DEMO_MODEL, local_files_only=True)
     processor.image_processor.size = {"shortest_edge": 2 * 28 * 28, "longest_edge": 2 * side**2}
     return processor
@@ -142,7 +142,7 @@ def make_questionnaire(scorer: Scorer, policies: int, tokens: int, rng: random.R
 
 
 def make_requests(questionnaire: Questionnaire, posts: int, side: int, seed: int) -> list[ScoreRequest]:
-    """Posts of words and a picture of noise, all policies asked of each."""
+    """Posts of words and an image of noise, all policies asked of each."""
     rng = random.Random(seed)  # noqa: S311 - repeatable, no secret
     noise = np.random.default_rng(seed)
     asked = tuple(range(len(questionnaire.questions)))
@@ -180,24 +180,24 @@ class Arithmetic:
             an_image_token=2 * _weights([tower.downsample, tower.merger]),
         )
 
-    def pictures(self, post: PostInputs) -> int:
-        """The tower's, once a picture."""
-        patches = [int(picture.grid.prod()) for picture in post.pictures]
+    def images(self, post: PostInputs) -> int:
+        """The tower's, once an image."""
+        patches = [int(image.grid.prod()) for image in post.images]
         return sum(n * (self.a_patch + n * self.a_patch_pair) + n // 4 * self.an_image_token for n in patches)
 
     def packed(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
         """All tails of each post behind a kept opening."""
         return sum(
-            self.pictures(post)
+            self.images(post)
             + self._words(len(post.ids), opening)
             + sum(self._words(tail, opening + len(post.ids)) + self.an_answer for tail in tails)
             for post in posts
         )
 
     def apart(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
-        """A prompt of its own for each tail of each post, the picture in it, and nothing kept."""
+        """A prompt of its own for each tail of each post, the image in it, and nothing kept."""
         return sum(
-            self.pictures(post) + self._words(opening + len(post.ids) + tail, 0) + self.an_answer
+            self.images(post) + self._words(opening + len(post.ids) + tail, 0) + self.an_answer
             for post in posts
             for tail in tails
         )

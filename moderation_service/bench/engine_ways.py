@@ -41,9 +41,9 @@ class Masked:
         rows = [Row(post, opening.tails) for post in posts]
         body = self._model.model
         batch = pack(rows, len(opening.ids), image_token, scorer.vocabulary.pad, scorer.cutter.merge).to(device)
-        pictures = scorer.cutter.inputs([picture for post in posts for picture in post.pictures])
+        images = scorer.cutter.inputs([image for post in posts for image in post.images])
         words = body.get_input_embeddings()(batch.ids)
-        features = torch.cat(body.get_image_features(**pictures).pooler_output)
+        features = torch.cat(body.get_image_features(**images).pooler_output)
         hidden = body(
             inputs_embeds=words.masked_scatter((batch.ids == image_token)[..., None], features.to(words.dtype)),
             attention_mask=batch.mask,
@@ -87,11 +87,11 @@ class Prefill:
             self._model.model.rope_deltas = None
 
     def _inputs(self, requests: Sequence[ScoreRequest]) -> list[dict[str, torch.Tensor]]:
-        """A batch for each policy, padded on the left; pictures are read and cut once for all of them."""
+        """A batch for each policy, padded on the left; images are read and cut once for all of them."""
         scorer, device = self._scorer, self._scorer.checkpoint.device
         opening = scorer.opening(requests[0].questionnaire)
         posts = [scorer.reader.read(request.text, request.images, opening.room) for request in requests]
-        pictures = scorer.cutter.inputs([picture for post in posts for picture in post.pictures])
+        images = scorer.cutter.inputs([image for post in posts for image in post.images])
         longest = max(len(post.ids) for post in posts)
         batches = []
         for number in requests[0].asked:
@@ -104,7 +104,7 @@ class Prefill:
             for row, post in zip(seen, posts, strict=True):
                 row[: longest - len(post.ids)] = 0
             kinds = (ids == scorer.checkpoint.config.image_token_id).int()
-            batches.append({"input_ids": ids, "attention_mask": seen, "mm_token_type_ids": kinds, **pictures})
+            batches.append({"input_ids": ids, "attention_mask": seen, "mm_token_type_ids": kinds, **images})
         return batches
 
 

@@ -43,23 +43,23 @@ SIZES = {
     "644": (12_544, 2 * 644**2),
     LARGEST: (12_544, 9_633_792),  # the 9B's own
 }
-"""What the picture becomes, by its side: the least and the most pixels of two frames, as processors are told."""
+"""What the image becomes, by its side: the least and the most pixels of two frames, as processors are told."""
 
 
-def run(*, pictures: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]:
-    """Cut the same pictures by both, in turn, at four sizes; `ratio` and `ms_per_image` are those at 448 × 448.
+def run(*, images: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]:
+    """Cut the same images by both, in turn, at four sizes; `ratio` and `ms_per_image` are those at 448 × 448.
 
     `ms_per_image` ends with patches as bytes, `ms_to_floats` with the floats that the processor makes too, and that
-    a GPU makes for itself. `vision_ms` is of the bundled model's tower: a picture's first look, and its second.
-    `post_ms` is of a post with eight policies and such a picture at the 9B's size, decoded before: what is done beside
+    a GPU makes for itself. `vision_ms` is of the bundled model's tower: an image's first look, and its second.
+    `post_ms` is of a post with eight policies and such an image at the 9B's size, decoded before: what is done beside
     the model, and what its own thread has left to do before a GPU has work.
 
     Args:
-        pictures: A third each like a photo, a photo with a caption, and a page of text.
-        repeats: Of each picture by each way; the medians count.
-        seed: Of the pictures.
+        images: A third each like a photo, a photo with a caption, and a page of text.
+        repeats: Of each image by each way; the medians count.
+        seed: Of the images.
     """
-    files = [_jpeg(number, np.random.default_rng([seed, number])) for number in range(pictures)]
+    files = [_jpeg(number, np.random.default_rng([seed, number])) for number in range(images)]
     with _one_core():
         sizes = {name: _at(_Ways(*edges), files, repeats) for name, edges in SIZES.items()}
         vision = _vision_ms(files)
@@ -70,14 +70,14 @@ def run(*, pictures: int = 9, repeats: int = 7, seed: int = 1) -> dict[str, Any]
         "sizes": sizes,
         "vision_ms": vision,
         "post_ms": post,
-        "pictures": pictures,
+        "images": images,
         "mean_bytes": round(sum(map(len, files)) / len(files)),
         "seed": seed,
     }
 
 
 class _Ways:
-    """The same picture's bytes to patches."""
+    """The same image's bytes to patches."""
 
     def __init__(self, least: int, most: int) -> None:
         self._processor = Glm46VImageProcessor(size={"shortest_edge": least, "longest_edge": most})
@@ -126,10 +126,10 @@ def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
     checkpoint = load_checkpoint(EngineSettings(device="cpu"))
     cutter = Cutter(checkpoint.image_processor, checkpoint.device)
     vision = Vision(checkpoint.model, cutter)
-    pictures = [cutter.stage(decode(data, MEDIA).frames[0]) for data in files]
-    vision.features(pictures)  # the first of all is slower
+    images = [cutter.stage(decode(data, MEDIA).frames[0]) for data in files]
+    vision.features(images)  # the first of all is slower
     vision.forget()
-    first, again = ([_ms(partial(vision.features, [picture])) for picture in pictures] for _ in range(2))
+    first, again = ([_ms(partial(vision.features, [image])) for image in images] for _ in range(2))
     return {"first": round(median(first), 2), "again": round(median(again), 2)}
 
 
@@ -146,14 +146,14 @@ def _post_ms(files: Sequence[bytes], repeats: int) -> dict[str, float]:
 
     def read(pixels: Pixels) -> None:
         post = scorer.reader.read(words, (pixels,), CONTEXT)
-        _ = [picture.key for picture in post.pictures]
+        _ = [image.key for image in post.images]
         rows[:] = [Row(post, opening.tails)]
 
     def lay_out() -> None:
         line = line_up(rows, len(opening.ids), image_token, merge)
         for lengths in (line.posts, line.asked, line.tails, [len(opening.ids)], [line.ids.shape[1]]):
             Spans(lengths, checkpoint.device)
-        get_vision_position_ids(rows[0].post.pictures[0].grid, merge)
+        get_vision_position_ids(rows[0].post.images[0].grid, merge)
 
     taken: tuple[list[float], list[float]] = ([], [])
     for pixels in [decode(data, MEDIA).frames[0] for data in files]:
@@ -181,14 +181,14 @@ def _one_core() -> Iterator[None]:
 
 def _jpeg(number: int, rng: np.random.Generator) -> bytes:
     """A photograph; then one with words, or words alone."""
-    picture = Image.new("RGB", (SIDE, SIDE), "white")
+    image = Image.new("RGB", (SIDE, SIDE), "white")
     if number % 3 < 2:  # noqa: PLR2004 - of three kinds, two have a photo
-        picture = photograph(SIDE, rng)
+        image = photograph(SIDE, rng)
     if number % 3:
-        draw = ImageDraw.Draw(picture)
+        draw = ImageDraw.Draw(image)
         for line in range(40, SIDE, 200 if number % 3 == 1 else 40):
             words = "".join(rng.choice(list("abcdefghij      "), 60))
             draw.text((30, line), words, fill="black", font_size=32)
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=QUALITY)
+    image.save(out, "JPEG", quality=QUALITY)
     return out.getvalue()

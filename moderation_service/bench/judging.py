@@ -15,7 +15,7 @@ from moderation_service.settings import Settings, shipped_policies
 @asynccontextmanager
 async def open_judge(settings: Settings, engine: Engine) -> AsyncIterator[Judge]:
     """Start the engine and judge with it; raw scores are taken as they are. Raises Fatal as the engine does."""
-    pack = load_pack(shipped_policies(), pictures=False)
+    pack = load_pack(shipped_policies(), images=False)
     await engine.start()
     try:
         async with (

@@ -17,13 +17,13 @@ from moderation_service.bench.broker import local_kafka
 from moderation_service.bench.fleet import fleet
 from moderation_service.bench.open_loop import Answered, OpenLoop, open_loop
 from moderation_service.bench.pipeline import topics_of
-from moderation_service.bench.posts import picture, text
+from moderation_service.bench.posts import make_image, text
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.topic_io import Record
 from moderation_service.kafka.topics import PARTITIONS
 from moderation_service.media.files import FileReader
-from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_pictures
+from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_images
 from moderation_service.settings import KafkaSettings, load_settings
 
 HALVINGS = 4  # the knee is found to within a sixteenth of the rate at which the worker first fell behind
@@ -82,7 +82,7 @@ def run(  # noqa: PLR0913 - options of a command
         rate: Posts a second of the first step; they come at random, as those of many people do.
         seconds: Of each step.
         within: Seconds in which 99 of 100 verdicts should come, from when the post was due.
-        posts: A file or folder of posts, sent in turn, instead of made ones of 200 characters and a picture of 112².
+        posts: A file or folder of posts, sent in turn, instead of made ones of 200 characters and an image of 112².
         bootstrap_servers: A Kafka to use; without it one is started, or with 0 workers that of the settings is used.
         seed: Of the made posts, and of when posts come.
     """
@@ -166,7 +166,7 @@ async def _fleets(search: Search, workers: int, bootstrap_servers: str | None) -
 def _made(rng: random.Random) -> Iterator[Post]:
     """No two alike, or what was judged before would be found and not judged."""
     for _ in count():
-        yield Post(post_id="load", text=text(rng, _TEXT), images=(picture(rng, _SIDE),))
+        yield Post(post_id="load", text=text(rng, _TEXT), images=(make_image(rng, _SIDE),))
 
 
 def _own(path: Path) -> Iterator[Post]:
@@ -174,7 +174,7 @@ def _own(path: Path) -> Iterator[Post]:
     reader = FileReader(root_of(path), load_settings().media.max_bytes)
     posts = []
     for row in read_posts(path):
-        post = with_pictures(row, reader) if isinstance(row, Post) else row
+        post = with_images(row, reader) if isinstance(row, Post) else row
         if isinstance(post, BadPost):
             msg = f"bench load: {post.where}: {post.why}"
             raise Misconfigured(msg)

@@ -87,7 +87,7 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
     policies = tuple(
         _judged(policy, outcome if number == flagged else "allow", rng) for number, policy in enumerate(pack.enforced)
     )
-    picture = ImageContent(sha256="0" * 64, width=1024, height=768, frames=1, media_type="image/jpeg", status="judged")
+    image = ImageContent(sha256="0" * 64, width=1024, height=768, frames=1, media_type="image/jpeg", status="judged")
     return Verdict(
         verdict_id=_ID,
         post_id=_POST,
@@ -102,7 +102,7 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
         policies=policies,
         shadow=(),
         explanation=None,
-        content=Content(text_sha256="0" * 64, language=rng.choice(("en", "zh")), truncated=False, images=(picture,)),
+        content=Content(text_sha256="0" * 64, language=rng.choice(("en", "zh")), truncated=False, images=(image,)),
         model=Model(
             name="demo",
             revision=_DIGEST,

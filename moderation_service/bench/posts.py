@@ -32,7 +32,7 @@ def text(rng: random.Random, length: int) -> str:
     return " ".join(rng.choices(_WORDS, k=length))[:length]
 
 
-def picture(rng: random.Random, side: int) -> ImageRef:
+def make_image(rng: random.Random, side: int) -> ImageRef:
     """A JPEG of `side` squared, carried in the post: coarse noise, blurred by its enlargement."""
     coarse = Image.frombytes("RGB", (16, 16), rng.randbytes(16 * 16 * 3))
     out = io.BytesIO()

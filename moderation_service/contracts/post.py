@@ -38,7 +38,7 @@ def _language(tag: object) -> object:
 def _images(images: object) -> object:
     """Counted before any is looked at: a million wrong ones would take seconds to say what is wrong with each."""
     if isinstance(images, list | tuple) and len(images) > MAX_IMAGES:
-        msg = f"{len(images)} pictures, of which a post may have {MAX_IMAGES}"
+        msg = f"{len(images)} images, of which a post may have {MAX_IMAGES}"
         raise ValueError(msg)
     return () if images is None else images
 
@@ -57,7 +57,7 @@ def _bounded_url(url: str) -> str:
 
 
 class ImageRef(Contract):
-    """Where a picture is: exactly one of `url`, `data` (base64, with or without `media_type`) and `object`."""
+    """Where an image is: exactly one of `url`, `data` (base64, with or without `media_type`) and `object`."""
 
     url: (
         Annotated[

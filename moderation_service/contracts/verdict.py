@@ -66,7 +66,7 @@ class PolicyVerdict(Contract):
 
 
 class ImageContent(Contract):
-    """One picture as it was judged, or why it was not. Width and height in pixels, after EXIF orientation.
+    """One image as it was judged, or why it was not. Width and height in pixels, after EXIF orientation.
 
     `pixels_read`: as many as the model read of all its frames (tiles, or moments), or as were sent to a server.
     `downscaled`: it was read at less than a sixth of its width and height. `truncated`: its file lacks its end.
@@ -167,7 +167,7 @@ def verdict_id(
     """Name a verdict by all that decides it, so that judging again gives the same name. 32 hex digits.
 
     A function of the post's id and revision, the digests of its words (with the language that they are judged in)
-    and pictures with each picture's status, the surface, the policy set, the model (name, revision, dtype,
+    and images with each image's status, the surface, the policy set, the model (name, revision, dtype,
     quantization), the prompt digest and the calibration, and of nothing else.
     """
     named = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
 from moderation_service.demo.disguise import FAKE_ROLES, SPELLINGS, again, written
-from moderation_service.demo.glyphs import CLASSES, PictureClass
+from moderation_service.demo.glyphs import CLASSES, ImageClass
 from moderation_service.demo.post_factory import Made, PostFactory
 from moderation_service.demo.posts import draft, matched
 from moderation_service.demo.texts import Intent, injection, joined
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 SEED = 7001
 
-TOGETHER: tuple[tuple[PictureClass, Intent], ...] = (*PAIRS.values(), ("weapon", "menace"))
-"""Pictures and intents that violate a policy only together."""
+TOGETHER: tuple[tuple[ImageClass, Intent], ...] = (*PAIRS.values(), ("weapon", "menace"))
+"""Images and intents that violate a policy only together."""
 
 GONE = "https://127.0.0.1/gone.jpg"
-"""An address that is never fetched: a post's picture that can't be had."""
+"""An address that is never fetched: a post's image that can't be had."""
 
 _OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 _PLAIN, _CALIBRATION = 1, 99
@@ -71,37 +71,37 @@ def _confounders(desk: PostFactory) -> Iterator[Labelled]:
     whole = desk.made(cls, intent)
     yield desk.label(whole)
     yield desk.label(desk.with_words(whole, "neutral"), "same_picture", twin="a")
-    yield desk.label(desk.with_picture(whole, "neutral"), "same_words", twin="a")
+    yield desk.label(desk.with_image(whole, "neutral"), "same_words", twin="a")
 
 
 def _text_only(desk: PostFactory) -> Iterator[Labelled]:
-    """Words that violate by themselves beside a picture that does not; and the picture with harmless words."""
+    """Words that violate by themselves beside an image that does not; and the image with harmless words."""
     intents: tuple[Intent, ...] = ("threat", "dox")
-    classes: tuple[PictureClass, ...] = ("neutral", "medical", "money", "child", "animal")
+    classes: tuple[ImageClass, ...] = ("neutral", "medical", "money", "child", "animal")
     whole = desk.made(desk.pick(classes), desk.pick(intents))
     yield desk.label(whole)
     yield desk.label(desk.with_words(whole, "neutral"), twin="a")
 
 
 def _image_only(desk: PostFactory) -> Iterator[Labelled]:
-    """A picture that violates by itself beside harmless words; and the words with a harmless picture."""
-    classes: tuple[PictureClass, ...] = ("gore", "weapon")
+    """An image that violates by itself beside harmless words; and the words with a harmless image."""
+    classes: tuple[ImageClass, ...] = ("gore", "weapon")
     whole = desk.made(desk.pick(classes), "neutral")
     yield desk.label(whole)
-    yield desk.label(desk.with_picture(whole, "neutral"), twin="a")
+    yield desk.label(desk.with_image(whole, "neutral"), twin="a")
 
 
 def _either(desk: PostFactory) -> Iterator[Labelled]:
-    """Words and picture that each violate; and with one of the two made harmless."""
+    """Words and image that each violate; and with one of the two made harmless."""
     whole = desk.made("gore", "threat")
     yield desk.label(whole)
-    part = desk.with_words(whole, "neutral") if desk.rng.random() < 0.5 else desk.with_picture(whole, "neutral")
+    part = desk.with_words(whole, "neutral") if desk.rng.random() < 0.5 else desk.with_image(whole, "neutral")
     yield desk.label(part, twin="a")
 
 
 def _mitigated(desk: PostFactory) -> Iterator[Labelled]:
-    """A weapon in a museum, or a report of a scam, a cure, a sale; and the same picture without the context."""
-    displayed: tuple[PictureClass, Intent] = ("weapon", "neutral")
+    """A weapon in a museum, or a report of a scam, a cure, a sale; and the same image without the context."""
+    displayed: tuple[ImageClass, Intent] = ("weapon", "neutral")
     cls, intent = displayed if desk.rng.random() < 0.6 else desk.pick(TOGETHER)
     bare = desk.made(cls, intent)
     yield desk.label(desk.with_words(bare, "context"))
@@ -124,8 +124,8 @@ def _near_duplicates(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(replace(whole, text=text, images=images), twin="a")
 
 
-def _missing_picture(desk: PostFactory) -> Iterator[Labelled]:
-    """The words of a post whose picture can't be had; only what they decide, whatever was shown, has a label."""
+def _missing_image(desk: PostFactory) -> Iterator[Labelled]:
+    """The words of a post whose image can't be had; only what they decide, whatever was shown, has a label."""
     intents: tuple[Intent, ...] = (desk.pick(TOGETHER)[1], "threat", "dox", "neutral")
     said: Intent = desk.pick(intents)
     ever = [truths({shown}, {said}) for shown in CLASSES]
@@ -136,13 +136,13 @@ def _missing_picture(desk: PostFactory) -> Iterator[Labelled]:
     yield Labelled(post, labels, slices=(desk.name,))
 
 
-def _text_in_picture(desk: PostFactory) -> Iterator[Labelled]:
-    """The words stand in the picture, in English; beside it are none, or harmless ones."""
+def _text_in_image(desk: PostFactory) -> Iterator[Labelled]:
+    """The words stand in the image, in English; beside it are none, or harmless ones."""
     cls, intent = desk.pick(TOGETHER)
     whole = desk.made(cls, intent if desk.rng.random() < 0.5 else "neutral", language="en")
     images = tuple(written(image, whole.text) for image in whole.images)
     text = "" if desk.rng.random() < 0.5 else desk.sentence("neutral", "en")
-    # Both halves of the violation are in the picture, so it is the picture's alone.
+    # Both halves of the violation are in the image, so it is the image's alone.
     labelled = desk.label(replace(whole, text=text, images=images))
     where: dict[str, AttributionClass] = {
         name: "image_only" if violated else "none" for name, violated in labelled.labels.items()
@@ -152,15 +152,15 @@ def _text_in_picture(desk: PostFactory) -> Iterator[Labelled]:
 
 def _adversarial_spelling(desk: PostFactory) -> Iterator[Labelled]:
     """A post of `held_out_wordings` as somebody spells it who knows that there is a filter."""
-    whole, twin = _original(desk, words=True, picture=False)
+    whole, twin = _original(desk, words=True, image=False)
     name = tuple(SPELLINGS)[desk.number % len(SPELLINGS)]
     yield desk.label(replace(whole, text=SPELLINGS[name](whole.text, desk.rng)), name, twin_of=twin)
 
 
 def _injection(desk: PostFactory) -> Iterator[Labelled]:
-    """A post of `held_out_wordings` with an order to the model: in its words, as a fake role, or in its picture."""
+    """A post of `held_out_wordings` with an order to the model: in its words, as a fake role, or in its image."""
     kind = ("injection_order", "injection_roles", "injection_picture")[desk.number % 3]
-    whole, twin = _original(desk, words=kind != "injection_picture", picture=kind == "injection_picture")
+    whole, twin = _original(desk, words=kind != "injection_picture", image=kind == "injection_picture")
     if kind == "injection_picture":
         order = injection("en", desk.rng, held_out=True)
         whole = replace(whole, images=tuple(written(image, order) for image in whole.images))
@@ -172,13 +172,13 @@ def _injection(desk: PostFactory) -> Iterator[Labelled]:
     yield desk.label(whole, kind, twin_of=twin)
 
 
-def _original(desk: PostFactory, *, words: bool, picture: bool) -> tuple[Made, str]:
+def _original(desk: PostFactory, *, words: bool, image: bool) -> tuple[Made, str]:
     """A post of `held_out_wordings` that has what it takes, each copied at most once a slice; and its id."""
     number = desk.number * _PLAIN_A_COPY
     while True:
         first = PostFactory(desk.seed, number, _PLAIN, next(iter(SLICES)))
         whole = first.drawn(draft(first.rng, held_out=True))
-        if (whole.text or not words) and (whole.images or not picture):
+        if (whole.text or not words) and (whole.images or not image):
             return whole, first.post_id()
         number += 1
 
@@ -202,8 +202,8 @@ SLICES: dict[str, _Slice] = {
     "mitigated": _Slice(_mitigated, 150),
     "mixed_languages": _Slice(_mixed_languages, 240),
     "near_duplicates": _Slice(_near_duplicates, 120),
-    "missing_picture": _Slice(_missing_picture, 160, apart=True),
-    "text_in_picture": _Slice(_text_in_picture, 160, apart=True),
+    "missing_picture": _Slice(_missing_image, 160, apart=True),
+    "text_in_picture": _Slice(_text_in_image, 160, apart=True),
     "adversarial_spelling": _Slice(_adversarial_spelling, 400, apart=True),
     "injection": _Slice(_injection, 300, apart=True),
     "unseen_pictograms": _Slice(_unseen_pictograms, 800, apart=True),

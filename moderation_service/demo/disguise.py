@@ -57,7 +57,7 @@ SPELLINGS: dict[str, Callable[[str, np.random.Generator], str]] = {
 
 
 def written(image: Image.Image, text: str) -> Image.Image:
-    """The picture with words on a white band below it, so that nothing of it is covered.
+    """The image with words on a white band below it, so that nothing of it is covered.
 
     In Pillow's own font, which has Latin letters only: no font of the machine is asked for.
     """
@@ -74,7 +74,7 @@ def written(image: Image.Image, text: str) -> Image.Image:
 
 
 def again(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same picture as somebody else uploads it: a sliver cut off, a little smaller, packed once more."""
+    """The same image as somebody else uploads it: a sliver cut off, a little smaller, packed once more."""
     edge = rng.uniform(0, 0.03, 4) * (image.width, image.height, image.width, image.height)
     cut = image.crop((int(edge[0]), int(edge[1]), image.width - int(edge[2]), image.height - int(edge[3])))
     share = rng.uniform(0.85, 1.0)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PictureClass = Literal["weapon", "medical", "money", "child", "animal", "gore", "neutral"]
-CLASSES: tuple[PictureClass, ...] = get_args(PictureClass)
+ImageClass = Literal["weapon", "medical", "money", "child", "animal", "gore", "neutral"]
+CLASSES: tuple[ImageClass, ...] = get_args(ImageClass)
 
 CELL = 112
 COLUMNS = 16
@@ -22,7 +22,7 @@ ATLAS = Path(__file__).with_name("glyphs.webp")
 SKIN = "🏻🏼🏽🏾🏿"
 """A pictogram followed by `*` below stands for itself and its five skin tones."""
 
-_TRAINED: dict[PictureClass, str] = {
+_TRAINED: dict[ImageClass, str] = {
     "weapon": "🔫 🔪 ⚔ 🏹 💣 🪓 🔱 🪃 🤺 🥷",
     "medical": "💊 💉 🩹 🩺 🏥 🚑 🌡 🧪 🧬 😷 🩻 🦷 🩼 🔬 🤕 🧫 🤧 🤢 ⚕ 🥼",
     "money": "💰 💵 💴 💷 💸 💳 🤑 📈 🏦 🏧 💲 🪙 💱 📉 🧾",
@@ -48,7 +48,7 @@ _TRAINED: dict[PictureClass, str] = {
     ),
 }
 
-_UNSEEN: dict[PictureClass, str] = {
+_UNSEEN: dict[ImageClass, str] = {
     "weapon": "🗡 🧨",
     "medical": "⚗ 🤒",
     "money": "💶 💹",
@@ -70,8 +70,8 @@ def _spelled(marks: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-TRAINED: dict[PictureClass, tuple[str, ...]] = {name: _spelled(marks) for name, marks in _TRAINED.items()}
-UNSEEN: dict[PictureClass, tuple[str, ...]] = {name: _spelled(marks) for name, marks in _UNSEEN.items()}
+TRAINED: dict[ImageClass, tuple[str, ...]] = {name: _spelled(marks) for name, marks in _TRAINED.items()}
+UNSEEN: dict[ImageClass, tuple[str, ...]] = {name: _spelled(marks) for name, marks in _UNSEEN.items()}
 """Kept out of training for good: what the model does with them is a figure of its own."""
 
 ALL: tuple[str, ...] = tuple(glyph for table in (TRAINED, UNSEEN) for name in CLASSES for glyph in table[name])

@@ -62,7 +62,7 @@ SEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Scores [posts, views, policies] of a set (views: joint, words alone, pictures alone) and label masses."""
+    """Scores [posts, views, policies] of a set (views: joint, words alone, images alone) and label masses."""
 
     scores: NDArray[np.float64]
     masses: NDArray[np.float64]
@@ -119,7 +119,7 @@ def labelled_figures(made: Sequence[LabelledPost], reading: Reading, policies: S
         for number in range(len(policies))
     ]
     each = f1_score(true, told, labels=list(CLASSES), average=None, zero_division=0)
-    pictures = np.array([len(post.images) for post in made])
+    images = np.array([len(post.images) for post in made])
     chinese = np.array([post.draft.language == "zh" for post in made])
     everything = np.ones(len(made), bool)
     return {
@@ -130,8 +130,8 @@ def labelled_figures(made: Sequence[LabelledPost], reading: Reading, policies: S
             for policy in policies
             if policy in PAIRS or policy == "violence"
         },
-        "combined_f1_by_pictures": {
-            str(count): _combined(made, reading, policies, pictures == count)["f1"] for count in (1, 2, 3)
+        "combined_f1_by_images": {
+            str(count): _combined(made, reading, policies, images == count)["f1"] for count in (1, 2, 3)
         },
         "combined_f1_by_language": {
             name: _combined(made, reading, policies, which)["f1"] for name, which in (("en", ~chinese), ("zh", chinese))
@@ -201,9 +201,9 @@ def _combined(
     which: NDArray[np.bool_],
     only: str | None = None,
 ) -> dict[str, Any]:
-    """Precision, recall and F1 over the questions that only picture and words together can make a violation.
+    """Precision, recall and F1 over the questions that only image and words together can make a violation.
 
-    Those are all questions of the five policies of `PAIRS`, and of `violence` those where neither the picture
+    Those are all questions of the five policies of `PAIRS`, and of `violence` those where neither the image
     nor the words violate it alone.
     """
     true, told = [], []

@@ -11,8 +11,8 @@ from PIL import Image
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
-from moderation_service.demo.glyphs import PictureClass
-from moderation_service.demo.pictures import render
+from moderation_service.demo.glyphs import ImageClass
+from moderation_service.demo.images import render
 from moderation_service.demo.posts import SIZES, Draft, draw
 from moderation_service.demo.texts import Intent, sentence
 from moderation_service.demo.truths import truths
@@ -24,9 +24,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A post in the making: what is on its pictures and what its words want, and both themselves."""
+    """A post in the making: what is on its images and what its words want, and both themselves."""
 
-    shown: tuple[PictureClass, ...]
+    shown: tuple[ImageClass, ...]
     said: tuple[Intent, ...]
     text: str
     language: Language
@@ -55,23 +55,23 @@ class PostFactory:
         """Words never trained on."""
         return sentence(intent, language, self.rng, held_out=True)
 
-    def made(self, cls: PictureClass, intent: Intent, language: Language | None = None) -> Made:
-        """A post of one picture and one sentence."""
+    def made(self, cls: ImageClass, intent: Intent, language: Language | None = None) -> Made:
+        """A post of one image and one sentence."""
         told = language or self.language
-        return Made((cls,), (intent,), self.sentence(intent, told), told, (self._picture(cls),))
+        return Made((cls,), (intent,), self.sentence(intent, told), told, (self._image(cls),))
 
     def drawn(self, sketched: Draft, *, unseen: bool = False) -> Made:
-        """A draft with its pictures."""
+        """A draft with its images."""
         images = draw(sketched, self.rng, unseen=unseen).images
-        return Made(sketched.pictures, sketched.intents, sketched.text, sketched.language, images)
+        return Made(sketched.images, sketched.intents, sketched.text, sketched.language, images)
 
     def with_words(self, made: Made, intent: Intent) -> Made:
-        """The same pictures beside other words."""
+        """The same images beside other words."""
         return replace(made, said=(intent,), text=self.sentence(intent, made.language))
 
-    def with_picture(self, made: Made, cls: PictureClass) -> Made:
-        """The same words beside another picture."""
-        return replace(made, shown=(cls,), images=(self._picture(cls),))
+    def with_image(self, made: Made, cls: ImageClass) -> Made:
+        """The same words beside another image."""
+        return replace(made, shown=(cls,), images=(self._image(cls),))
 
     def label(self, made: Made, *slices: str, twin: str | None = None, twin_of: str | None = None) -> Labelled:
         """The next post of the family with the truth for every shipped policy.
@@ -96,7 +96,7 @@ class PostFactory:
             twin_of or (self.post_id(twin) if twin else None),
         )
 
-    def _picture(self, cls: PictureClass) -> Image.Image:
+    def _image(self, cls: ImageClass) -> Image.Image:
         return render(cls, self.rng, size=self.pick(SIZES))
 
 

@@ -1,7 +1,7 @@
 """Synthetic posts with their labels: the same ones for the same seed.
 
-A draft says what is on the pictures and what the words want; `draw` paints it. Training paints from a bank of
-pictures instead.
+A draft says what is on the images and what the words want; `draw` paints it. Training paints from a bank of
+images instead.
 """
 
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 from moderation_service.contracts.question import Language
-from moderation_service.demo.glyphs import CLASSES, PictureClass
-from moderation_service.demo.pictures import Size, render
+from moderation_service.demo.glyphs import CLASSES, ImageClass
+from moderation_service.demo.images import Size, render
 from moderation_service.demo.texts import INTENTS, HeldOut, Intent, injection, joined, sentence
 from moderation_service.demo.truths import Truth, truths
 from moderation_service.policies.language import language_of
 
 SIZES: tuple[Size, ...] = ((112, 112), (168, 168), (96, 96), (150, 120), (120, 150), (160, 90), (90, 160), (240, 320))
 
-SEEDS: tuple[tuple[PictureClass, Intent, float], ...] = (
+SEEDS: tuple[tuple[ImageClass, Intent, float], ...] = (
     ("weapon", "sale", 0.12),
     ("medical", "cure", 0.12),
     ("money", "invest", 0.12),
@@ -42,7 +42,7 @@ ROUND_A_PAIR = 0.62
 class Draft:
     """What a post shows and says, without pixels. `language` is that of most of its words."""
 
-    pictures: tuple[PictureClass, ...]
+    images: tuple[ImageClass, ...]
     intents: tuple[Intent, ...]
     text: str
     language: Language
@@ -50,12 +50,12 @@ class Draft:
     @property
     def truths(self) -> dict[str, Truth]:
         """The right answer for every shipped policy."""
-        return truths(frozenset(self.pictures), frozenset(self.intents))
+        return truths(frozenset(self.images), frozenset(self.intents))
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPost:
-    """A draft with its pictures."""
+    """A draft with its images."""
 
     draft: Draft
     images: tuple[Image.Image, ...]
@@ -69,31 +69,31 @@ def posts(count: int, seed: int, *, held_out: HeldOut = False, unseen: bool = Fa
 
 
 def draw(sketched: Draft, rng: np.random.Generator, *, unseen: bool = False) -> LabelledPost:
-    """Paint a draft's pictures, each in a size of its own."""
-    images = tuple(render(cls, rng, unseen=unseen, size=SIZES[rng.integers(len(SIZES))]) for cls in sketched.pictures)
+    """Paint a draft's images, each in a size of its own."""
+    images = tuple(render(cls, rng, unseen=unseen, size=SIZES[rng.integers(len(SIZES))]) for cls in sketched.images)
     return LabelledPost(sketched, images)
 
 
 def draft(rng: np.random.Generator, *, held_out: HeldOut = False, language: Language | None = None) -> Draft:
     """Think up one post."""
     cls, intent = _subject(rng)
-    pictures: list[PictureClass] = [] if cls is None else [cls]
-    # A second and third picture, mostly harmless; a post whose pictures went missing keeps none.
-    more = int(rng.choice(3, p=(0.78, 0.16, 0.06))) if pictures else 0
-    pictures += ["neutral" if rng.random() < 0.6 else _any_class(rng) for _ in range(more)]
+    images: list[ImageClass] = [] if cls is None else [cls]
+    # A second and third image, mostly harmless; a post whose images went missing keeps none.
+    more = int(rng.choice(3, p=(0.78, 0.16, 0.06))) if images else 0
+    images += ["neutral" if rng.random() < 0.6 else _any_class(rng) for _ in range(more)]
     chosen: Language = language or ("zh" if rng.random() < 0.5 else "en")
     intents, text = _words(intent, chosen, rng, held_out=held_out)
-    order = rng.permutation(len(pictures))
+    order = rng.permutation(len(images))
     # Words of both languages are judged in that of most of their letters, as the service does.
     judged = language_of("auto", None, text) if text and language is None else chosen
-    return Draft(tuple(pictures[number] for number in order), intents, text, judged)
+    return Draft(tuple(images[number] for number in order), intents, text, judged)
 
 
 def matched(rng: np.random.Generator, *, held_out: HeldOut = False) -> tuple[Draft, bool]:
     """A post of the XOR set, and whether it is harmful.
 
-    Every picture and all words belong to one of the five policies that only both together violate; in half of
-    the posts to the same one. So neither the picture nor the words alone say anything about the answer.
+    Every image and all words belong to one of the five policies that only both together violate; in half of
+    the posts to the same one. So neither the image nor the words alone say anything about the answer.
     """
     pairs = SEEDS[:5]
     first = int(rng.integers(len(pairs)))
@@ -104,8 +104,8 @@ def matched(rng: np.random.Generator, *, held_out: HeldOut = False) -> tuple[Dra
     return Draft((pairs[first][0],), (intent,), sentence(intent, language, rng, held_out=held_out), language), same
 
 
-def _subject(rng: np.random.Generator) -> tuple[PictureClass | None, Intent | None]:
-    """A picture's class and the words' intent; None is a part that the post does not have."""
+def _subject(rng: np.random.Generator) -> tuple[ImageClass | None, Intent | None]:
+    """An image's class and the words' intent; None is a part that the post does not have."""
     if rng.random() >= ROUND_A_PAIR:
         cls = None if rng.random() < 0.08 else _any_class(rng)
         intent = None if cls and rng.random() < 0.08 else _any_intent(rng)
@@ -140,7 +140,7 @@ def _words(
     return tuple(intents), joined(parts, language, rng)
 
 
-def _any_class(rng: np.random.Generator) -> PictureClass:
+def _any_class(rng: np.random.Generator) -> ImageClass:
     return CLASSES[rng.integers(len(CLASSES))]
 
 

@@ -38,8 +38,8 @@ class ReportRow:
         return [(name, score) for name, score in scores if score is not None]
 
     @property
-    def pictures(self) -> list[str]:
-        """The post's pictures as addresses that need no network."""
+    def images(self) -> list[str]:
+        """The post's images as addresses that need no network."""
         return [f"data:{image.media_type};base64,{image.data}" for image in self.post.images if image.data]
 
 

@@ -1,4 +1,4 @@
-"""The posts of `moderation demo`: twins that share a picture or their words, so that the combination shows."""
+"""The posts of `moderation demo`: twins that share an image or their words, so that the combination shows."""
 
 import base64
 import io
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.demo.glyphs import PictureClass
-from moderation_service.demo.pictures import render
+from moderation_service.demo.glyphs import ImageClass
+from moderation_service.demo.images import render
 
 _SIDE = 168
 
-_POSTS: tuple[tuple[tuple[PictureClass, ...], str], ...] = (
+_POSTS: tuple[tuple[tuple[ImageClass, ...], str], ...] = (
     (("weapon",), "Lightly used, DM me for the price"),
     (("neutral",), "Lightly used, DM me for the price"),
     (("weapon",), "Seen today in the history museum"),
@@ -48,7 +48,7 @@ def posts(run: str) -> Iterator[Post]:
     yield Post(post_id=f"{run}-{len(_POSTS) + 1:02d}", text="Our new kitchen is ready", images=(unreachable,))
 
 
-def _carried(cls: PictureClass, rng: np.random.Generator) -> ImageRef:
+def _carried(cls: ImageClass, rng: np.random.Generator) -> ImageRef:
     out = io.BytesIO()
     render(cls, rng, size=(_SIDE, _SIDE)).save(out, "JPEG", quality=85)
     return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/jpeg")

@@ -5,21 +5,21 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from moderation_service.contracts.verdict import AttributionClass
-from moderation_service.demo.glyphs import PictureClass
+from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.texts import Intent
 from moderation_service.judging.decision import attribute
 
-Shown = AbstractSet[PictureClass]
+Shown = AbstractSet[ImageClass]
 Said = AbstractSet[Intent]
 
-PAIRS: dict[str, tuple[PictureClass, Intent]] = {
+PAIRS: dict[str, tuple[ImageClass, Intent]] = {
     "weapon_sale": ("weapon", "sale"),
     "health_misinformation": ("medical", "cure"),
     "financial_scam": ("money", "invest"),
     "minor_contact": ("child", "meet"),
     "dehumanisation": ("animal", "group"),
 }
-"""The policies that only a picture and words together can violate."""
+"""The policies that only an image and words together can violate."""
 
 
 def _together(policy_id: str) -> Callable[[Shown, Said], bool]:
@@ -43,7 +43,7 @@ RULES: dict[str, Callable[[Shown, Said], bool]] = {
     "doxxing": lambda _, said: "dox" in said,
     "weapon_display": _weapon_display,
 }
-"""For each shipped policy, whether a post with these pictures and intents violates it."""
+"""For each shipped policy, whether a post with these images and intents violates it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What an engine is: label scores for questions about a text with pictures.
+"""What an engine is: label scores for questions about a text with images.
 
 An engine knows nothing of Kafka, verdicts or thresholds.
 """
@@ -88,7 +88,7 @@ class Written:
 class EngineInfo:
     """What a verdict records of the engine, so that it can be replayed, and two bounds that it records in digests only.
 
-    The model reads no more than `picture_pixels` of an image, None where that is not known, and no prompt of more than
+    The model reads no more than `image_pixels` of an image, None where that is not known, and no prompt of more than
     `context_tokens`.
     """
 
@@ -100,7 +100,7 @@ class EngineInfo:
     layout: str
     prompt_digest: str
     context_tokens: int
-    picture_pixels: int | None = None
+    image_pixels: int | None = None
 
 
 class Engine(Protocol):

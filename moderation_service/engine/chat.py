@@ -13,7 +13,7 @@ from PIL import Image
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.pictures import shrunk, widened
+from moderation_service.engine.images import shrunk, widened
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, ChatFrame, Prompts
 
 NO_FRAME = ChatFrame("", "", "", "", "")
@@ -25,7 +25,7 @@ LEAST_CELLS = 8
 """The family's processors enlarge smaller images to at least so many: half of `shortest_edge`, of two frames."""
 
 MARKS = 2
-"""Tokens round a picture's."""
+"""Tokens round an image's."""
 
 BYTES_A_TOKEN = 8
 """More than a token of running text covers on average, in either language; none covers less than one byte."""
@@ -61,41 +61,41 @@ class Shown:
     """What of a post goes to the server: its words and its images."""
 
     words: str
-    pictures: tuple[SentImage, ...]
+    images: tuple[SentImage, ...]
     truncated: bool = False
 
     @classmethod
     def fitting(cls, text: str, images: Sequence[Pixels], room: int, uuid_key: bytes | None = None) -> Self:
-        """Pictures and words in some `room` tokens, by the rule of the local engine but without a tokenizer.
+        """Images and words in some `room` tokens, by the rule of the local engine but without a tokenizer.
 
-        Words may take what pictures leave, and half of the room whatever the pictures are. Pictures share the rest
-        evenly and are shrunk to their share; where the family reads no picture with so little, they are left out.
+        Words may take what images leave, and half of the room whatever the images are. Images share the rest
+        evenly and are shrunk to their share; where the family reads no image with so little, they are left out.
         Whether the words fit is for the server to say: see `shorter`. With a `uuid_key` images have UUIDs.
         """
         raw = text.encode()
         words = raw[: room * BYTES_A_TOKEN].decode(errors="ignore")
         left = room - min(len(raw), room // 2)
-        pictures: list[SentImage] = []
+        sent: list[SentImage] = []
         for number, pixels in enumerate(images):
             share = left // (len(images) - number) - MARKS
             if share < LEAST_CELLS:
                 break
-            picture, tokens = _within(pixels, share)
-            pictures.append(_encoded(picture, uuid_key))
+            image, tokens = _within(pixels, share)
+            sent.append(_encoded(image, uuid_key))
             left -= tokens + MARKS
-        return cls(words, tuple(pictures), truncated=len(words) < len(text) or len(pictures) < len(images))
+        return cls(words, tuple(sent), truncated=len(words) < len(text) or len(sent) < len(images))
 
     def by_uuid(self) -> Self:
         """The same with no image's content, for a server that has just been sent it."""
-        return replace(self, pictures=tuple(replace(image, data_url=None) for image in self.pictures))
+        return replace(self, images=tuple(replace(image, data_url=None) for image in self.images))
 
     def shorter(self) -> Self | None:
-        """The first half of the words, or where there are none the pictures but the last; None of nothing."""
+        """The first half of the words, or where there are none the images but the last; None of nothing."""
         if self.words:
             raw = self.words.encode()
             half = raw[: len(raw) // 2] if len(raw) > LEAST_WORDS else b""
             return replace(self, words=half.decode(errors="ignore"), truncated=True)
-        return replace(self, pictures=self.pictures[:-1], truncated=True) if self.pictures else None
+        return replace(self, images=self.images[:-1], truncated=True) if self.images else None
 
 
 NOTHING = Shown("", ())
@@ -105,7 +105,7 @@ def messages(prompts: Prompts, opening: str, shown: Shown, tail: str) -> list[Me
     """The turns: what all posts share comes first, and what differs between the questions of a post last."""
     system = prompts.layout == "policies_first"
     parts: list[Message] = [{"type": "text", "text": opening}] if opening and not system else []
-    parts += [image.part for image in shown.pictures]
+    parts += [image.part for image in shown.images]
     # One part, so that no template puts anything between a post and what is asked of it.
     parts.append({"type": "text", "text": prompts.words(shown.words) + tail})
     turns = [{"role": "system", "content": opening}] if system else []
@@ -127,7 +127,7 @@ def digest(prompts: Prompts) -> str:
 
 
 def _within(pixels: Pixels, allowed: int) -> tuple[Pixels, int]:
-    """A picture in at most `allowed` tokens of the family, and how many it takes there."""
+    """An image in at most `allowed` tokens of the family, and how many it takes there."""
     rows, columns = (-(-side // CELL) for side in pixels.shape[:2])
     if rows * columns <= allowed:
         return pixels, max(rows * columns, LEAST_CELLS)

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that is loaded and ready, with what turns words and pictures into its inputs."""
+    """A model that is loaded and ready, with what turns words and images into its inputs."""
 
     model: PreTrainedModel
     tokenizer: Any

@@ -1,15 +1,13 @@
-"""A post as a model of the family reads it: picture tokens, then words, cut to what fits."""
+"""A post as a model of the family reads it: image tokens, then words, cut to what fits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moderation_service.contracts.pixels import Pixels
-from moderation_service.engine.patches import Cutter, Picture
-from moderation_service.engine.pictures import shrunk
+from moderation_service.engine.images import shrunk
+from moderation_service.engine.patches import Cutter, StagedImage
 from moderation_service.engine.prompts import Prompts
 from moderation_service.engine.vocabulary import Vocabulary
-
-__all__ = ["Picture", "PostInputs", "PostReader"]
 
 CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
@@ -17,15 +15,15 @@ CHARACTERS_A_TOKEN = 64
 
 @dataclass(frozen=True, slots=True)
 class PostInputs:
-    """The tokens of a post's pictures and words, in this order; `truncated` where some had to be left out."""
+    """The tokens of a post's images and words, in this order; `truncated` where some had to be left out."""
 
     ids: list[int]
-    pictures: tuple[Picture, ...]
+    images: tuple[StagedImage, ...]
     truncated: bool
 
 
 class PostReader:
-    """Turns pixels and text into tokens and pictures that are ready to be cut."""
+    """Turns pixels and text into tokens and images that are ready to be cut."""
 
     def __init__(self, cutter: Cutter, vocabulary: Vocabulary, prompts: Prompts) -> None:
         self._cutter = cutter
@@ -35,41 +33,41 @@ class PostReader:
         self._closing = vocabulary.untrusted(prompts.words("X").split("X")[1])
 
     def read(self, text: str, images: Sequence[Pixels], room: int) -> PostInputs:
-        """Pictures first, then words, `room` tokens at most.
+        """Images first, then words, `room` tokens at most.
 
-        Words may take what pictures leave, and half of the room whatever the pictures are, so that neither crowds
-        out the other. Pictures share the rest evenly: one that needs more than its share is shrunk to it. Words that
-        are still too long lose their end; a picture that can't be shrunk enough, and all behind it, are left out.
+        Words may take what images leave, and half of the room whatever the images are, so that neither crowds
+        out the other. Images share the rest evenly: one that needs more than its share is shrunk to it. Words that
+        are still too long lose their end; an image that can't be shrunk enough, and all behind it, are left out.
         """
         words, cut = self._read_words(text, room if not images else max(room // 2, 1))
         ids: list[int] = []
-        pictures: list[Picture] = []
+        staged: list[StagedImage] = []
         for number, pixels in enumerate(images):
             share = (room - len(words) - len(ids)) // (len(images) - number)
-            picture = self._look_within(pixels, share)
-            if picture is None:
+            image = self._look_within(pixels, share)
+            if image is None:
                 break
-            ids += self._marks(picture)
-            pictures.append(picture)
-        if cut:  # the pictures may have left more room than half
+            ids += self._marks(image)
+            staged.append(image)
+        if cut:  # the images may have left more room than half
             words, cut = self._read_words(text, room - len(ids))
-        return PostInputs([*ids, *words], tuple(pictures), truncated=cut or len(pictures) < len(images))
+        return PostInputs([*ids, *words], tuple(staged), truncated=cut or len(staged) < len(images))
 
-    def _look_within(self, pixels: Pixels, share: int) -> Picture | None:
-        """A picture in at most `share` tokens; None where the processor does not go so low."""
-        picture = self._cutter.stage(pixels)
-        tokens = len(self._marks(picture))
+    def _look_within(self, pixels: Pixels, share: int) -> StagedImage | None:
+        """An image in at most `share` tokens; None where the processor does not go so low."""
+        image = self._cutter.stage(pixels)
+        tokens = len(self._marks(image))
         if tokens <= share:
-            return picture
-        rows, columns = (int(side) // self._cutter.merge for side in picture.grid[0, 1:])  # a token each
+            return image
+        rows, columns = (int(side) // self._cutter.merge for side in image.grid[0, 1:])  # a token each
         allowed = share - (tokens - rows * columns)
         if allowed < 1:
             return None
-        picture = self._cutter.stage(shrunk(pixels, (rows, columns), allowed, self._cutter.unit))
-        return picture if len(self._marks(picture)) <= share else None
+        image = self._cutter.stage(shrunk(pixels, (rows, columns), allowed, self._cutter.unit))
+        return image if len(self._marks(image)) <= share else None
 
-    def _marks(self, picture: Picture) -> list[int]:
-        return self._vocabulary.picture(int(picture.grid.prod()) // self._cutter.merge**2)
+    def _marks(self, image: StagedImage) -> list[int]:
+        return self._vocabulary.image(int(image.grid.prod()) // self._cutter.merge**2)
 
     def _read_words(self, text: str, room: int) -> tuple[list[int], bool]:
         head = text[: room * CHARACTERS_A_TOKEN]

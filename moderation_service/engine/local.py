@@ -76,7 +76,7 @@ class LocalEngine:
         await self._thread.run(lambda: scorer.opening(questionnaire))
 
     async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
-        """Tokenize words and stage pictures beside the model. A request that can't be read is left to `score`."""
+        """Tokenize words and stage images beside the model. A request that can't be read is left to `score`."""
         scorer, _ = self._running()
         asked = tuple(requests)
         loop = asyncio.get_running_loop()
@@ -191,7 +191,7 @@ class LocalEngine:
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
             context_tokens=scorer.limit,
-            picture_pixels=scorer.cutter.most_pixels,
+            image_pixels=scorer.cutter.most_pixels,
         )
         _watch_memory(checkpoint.device)
         return scorer, Writer(scorer), info

@@ -133,7 +133,7 @@ def _labels(scorer: Scorer) -> Iterator[LabelWord]:
 
 def _reading(scorer: Scorer, checked: CheckInput, size: tuple[int, int], room: int) -> ImageReading:
     post = scorer.reader.read("", checked.images[size], room)
-    tokens = sum(int(image.grid.prod()) for image in post.pictures) // scorer.cutter.merge**2
+    tokens = sum(int(image.grid.prod()) for image in post.images) // scorer.cutter.merge**2
     return ImageReading(*size, tokens=tokens, pixels=tokens * scorer.cutter.unit**2)
 
 
@@ -145,5 +145,5 @@ def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: Che
     tails = [len(trusted(tail + prompts.answer_prefix)) for tail in prompts.tails(questionnaire)]
     room = max(scorer.limit - opening - max(tails), 0)
     post = scorer.reader.read(SAMPLES[language], checked.images[checked.usual], max(room, 1))
-    image = sum(int(each.grid.prod()) for each in post.pictures) // scorer.cutter.merge**2
+    image = sum(int(each.grid.prod()) for each in post.images) // scorer.cutter.merge**2
     return PostTokens(layout, language, opening, len(post.ids) - image, image, sum(tails), room)

@@ -121,7 +121,7 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
 def pack(rows: Sequence[Row], start: int, image_token: int, pad: int, merge: int) -> Batch:
     """Make one batch of `rows` behind an opening of `start` tokens, whose last position is `start` - 1.
 
-    `merge` patches of a picture a side are a token.
+    `merge` patches of an image a side are a token.
     """
     longest = max(row.length for row in rows)
     ids = torch.full((len(rows), longest), pad)
@@ -157,13 +157,13 @@ def post_positions(post: PostInputs, start: int, image_token: int, merge: int) -
     The model's `get_rope_index` takes a step of Python for each token; this is the same, for all tokens at once.
     """
     of_images = np.flatnonzero(np.asarray(post.ids, np.int64) == image_token)
-    # Words go on by one. A picture's tokens stand still, and what comes behind its last goes on by its longer side.
+    # Words go on by one. An image's tokens stand still, and what comes behind its last goes on by its longer side.
     steps = np.ones(len(post.ids), np.int64)
     steps[of_images] = 0
-    cells = np.zeros((3, len(of_images)), np.int64)  # time, row and column of each token in its picture
+    cells = np.zeros((3, len(of_images)), np.int64)  # time, row and column of each token in its image
     end = 0
-    for picture in post.pictures:
-        down, across = (side // merge for side in picture.grid[0, 1:].tolist())
+    for image in post.images:
+        down, across = (side // merge for side in image.grid[0, 1:].tolist())
         begin, end = end, end + down * across
         cells[1:, begin:end] = np.divmod(np.arange(down * across), across)
         steps[of_images[end - 1]] = max(down, across)

@@ -46,8 +46,8 @@ class Labels:
 class ChatFrame:
     """What a checkpoint's chat template puts round our words.
 
-    Without a system turn a prompt is `user + (pictures, words) + close`, with one it is
-    `system + (words) + user_after_system + (pictures, words) + close`.
+    Without a system turn a prompt is `user + (images, words) + close`, with one it is
+    `system + (words) + user_after_system + (images, words) + close`.
     """
 
     user: str
@@ -59,19 +59,19 @@ class ChatFrame:
 
 def chat_frame(render: Callable[[list[dict[str, Any]]], str]) -> ChatFrame:
     """Read the frame off a template by rendering marked messages. Raises Fatal if a mark gets lost."""
-    picture = {"type": "image"}
+    image_part = {"type": "image"}
 
     def user(*parts: dict[str, str]) -> dict[str, Any]:
         return {"role": "user", "content": [*parts, {"type": "text", "text": "USERWORDS"}]}
 
     plain = render([user()])
-    pictured = render([user(picture)])
+    with_image = render([user(image_part)])
     with_system = render([{"role": "system", "content": "SYSTEMWORDS"}, user()])
     try:
         opening, close = plain.split("USERWORDS")
         system, rest = with_system.split("SYSTEMWORDS")
         user_after_system, _ = rest.split("USERWORDS")
-        image = pictured.removeprefix(opening).split("USERWORDS")[0]
+        image = with_image.removeprefix(opening).split("USERWORDS")[0]
     except ValueError as error:
         msg = "the model's chat template does not hand on the words of a system and a user turn"
         raise Fatal(msg) from error
@@ -165,7 +165,7 @@ class Prompts:
         return self.frame.system + pack + self.frame.user_after_system
 
     def words(self, text: str) -> str:
-        """The post's words as the model reads them, behind its pictures (`frame.image` each)."""
+        """The post's words as the model reads them, behind its images (`frame.image` each)."""
         return neutralise(text) if self.prompt == "brief" else f"<post>\n{neutralise(text)}\n</post>"
 
     def tails(self, questionnaire: Questionnaire) -> tuple[str, ...]:

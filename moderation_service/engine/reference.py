@@ -16,7 +16,7 @@ def reference_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelScore,
     checkpoint, vocabulary = scorer.checkpoint, scorer.vocabulary
     opening = scorer.opening(request.questionnaire)
     post = scorer.reader.read(request.text, request.images, opening.room)
-    pictures = scorer.cutter.inputs(post.pictures)
+    images = scorer.cutter.inputs(post.images)
     answers = []
     for number in request.asked:
         ids = torch.tensor([[*opening.ids, *post.ids, *opening.tails[number]]], device=checkpoint.device)
@@ -25,7 +25,7 @@ def reference_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelScore,
             attention_mask=torch.ones_like(ids),
             use_cache=False,
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
-            **pictures,
+            **images,
         ).logits[0, -1]
         answers.append(label_score(logits, vocabulary))
     return tuple(answers)

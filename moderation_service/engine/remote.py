@@ -140,7 +140,7 @@ class RemoteEngine:
         return Scored(
             tuple(answers[number].label(model.prompts.labels) for number in request.asked),
             tokens=sum(each.usage.read for each in answers.values()),
-            pixels_read=tuple(image.pixels for image in shown.pictures),
+            pixels_read=tuple(image.pixels for image in shown.images),
             truncated=shown.truncated,
         )
 

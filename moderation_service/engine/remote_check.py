@@ -70,7 +70,7 @@ async def _reading(
     """`bare` is what the server counts of a prompt without a post."""
     frames = checked.images[size]
     shown = Shown.fitting("", frames, room)
-    tokens = await _prompt_tokens(model, shown) - bare - MARKS * len(shown.pictures)
+    tokens = await _prompt_tokens(model, shown) - bare - MARKS * len(shown.images)
     return ImageReading(*size, tokens=tokens, pixels=tokens * CELL**2)
 
 

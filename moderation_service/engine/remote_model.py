@@ -91,12 +91,12 @@ class RemoteModel:
         nothing for a UUID must not judge.
         """
         tail = opening.tails[number]
-        if self._uuid_key and shown.pictures:
+        if self._uuid_key and shown.images:
             with suppress(Refused):
                 answer = await self.ask(opening.text, shown.by_uuid(), tail, has_fallback=True)
                 if abs(answer.usage.prompt_tokens - opening.sizes[number] - tokens) <= SEAM:
                     return answer
-            metrics.ENGINE_IMAGE_RESENDS.inc(len(shown.pictures))
+            metrics.ENGINE_IMAGE_RESENDS.inc(len(shown.images))
         return await self.ask(opening.text, shown, tail)
 
     async def write(self, request: ExplainRequest, shown: Shown) -> WrittenAnswer:
@@ -129,7 +129,7 @@ class RemoteModel:
         """
         keys = secrets.token_bytes(32), secrets.token_bytes(32)
         shown, unknown = (Shown.fitting(WARM_UP.text, WARM_UP.images, self.limit, key) for key in keys)
-        ways = (replace(shown, pictures=()), shown, shown.by_uuid(), unknown.by_uuid())
+        ways = (replace(shown, images=()), shown, shown.by_uuid(), unknown.by_uuid())
         try:
             without, sent, by_uuid, by_unknown = [await self._prompt_tokens(each) for each in ways]
         except ServerFailed as failed:

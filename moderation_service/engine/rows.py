@@ -46,7 +46,7 @@ def fill(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
 def line_up(rows: Sequence[Row], start: int, image_token: int, merge: int) -> Line:
     """Lay out `rows`, not none, behind an opening of `start` tokens, whose last position is `start` - 1.
 
-    `merge` patches of a picture a side are a token.
+    `merge` patches of an image a side are a token.
     """
     posts = [post_positions(row.post, start, image_token, merge) for row in rows]  # [3, tokens] each
     behind = [int(positions.max()) + 1 if positions.numel() else start for positions in posts]

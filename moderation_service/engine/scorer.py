@@ -43,7 +43,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest(ScoreRequest):
-    """A request whose words and pictures have been read: `row` is what the model is asked."""
+    """A request whose words and images have been read: `row` is what the model is asked."""
 
     row: Row
 
@@ -92,7 +92,7 @@ class Scorer:
         if opening is None:
             return request
         row = self._row(opening, request)
-        _ = [picture.key for picture in row.post.pictures]  # which each keeps
+        _ = [image.key for image in row.post.images]  # which each keeps
         return ReadRequest(request.text, request.images, request.questionnaire, request.asked, row)
 
     def opening(self, questionnaire: Questionnaire) -> Prefix:
@@ -122,7 +122,7 @@ class Scorer:
         return FirstTokens(self._label_scores(hidden)[0], tuple(zip(named, chances.tolist(), strict=True)))
 
     def forget(self) -> None:
-        """Drop all kept openings and features of pictures."""
+        """Drop all kept openings and features of images."""
         self._openings.clear()
         self._vision.forget()
 
@@ -158,7 +158,7 @@ class Scorer:
             Scored(
                 tuple(answers[number]),
                 tokens=len(opening.ids) + row.length if row.tails else 0,
-                pixels_read=tuple(map(self.cutter.pixels_read, row.post.pictures)),
+                pixels_read=tuple(map(self.cutter.pixels_read, row.post.images)),
                 truncated=row.post.truncated,
             )
             for number, row in enumerate(rows)
@@ -186,8 +186,8 @@ class Scorer:
         lengths = (line.posts, line.asked, line.tails, [len(opening.ids)], [ids.shape[1]])
         behind = KeptRow(opening.kept, *(Spans(each, device) for each in lengths))
         words = body.get_input_embeddings()(ids)  # [1, N, hidden size]
-        if pictures := [picture for row in rows for picture in row.post.pictures]:
-            words[0, images] = self._vision.features(pictures).to(words.dtype)
+        if staged := [image for row in rows for image in row.post.images]:
+            words[0, images] = self._vision.features(staged).to(words.dtype)
         return self._forward(inputs_embeds=words, position_ids=positions, use_cache=False, row=behind)[0, answers]
 
     def _forward(self, **inputs: Any) -> torch.Tensor:  # noqa: ANN401 - the model's own arguments

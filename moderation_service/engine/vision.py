@@ -1,4 +1,4 @@
-"""What the vision tower makes of pictures: once a picture, however often and in however many views it is asked for."""
+"""What the vision tower makes of images: once an image, however often and in however many views it is asked for."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from moderation_service.engine.patches import Cutter, Key, Picture
+from moderation_service.engine.patches import Cutter, Key, StagedImage
 
 KEPT_BYTES = 256 * 1024 * 1024
-"""Features of 60 pictures of 640 × 640 of the family's 9B in bfloat16, of 12,000 of the bundled model."""
+"""Features of 60 images of 640 × 640 of the family's 9B in bfloat16, of 12,000 of the bundled model."""
 
 
 class Vision:
@@ -21,13 +21,13 @@ class Vision:
         self._kept: OrderedDict[Key, torch.Tensor] = OrderedDict()
         self._bytes = 0
 
-    def features(self, pictures: Sequence[Picture]) -> torch.Tensor:
-        """The image tokens of all pictures, in their order [tokens, hidden size]; `pictures` is not empty."""
-        keys = [picture.key for picture in pictures]
+    def features(self, images: Sequence[StagedImage]) -> torch.Tensor:
+        """The image tokens of all images, in their order [tokens, hidden size]; `images` is not empty."""
+        keys = [image.key for image in images]
         found = {key: self._kept[key] for key in keys if key in self._kept}
-        unseen = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in found}
+        unseen = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
         if unseen:
-            # Of one storage each: a view would hold the features of all pictures of its call.
+            # Of one storage each: a view would hold the features of all images of its call.
             looked = [tokens.clone() for tokens in self._look(list(unseen.values()))]
             found |= zip(unseen, looked, strict=True)
         for key, tokens in found.items():
@@ -39,11 +39,11 @@ class Vision:
         self._kept.clear()
         self._bytes = 0
 
-    def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        """One pass of the tower: each picture's tokens [t, hidden size]. The host has the grids: no wait."""
+    def _look(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
+        """One pass of the tower: each image's tokens [t, hidden size]. The host has the grids: no wait."""
         tower = self._model.model.visual
-        grids = torch.cat([picture.grid for picture in pictures])
-        pixels = self._cutter.patches(pictures).to(tower.dtype)
+        grids = torch.cat([image.grid for image in images])
+        pixels = self._cutter.patches(images).to(tower.dtype)
         tokens: torch.Tensor = tower(pixels, grid_thw=grids).pooler_output
         return torch.split(tokens, (grids.prod(-1) // self._cutter.merge**2).tolist())
 

@@ -30,12 +30,12 @@ class Vocabulary:
             raise Fatal(msg)
         self._check_neutralise()
         self.frame = self._frame()
-        picture = self.trusted(self.frame.image)
-        if picture.count(image_token_id) != 1:
-            msg = f"the model's chat template makes {self.frame.image!r} of a picture, without its one image token"
+        image = self.trusted(self.frame.image)
+        if image.count(image_token_id) != 1:
+            msg = f"the model's chat template makes {self.frame.image!r} of an image, without its one image token"
             raise Fatal(msg)
-        at = picture.index(image_token_id)
-        self._before_picture, self._after_picture, self._image_token = picture[:at], picture[at + 1 :], image_token_id
+        at = image.index(image_token_id)
+        self._before_image, self._after_image, self._image_token = image[:at], image[at + 1 :], image_token_id
 
     def trusted(self, text: str) -> list[int]:
         """The token ids of our own words: control tokens are read as such."""
@@ -63,9 +63,9 @@ class Vocabulary:
             said = said[: said.index(begun)]
         return self._decode([token for token in said if token not in self.control])
 
-    def picture(self, tokens: int) -> list[int]:
-        """The token ids that stand for one picture of that many image tokens, with the marks round it."""
-        return [*self._before_picture, *[self._image_token] * tokens, *self._after_picture]
+    def image(self, tokens: int) -> list[int]:
+        """The token ids that stand for one image of that many image tokens, with the marks round it."""
+        return [*self._before_image, *[self._image_token] * tokens, *self._after_image]
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
         with self._lock:

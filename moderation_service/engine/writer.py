@@ -93,7 +93,7 @@ class Writer:
                 max_new_tokens=MAX_NEW_TOKENS,
                 max_time=left,
                 stopping_criteria=[_BetweenWords(between)],
-                **self._cutter.inputs([picture for _, post in prompts for picture in post.pictures]),
+                **self._cutter.inputs([image for _, post in prompts for image in post.images]),
             )[:, longest:].tolist()
         finally:
             model.model.rope_deltas = None  # generate leaves this batch's on the model

@@ -8,7 +8,7 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.mistakes import with_pictures, worst
+from moderation_service.evaluation.mistakes import with_images, worst
 from moderation_service.evaluation.report import page
 from moderation_service.evaluation.run import Run, judge_all
 from moderation_service.judging.judge import Judge
@@ -23,8 +23,8 @@ class Evaluation:
     figures: Mapping[str, Any]
 
     async def report(self, loader: ImageLoader, titles: Mapping[str, str]) -> str:
-        """The HTML page; `loader` fetches the pictures of the worst errors once more, `titles` are by policy id."""
-        mistakes = await with_pictures(worst(self.run.judged), loader.load)
+        """The HTML page; `loader` fetches the images of the worst errors once more, `titles` are by policy id."""
+        mistakes = await with_images(worst(self.run.judged), loader.load)
         return page(self.run, self.figures, mistakes, titles)
 
 

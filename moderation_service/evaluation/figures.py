@@ -1,7 +1,7 @@
 """All figures of a run, as the JSON that `moderation evaluate` prints.
 
 Overall figures leave out posts that are apart (`Labelled.apart`); each slice has a row of its own. Beside the
-service stand four baselines over the same answers: always no, the words' score alone, the pictures' score alone,
+service stand four baselines over the same answers: always no, the words' score alone, the images' score alone,
 and either of the two, which is what a stack of two one-modality filters does.
 """
 

@@ -5,7 +5,7 @@
   `twin_of`. CSV: a column `label:POLICY` for each policy (1, 0, true, false, yes, no; empty is unknown), optional
   `attribution:POLICY`, `slices` (`|` between them) and `twin_of`.
 `hateful_memes` and other public sets: see `public_sets`; the label is that of one policy.
-`sheet`: a folder of pictures with `labels.csv`: a column `file` (`|` between several), optional `post_id`,
+`sheet`: a folder of images with `labels.csv`: a column `file` (`|` between several), optional `post_id`,
   `language`, `text`, and the label columns as above, or one column `label` for one policy. Without a text the
   words are those of `cat.txt` beside `cat.jpg`.
 

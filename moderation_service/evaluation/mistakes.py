@@ -27,7 +27,7 @@ class Mistake:
     truth: bool
     meant: AttributionClass | None
     found: PolicyVerdict | None
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 def worst(judged: Sequence[JudgedPost], count: int = WORST) -> list[Mistake]:
@@ -42,7 +42,7 @@ def worst(judged: Sequence[JudgedPost], count: int = WORST) -> list[Mistake]:
     return [_mistake(judged[rows.post[at]], policies[rows.policy[at]]) for at in wrong[order][:count]]
 
 
-async def with_pictures(
+async def with_images(
     mistakes: Sequence[Mistake], load: Callable[[Sequence[ImageRef]], Awaitable[Loaded]]
 ) -> list[Mistake]:
     """The same with those images that are still as they were judged, small, as `data:` URLs; `load` is the loader's."""
@@ -52,8 +52,8 @@ async def with_pictures(
         digests = [content.sha256 for content in one.judged.verdict.content.images]
         pairs = zip(loaded.images, digests, strict=False)
         frames = (image.frames[0] for image, digest in pairs if image.frames and image.sha256 == digest)
-        pictures = tuple(_small(Image.fromarray(frame)) for frame in frames)
-        shown.append(Mistake(one.judged, one.policy, one.truth, one.meant, one.found, pictures))
+        images = tuple(_small(Image.fromarray(frame)) for frame in frames)
+        shown.append(Mistake(one.judged, one.policy, one.truth, one.meant, one.found, images))
     return shown
 
 

@@ -21,7 +21,7 @@ APART = frozenset(
 )
 """Fields of a verdict that are not compared."""
 
-_PICTURE_FIRST = {"status": 0, "sha256": 1}
+_IMAGE_FIRST = {"status": 0, "sha256": 1}
 _SCORES = frozenset({"score", "raw_score", "label_mass"})
 
 Result = Literal["same", "differs", "no_post", "not_judged"]
@@ -72,7 +72,7 @@ def _differences(was: Verdict, now: Verdict, calibration: Calibration) -> Iterat
     yield from _fields("model.", was.model, now.model)
     yield from _fields("content.", was.content, now.content, but={"images"})
     for number, (one, other) in enumerate(zip_longest(was.content.images, now.content.images)):
-        yield from _picture(f"content.images[{number}]", one, other)
+        yield from _image(f"content.images[{number}]", one, other)
     for kind in ("policies", "shadow"):
         before = {part.policy_id: part for part in getattr(was, kind)}
         after = {part.policy_id: part for part in getattr(now, kind)}
@@ -85,12 +85,12 @@ def _fields(prefix: str, was: BaseModel, now: BaseModel, *, but: Collection[str]
     yield from (Difference(prefix + name, one[name], other[name]) for name in one if one[name] != other[name])
 
 
-def _picture(name: str, was: ImageContent | None, now: ImageContent | None) -> Iterator[Difference]:
-    """The first difference alone: the rest follows from a picture's status, and from its bytes."""
+def _image(name: str, was: ImageContent | None, now: ImageContent | None) -> Iterator[Difference]:
+    """The first difference alone: the rest follows from an image's status, and from its bytes."""
     if was is None or now is None:
         yield Difference(name, was.status if was else None, now.status if now else None)
         return
-    weightiest = sorted(_fields(f"{name}.", was, now), key=lambda each: _PICTURE_FIRST.get(each.what.split(".")[-1], 2))
+    weightiest = sorted(_fields(f"{name}.", was, now), key=lambda each: _IMAGE_FIRST.get(each.what.split(".")[-1], 2))
     yield from weightiest[:1]
 
 

@@ -25,7 +25,7 @@ ROWS = {
 
 
 def page(run: Run, figures: Mapping[str, Any], mistakes: Sequence[Mistake], titles: Mapping[str, str]) -> str:
-    """The page; `titles` by policy id, `mistakes` with their pictures."""
+    """The page; `titles` by policy id, `mistakes` with their images."""
     every = answers(run.judged)
     apart = np.array([one.labelled.apart for one in run.judged], bool)
     core = every.take(~apart[every.post])

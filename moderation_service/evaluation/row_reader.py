@@ -81,7 +81,7 @@ class RowReader:
             beside = (self.root / name).parent
             there = [other.name for other in beside.iterdir()] if beside.is_dir() else []
             close = next((other for other in there if other.lower() == Path(name).name.lower()), None)
-            msg = f"picture {name}: {fault} under {self.root}" + (f"; did you mean {close}?" if close else "")
+            msg = f"image {name}: {fault} under {self.root}" + (f"; did you mean {close}?" if close else "")
             raise _WrongRow(msg) from None
 
     def _once(self, labelled: Labelled) -> Labelled:

@@ -31,7 +31,7 @@ class TokenEstimator:
 
     def __init__(self, settings: EngineSettings, info: EngineInfo) -> None:
         self._settings = settings
-        self._most, self._most_pixels = info.context_tokens, info.picture_pixels
+        self._most, self._most_pixels = info.context_tokens, info.image_pixels
 
     def scoring(self, request: ScoreRequest) -> int:
         """The post and its tails; the opening is kept, and costs a call nothing."""
@@ -50,9 +50,9 @@ class TokenEstimator:
 
     def _post(self, text: str, images: Sequence[Pixels]) -> int:
         words = len(text[: self._most * _BYTES_A_TOKEN].encode(errors="replace")) // _BYTES_A_TOKEN
-        return min(self._most, words + sum(map(self._picture, images)))
+        return min(self._most, words + sum(map(self._image, images)))
 
-    def _picture(self, image: Pixels) -> int:
+    def _image(self, image: Pixels) -> int:
         height, width = image.shape[:2]
         return int(min(height * width, self._most_pixels or height * width)) // _PIXELS_A_TOKEN
 

@@ -158,7 +158,7 @@ class Calibration:
         elif made.quantization != model.quantization:
             what = f"weights of quantization {made.quantization}, and these are of {model.quantization}"
         else:  # a digest says little to a reader: name what goes into it
-            what = f"prompt {made.prompt_digest}, of another layout, wording, or bound on context or pictures than this"
+            what = f"prompt {made.prompt_digest}, of another layout, wording, or bound on context or images than this"
         return f"was fitted on {what}; calibrate again, or unset it"
 
     def apply(self, policy_id: str, score: float) -> float:

@@ -16,26 +16,26 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A post's words, and its pictures as pixels, in order (frames of one picture behind one another).
+    """A post's words, and its images as pixels, in order (frames of one image behind one another).
 
     `without_orders`: the words as they are asked about once more where they look meant for the model.
     """
 
     text: str
-    pictures: tuple[Pixels, ...]
+    images: tuple[Pixels, ...]
     loaded: Loaded
     without_orders: tuple[str, ...] = ()
 
     @property
     def both(self) -> bool:
         """Whether there are two modalities to tell apart."""
-        return bool(self.text and self.pictures)
+        return bool(self.text and self.images)
 
 
 class EvidenceRoom:
     """Loads evidence while there is room for its pixels; a post waits whole, so that none holds half of what it needs.
 
-    Room is counted in bytes by the most a post's pictures can take: `max_frames` of `max_side` squared each.
+    Room is counted in bytes by the most a post's images can take: `max_frames` of `max_side` squared each.
     """
 
     def __init__(self, settings: MediaSettings, loader: ImageLoader) -> None:
@@ -46,7 +46,7 @@ class EvidenceRoom:
 
     @asynccontextmanager
     async def of(self, post: Post) -> AsyncIterator[Evidence]:
-        """The post's evidence, held until the block is left. Nothing that is wrong with a picture raises."""
+        """The post's evidence, held until the block is left. Nothing that is wrong with an image raises."""
         text = post.text if post.text.strip() else ""
         rests = await without_orders(text)
         if not post.images:
@@ -58,14 +58,14 @@ class EvidenceRoom:
             self._free -= size
         try:
             loaded = await self._loader.load(post.images)
-            pictures = tuple(frame for image in loaded.images for frame in image.frames)
-            yield Evidence(text, pictures, loaded, rests)
+            images = tuple(frame for image in loaded.images for frame in image.frames)
+            yield Evidence(text, images, loaded, rests)
         finally:
             async with self._changed:
                 self._free += size
                 self._changed.notify_all()
 
     def _most(self, post: Post) -> int:
-        pictures = min(len(post.images), self._settings.max_images)
+        images = min(len(post.images), self._settings.max_images)
         one = self._settings.max_side**2 * _CHANNELS * self._settings.max_frames
-        return min(pictures * one, self._settings.max_pixel_bytes)
+        return min(images * one, self._settings.max_pixel_bytes)

@@ -242,7 +242,7 @@ class Explainer:
         """The model's words, made fit. Raises Unfit, or what the engine raised."""
         if self._batcher.busy:
             raise Unfit("busy")
-        request = ExplainRequest(evidence.text, evidence.pictures, language, findings, self._within_s)
+        request = ExplainRequest(evidence.text, evidence.images, language, findings, self._within_s)
         try:
             async with asyncio.timeout(self._within_s):
                 written = await self._batcher.explain(request)

@@ -84,7 +84,7 @@ class Judge:
             return await self.judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms, published=published)
 
     def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
-        """What of the post could be had, held while it is judged, also again and again. A bad picture never raises."""
+        """What of the post could be had, held while it is judged, also again and again. A bad image never raises."""
         return self._room.of(post)
 
     async def judge_on(

@@ -49,9 +49,9 @@ class PolicyScorer:
 
     async def joint(self, evidence: Evidence, surface: str | None) -> FullPostScores:
         """Score the post whole by every policy in whose scope it is."""
-        asked = self._in_scope(bool(evidence.text), bool(evidence.pictures), surface)
+        asked = self._in_scope(bool(evidence.text), bool(evidence.images), surface)
         if not asked:
-            return FullPostScores((), Scored.unasked(evidence.pictures))
+            return FullPostScores((), Scored.unasked(evidence.images))
         return FullPostScores(asked, await self._score(evidence, asked))
 
     async def verdicts(
@@ -64,7 +64,7 @@ class PolicyScorer:
         tokens = 0
         if wanted:
             text_pass, image_pass = await asyncio.gather(
-                self._score(replace(evidence, pictures=()), wanted),
+                self._score(replace(evidence, images=()), wanted),
                 self._score(replace(evidence, text="", without_orders=()), wanted),
             )
             texts = dict(zip(wanted, text_pass.labels, strict=True))
@@ -85,7 +85,7 @@ class PolicyScorer:
 
         So an order that is recognised can add to what a post is found to violate, and take nothing away.
         """
-        request = ScoreRequest(evidence.text, evidence.pictures, self._questionnaire, asked)
+        request = ScoreRequest(evidence.text, evidence.images, self._questionnaire, asked)
         others = [replace(request, text=rest) for rest in evidence.without_orders if rest or request.images]
         if not others:
             return await self._batcher.score(request)

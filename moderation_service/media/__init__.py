@@ -1,1 +1,1 @@
-"""References to bytes to pixels; what cannot be had or decoded is a typed outcome on that picture."""
+"""References to bytes to pixels; what cannot be had or decoded is a typed outcome on that image."""

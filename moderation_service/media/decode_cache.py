@@ -22,7 +22,7 @@ class Decoder:
         self._lock = Lock()
 
     def __call__(self, data: bytes) -> LoadedImage:
-        """One picture; blocks. Never raises for what the bytes hold."""
+        """One image; blocks. Never raises for what the bytes hold."""
         digest = sha256(data).hexdigest()
         with self._lock:
             if kept := self._kept.get(digest):

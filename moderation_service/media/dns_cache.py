@@ -39,7 +39,7 @@ class DnsCache:
             await turns.acquire()
             if self._needed(host):
                 self._begin(host, port, turns)
-            else:  # found or begun for another picture since
+            else:  # found or begun for another image since
                 turns.release()
         if (lookup := self._under_way.get(host)) is None:
             return self._kept[host][1]

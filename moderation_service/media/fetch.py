@@ -1,4 +1,4 @@
-"""Pictures from the web, through the one client that may open a connection to a host named in a post."""
+"""Images from the web, through the one client that may open a connection to a host named in a post."""
 
 import asyncio
 import socket

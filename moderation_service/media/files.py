@@ -1,4 +1,4 @@
-"""Pictures under one folder of this machine, for `judge` and `demo`: `file:cats/cat.jpg`, relative to that folder."""
+"""Images under one folder of this machine, for `judge` and `demo`: `file:cats/cat.jpg`, relative to that folder."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Pictures that travel inside the post."""
+"""Images that travel inside the post."""
 
 import binascii
 import re

@@ -1,4 +1,4 @@
-"""The pictures of one post: where each is had from, within which bounds, and what became of it."""
+"""The images of one post: where each is had from, within which bounds, and what became of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,11 +66,11 @@ class ImageLoader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close every connection, and wait for the picture each thread is at."""
+        """Close every connection, and wait for the image each thread is at."""
         await self._resources.aclose()
 
     async def load(self, references: Sequence[ImageRef]) -> Loaded:
-        """Load the first `max_images` side by side. What is wrong with a picture is in its status, never raised."""
+        """Load the first `max_images` side by side. What is wrong with an image is in its status, never raised."""
         taken = references[: self._settings.max_images]
         turns = _Turns(asyncio.Semaphore(self._settings.fetches_per_post), asyncio.Semaphore(LOOKUPS_PER_POST))
         async with asyncio.TaskGroup() as group:
@@ -84,7 +84,7 @@ class ImageLoader:
         )
 
     async def _load(self, reference: ImageRef, turns: _Turns) -> tuple[LoadedImage, float, float]:
-        """One picture, and how many milliseconds it took to have and to decode it."""
+        """One image, and how many milliseconds it took to have and to decode it."""
         started = perf_counter()
         try:
             if read := self._at_hand(reference):
@@ -108,7 +108,7 @@ class ImageLoader:
                 return image, fetched, _ms_since(started) - fetched
 
     def _at_hand(self, reference: ImageRef) -> Callable[[], bytes] | None:
-        """What reads a picture that no host is asked for; None for others."""
+        """What reads an image that no host is asked for; None for others."""
         limit = self._settings.max_bytes
         url = reference.url or ""
         if is_file_url(url):

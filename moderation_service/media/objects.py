@@ -1,4 +1,4 @@
-"""Pictures in allowed buckets: `s3://bucket/key`, `gs://bucket/key`, `az://container/key`.
+"""Images in allowed buckets: `s3://bucket/key`, `gs://bucket/key`, `az://container/key`.
 
 Endpoints and credentials come from the cloud's own environment variables and workload identity.
 """

@@ -1,4 +1,4 @@
-"""What becomes of one reference to a picture."""
+"""What becomes of one reference to an image."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from moderation_service.contracts.verdict import ImageFlag, ImageStatus
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """One picture, or why there is none.
+    """One image, or why there is none.
 
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
     `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
@@ -27,9 +27,9 @@ class LoadedImage:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The pictures of one post, in its order.
+    """The images of one post, in its order.
 
-    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest picture, its waiting included.
+    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest image, its waiting included.
     """
 
     images: tuple[LoadedImage, ...]
@@ -37,8 +37,8 @@ class Loaded:
     decode_ms: float
 
 
-class ImageFault(Exception):  # noqa: N818 - a fault of the picture, not of the program
-    """This picture can't be had. Never leaves the room; `why` names no address and no content."""
+class ImageFault(Exception):  # noqa: N818 - a fault of the image, not of the program
+    """This image can't be had. Never leaves the room; `why` names no address and no content."""
 
     def __init__(self, *, status: ImageStatus, why: str) -> None:
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""One policy file: read, validated, and held against its name, its pictures and itself."""
+"""One policy file: read, validated, and held against its name, its images and itself."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -11,14 +11,14 @@ from moderation_service.policies.faults import Fault, Location, PackRefused, nea
 from moderation_service.policies.model import Policy
 
 
-def read_policy(file: Path, *, pictures: bool = True) -> Policy:
-    """Read one file; without `pictures`, those of its cases may be missing. Raises Refused with every fault it has."""
+def read_policy(file: Path, *, images: bool = True) -> Policy:
+    """Read one file; without `images`, those of its cases may be missing. Raises Refused with every fault it has."""
     document = read_document(file)
     try:
         policy = Policy.model_validate(document.values)
     except ValidationError as error:
         raise PackRefused(explain(fault, document) for fault in error.errors(include_url=False)) from None
-    faults = [*_named_after_its_file(policy, document), *_cases_can_run(policy, document, pictures=pictures)]
+    faults = [*_named_after_its_file(policy, document), *_cases_can_run(policy, document, images=images)]
     if faults:
         raise PackRefused(faults)
     return policy
@@ -35,7 +35,7 @@ def _named_after_its_file(policy: Policy, document: Document) -> Iterator[Fault]
         yield document.fault(("id",), wrong, f"should be {document.file.stem}, or the file be named {other.name}")
 
 
-def _cases_can_run(policy: Policy, document: Document, *, pictures: bool) -> Iterator[Fault]:
+def _cases_can_run(policy: Policy, document: Document, *, images: bool) -> Iterator[Fault]:
     names: dict[str, int] = {}
     for index, case in enumerate(policy.cases):
         at: Location = ("cases", index)
@@ -47,11 +47,11 @@ def _cases_can_run(policy: Policy, document: Document, *, pictures: bool) -> Ite
         if case.expect != "allow" and not applies:
             wrong = f"{case.expect} cannot come out, the post is outside the policy's scope"
             yield document.fault((*at, "expect"), wrong, "should be allow, or the scope wider")
-        for number, image in enumerate(case.images if pictures else ()):
-            yield from _picture_is_there(image, document, (*at, "images", number))
+        for number, image in enumerate(case.images if images else ()):
+            yield from _image_is_there(image, document, (*at, "images", number))
 
 
-def _picture_is_there(image: str, document: Document, at: Location) -> Iterator[Fault]:
+def _image_is_there(image: str, document: Document, at: Location) -> Iterator[Fault]:
     folder = document.file.parent
     path = folder / image
     inside = not PurePosixPath(image).is_absolute() and path.resolve().is_relative_to(folder.resolve())
@@ -61,4 +61,4 @@ def _picture_is_there(image: str, document: Document, at: Location) -> Iterator[
         there = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
         close = nearest(path.name, there)
         right = f"did you mean {PurePosixPath(image).with_name(close)}?" if close else "should be a path from there"
-        yield document.fault(at, f"no such picture in {folder}", right)
+        yield document.fault(at, f"no such image in {folder}", right)

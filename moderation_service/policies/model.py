@@ -130,7 +130,7 @@ class Case(PolicySection):
     )
     surface: str | None = Field(default=None, min_length=1, max_length=64, description="the surface, such as feed")
     images: tuple[Annotated[str, Field(pattern=r"^[^\\%?#:]+$", max_length=255)], ...] = Field(
-        default=(), description="a list of paths of pictures, from the policy's folder, as pictures/knife.png"
+        default=(), description="a list of paths of images, from the policy's folder, as images/knife.png"
     )
     expect: Expectation = Field(description="allow, review, block, or violation (review or block)")
     attribution: AttributionClass | None = Field(
@@ -176,7 +176,7 @@ class Policy(PolicySection):
     mode: Mode = Field(default="enforce", description="enforce, or shadow (judged and listed, decides nothing)")
     restricted: bool = Field(
         default=False,
-        description="true where a person should see pictures of violating posts only after asking twice, or false",
+        description="true where a person should see images of violating posts only after asking twice, or false",
     )
     dsa_category: DsaCategory | None = Field(
         default=None, description="the category of the EU DSA Transparency Database, or null"
@@ -209,7 +209,7 @@ class Policy(PolicySection):
         return Question(self.id, self.question.in_language(language), self.definition.in_language(language))
 
     def post(self, case: Case) -> Post:
-        """The case as a post; its pictures are `file:` addresses relative to the policy's folder."""
+        """The case as a post; its images are `file:` addresses relative to the policy's folder."""
         return Post(
             post_id=f"{self.id}/{case.name}",
             language=case.language,

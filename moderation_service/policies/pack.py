@@ -56,17 +56,17 @@ class PolicyPack:
         return tuple(policy for policy in self.policies if policy.mode == mode)
 
 
-def load_pack(path: Path, *, pictures: bool = True, setting: str = PATH) -> PolicyPack:
+def load_pack(path: Path, *, images: bool = True, setting: str = PATH) -> PolicyPack:
     """Read the policies of a folder, or the one policy of a file, that `setting` names.
 
-    A service that judges and runs no case does without the cases' `pictures`: a ConfigMap carries only text.
+    A service that judges and runs no case does without the cases' `images`: a ConfigMap carries only text.
     Raises Misconfigured with a line a fault: `file:line: field: what is wrong; what would be right`.
     """
     faults: list[Fault] = []
     policies: list[Policy] = []
     for file in policy_files(path, faults, setting):
         try:
-            policies.append(read_policy(file, pictures=pictures))
+            policies.append(read_policy(file, images=images))
         except PackRefused as refused:
             faults += refused.faults
     if faults:
@@ -76,10 +76,10 @@ def load_pack(path: Path, *, pictures: bool = True, setting: str = PATH) -> Poli
 
 def load_packs(settings: PolicySettings) -> tuple[PolicyPack, PolicyPack | None]:
     """The pack in force and the shadow pack, if any, as a service wants them. Raises as `load_pack`."""
-    pack = load_pack(settings.path, pictures=False)
+    pack = load_pack(settings.path, images=False)
     if settings.shadow_path is None:
         return pack, None
-    return pack, load_pack(settings.shadow_path, pictures=False, setting=SHADOW_PATH)
+    return pack, load_pack(settings.shadow_path, images=False, setting=SHADOW_PATH)
 
 
 def policy_files(path: Path, faults: list[Fault], setting: str) -> list[Path]:

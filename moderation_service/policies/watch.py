@@ -30,7 +30,7 @@ async def next_change(
 
 def _load(path: Path, setting: str) -> PolicyPack | Misconfigured:
     try:
-        return load_pack(path, pictures=False, setting=setting)
+        return load_pack(path, images=False, setting=setting)
     except Misconfigured as error:
         return error
     except OSError as error:

@@ -22,7 +22,7 @@ from moderation_service.readers.input_file import kind_of, root_of
 from moderation_service.readers.rows import BadPost, json_lines
 from moderation_service.readers.sheet import sheet_rows, unread_columns
 
-__all__ = ["BadPost", "image_address", "read_posts", "root_of", "unread", "with_pictures"]
+__all__ = ["BadPost", "image_address", "read_posts", "root_of", "unread", "with_images"]
 
 _PLAIN = ("language", "surface", "author_id", "created_at")
 COLUMNS = Columns("post_id", ("post_id", "text", "images", "revision", *_PLAIN))
@@ -63,8 +63,8 @@ def unread(path: Path) -> Iterator[str]:
         yield from unread_columns(path, COLUMNS)
 
 
-def with_pictures(post: Post, reader: FileReader) -> Post | BadPost:
-    """The post with its pictures on disk carried as data, as a record on a topic must."""
+def with_images(post: Post, reader: FileReader) -> Post | BadPost:
+    """The post with its images on disk carried as data, as a record on a topic must."""
     carried = []
     for image in post.images:
         if image.url is None or not is_file_url(image.url):

@@ -20,7 +20,7 @@ Action = Literal[
     "login.throttled",
     "review.undone",
     "post.deleted",
-    "pictures.shown",
+    "images.shown",
     "key.created",
     "key.revoked",
 ]

@@ -74,7 +74,7 @@ def configure(settings: LoggingSettings) -> None:
         "urllib3",
         "uvicorn",
         "PIL",
-    ):  # the last names what a picture holds
+    ):  # the last names what an image holds
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

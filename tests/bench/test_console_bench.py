@@ -34,7 +34,7 @@ async def test_both_databases_are_filled_read_from_and_caught_up(kafka: str) -> 
 
 
 def test_the_verdicts_are_right_and_the_same_for_the_same_seed() -> None:
-    kafka, pack = KafkaSettings(), load_pack(shipped_policies(), pictures=False)
+    kafka, pack = KafkaSettings(), load_pack(shipped_policies(), images=False)
     once, again = (list(ManyVerdicts(pack, 2000, 7).some(2000, kafka)) for _ in range(2))
     assert [record.key for record in once] == [record.key for record in again]
     found = arrivals(once, kafka)

@@ -93,8 +93,8 @@ def test_the_arithmetic_is_what_a_prefill_computes() -> None:
     of_pairs = by_kind.pop("aten.bmm") + by_kind.pop("aten._scaled_dot_product_flash_attention_for_cpu")  # of patches
     assert sum(by_kind.values()) == products
     lengths = [len(opening.ids) + len(post.ids) + tail for tail in tails]
-    pictures = replace(arithmetic, a_patch=0, an_image_token=0).pictures(post) * len(tails)
-    whole = pictures + sum(length * length * arithmetic.a_pair for length in lengths)
+    images = replace(arithmetic, a_patch=0, an_image_token=0).images(post) * len(tails)
+    whole = images + sum(length * length * arithmetic.a_pair for length in lengths)
     assert of_pairs == pytest.approx(whole, rel=0.02)  # the model's angles are products too
 
 

@@ -13,7 +13,7 @@ from tests.line.service import moderation
 
 @pytest.mark.timeout(300)
 async def test_host_cuts_the_same_patches_as_the_processor_at_every_size() -> None:
-    code, out, err = await moderation("bench", "host", "--pictures", "3", "--repeats", "1")
+    code, out, err = await moderation("bench", "host", "--images", "3", "--repeats", "1")
     assert code == 0, err
     printed = json.loads(out)
     assert {"machine", "versions", "command", "seed", "ratio", "ms_per_image", "vision_ms", "post_ms"} <= printed.keys()
@@ -25,7 +25,7 @@ async def test_host_cuts_the_same_patches_as_the_processor_at_every_size() -> No
         assert size["ms_per_image"] > 0
 
 
-def test_the_pictures_are_the_same_for_a_seed_and_differ_among_each_other() -> None:
+def test_the_images_are_the_same_for_a_seed_and_differ_among_each_other() -> None:
     files = [_jpeg(number, np.random.default_rng([1, number])) for number in range(3)]
     assert files == [_jpeg(number, np.random.default_rng([1, number])) for number in range(3)]
     assert len(set(files)) == 3

@@ -48,7 +48,7 @@ class Arena:
     rng: random.Random
     folder: Path
     env: dict[str, str]
-    host_port: int  # of a host of pictures, which the workers may ask
+    host_port: int  # of a host of images, which the workers may ask
     workers: list[Worker] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     partial: bool = False  # it can't get done: what is committed in the end is checked

@@ -1,4 +1,4 @@
-"""The engine is slow, hangs, has no memory, dies; posts are poison all at once; a host of pictures drips."""
+"""The engine is slow, hangs, has no memory, dies; posts are poison all at once; a host of images drips."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def poison_burst(arena: Arena) -> None:
 
 
 async def drip(arena: Arena) -> None:
-    """Pictures of a host that sends a byte a second: other posts go on, and these have their verdicts too."""
+    """Images of a host that sends a byte a second: other posts go on, and these have their verdicts too."""
     async with _dripping(arena.host_port):
         arena.traffic.images = (f"http://127.0.0.1:{arena.host_port}/slow.png",)
         arena.traffic.mix = {**MIX, "image": 5}

@@ -25,7 +25,7 @@ def console_settings(database_url: str, *, kafka: KafkaSettings | None = None, *
 
 def shipped_pack() -> PolicyPack:
     """The policies that come with the service."""
-    return load_pack(PolicySettings().path, pictures=False)
+    return load_pack(PolicySettings().path, images=False)
 
 
 @asynccontextmanager

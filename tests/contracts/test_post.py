@@ -70,7 +70,7 @@ def test_unknown_fields_are_ignored_and_known_ones_handed_on() -> None:
         (
             b'{"post_id": "p", "images": [' + b",".join([b'{"url":"a"}'] * (MAX_IMAGES + 1)) + b"]}",
             "wrong_schema",
-            "images: 1001 pictures, of which a post may have 1000",
+            "images: 1001 images, of which a post may have 1000",
         ),
     ],
 )
@@ -102,9 +102,9 @@ def test_half_a_surrogate_pair_is_a_replacement_character(escaped: str, text: st
     assert read_post(b'{"post_id": "p", "text": "%s \\ud800"}' % escaped.encode()).text == f"{text} \ufffd"
 
 
-def test_a_million_wrong_pictures_are_refused_without_a_look_at_each() -> None:
+def test_a_million_wrong_images_are_refused_without_a_look_at_each() -> None:
     few, many = (b'{"post_id": "p", "images": [' + b"1," * count + b"1]}" for count in (MAX_IMAGES, 1_000_000))
-    with pytest.raises(Poison, match="1001 pictures"):
+    with pytest.raises(Poison, match="1001 images"):
         read_post(few)
     begun = time.process_time()
     with pytest.raises(Poison, match="more than 50000 values"):

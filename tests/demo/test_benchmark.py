@@ -62,13 +62,13 @@ def test_labels_and_attribution_go_together(made: list[Labelled]) -> None:
 
 def test_confounder_twins_are_harmless_and_share_a_half(made: list[Labelled]) -> None:
     families = list(of(made, "confounder_twins"))
-    for whole, same_picture, same_words in zip(families[::3], families[1::3], families[2::3], strict=True):
+    for whole, same_image, same_words in zip(families[::3], families[1::3], families[2::3], strict=True):
         assert "combined" in whole.attribution.values()
-        for twin in (same_picture, same_words):
+        for twin in (same_image, same_words):
             assert twin.twin_of == whole.post.post_id
             assert "combined" not in twin.attribution.values()
-        assert (same_picture.post.images, same_words.post.text) == (whole.post.images, whole.post.text)
-        assert same_picture.post.text != whole.post.text
+        assert (same_image.post.images, same_words.post.text) == (whole.post.images, whole.post.text)
+        assert same_image.post.text != whole.post.text
         assert same_words.post.images != whole.post.images
 
 
@@ -85,7 +85,7 @@ def test_mitigated_posts_have_a_context_that_their_twins_lack(made: list[Labelle
     assert all(classes & {"combined", "image_only"} for classes in told[1::2])
 
 
-def test_a_missing_pictures_post_is_labelled_only_where_the_words_decide(made: list[Labelled]) -> None:
+def test_a_missing_images_post_is_labelled_only_where_the_words_decide(made: list[Labelled]) -> None:
     for one in of(made, "missing_picture"):
         assert {"doxxing"} <= set(one.labels)
         assert not set(one.labels) & {"weapon_sale", "minor_contact"} or not any(
@@ -101,15 +101,15 @@ def test_copies_differ_from_their_original_in_one_thing(made: list[Labelled]) ->
             assert one.twin_of
             original = originals[one.twin_of]
             assert one.labels == original.labels
-            words, pictures = one.post.text != original.post.text, one.post.images != original.post.images
-            assert (words, pictures) == ((False, True) if "injection_picture" in one.slices else (True, False))
+            words, images = one.post.text != original.post.text, one.post.images != original.post.images
+            assert (words, images) == ((False, True) if "injection_picture" in one.slices else (True, False))
 
 
 def test_neither_half_of_the_xor_set_says_anything_of_the_answer() -> None:
-    """A model that knows picture class, or intent, exactly does no better than chance; with both it knows."""
+    """A model that knows image class, or intent, exactly does no better than chance; with both it knows."""
     drawn = [matched(np.random.default_rng([1, number, 2]), held_out=True) for number in range(2000)]
     harmful = np.array([same for _, same in drawn])
-    classes = np.array([[pair[0] in sketched.pictures for pair in TOGETHER] for sketched, _ in drawn], float)
+    classes = np.array([[pair[0] in sketched.images for pair in TOGETHER] for sketched, _ in drawn], float)
     intents = np.array([[pair[1] in sketched.intents for pair in TOGETHER] for sketched, _ in drawn], float)
     train, test = slice(0, 1000), slice(1000, None)
     for half in (classes, intents):
@@ -134,7 +134,7 @@ def test_a_disguise_changes_the_spelling(name: str, text: str) -> None:
     assert disguised != text
 
 
-def test_words_are_written_below_a_picture_and_cover_nothing_of_it() -> None:
+def test_words_are_written_below_an_image_and_cover_nothing_of_it() -> None:
     blank = Image.new("RGB", (112, 112), "red")
     inked = np.asarray(written(blank, "Lightly used, DM me for the price"))
     assert (inked[:112] == (255, 0, 0)).all()

@@ -5,8 +5,8 @@ import pytest
 
 from moderation_service.contracts.question import Language
 from moderation_service.demo import glyphs, texts
-from moderation_service.demo.glyphs import PictureClass
-from moderation_service.demo.pictures import choose, paint, render
+from moderation_service.demo.glyphs import ImageClass
+from moderation_service.demo.images import choose, paint, render
 from moderation_service.demo.posts import draft, matched, posts
 from moderation_service.demo.texts import INTENTS, Intent, injection, sentence, templates
 from moderation_service.demo.truths import PAIRS, RULES, truths
@@ -83,18 +83,18 @@ def test_truths_are_told_for_exactly_the_shipped_policies() -> None:
         ({"neutral"}, {"dox"}, "doxxing", "text_only"),
     ],
 )
-def test_truths(shown: set[PictureClass], said: set[Intent], policy: str, attribution: str) -> None:
+def test_truths(shown: set[ImageClass], said: set[Intent], policy: str, attribution: str) -> None:
     told = truths(shown, said)[policy]
     assert told.attribution == attribution
     assert told.violated == (attribution not in {"none", "context_mitigated"})
 
 
-def test_posts_come_with_none_one_and_several_pictures_and_in_both_languages() -> None:
+def test_posts_come_with_none_one_and_several_images_and_in_both_languages() -> None:
     made = [draft(np.random.default_rng([1, number])) for number in range(600)]
-    assert {len(post.pictures) for post in made} == {0, 1, 2, 3}
+    assert {len(post.images) for post in made} == {0, 1, 2, 3}
     assert {post.language for post in made} == {"en", "zh"}
     assert any(not post.text for post in made)
-    assert all(post.pictures or post.text for post in made)
+    assert all(post.images or post.text for post in made)
     held_out = [draft(np.random.default_rng([1, number]), held_out=True) for number in range(600)]
     assert not {post.text for post in made if post.text} & {post.text for post in held_out}
     found = {truth.attribution for post in made for truth in post.truths.values()}
@@ -108,7 +108,7 @@ def test_the_xor_set_is_balanced_and_only_its_pairs_are_harmful() -> None:
         assert any(post.truths[policy].violated for policy in PAIRS) == harmful
 
 
-def test_pictures_have_the_size_asked_for_and_show_their_pictogram() -> None:
+def test_images_have_the_size_asked_for_and_show_their_pictogram() -> None:
     rng = np.random.default_rng(5)
     for size in ((112, 112), (90, 160), (200, 60)):
         assert render("animal", rng, size=size).size == size[::-1]

@@ -9,7 +9,7 @@ from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProces
 
 from moderation_service.demo.disguise import SPELLINGS
 from moderation_service.demo.glyphs import CLASSES
-from moderation_service.demo.pictures import USUAL
+from moderation_service.demo.images import USUAL
 from moderation_service.demo.training import checkpoint, joint, recipe
 from moderation_service.demo.training.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
 from moderation_service.demo.training.model import new_model
@@ -18,8 +18,9 @@ from moderation_service.demo.training.sight import patches, see
 from moderation_service.demo.training.tokenizer import answers, plain_spelling
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.inputs import Picture, PostInputs
+from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.packing import Row, pack
+from moderation_service.engine.patches import StagedImage
 from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import EngineSettings
@@ -40,7 +41,7 @@ def shots() -> list[Shelf]:
     return [Shelf(shot.pixels[None], np.array([shot.cls]), shot.cells[None]) for shot in made]
 
 
-def test_pictures_get_the_shape_that_the_processor_gives_them() -> None:
+def test_images_get_the_shape_that_the_processor_gives_them() -> None:
     for size, _ in SIZES:
         pixels = np.zeros((*size, 3), np.uint8)
         grid = PROCESSOR(images=[pixels], return_tensors="pt")["image_grid_thw"][0].tolist()
@@ -48,7 +49,7 @@ def test_pictures_get_the_shape_that_the_processor_gives_them() -> None:
         assert grid[1] * grid[2] // 4 <= 20
 
 
-def test_many_pictures_in_one_attention_look_as_they_do_one_by_one(shots: list[Shelf]) -> None:
+def test_many_images_in_one_attention_look_as_they_do_one_by_one(shots: list[Shelf]) -> None:
     visual = new_model(0).model.visual.eval()
     longest = max(down * across for down, across in (shelf.grid for shelf in shots))
     seen = [patches(shelf.pixels)[0] for shelf in shots]
@@ -72,8 +73,8 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     model = Glm4vForConditionalGeneration.from_pretrained(untrained, dtype=torch.float32).eval()
     vocabulary, prompts = scorer.vocabulary, scorer.prompts
     post = PostInputs(
-        [*vocabulary.picture(16), *vocabulary.untrusted(prompts.words(words))],
-        (Picture(torch.empty(0, 1), torch.tensor([[1, 8, 8]])),),
+        [*vocabulary.image(16), *vocabulary.untrusted(prompts.words(words))],
+        (StagedImage(torch.empty(0, 1), torch.tensor([[1, 8, 8]])),),
         truncated=False,
     )
     tails = prompts.tails(asked)
@@ -120,6 +121,6 @@ def test_the_tokenizer_reads_words_that_were_spelled_to_slip_past(disguise: str,
     assert len(spelled.split()) <= 2 * len(words.split()) + 3
 
 
-def test_a_lesson_without_pictures_has_none(shots: list[Shelf]) -> None:
+def test_a_lesson_without_images_has_none(shots: list[Shelf]) -> None:
     teacher = recipe.make_teacher(new_model(0), recipe.make_tokenizer(), shots)
-    assert teacher.lesson(np.random.default_rng(0), "post_first", 16, blind=True).pictures is None
+    assert teacher.lesson(np.random.default_rng(0), "post_first", 16, blind=True).images is None

@@ -157,7 +157,7 @@ def test_vllm_serves_what_the_worker_asks_for(monkeypatch: pytest.MonkeyPatch, t
 
 
 def assert_serves(command: str, settings: Settings) -> None:
-    """A `vllm serve` and the worker's settings mean one model, one context, one dtype, as many pictures."""
+    """A `vllm serve` and the worker's settings mean one model, one context, one dtype, as many images."""
     served = dict(re.findall(r"--([\w-]+) ('[^']*'|[^\s-]\S*)", command))
     assert served["served-model-name"] == settings.engine.model
     assert served["dtype"] == settings.engine.dtype

@@ -67,7 +67,7 @@ def questionnaires() -> dict[Language, Questionnaire]:
 
 
 @pytest.fixture
-def picture() -> Iterator[Callable[[int, int], Pixels]]:
+def make_image() -> Iterator[Callable[[int, int], Pixels]]:
     numbers = np.random.default_rng(7)
 
     def make(height: int, width: int) -> Pixels:

@@ -56,7 +56,7 @@ def without_uuids(part: Json) -> Image.Image | None:
     """The image of a part, on a server that knows of no UUIDs."""
     if part["image_url"] is None:
         raise Refusal(422, "image_url: should be an object")
-    return picture(part)
+    return make_image(part)
 
 
 class MediaCache:
@@ -73,7 +73,7 @@ class MediaCache:
             if uuid not in self.kept:
                 raise Refusal(self._without, "Cache miss for image at index 0 but data is not provided.")
             return self.kept[uuid]
-        image = picture(part)
+        image = make_image(part)
         if uuid and len(self.kept) < self._keeps:
             self.kept[uuid] = image
         return image
@@ -105,15 +105,15 @@ class CheckpointServer:
     @torch.inference_mode()
     def _complete(self, body: Json) -> tuple[int, Json]:
         assert body["model"] == self._name
-        pictures: list[Image.Image] = []
+        images: list[Image.Image] = []
         text = self._processor.tokenizer.apply_chat_template(
-            [{"role": turn["role"], "content": self._parts(turn["content"], pictures)} for turn in body["messages"]],
+            [{"role": turn["role"], "content": self._parts(turn["content"], images)} for turn in body["messages"]],
             tokenize=False,
             add_generation_prompt=body.get("add_generation_prompt", True),
             continue_final_message=body.get("continue_final_message", False),
             **body["chat_template_kwargs"],
         )
-        inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt")
+        inputs = self._processor(text=[text], images=images or None, return_tensors="pt")
         tokens = inputs["input_ids"].shape[1]
         if tokens + body["max_tokens"] > self._limit:
             said = f"This model's maximum context length is {self._limit} tokens. However, you requested {tokens}"
@@ -138,8 +138,8 @@ class CheckpointServer:
         usage = {"prompt_tokens": tokens, "completion_tokens": written, "total_tokens": tokens + written}
         return 200, {"model": self._name, "choices": [choice], "usage": usage}
 
-    def _parts(self, content: str | list[Json], pictures: list[Image.Image]) -> str | list[Json]:
-        """What the template takes; images go to `pictures`."""
+    def _parts(self, content: str | list[Json], images: list[Image.Image]) -> str | list[Json]:
+        """What the template takes; images go to `images`."""
         if isinstance(content, str):
             return content
         parts: list[Json] = []
@@ -147,13 +147,13 @@ class CheckpointServer:
             if part["type"] == "text":
                 parts.append(part)
             elif image := self.media(part):
-                pictures.append(image)
+                images.append(image)
                 parts.append({"type": "image"})
         return parts
 
 
-def picture(part: Json) -> Image.Image:
-    """The picture of an `image_url` part."""
+def make_image(part: Json) -> Image.Image:
+    """The image of an `image_url` part."""
     head, data = part["image_url"]["url"].split(",")
     assert head == "data:image/png;base64"
     return Image.open(BytesIO(base64.b64decode(data)))

@@ -33,7 +33,7 @@ def save_talking_checkpoint(to: Path, lessons: Mapping[str, ExplainRequest]) -> 
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=kinds,
-            **writer._cutter.inputs(post.pictures),
+            **writer._cutter.inputs(post.images),
         ).last_hidden_state
         states.append(hidden[0, -len(answer) - 1 : -1])
         answers += answer

@@ -119,7 +119,7 @@ async def test_a_control_token_that_leads_blocks_nothing_and_the_start_says_what
     monkeypatch.setattr(local, "load_checkpoint", lambda settings: boxing(load(settings)))
     settings = BareSettings(engine=EngineSettings(device="cpu", answer_prefix=""))
     with capture_logs() as logs:
-        async with open_judge(settings, load_pack(shipped_policies(), pictures=False)) as judge:
+        async with open_judge(settings, load_pack(shipped_policies(), images=False)) as judge:
             verdicts = [(await judge.judge(post, trace_id="a" * 32)).verdict for post in posts("run")]
     assert {verdict.decision for verdict in verdicts} == {"abstain"}
     assert {policy.violated for verdict in verdicts for policy in verdict.policies} == {False}
@@ -150,10 +150,10 @@ async def test_a_server_is_asked_token_for_token_what_the_local_engine_asks_behi
     tiny_checkpoint: Path,
     make_scorer: MakeScorer,
     questionnaires: dict[Language, Questionnaire],
-    picture: Callable[[int, int], Pixels],
+    make_image: Callable[[int, int], Pixels],
 ) -> None:
     server, scorer = CheckpointServer(tiny_checkpoint), make_scorer()
-    request = ScoreRequest("Lightly used!", (picture(60, 90),), questionnaires["en"], (0, 1))
+    request = ScoreRequest("Lightly used!", (make_image(60, 90),), questionnaires["en"], (0, 1))
     prefix: dict[str, Any] = {"answer_prefix": "<|begin_of_image|>"}
     async with connected(server, **prefix) as engine:
         await engine.prepare(request.questionnaire)

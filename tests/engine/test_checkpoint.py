@@ -176,7 +176,7 @@ def test_a_model_of_another_family_is_refused(copy: Path) -> None:
         load(copy)
 
 
-def test_a_model_of_the_family_without_positions_for_pictures_is_refused(copy: Path) -> None:
+def test_a_model_of_the_family_without_positions_for_images_is_refused(copy: Path) -> None:
     edit(copy / "config.json", lambda config: config["text_config"]["rope_parameters"].pop("mrope_section"))
     with pytest.raises(Fatal, match="mrope_section"):
         load(copy)

@@ -17,10 +17,10 @@ Draw = Callable[[int, int], Pixels]
 
 
 @pytest.mark.parametrize("shape", [(56, 56), (60, 90), (300, 200), (2, 30), (3, 80), (1, 1)])
-def test_a_picture_is_read_as_the_checkpoint_s_own_processor_reads_it(
-    tiny_checkpoint: Path, scorer: Scorer, picture: Draw, shape: tuple[int, int]
+def test_an_image_is_read_as_the_checkpoint_s_own_processor_reads_it(
+    tiny_checkpoint: Path, scorer: Scorer, make_image: Draw, shape: tuple[int, int]
 ) -> None:
-    pixels = picture(*shape)
+    pixels = make_image(*shape)
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)
     rendered = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "hello"}]}],
@@ -28,7 +28,7 @@ def test_a_picture_is_read_as_the_checkpoint_s_own_processor_reads_it(
     )  # fmt: skip
     wanted = processor(text=rendered, images=[np.array(pixels)], input_data_format="channels_last")
     post = scorer.reader.read("hello", (pixels,), room=500)
-    ours = scorer.cutter.inputs(post.pictures)
+    ours = scorer.cutter.inputs(post.images)
     assert torch.equal(ours["pixel_values"], wanted["pixel_values"])
     assert ours["image_grid_thw"].tolist() == torch.as_tensor(wanted["image_grid_thw"]).tolist()
     opening, close = (scorer.vocabulary.trusted(text) for text in (scorer.vocabulary.frame.user, "/nothink"))
@@ -37,20 +37,20 @@ def test_a_picture_is_read_as_the_checkpoint_s_own_processor_reads_it(
 
 
 @pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (5, 3000)])
-def test_a_picture_too_narrow_for_the_processor_is_widened(
-    scorer: Scorer, questionnaires: dict[Language, Questionnaire], picture: Draw, shape: tuple[int, int]
+def test_an_image_too_narrow_for_the_processor_is_widened(
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire], make_image: Draw, shape: tuple[int, int]
 ) -> None:
-    request = ScoreRequest("hello", (picture(*shape),), questionnaires["en"], (0,))
+    request = ScoreRequest("hello", (make_image(*shape),), questionnaires["en"], (0,))
     scored = scorer.score([request])[0]
     assert not scored.truncated
     assert scored.labels[0].score == pytest.approx(reference_scores(scorer, request)[0].score, abs=1e-4)
 
 
 def test_the_pixels_that_are_read_of_each_image_are_told(
-    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire], picture: Draw
+    make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire], make_image: Draw
 ) -> None:
     def read(scorer: Scorer, *shapes: tuple[int, int]) -> tuple[int, ...]:
-        images = tuple(picture(*shape) for shape in shapes)
+        images = tuple(make_image(*shape) for shape in shapes)
         return scorer.score([ScoreRequest("", images, questionnaires["en"], (0,))])[0].pixels_read
 
     assert read(make_scorer(), (20, 30), (500, 500), (84, 84)) == (600, 84 * 84, 84 * 84)  # none by enlarging it
@@ -103,12 +103,12 @@ def test_the_words_stay_closed_when_they_are_cut(make_scorer: MakeScorer) -> Non
     assert words.endswith("\n</post>")
 
 
-def test_pictures_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scorer, picture: Draw) -> None:
-    pictures = (picture(280, 280), picture(56, 56), picture(280, 560))
-    whole = scorer.reader.read("hello", pictures, 5000)
+def test_images_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scorer, make_image: Draw) -> None:
+    images = (make_image(280, 280), make_image(56, 56), make_image(280, 560))
+    whole = scorer.reader.read("hello", images, 5000)
     room = len(whole.ids) * 2 // 3
-    post = scorer.reader.read("hello", pictures, room)
-    before, after = ([int(one.grid.prod()) for one in read.pictures] for read in (whole, post))
+    post = scorer.reader.read("hello", images, room)
+    before, after = ([int(one.grid.prod()) for one in read.images] for read in (whole, post))
     assert not whole.truncated
     assert not post.truncated
     assert len(post.ids) <= room
@@ -117,11 +117,11 @@ def test_pictures_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scor
     assert post.ids[-1] == whole.ids[-1]
 
 
-def test_neither_words_nor_pictures_crowd_out_the_other(scorer: Scorer, picture: Draw) -> None:
+def test_neither_words_nor_images_crowd_out_the_other(scorer: Scorer, make_image: Draw) -> None:
     words = "word " * 400
-    post = scorer.reader.read(words, (picture(560, 560), picture(560, 560)), 120)
-    marks = sum(int(one.grid.prod()) // 4 + 2 for one in post.pictures)
-    assert len(post.pictures) == 2
+    post = scorer.reader.read(words, (make_image(560, 560), make_image(560, 560)), 120)
+    marks = sum(int(one.grid.prod()) // 4 + 2 for one in post.images)
+    assert len(post.images) == 2
     assert post.truncated
     assert len(post.ids) - marks >= 40
     assert len(post.ids) <= 120
@@ -129,11 +129,11 @@ def test_neither_words_nor_pictures_crowd_out_the_other(scorer: Scorer, picture:
     assert len(alone.ids) == 120
 
 
-def test_pictures_that_can_not_be_made_small_enough_are_left_out(scorer: Scorer, picture: Draw) -> None:
-    pictures = tuple(picture(56, 56) for _ in range(30))
-    post = scorer.reader.read("hello", pictures, 40)
+def test_images_that_can_not_be_made_small_enough_are_left_out(scorer: Scorer, make_image: Draw) -> None:
+    images = tuple(make_image(56, 56) for _ in range(30))
+    post = scorer.reader.read("hello", images, 40)
     assert post.truncated
-    assert len(post.pictures) < 30
+    assert len(post.images) < 30
     assert len(post.ids) <= 40
 
 

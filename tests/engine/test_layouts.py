@@ -29,19 +29,19 @@ Draw = Callable[[int, int], Pixels]
 
 
 @pytest.fixture
-def posts(questionnaires: dict[Language, Questionnaire], picture: Draw) -> list[ScoreRequest]:
+def posts(questionnaires: dict[Language, Questionnaire], make_image: Draw) -> list[ScoreRequest]:
     en, zh = questionnaires["en"], questionnaires["zh"]
-    two = (picture(60, 90), picture(56, 56))
+    two = (make_image(60, 90), make_image(56, 56))
     long = "Meet me behind the school, I have what you look for. " * 4
     return [
         ScoreRequest("Lightly used, message me", two, en, (0, 1, 2)),
         ScoreRequest("Lightly used, message me", (), en, (0, 1, 2)),  # its text alone, right after
-        ScoreRequest("", two, en, (0, 1, 2)),  # its pictures alone
+        ScoreRequest("", two, en, (0, 1, 2)),  # its images alone
         ScoreRequest(long, (), en, (2, 0)),
-        ScoreRequest("九成新，私聊报价", (picture(30, 200), picture(90, 40), picture(40, 40)), zh, (0, 1)),
+        ScoreRequest("九成新，私聊报价", (make_image(30, 200), make_image(90, 40), make_image(40, 40)), zh, (0, 1)),
         ScoreRequest("no", (), en, (1,)),
         ScoreRequest("", (), zh, (1,)),
-        ScoreRequest(long + "九成新", (picture(400, 300),), en, (0, 1, 2)),
+        ScoreRequest(long + "九成新", (make_image(400, 300),), en, (0, 1, 2)),
     ]
 
 
@@ -67,13 +67,13 @@ class TestEitherLayout:
         scorer = make_scorer(layout, prompt)
         assert furthest(scorer, posts, scorer.score(posts)) < TOLERANCE
 
-    def test_a_text_right_after_pictures_answers_as_if_it_came_first(
+    def test_a_text_right_after_images_answers_as_if_it_came_first(
         self, make_scorer: MakeScorer, posts: list[ScoreRequest], layout: LayoutName, prompt: PromptName
     ) -> None:
         scorer = make_scorer(layout, prompt)
-        pictured, text = posts[0], posts[1]
+        with_image, text = posts[0], posts[1]
         fresh = scorer.score([text])
-        scorer.score([pictured])
+        scorer.score([with_image])
         assert difference(scorer.score([text])[0].labels, fresh[0].labels) == 0
         assert furthest(scorer, [text], fresh) < TOLERANCE
 

@@ -29,13 +29,13 @@ async def engine(tiny_checkpoint: Path) -> AsyncIterator[LocalEngine]:
 
 
 @pytest.fixture
-def request_(questionnaires: dict[Language, Questionnaire], picture: Draw) -> ScoreRequest:
-    return ScoreRequest("Lightly used", (picture(40, 60),), questionnaires["en"], (0, 1))
+def request_(questionnaires: dict[Language, Questionnaire], make_image: Draw) -> ScoreRequest:
+    return ScoreRequest("Lightly used", (make_image(40, 60),), questionnaires["en"], (0, 1))
 
 
 @pytest.fixture
-def explain_request(picture: Draw) -> ExplainRequest:
-    return ExplainRequest("Lightly used", (picture(40, 60),), "en", ("Sale of weapons",), within_s=60.0)
+def explain_request(make_image: Draw) -> ExplainRequest:
+    return ExplainRequest("Lightly used", (make_image(40, 60),), "en", ("Sale of weapons",), within_s=60.0)
 
 
 def scorer_of(engine: LocalEngine) -> Scorer:
@@ -49,7 +49,7 @@ async def test_it_says_what_a_verdict_records(engine: Engine, tiny_checkpoint: P
     assert info.layout == "post_first"
     assert info.revision.startswith("sha256:")
     assert info.prompt_digest.startswith("sha256:")
-    assert info.picture_pixels == 84 * 84
+    assert info.image_pixels == 84 * 84
     other = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu", layout="policies_first"))
     await other.start()
     assert (other.info.layout, other.info.revision) == ("policies_first", info.revision)

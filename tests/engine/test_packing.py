@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.packing import Row, block_mask, pack, plan, post_positions
-from moderation_service.engine.patches import Picture
+from moderation_service.engine.patches import StagedImage
 
 IMAGE = 99
 SIDES = st.integers(1, 9)
@@ -40,20 +40,20 @@ def test_every_question_starts_right_behind_its_post() -> None:
 
 
 @given(
-    pictures=st.lists(st.tuples(st.integers(1, 3), SIDES, SIDES), max_size=4),
+    images=st.lists(st.tuples(st.integers(1, 3), SIDES, SIDES), max_size=4),
     closing=st.integers(0, 5),
     start=st.integers(0, 300),
 )
 def test_a_posts_positions_are_those_that_the_model_gives_it(
-    checkpoint: Checkpoint, pictures: Sequence[tuple[int, int, int]], closing: int, start: int
+    checkpoint: Checkpoint, images: Sequence[tuple[int, int, int]], closing: int, start: int
 ) -> None:
-    """Pictures of so many tokens down and across, each behind some words."""
+    """Images of so many tokens down and across, each behind some words."""
     ids: list[int] = []
-    for words, down, across in pictures:
+    for words, down, across in images:
         ids += [5] * words + [IMAGE] * down * across
     ids += [5] * closing
-    grids = [torch.tensor([[1, 2 * down, 2 * across]]) for _, down, across in pictures]
-    post = PostInputs(ids, tuple(Picture(torch.empty(0), grid) for grid in grids), truncated=False)
+    grids = [torch.tensor([[1, 2 * down, 2 * across]]) for _, down, across in images]
+    post = PostInputs(ids, tuple(StagedImage(torch.empty(0), grid) for grid in grids), truncated=False)
     found = post_positions(post, start, IMAGE, merge=2)
     assert (found.shape, found.dtype) == ((3, len(ids)), torch.int64)
     if ids:  # the model takes none without

@@ -1,4 +1,4 @@
-"""Patches cut here are those of the family's own processor, whatever the picture."""
+"""Patches cut here are those of the family's own processor, whatever the image."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -50,21 +50,21 @@ def furthest(theirs: Glm46VImageProcessor, pixels: Pixels, device: str = "cpu") 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_patches_are_the_processor_s_within_one_level(
-    picture: Draw, shape: tuple[int, int], budget: str, device: str
+    make_image: Draw, shape: tuple[int, int], budget: str, device: str
 ) -> None:
-    assert furthest(processor(budget), picture(*shape), device) <= LEVEL
+    assert furthest(processor(budget), make_image(*shape), device) <= LEVEL
 
 
-def test_the_family_s_other_processor_cuts_the_same(picture: Draw) -> None:
-    assert furthest(processor("640 squared", Glm4vImageProcessor), picture(231, 500)) <= LEVEL
+def test_the_family_s_other_processor_cuts_the_same(make_image: Draw) -> None:
+    assert furthest(processor("640 squared", Glm4vImageProcessor), make_image(231, 500)) <= LEVEL
 
 
 def test_a_device_that_resizes_in_floats_differs_by_its_rounding_alone(
-    picture: Draw, monkeypatch: pytest.MonkeyPatch
+    make_image: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = processor("640 squared")
     cutter = Cutter(theirs, torch.device("cpu"))
-    staged = [cutter.stage(picture(*shape)) for shape in SHAPES]
+    staged = [cutter.stage(make_image(*shape)) for shape in SHAPES]
     in_bytes = [cutter.cut(one) for one in staged]
     monkeypatch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda _: False)  # as on a GPU
     in_floats = [cutter.cut(one) for one in staged]
@@ -76,8 +76,8 @@ def test_a_device_that_resizes_in_floats_differs_by_its_rounding_alone(
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_pictures_of_every_mode_are_cut_as_the_processor_cuts_them(picture: Draw, mode: str) -> None:
-    drawn = Image.fromarray(picture(75, 133))
+def test_images_of_every_mode_are_cut_as_the_processor_cuts_them(make_image: Draw, mode: str) -> None:
+    drawn = Image.fromarray(make_image(75, 133))
     drawn = Image.fromarray(np.asarray(drawn.convert("L"), np.uint16) * 257) if mode == "I;16" else drawn.convert(mode)
     file = BytesIO()
     drawn.save(file, "JPEG" if mode in ("CMYK", "YCbCr") else "TIFF" if mode == "PA" else "PNG")
@@ -89,9 +89,9 @@ def test_pictures_of_every_mode_are_cut_as_the_processor_cuts_them(picture: Draw
     assert furthest(processor("640 squared"), frame) <= LEVEL
 
 
-def test_pictures_cut_together_are_those_cut_apart(picture: Draw) -> None:
+def test_images_cut_together_are_those_cut_apart(make_image: Draw) -> None:
     cutter = Cutter(processor("640 squared"), torch.device("cpu"))
-    staged = [cutter.stage(picture(*shape)) for shape in ((60, 90), (300, 200), (1, 1))]
+    staged = [cutter.stage(make_image(*shape)) for shape in ((60, 90), (300, 200), (1, 1))]
     together = cutter.inputs(staged)
     apart = [cutter.inputs([one]) for one in staged]
     for name, tensor in together.items():
@@ -99,9 +99,9 @@ def test_pictures_cut_together_are_those_cut_apart(picture: Draw) -> None:
     assert cutter.inputs([]) == {}
 
 
-def test_a_picture_crosses_to_the_device_as_bytes(picture: Draw) -> None:
+def test_an_image_crosses_to_the_device_as_bytes(make_image: Draw) -> None:
     cutter = Cutter(processor("640 squared"), torch.device("cpu"))
-    staged = cutter.stage(picture(300, 200))
+    staged = cutter.stage(make_image(300, 200))
     assert (staged.pixels.dtype, staged.pixels.shape) == (torch.uint8, (300, 200, 3))
     cut = cutter.cut(staged)
     assert (cut.dtype, cut.shape) == (torch.uint8, (22 * 14, 14, 14, 3))

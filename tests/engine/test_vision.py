@@ -1,4 +1,4 @@
-"""The vision tower runs once a picture, and what it saw is kept within a bound."""
+"""The vision tower runs once an image, and what it saw is kept within a bound."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -14,7 +14,7 @@ from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.packing import Row
-from moderation_service.engine.patches import Cutter, Picture
+from moderation_service.engine.patches import Cutter, StagedImage
 from moderation_service.engine.scorer import Scorer
 from moderation_service.engine.vision import Vision
 from tests.engine.conftest import MakeScorer
@@ -33,9 +33,9 @@ class Watched(Vision):
     def of(self, *pixels: Pixels) -> torch.Tensor:
         return self.features([self.cutter.stage(one) for one in pixels])
 
-    def _look(self, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        self.looked += len(pictures)
-        return super()._look(pictures)
+    def _look(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
+        self.looked += len(images)
+        return super()._look(images)
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def vision(checkpoint: Checkpoint) -> Watched:
 
 @torch.inference_mode()
 def test_features_are_the_model_s_own_in_the_order_asked(
-    vision: Watched, checkpoint: Checkpoint, picture: Draw
+    vision: Watched, checkpoint: Checkpoint, make_image: Draw
 ) -> None:
-    pixels = [picture(60, 90), picture(56, 56), picture(90, 40)]
+    pixels = [make_image(60, 90), make_image(56, 56), make_image(90, 40)]
     staged = [vision.cutter.stage(one) for one in pixels]
     wanted = torch.cat(checkpoint.model.model.get_image_features(**vision.cutter.inputs(staged)).pooler_output)
     assert torch.equal(vision.of(*pixels), wanted)
-    mixed = vision.of(picture(70, 70), *pixels[::-1])  # one of them new
+    mixed = vision.of(make_image(70, 70), *pixels[::-1])  # one of them new
     assert torch.equal(mixed[-len(wanted) :], torch.cat([vision.of(one) for one in pixels[::-1]]))
 
 
@@ -67,18 +67,18 @@ class Numbers(TorchDispatchMode):
 
 @torch.inference_mode()
 def test_no_layer_asks_for_the_lengths_of_images_when_the_model_looks_by_itself(
-    vision: Watched, checkpoint: Checkpoint, picture: Draw
+    vision: Watched, checkpoint: Checkpoint, make_image: Draw
 ) -> None:
     """As for explanations, and for the other ways that the bench asks."""
-    inputs = vision.cutter.inputs([vision.cutter.stage(picture(60, 90)), vision.cutter.stage(picture(56, 56))])
+    inputs = vision.cutter.inputs([vision.cutter.stage(make_image(60, 90)), vision.cutter.stage(make_image(56, 56))])
     with Numbers() as numbers:
         checkpoint.model.model.get_image_features(**inputs)
     assert numbers.read == 0
 
 
 @torch.inference_mode()
-def test_a_picture_is_looked_at_once_however_often_it_is_asked_for(vision: Watched, picture: Draw) -> None:
-    one, other = picture(60, 90), picture(56, 56)
+def test_an_image_is_looked_at_once_however_often_it_is_asked_for(vision: Watched, make_image: Draw) -> None:
+    one, other = make_image(60, 90), make_image(56, 56)
     first = vision.of(one, other, one)
     assert vision.looked == 2
     again = vision.of(one.copy())  # by content, not by object
@@ -87,10 +87,10 @@ def test_a_picture_is_looked_at_once_however_often_it_is_asked_for(vision: Watch
 
 
 @torch.inference_mode()
-def test_pictures_alike_but_for_a_pixel_or_their_shape_are_not_taken_for_each_other(
-    vision: Watched, picture: Draw
+def test_images_alike_but_for_a_pixel_or_their_shape_are_not_taken_for_each_other(
+    vision: Watched, make_image: Draw
 ) -> None:
-    one = picture(56, 84)
+    one = make_image(56, 84)
     near = one.copy()
     near[55, 83, 2] ^= 1
     turned = np.ascontiguousarray(one.reshape(84, 56, 3))
@@ -102,9 +102,9 @@ def test_pictures_alike_but_for_a_pixel_or_their_shape_are_not_taken_for_each_ot
 
 @torch.inference_mode()
 def test_what_is_kept_stays_within_its_bytes_and_the_one_not_used_for_longest_goes(
-    checkpoint: Checkpoint, picture: Draw
+    checkpoint: Checkpoint, make_image: Draw
 ) -> None:
-    first, second, third = (picture(56, 56) for _ in range(3))
+    first, second, third = (make_image(56, 56) for _ in range(3))
     size = Watched(checkpoint).of(first).nbytes
     vision = Watched(checkpoint, kept_bytes=2 * size)
     vision.of(first)
@@ -120,8 +120,8 @@ def test_what_is_kept_stays_within_its_bytes_and_the_one_not_used_for_longest_go
 
 
 @torch.inference_mode()
-def test_more_than_may_be_kept_is_answered_all_the_same(checkpoint: Checkpoint, picture: Draw) -> None:
-    pixels = [picture(56, 56) for _ in range(3)]
+def test_more_than_may_be_kept_is_answered_all_the_same(checkpoint: Checkpoint, make_image: Draw) -> None:
+    pixels = [make_image(56, 56) for _ in range(3)]
     wanted = Watched(checkpoint).of(*pixels)
     vision = Watched(checkpoint, kept_bytes=0)
     assert torch.equal(vision.of(*pixels), wanted)
@@ -129,20 +129,20 @@ def test_more_than_may_be_kept_is_answered_all_the_same(checkpoint: Checkpoint, 
 
 
 @torch.inference_mode()
-def test_each_kept_picture_has_memory_of_its_own(vision: Watched, picture: Draw) -> None:
-    vision.of(picture(56, 56), picture(60, 90))
+def test_each_kept_image_has_memory_of_its_own(vision: Watched, make_image: Draw) -> None:
+    vision.of(make_image(56, 56), make_image(60, 90))
     assert all(tokens.untyped_storage().nbytes() == tokens.nbytes for tokens in vision._kept.values())
 
 
-def test_the_picture_alone_and_the_post_again_do_not_run_the_tower(
+def test_the_image_alone_and_the_post_again_do_not_run_the_tower(
     make_scorer: MakeScorer,
     questionnaires: dict[Language, Questionnaire],
-    picture: Draw,
+    make_image: Draw,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scorer = make_scorer()
-    pictures, en = (picture(60, 90), picture(56, 56)), questionnaires["en"]
-    joint, alone = ScoreRequest("Lightly used", pictures, en, (0, 1)), ScoreRequest("", pictures, en, (0, 1))
+    images, en = (make_image(60, 90), make_image(56, 56)), questionnaires["en"]
+    joint, alone = ScoreRequest("Lightly used", images, en, (0, 1)), ScoreRequest("", images, en, (0, 1))
     unshared = [make_scorer().score([request])[0] for request in (joint, alone)]
     looked = []
     tower = scorer.checkpoint.model.model.visual
@@ -161,12 +161,12 @@ def test_the_picture_alone_and_the_post_again_do_not_run_the_tower(
 
 @torch.inference_mode()
 def test_a_forward_asks_the_device_for_nothing_until_its_answers_are_read(
-    scorer: Scorer, questionnaires: dict[Language, Questionnaire], picture: Draw
+    scorer: Scorer, questionnaires: dict[Language, Questionnaire], make_image: Draw
 ) -> None:
     """On the meta device, where reading a number off a tensor is an error; a GPU would finish all its work first."""
     meta, en = torch.device("meta"), questionnaires["en"]
     posts = [
-        ScoreRequest("Lightly used", (picture(60, 90), picture(56, 56)), en, (0, 1)),
+        ScoreRequest("Lightly used", (make_image(60, 90), make_image(56, 56)), en, (0, 1)),
         ScoreRequest("", (), en, (1,)),
     ]
     kept = scorer.opening(en)

@@ -52,9 +52,9 @@ def test_ordinary_words_are_read_as_they_are(text: str) -> None:
     assert VOCABULARY.untrusted(text) == VOCABULARY.trusted(text)
 
 
-def test_a_picture_stands_between_its_marks() -> None:
+def test_an_image_stands_between_its_marks() -> None:
     before, after = (TOKENIZER.convert_tokens_to_ids(f"<|{mark}_of_image|>") for mark in ("begin", "end"))
-    assert VOCABULARY.picture(3) == [before, IMAGE, IMAGE, IMAGE, after]
+    assert VOCABULARY.image(3) == [before, IMAGE, IMAGE, IMAGE, after]
 
 
 @pytest.mark.parametrize("token", ["SECRET", "{{user}}", "\u2581role"])

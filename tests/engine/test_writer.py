@@ -29,13 +29,13 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def requests(picture: Draw) -> list[ExplainRequest]:
-    """Words alone, pictures alone, both, several pictures, both languages, prompts of different lengths."""
+def requests(make_image: Draw) -> list[ExplainRequest]:
+    """Words alone, images alone, both, several images, both languages, prompts of different lengths."""
     return [
         ExplainRequest("Lightly used, message me", (), "en", FINDING, 60.0),
-        ExplainRequest("Lightly used", (picture(60, 90),), "en", FINDING, 60.0),
-        ExplainRequest("九成新", (picture(40, 40), picture(90, 30)), "zh", ("武器交易；是否出售武器？",), 60.0),
-        ExplainRequest("", (picture(80, 80),), "zh", ("武器交易", "暴力"), 60.0),
+        ExplainRequest("Lightly used", (make_image(60, 90),), "en", FINDING, 60.0),
+        ExplainRequest("九成新", (make_image(40, 40), make_image(90, 30)), "zh", ("武器交易；是否出售武器？",), 60.0),
+        ExplainRequest("", (make_image(80, 80),), "zh", ("武器交易", "暴力"), 60.0),
     ]
 
 
@@ -51,7 +51,7 @@ def greedy(scorer: Scorer, writer: Writer, request: ExplainRequest) -> str:
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
             use_cache=False,
-            **writer._cutter.inputs(post.pictures),
+            **writer._cutter.inputs(post.images),
         ).logits[0, -1]
         token = int(logits.argmax())
         if token in writer._ends:
@@ -81,10 +81,10 @@ def test_a_small_batch_writes_the_same_in_several_turns(
     assert split.explain(requests) == whole.explain(requests)
 
 
-def test_a_model_that_can_talk_says_what_it_would(tmp_path: Path, picture: Draw) -> None:
+def test_a_model_that_can_talk_says_what_it_would(tmp_path: Path, make_image: Draw) -> None:
     lessons = {
         "The picture shows a weapon. The words offer it.": ExplainRequest(
-            "Used", (picture(32, 32),), "en", FINDING, 60
+            "Used", (make_image(32, 32),), "en", FINDING, 60
         ),
         "图片展示了武器。": ExplainRequest("九成新", (), "zh", FINDING, 60),
     }
@@ -109,10 +109,10 @@ def test_a_checkpoints_own_sampling_has_no_part_in_it(
     assert all(whole.startswith(written.text) for whole, written in zip(words, sampling.explain(requests), strict=True))
 
 
-def test_the_bundled_model_writes_within_its_bounds(picture: Draw) -> None:
+def test_the_bundled_model_writes_within_its_bounds(make_image: Draw) -> None:
     checkpoint = load_checkpoint(EngineSettings(model=str(DEMO_MODEL), device="cpu"))
     scorer = Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096)
-    (written,) = Writer(scorer).explain([ExplainRequest("Lightly used", (picture(56, 56),), "en", FINDING, 60.0)])
+    (written,) = Writer(scorer).explain([ExplainRequest("Lightly used", (make_image(56, 56),), "en", FINDING, 60.0)])
     assert 0 <= written.written <= writing.MAX_NEW_TOKENS
     assert written.ended in {"itself", "length"}
     assert written.tokens > 0
@@ -148,7 +148,7 @@ def test_findings_that_leave_no_room_for_the_post_leave_it_unexplained(
 
 
 @pytest.mark.usefixtures("short")
-def test_pictures_and_words_share_what_room_there_is(make_scorer: MakeScorer, requests: list[ExplainRequest]) -> None:
+def test_images_and_words_share_what_room_there_is(make_scorer: MakeScorer, requests: list[ExplainRequest]) -> None:
     writer = Writer(make_scorer(max_context_tokens=450))
     (written,) = writer.explain([replace(requests[1], text="used " * 5000)])
     assert written.tokens + TOKENS <= 450
@@ -165,7 +165,7 @@ def test_a_posts_words_bring_no_control_token_into_the_prompt(scorer: Scorer, re
 
 
 @pytest.mark.usefixtures("short")
-def test_pictures_are_looked_at_once_for_all_words(scorer: Scorer, requests: list[ExplainRequest]) -> None:
+def test_images_are_looked_at_once_for_all_words(scorer: Scorer, requests: list[ExplainRequest]) -> None:
     looks: list[int] = []
     hook = scorer.checkpoint.model.model.visual.register_forward_hook(lambda *_: looks.append(1))
     try:

@@ -96,7 +96,7 @@ async def connected(vllm: Vllm, **changes: Any) -> AsyncIterator[RemoteEngine]:
 
 
 def request(text: str, *sizes: tuple[int, int]) -> ScoreRequest:
-    """A post with pictures of noise, and the first two of the shipped policies."""
+    """A post with images of noise, and the first two of the shipped policies."""
     numbers = np.random.default_rng(7)
     images = tuple(numbers.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
     return ScoreRequest(text, images, load_pack(shipped_policies()).questionnaire("en", "enforce"), (0, 1))
@@ -123,7 +123,7 @@ async def test_scores_are_the_local_engines_and_prefixes_are_kept(vllm: Vllm, la
         assert sum(one.tokens for one in found) < sum(one.tokens for one in expected)
 
 
-async def test_a_picture_too_narrow_is_widened_as_by_the_local_engine(vllm: Vllm) -> None:
+async def test_an_image_too_narrow_is_widened_as_by_the_local_engine(vllm: Vllm) -> None:
     narrow = request("", (1, 400))
     (expected,) = local(model=DEMO_MODEL).score([narrow])
     async with connected(vllm) as engine:

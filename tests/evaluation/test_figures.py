@@ -158,7 +158,7 @@ def test_xor_is_told_by_post_with_the_policies_that_only_the_combination_violate
     meant = [{"sale": "combined", "cure": "none"}, {"sale": "none", "cure": "combined"}, {}]
     views = [both, {"sale": (0.1, 0.1, 0.1), "cure": (0.7, 0.2, 0.3)}, neither]
     posts = [
-        # a weapon's display is the picture's alone, and none of the core's question
+        # a weapon's display is the image's alone, and none of the core's question
         judged(
             str(at),
             {**labels[at], "display": True},

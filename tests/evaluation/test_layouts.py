@@ -13,7 +13,7 @@ from moderation_service.evaluation.run import JudgedPost
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
 from tests.evaluation.made import judged, run
-from tests.judging.conftest import MakeJudge, engine, make_judge, pack, picture
+from tests.judging.conftest import MakeJudge, engine, make_image, make_judge, pack
 from tests.judging.engines import RuleEngine
 
 __all__ = ["engine", "make_judge", "pack"]  # fixtures of the judge, used here
@@ -81,7 +81,7 @@ def test_an_edit_keeps_a_question_a_question_however_long_it_is(pack: PolicyPack
 
 
 async def found_by(judge: Judge, count: int) -> dict[str, Any]:
-    posts = [Post(post_id=str(at), text="I sell this", images=(picture(),)) for at in range(count)]
+    posts = [Post(post_id=str(at), text="I sell this", images=(make_image(),)) for at in range(count)]
     before = [JudgedPost(Labelled(post, {}), (await judge.judge(post, trace_id="a" * 32)).verdict) for post in posts]
     return await sensitivity(judge, before, QUICK)
 

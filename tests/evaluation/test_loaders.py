@@ -17,7 +17,7 @@ def written(path: Path, *rows: Any) -> Path:
     return path
 
 
-def picture(folder: Path, name: str) -> None:
+def make_image(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     Image.new("RGB", (8, 8)).save(folder / name)
 
@@ -57,7 +57,7 @@ BROKEN: list[tuple[Any, str]] = [
     ({"post_id": "n", "labels": {"violence": True}}, "one of text and images"),
     ({"text": "x", "labels": {"violence": True}}, "post_id: Field required"),
     ({"post_id": "a", "text": "again", "labels": {"violence": True}}, "post_id a: an earlier row has it"),
-    ({"post_id": "n", "images": [{"url": "file:no.png"}], "labels": {"violence": 1}}, "picture no.png: no such file"),
+    ({"post_id": "n", "images": [{"url": "file:no.png"}], "labels": {"violence": 1}}, "image no.png: no such file"),
     ({"post_id": "n", "text": "x", "labels": {"violence": 1}, "attribution": {"violence": "both"}}, "is no class"),
     ({"post_id": "n", "text": "x", "labels": {"violence": 0}, "attribution": {"violence": "combined"}}, "not go with"),
     ({"post_id": "n", "text": "x", "labels": {"violence": 0}, "attribution": {"doxxing": "none"}}, "does not go with"),
@@ -86,7 +86,7 @@ def test_json_bytes_that_are_no_utf8_are_one_wrong_row(tmp_path: Path) -> None:
 
 
 def test_csv_of_posts_with_a_column_for_each_policys_label(tmp_path: Path) -> None:
-    picture(tmp_path, "one two.png")
+    make_image(tmp_path, "one two.png")
     path = written(
         tmp_path / "p.csv",
         "post_id,text,images,language,label:violence,label:doxxing,attribution:violence,slices,twin_of",
@@ -124,7 +124,7 @@ def test_a_cell_may_be_long(tmp_path: Path) -> None:
 
 
 def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path: Path) -> None:
-    picture(tmp_path, "img/01.png")
+    make_image(tmp_path, "img/01.png")
     path = written(
         tmp_path / "dev.jsonl",
         {"id": 42953, "img": "img/01.png", "label": 1, "text": "they are all like this"},
@@ -138,7 +138,7 @@ def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path:
     loaded = load(path, POLICIES, policy="violence")
     assert {name: one.labels["violence"] for name, one in by_id(loaded).items()} == {"42953": True, "8291": False}
     assert [(line, why.split(":")[0]) for line, why in faults(loaded)] == [
-        (3, "picture img/02.png"),
+        (3, "image img/02.png"),
         (4, "no label"),
         (5, "should have id, img, text and label"),
         (6, "post_id 42953"),
@@ -152,7 +152,7 @@ def test_the_hateful_memes_layout_is_seen_and_its_label_is_one_policys(tmp_path:
 
 def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
     for name in ("cat.png", "dog.png", "pen.png", "sub/gun.png"):
-        picture(tmp_path, name)
+        make_image(tmp_path, name)
     for name in ("cat.txt", "pen.TXT", "pen.png.txt"):
         (tmp_path / name).write_text("hello\n")
     (tmp_path / "dog.txt").write_bytes(b"\xff\xfe\x00")
@@ -174,7 +174,7 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
     }
     assert [(line, why.split(";")[0][:40]) for line, why in faults(loaded)] == [
         (3, "dog.png: is not UTF-8, it seems to be UT"),
-        (5, "picture none.png: no such file under " + str(tmp_path)[:3]),
+        (5, "image none.png: no such file under " + str(tmp_path)[:3]),
         (6, "post_id: String should have at least 1 c"),
         (7, "should have 3 cells, as the header"),
         (8, "pen.png: has 2 texts, pen.TXT, pen.png.t"),
@@ -182,7 +182,7 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
 
 
 def test_a_sheet_with_one_label_and_its_own_texts(tmp_path: Path) -> None:
-    picture(tmp_path, "cat.png")
+    make_image(tmp_path, "cat.png")
     (tmp_path / "cat.txt").write_text("not this")
     written(tmp_path / "labels.csv", "file,post_id,language,text,label", "cat.png,p-1,zh,hello,1")
     (one,) = load(tmp_path, POLICIES, policy="doxxing").posts

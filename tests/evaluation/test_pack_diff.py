@@ -6,12 +6,12 @@ from moderation_service.judging.judge import Judge
 from moderation_service.judging.result_cache import Judged
 from moderation_service.policies.model import Policy, PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
-from tests.judging.conftest import MakeJudge, ask, engine, make_judge, pack, picture
+from tests.judging.conftest import MakeJudge, ask, engine, make_image, make_judge, pack
 
 __all__ = ["ask", "engine", "make_judge", "pack"]  # fixtures of the judge, used here
 
 POSTS = (
-    Post(post_id="sale", text="I sell this", images=(picture(),)),
+    Post(post_id="sale", text="I sell this", images=(make_image(),)),
     Post(post_id="threat", text="I will kill you, " + "at length " * 20),
     Post(post_id="walk", text="Good morning"),
 )
@@ -86,6 +86,6 @@ async def test_a_policy_that_goes_flips_what_it_flagged_alone_and_words_are_cut(
 async def test_the_words_of_a_flip_show_no_private_number(make_judge: MakeJudge, pack: PolicyPack) -> None:
     old, new = await make_judge(attribution="never"), await make_judge(changed(pack), attribution="never")
     diff = PackDiff(pack, new.pack)
-    post = Post(post_id="p", text="I sell this, call 13812345678 or a@b.example", images=(picture(),))
+    post = Post(post_id="p", text="I sell this, call 13812345678 or a@b.example", images=(make_image(),))
     diff.add(post, await judged(old, post), await judged(new, post))
     assert [flip.text for flip in diff.flips] == ["I sell this, call [phone] or [e-mail]"]

@@ -78,7 +78,7 @@ def test_what_differs_is_named(now: dict[str, Any], what: list[str]) -> None:
         ({"frames": 2}, "content.images[0].frames"),
     ],
 )
-def test_a_picture_is_named_once_by_what_the_rest_follows_from(image: dict[str, Any], what: str) -> None:
+def test_an_image_is_named_once_by_what_the_rest_follows_from(image: dict[str, Any], what: str) -> None:
     now = CONTENT.model_copy(update={"images": (IMAGE.model_copy(update=image),)})
     assert named(against({"content": now})) == [what]
 

@@ -15,14 +15,14 @@ from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.layouts import side_by_side
 from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.mistakes import with_pictures, worst
+from moderation_service.evaluation.mistakes import with_images, worst
 from moderation_service.evaluation.report import page
 from moderation_service.evaluation.run import JudgedPost
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 from tests.contracts.examples import IMAGE
 from tests.evaluation.made import judged, run
-from tests.judging.conftest import picture
+from tests.judging.conftest import make_image
 
 VOID = {"meta", "img", "input", "br"}
 
@@ -95,18 +95,18 @@ async def made_page() -> str:
     nasty = Post(
         post_id="<script>alert(1)</script>",
         text="<img src=https://evil.example/x.png> or call 13812345678",
-        images=(picture(), ImageRef(data="AAAA"), picture()),
+        images=(make_image(), ImageRef(data="AAAA"), make_image()),
     )
     wrong = judged("x", {"sale": True}, {"sale": (0.01, 0.1, 0.1)})
-    digest = sha256(base64.b64decode(picture().data or "")).hexdigest()
+    digest = sha256(base64.b64decode(make_image().data or "")).hexdigest()
     images = [IMAGE.model_copy(update={"sha256": sha}) for sha in (digest, None, "of another file")]
     content = wrong.verdict.content.model_copy(update={"images": tuple(images)})
     made.append(JudgedPost(Labelled(nasty, {"sale": True}), wrong.verdict.model_copy(update={"content": content})))
     of = run(*made)
     figures = figures_of(of, source="<posts>.jsonl", left_out=2, bootstrap=Bootstrap(resamples=5))
     async with ImageLoader(MediaSettings()) as loader:
-        mistakes = await with_pictures(worst(of.judged), loader.load)
-    assert len(mistakes[0].pictures) == 1, "what can't be decoded, or is not what was judged, is left out"
+        mistakes = await with_images(worst(of.judged), loader.load)
+    assert len(mistakes[0].images) == 1, "what can't be decoded, or is not what was judged, is left out"
     return page(of, figures, mistakes, {"sale": "Sale & more"})
 
 
@@ -123,9 +123,9 @@ def test_the_report_is_one_page_without_outside_addresses_or_scripts(made_page: 
     assert "2 wrong rows were left out" in made_page
 
 
-def test_pictures_are_blurred_until_asked(made_page: str) -> None:
+def test_images_are_blurred_until_asked(made_page: str) -> None:
     style = made_page[made_page.index("<style>") : made_page.index("</style>")]
-    assert re.search(r"\.pictures img \{[^}]*blur", style)
+    assert re.search(r"\.images img \{[^}]*blur", style)
     assert re.search(r"input:checked \+ img \{ filter: none", style)
     shown = re.findall(r'<input type="checkbox"[^>]*><img src="data:image/jpeg', made_page)
     assert len(shown) == 1

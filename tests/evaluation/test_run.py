@@ -12,16 +12,16 @@ from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import judge_all, with_all_views
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings, Settings
-from tests.judging.conftest import MakeJudge, ask, engine, make_judge, pack, picture
+from tests.judging.conftest import MakeJudge, ask, engine, make_image, make_judge, pack
 
 __all__ = ["ask", "engine", "make_judge", "pack"]  # fixtures of the judge, used here
 
 LABELLED = [
     Labelled(
-        Post(post_id="both", text="I sell this", images=(picture(),)), {"weapon_sale": True, "weapon_display": True}
+        Post(post_id="both", text="I sell this", images=(make_image(),)), {"weapon_sale": True, "weapon_display": True}
     ),
     Labelled(Post(post_id="words", text="I sell this"), {"weapon_sale": False}),
-    Labelled(Post(post_id="museum", text="in the museum", images=(picture(),)), {"weapon_display": False}),
+    Labelled(Post(post_id="museum", text="in the museum", images=(make_image(),)), {"weapon_display": False}),
 ]
 
 
@@ -65,5 +65,5 @@ async def test_the_bundled_set_goes_through_a_judge_and_has_every_figure_asked_f
     assert found["slices"].keys() >= SLICES.keys()
     assert all("f1" in each for each in found["slices"].values())
     assert json.dumps(found)
-    # this engine calls every picture a weapon's: what was said of pictures that can't be had is "cannot tell"
+    # this engine calls every image a weapon's: what was said of images that can't be had is "cannot tell"
     assert found["slices"]["missing_picture"]["abstain_rate"] == pytest.approx(1.0)

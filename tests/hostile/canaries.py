@@ -49,10 +49,10 @@ from moderation_service.telemetry import logs, tracing
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
 
-TEXT, AUTHOR, PICTURE = "canary-of-the-text", "canary-of-the-author", "canary-of-the-picture"
+TEXT, AUTHOR, IMAGE = "canary-of-the-text", "canary-of-the-author", "canary-of-the-picture"
 QUERY, KEY, PASSWORD, METADATA = "canary-of-the-query", "canary-of-the-key", "canary-of-the-password", "canary-of-more"
-ENCODED = base64.b64encode(PICTURE.encode()).decode()
-CANARIES = (TEXT, AUTHOR, PICTURE, QUERY, KEY, PASSWORD, METADATA, ENCODED)
+ENCODED = base64.b64encode(IMAGE.encode()).decode()
+CANARIES = (TEXT, AUTHOR, IMAGE, QUERY, KEY, PASSWORD, METADATA, ENCODED)
 KAFKA = KafkaSettings(
     security_protocol="SASL_SSL",
     sasl_username="us",
@@ -122,7 +122,7 @@ async def line(engine: Engine, media: MediaSettings | None = None) -> AsyncItera
             KAFKA,
             Judge(
                 settings=chosen,
-                pack=load_pack(shipped_policies(), pictures=False),
+                pack=load_pack(shipped_policies(), images=False),
                 calibration=Calibration.load(None),
                 loader=loader,
                 engine=engine,
@@ -185,7 +185,7 @@ async def servers() -> None:
                 print(error, file=sys.stderr)  # noqa: T201 - as the command line does
 
 
-async def pictures() -> None:
+async def images() -> None:
     app = web.Application()
     app.router.add_get("/{status}", echo)
     runner = web.AppRunner(app, access_log=None)
@@ -203,7 +203,7 @@ async def pictures() -> None:
     urls += [f"http://127.0.0.1:1/?{QUERY}", f"http://10.0.0.1/?{QUERY}", f"ftp://a/?{QUERY}", f"http://[::1/?{QUERY}"]
     urls += [f"http://{QUERY}:80/", f"data:image/png,{QUERY}"]
     described = base64.b64encode(_described()).decode()
-    references = [{"url": url} for url in urls] + [{"data": data} for data in (described, ENCODED, PICTURE)]
+    references = [{"url": url} for url in urls] + [{"data": data} for data in (described, ENCODED, IMAGE)]
     references.append({"object": f"s3://b/{QUERY}"})
     async with line(RuleEngine(), media) as through:
         for reference in references:
@@ -212,9 +212,9 @@ async def pictures() -> None:
 
 
 def _described() -> bytes:
-    """A picture that says in its EXIF block who made it, and what."""
+    """An image that says in its EXIF block who made it, and what."""
     exif, out = Image.Exif(), BytesIO()
-    exif[Base.ImageDescription], exif[Base.Artist] = PICTURE, AUTHOR
+    exif[Base.ImageDescription], exif[Base.Artist] = IMAGE, AUTHOR
     Image.new("RGB", (8, 8)).save(out, "JPEG", exif=exif)
     return out.getvalue()
 
@@ -238,7 +238,7 @@ async def main(how: Literal["json", "console"], *parts: str) -> None:
     log.info("starting", settings=Settings(kafka=KAFKA, engine=ENGINE).model_dump(mode="json"))
     print(repr(Settings(kafka=KAFKA, engine=ENGINE)))  # noqa: T201
     with traced():
-        for failing in (records, engines, servers, pictures):
+        for failing in (records, engines, servers, images):
             if not parts or failing.__name__ in parts:
                 await failing()
     gc.collect()  # what nobody looked at is complained of now

@@ -22,7 +22,7 @@ def _text(words: str) -> bytes:
     return json.dumps(words, ensure_ascii=False).encode()
 
 
-PICTURES = tuple(map(_encoded, ("PNG", "JPEG", "GIF", "WEBP")))
+IMAGES = tuple(map(_encoded, ("PNG", "JPEG", "GIF", "WEBP")))
 FRAGMENTS: tuple[bytes, ...] = (
     # no value, a wrong type, a wrong number
     b"", b"null", b"true", b"0", b"-1", b"1.5", b"1e400", b"-1e400", b"NaN", b"Infinity", b"-Infinity", b"01", b"0x10",
@@ -38,7 +38,7 @@ FRAGMENTS: tuple[bytes, ...] = (
     # much
     b"[" + b"0," * 2000 + b"0]", b"{" + b",".join(b'"k%d":1' % n for n in range(500)) + b"}",
     b'{"k":1,"k":2,"k":{"k":3}}', b'{"":0}', b'{"\\u0000":0}', b'{"\\ud800":0}', b"{1:2}",
-    # pictures
+    # images
     b'[{"url":"https://10.0.0.1/a.png"}]', b'[{"url":"https://nowhere.example/a.png"}]', b'[{"url":""}]', b"[null]",
     b'[{"url":"file:///etc/passwd"}]', b'[{"url":"http://[::1/"}]', b'[{"url":"data:,"}]', b'[{"url":"a","data":"b"}]',
     b'[{"url":"data:image/png;base64,\xc3\xbc"}]', b'[{"object":"s3://bucket/../key"}]', b'[{"object":"\\u0000"}]',
@@ -61,7 +61,7 @@ HEADERS: tuple[tuple[str, bytes | None], ...] = (
 )  # fmt: skip
 
 
-def _picture(data: bytes) -> bytes:
+def _image(data: bytes) -> bytes:
     return b'[{"data":"%s"}]' % base64.b64encode(data)
 
 
@@ -85,8 +85,8 @@ def _damaged(data: bytes) -> st.SearchStrategy[bytes]:
 
 
 _words = st.text(max_size=60).map(_text)
-_pictures = st.sampled_from(PICTURES).flatmap(lambda whole: st.just(whole) | _damaged(whole)).map(_picture)
-_pairs = st.tuples(st.sampled_from(FIELDS), st.sampled_from(FRAGMENTS) | _words | _pictures)
+_images = st.sampled_from(IMAGES).flatmap(lambda whole: st.just(whole) | _damaged(whole)).map(_image)
+_pairs = st.tuples(st.sampled_from(FIELDS), st.sampled_from(FRAGMENTS) | _words | _images)
 GOOD: tuple[tuple[bytes, bytes], ...] = ((b"post_id", b'"p-1"'), (b"text", b'"I sell it, DM me"'))
 
 
@@ -97,8 +97,8 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> bytes:
 _made = st.lists(_pairs, max_size=4).map(_joined)
 _mutated = st.lists(_pairs, max_size=2).map(lambda pairs: _joined([*GOOD, *pairs]))
 _doubled = st.builds(lambda pair: _joined([*GOOD, pair, *GOOD, pair]), _pairs)
-_pictured = st.builds(lambda picture: _joined([*GOOD, (b"images", picture)]), _pictures)
-_good_bytes = _joined([*GOOD, (b"images", _picture(PICTURES[0])), (b"metadata", b'{"free":["form",1]}')])
+_with_image = st.builds(lambda image: _joined([*GOOD, (b"images", image)]), _images)
+_good_bytes = _joined([*GOOD, (b"images", _image(IMAGES[0])), (b"metadata", b'{"free":["form",1]}')])
 _encodings = st.builds(
     lambda pair, how: how(_joined([*GOOD, pair]).decode("utf-8", "replace")),
     _pairs,
@@ -115,8 +115,8 @@ values = st.one_of(
     _made,
     _mutated,
     _doubled,
-    _pictured,
-    _pictured,
+    _with_image,
+    _with_image,
     _damaged(_good_bytes),
     _encodings,
 )

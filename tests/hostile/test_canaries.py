@@ -1,4 +1,4 @@
-"""Marked words, pictures, authors, keys and addresses are in no log line, metric, trace or error, whatever fails."""
+"""Marked words, images, authors, keys and addresses are in no log line, metric, trace or error, whatever fails."""
 
 import asyncio
 import base64
@@ -62,8 +62,8 @@ async def test_a_terminal_shows_no_more() -> None:
 async def test_the_service_at_work_tells_nothing_of_a_post(kafka: str) -> None:
     settings = kafka_settings(kafka)
     await create(settings, partitions=1, replication=1)
-    pictures = ({"url": f"https://10.0.0.1/a.png?{QUERY}"}, {"data": ENCODED})
-    values = [*POISON, *(post({"data": picture}) for picture in (ENCODED, _PNG)), post(*pictures), post()]
+    images = ({"url": f"https://10.0.0.1/a.png?{QUERY}"}, {"data": ENCODED})
+    values = [*POISON, *(post({"data": image}) for image in (ENCODED, _PNG)), post(*images), post()]
     headers = [("ce_specversion", TEXT.encode())], [("content-type", TEXT.encode())], [("traceparent", TEXT.encode())]
     records = [Record(settings.input_topic, b"k", value, []) for value in values]
     records += [Record(settings.input_topic, b"k", post(), theirs) for theirs in headers]

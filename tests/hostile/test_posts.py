@@ -54,13 +54,13 @@ def _nowhere(host: str, port: int) -> list[Any]:
 
 @asynccontextmanager
 async def line(kafka: KafkaSettings) -> AsyncIterator[RecordProcessor]:
-    """The whole line of a worker but for Kafka and the model: real opening, pictures, judging, sealing."""
+    """The whole line of a worker but for Kafka and the model: real opening, images, judging, sealing."""
     chosen = Settings(kafka=kafka, judging=JudgingSettings(result_cache_size=0, block_uncalibrated=True))
     engine = RuleEngine()
     async with ImageLoader(chosen.media, lookup=_nowhere) as loader, Batcher(engine) as batcher:
         judge = Judge(
             settings=chosen,
-            pack=load_pack(shipped_policies(), pictures=False),
+            pack=load_pack(shipped_policies(), images=False),
             calibration=Calibration.load(None),
             loader=loader,
             engine=engine,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from moderation_service.settings import PACKAGE
-from tests.hostile.costly_pictures import COSTLY
+from tests.hostile.costly_images import COSTLY
 
 ROOT = PACKAGE.parent
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_a_threat_names_where_it_is_stopped_and_a_test_that_exist(threat: list[s
     assert [path for path in (*stopped, *shown) if not path.is_file()] == []
 
 
-def test_the_costliest_pictures_that_are_listed_are_those_that_are_searched() -> None:
+def test_the_costliest_images_that_are_listed_are_those_that_are_searched() -> None:
 
     listed = re.findall(r"^\| ((?:JPEG|PNG|GIF|WebP|AVIF)[^|]*) \|", TEXT, re.MULTILINE)
     assert sorted(listed) == sorted(COSTLY)

@@ -18,8 +18,8 @@ from moderation_service.settings import JudgingSettings, MediaSettings, Settings
 from tests.judging.engines import RuleEngine
 
 
-def picture(colour: str = "red") -> ImageRef:
-    """A small picture carried in the post."""
+def make_image(colour: str = "red") -> ImageRef:
+    """A small image carried in the post."""
     out = io.BytesIO()
     Image.new("RGB", (32, 32), colour).save(out, "PNG")
     return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/png")

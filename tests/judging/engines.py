@@ -28,7 +28,7 @@ Rule = Callable[[str, ScoreRequest], float]
 
 
 def combined(policy_id: str, request: ScoreRequest) -> float:
-    """weapon_sale: only `sell` with a picture. violence: `kill` alone. weapon_display: a picture, but in a museum."""
+    """weapon_sale: only `sell` with an image. violence: `kill` alone. weapon_display: an image, but in a museum."""
     text, image = request.text, bool(request.images)
     match policy_id:
         case "weapon_sale":
@@ -92,7 +92,7 @@ async def judge_by(engine: RuleEngine, judging: JudgingSettings) -> AsyncIterato
     async with ImageLoader(chosen.media) as loader, Batcher(engine) as batcher:
         yield Judge(
             settings=chosen,
-            pack=load_pack(shipped_policies(), pictures=False),
+            pack=load_pack(shipped_policies(), images=False),
             calibration=Calibration.load(None),
             loader=loader,
             engine=engine,

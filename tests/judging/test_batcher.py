@@ -85,7 +85,7 @@ async def test_what_waits_while_one_call_runs_is_read_meanwhile() -> None:
 class StagingEngine(ReadingEngine):
     """Counts the bytes of pixels that are read and not yet scored; reads one token of an image."""
 
-    info = replace(INFO, picture_pixels=28 * 28)
+    info = replace(INFO, image_pixels=28 * 28)
 
     def __init__(self) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ def test_a_post_by_no_policy_is_allowed_unless_something_was_unseen() -> None:
         ("skipped", "image_skipped"),
     ],
 )
-def test_an_unseen_picture_is_a_reason_and_a_flag(status: str, reason: str) -> None:
+def test_an_unseen_image_is_a_reason_and_a_flag(status: str, reason: str) -> None:
     assert cannot_tell(content("judged", status), [part("allow")], 0.5) == reason
     assert flags(content("judged", status), suspected=False) == ("image_missing",)
 

@@ -7,7 +7,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.judging.evidence import EvidenceRoom
 from moderation_service.media.loader import ImageLoader, Loaded
 from moderation_service.settings import MediaSettings
-from tests.judging.conftest import picture
+from tests.judging.conftest import make_image
 
 ONE = 4 * 100 * 100 * 3
 SETTINGS = MediaSettings(max_side=100, max_frames=4, max_pixel_bytes=2 * ONE)
@@ -25,8 +25,8 @@ class CountingLoader(ImageLoader):
         return await super().load(references)
 
 
-def post(pictures: int) -> Post:
-    return Post(post_id="p", text="words", images=tuple(picture() for _ in range(pictures)))
+def post(images: int) -> Post:
+    return Post(post_id="p", text="words", images=tuple(make_image() for _ in range(images)))
 
 
 async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
@@ -38,14 +38,14 @@ async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
                 await asyncio.sleep(0)  # words take no room
             assert not third.done()
             assert loader.calls == 2
-        assert len((await third).pictures) == 1
+        assert len((await third).images) == 1
 
 
 async def test_a_post_larger_than_the_room_has_it_alone() -> None:
     async with CountingLoader(SETTINGS) as loader:
         room = EvidenceRoom(SETTINGS, loader)
         async with room.of(post(5)) as evidence:
-            assert len(evidence.pictures) == 5
+            assert len(evidence.images) == 5
             waiting = asyncio.create_task(room.of(post(1)).__aenter__())
             await asyncio.sleep(0)
             assert not waiting.done()

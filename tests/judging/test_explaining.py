@@ -14,7 +14,7 @@ from moderation_service.judging import explanation as explaining
 from moderation_service.judging.batcher import MAX_EXPLANATIONS
 from moderation_service.judging.explanation import MAX_CHARACTERS, fit
 from moderation_service.judging.result_cache import Judged
-from tests.judging.conftest import Ask, MakeJudge, picture
+from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
 TEMPLATE = "only the picture and the words together violate it"
@@ -28,7 +28,7 @@ async def test_a_flagged_post_is_explained_in_the_models_words(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     before = counted("generated")
-    verdict = await ask(await make_judge(explain="generate"), "I sell this", picture())
+    verdict = await ask(await make_judge(explain="generate"), "I sell this", make_image())
     assert (verdict.explanation, verdict.explanation_kind) == (engine.words, "generated")
     ((request,),) = engine.explained
     assert (request.text, len(request.images), request.language) == ("I sell this", 1, "en")
@@ -41,7 +41,7 @@ async def test_the_model_is_told_the_gravest_findings_first_and_few_of_them(
 ) -> None:
     scores = {"weapon_display": 0.99, "violence": 0.6, "weapon_sale": 0.95, "doxxing": 0.99, "health_misinformation": 1}
     engine.rule = lambda policy_id, _: scores.get(policy_id, 0.01)
-    verdict = await ask(await make_judge(explain="generate"), "words", picture())
+    verdict = await ask(await make_judge(explain="generate"), "words", make_image())
     weights = {p.policy_id: (p.outcome == "block", p.severity, p.score) for p in verdict.policies if p.violated}
     assert len(weights) == len(scores)
     gravest = sorted(weights, key=weights.__getitem__, reverse=True)[:3]
@@ -54,7 +54,7 @@ async def test_the_model_is_asked_and_answered_in_the_posts_language(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.words = "图片展示了一把刀。文字向买家出售它。"
-    verdict = await ask(await make_judge(explain="generate"), "sell 卖刀给你", picture())
+    verdict = await ask(await make_judge(explain="generate"), "sell 卖刀给你", make_image())
     assert (verdict.explanation, verdict.explanation_kind) == (engine.words, "generated")
     (request,) = engine.explained[0]
     assert request.language == "zh"
@@ -65,7 +65,7 @@ async def test_the_model_is_asked_and_answered_in_the_posts_language(
 async def test_the_bundled_model_is_not_asked_to_talk(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, explain: str
 ) -> None:
-    verdict = await ask(await make_judge(explain=explain), "I sell this", picture())
+    verdict = await ask(await make_judge(explain=explain), "I sell this", make_image())
     assert verdict.explanation is not None
     assert TEMPLATE in verdict.explanation
     assert verdict.explanation_kind == "template"
@@ -73,9 +73,9 @@ async def test_the_bundled_model_is_not_asked_to_talk(
 
 
 async def test_only_flagged_posts_are_explained(make_judge: MakeJudge, ask: Ask, engine: RuleEngine) -> None:
-    verdict = await ask(await make_judge(explain="generate"), "hello museum", picture())
+    verdict = await ask(await make_judge(explain="generate"), "hello museum", make_image())
     assert (verdict.decision, verdict.explanation, verdict.explanation_kind) == ("allow", None, None)
-    never = await ask(await make_judge(explain="never"), "I sell this", picture())
+    never = await ask(await make_judge(explain="never"), "I sell this", make_image())
     assert (never.decision, never.explanation, never.explanation_kind) == ("block", None, None)
     assert engine.explained == []
 
@@ -88,7 +88,7 @@ async def test_an_abstention_says_why_by_template(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, language: str, says: str
 ) -> None:
     judge = await make_judge(explain="generate")
-    verdict = await ask(judge, "hello museum", picture(), ImageRef(data="aGVsbG8="), language=language)
+    verdict = await ask(judge, "hello museum", make_image(), ImageRef(data="aGVsbG8="), language=language)
     assert (verdict.decision, verdict.explanation, verdict.explanation_kind) == ("abstain", says, "template")
     assert engine.explained == []
 
@@ -121,7 +121,7 @@ async def test_an_engine_that_can_not_write_leaves_the_verdict_as_it_is(
 ) -> None:
     before = counted(outcome)
     with structlog.testing.capture_logs() as logs:
-        verdict = await ask(await make_judge(explain="generate", explain_timeout_s=0.05), "I sell this", picture())
+        verdict = await ask(await make_judge(explain="generate", explain_timeout_s=0.05), "I sell this", make_image())
     assert verdict.decision == "block"
     assert verdict.explanation is not None
     assert TEMPLATE in verdict.explanation
@@ -149,7 +149,7 @@ async def test_words_that_are_not_fit_give_way_to_the_template(
 
     engine.explain = explain  # type: ignore[method-assign]
     before = counted(outcome)
-    verdict = await ask(await make_judge(explain="generate"), "I sell this", picture())
+    verdict = await ask(await make_judge(explain="generate"), "I sell this", make_image())
     assert verdict.explanation is not None
     assert TEMPLATE in verdict.explanation
     assert verdict.explanation_kind == "template"
@@ -166,7 +166,7 @@ async def test_comparing_words_with_a_long_post_holds_no_other_post_up(
         return fit(written, post_text, language)
 
     monkeypatch.setattr(explaining, "fit", compare)
-    await ask(await make_judge(explain="generate"), "I sell this", picture())
+    await ask(await make_judge(explain="generate"), "I sell this", make_image())
     assert len(threads) == 1
     assert threading.main_thread() not in threads
 
@@ -175,7 +175,7 @@ async def test_scores_and_decisions_are_those_of_a_judge_that_explains_nothing(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     judges = [await make_judge(explain=explain) for explain in ("generate", "template", "never")]
-    found = [await ask(judge, "I sell this", picture()) for judge in judges]
+    found = [await ask(judge, "I sell this", make_image()) for judge in judges]
     assert engine.explained
     apart = {"explanation", "explanation_kind", "timings_ms", "judged_at", "service"}
     assert [verdict.model_dump(exclude=apart) for verdict in found] == [found[0].model_dump(exclude=apart)] * 3
@@ -183,7 +183,7 @@ async def test_scores_and_decisions_are_those_of_a_judge_that_explains_nothing(
 
 async def test_posts_are_explained_together(make_judge: MakeJudge, engine: RuleEngine) -> None:
     judge = await make_judge(explain="generate")
-    posts = [Post(post_id=f"p-{n}", text=f"I sell this {n}", images=(picture(),)) for n in range(5)]
+    posts = [Post(post_id=f"p-{n}", text=f"I sell this {n}", images=(make_image(),)) for n in range(5)]
     judged = await asyncio.gather(*(judge.judge(post, trace_id="a" * 32) for post in posts))
     assert sum(map(len, engine.explained)) == len(posts)
     assert len(engine.explained) < len(posts)
@@ -204,7 +204,7 @@ async def test_more_posts_than_the_next_call_takes_have_the_template_at_once(
     judge = await make_judge(explain="generate", explain_timeout_s=60.0)
 
     def judged(number: int) -> asyncio.Task[Judged]:
-        post = Post(post_id=f"p-{number}", text=f"I sell this {number}", images=(picture(),))
+        post = Post(post_id=f"p-{number}", text=f"I sell this {number}", images=(make_image(),))
         return asyncio.create_task(judge.judge(post, trace_id="a" * 32))
 
     first = judged(0)
@@ -222,6 +222,6 @@ async def test_no_explanation_is_longer_than_a_reader_bears(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.words = "The picture shows a weapon. " + "The words offer it " * 3 + "x" * 500 + "."
-    verdict = await ask(await make_judge(explain="generate"), "I sell this", picture())
+    verdict = await ask(await make_judge(explain="generate"), "I sell this", make_image())
     assert verdict.explanation is not None
     assert len(verdict.explanation) <= MAX_CHARACTERS

@@ -14,7 +14,7 @@ from moderation_service.policies.model import PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, JudgingSettings, Settings
 from tests.engine.talking import save_talking_checkpoint
-from tests.judging.conftest import picture
+from tests.judging.conftest import make_image
 
 RED = np.full((32, 32, 3), (255, 0, 0), np.uint8)
 PATIENT_S = 120.0
@@ -49,7 +49,7 @@ async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]
         ),
     )
     posts = [
-        Post(post_id="p-1", text="Lightly used", images=(picture("red"),)),
+        Post(post_id="p-1", text="Lightly used", images=(make_image("red"),)),
         Post(post_id="p-2", text="九成新"),
     ]
     async with open_judge(settings, pack) as judge:

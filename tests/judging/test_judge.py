@@ -10,7 +10,7 @@ from moderation_service.engine.base import ScoreRequest
 from moderation_service.judging.calibration import Calibration, Platt
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import MediaSettings
-from tests.judging.conftest import Ask, MakeJudge, picture
+from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
 BROKEN = ImageRef(data="aGVsbG8=")
@@ -23,7 +23,7 @@ def part(verdict: Verdict, policy_id: str) -> PolicyVerdict:
 async def test_a_violation_that_only_the_combination_makes_is_blocked_and_named_so(
     make_judge: MakeJudge, ask: Ask
 ) -> None:
-    verdict = await ask(await make_judge(), "I sell this", picture())
+    verdict = await ask(await make_judge(), "I sell this", make_image())
     sale = part(verdict, "weapon_sale")
     assert verdict.decision == "block"
     assert (sale.outcome, sale.violated) == ("block", True)
@@ -37,7 +37,7 @@ async def test_a_violation_that_only_the_combination_makes_is_blocked_and_named_
 async def test_a_harmless_post_is_allowed_by_every_policy_without_further_views(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, pack: PolicyPack
 ) -> None:
-    verdict = await ask(await make_judge(), "a museum visit", picture())
+    verdict = await ask(await make_judge(), "a museum visit", make_image())
     assert verdict.decision == "allow"
     assert [p.policy_id for p in verdict.policies] == [p.id for p in pack.enforced]
     assert {p.attribution for p in verdict.policies} == {None}
@@ -49,7 +49,7 @@ async def test_views_ask_only_for_the_flagged_and_borderline_policies(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.rule = lambda policy_id, _: {"weapon_sale": 0.95, "doxxing": 0.4}.get(policy_id, 0.01)
-    verdict = await ask(await make_judge(), "words", picture())
+    verdict = await ask(await make_judge(), "words", make_image())
     joint, *views = engine.requests
     questions = joint.questionnaire.questions
     assert [sorted(questions[i].policy_id for i in view.asked) for view in views] == [["doxxing", "weapon_sale"]] * 2
@@ -61,9 +61,9 @@ async def test_views_ask_only_for_the_flagged_and_borderline_policies(
 async def test_views_run_for_all_or_none_where_the_setting_says_so(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
-    always = await ask(await make_judge(attribution="always"), "hello", picture())
+    always = await ask(await make_judge(attribution="always"), "hello", make_image())
     assert all(p.attribution for p in always.policies)
-    never = await ask(await make_judge(attribution="never"), "I sell this", picture())
+    never = await ask(await make_judge(attribution="never"), "I sell this", make_image())
     assert part(never, "weapon_sale").violated
     assert not any(p.attribution for p in never.policies)
 
@@ -71,8 +71,8 @@ async def test_views_run_for_all_or_none_where_the_setting_says_so(
 async def test_a_sampled_share_has_its_views_run_by_the_contents_name(make_judge: MakeJudge, ask: Ask) -> None:
     judge = await make_judge(attribution_sample=0.3, result_cache_size=0)
     posts = [f"hello {n}" for n in range(100)]
-    first = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
-    again = [bool((await ask(judge, text, picture())).policies[0].attribution) for text in posts]
+    first = [bool((await ask(judge, text, make_image())).policies[0].attribution) for text in posts]
+    again = [bool((await ask(judge, text, make_image())).policies[0].attribution) for text in posts]
     assert first == again
     assert 15 < sum(first) < 45
 
@@ -89,16 +89,16 @@ async def test_a_post_of_one_modality_is_attributed_without_a_further_view(
 
 
 async def test_a_policy_asks_only_posts_in_its_scope(make_judge: MakeJudge, ask: Ask, pack: PolicyPack) -> None:
-    verdict = await ask(await make_judge(), "", picture())
+    verdict = await ask(await make_judge(), "", make_image())
     judged = {p.policy_id for p in verdict.policies}
     assert judged == {p.id for p in pack.enforced if "image" in p.scope.modalities}
     assert "doxxing" not in judged
 
 
-async def test_a_picture_that_can_not_be_judged_makes_an_abstention_and_no_allow(
+async def test_an_image_that_can_not_be_judged_makes_an_abstention_and_no_allow(
     make_judge: MakeJudge, ask: Ask
 ) -> None:
-    verdict = await ask(await make_judge(), "hello museum", picture(), BROKEN)
+    verdict = await ask(await make_judge(), "hello museum", make_image(), BROKEN)
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_undecodable")
     assert verdict.flags == ("image_missing",)
     assert [image.status for image in verdict.content.images] == ["judged", "undecodable"]
@@ -111,14 +111,16 @@ async def test_nothing_to_judge_at_all_is_an_abstention(make_judge: MakeJudge, a
     assert engine.calls == []
 
 
-async def test_a_missing_picture_is_no_way_out_of_a_block(make_judge: MakeJudge, ask: Ask) -> None:
-    verdict = await ask(await make_judge(), "I sell this", picture(), BROKEN)
+async def test_a_missing_image_is_no_way_out_of_a_block(make_judge: MakeJudge, ask: Ask) -> None:
+    verdict = await ask(await make_judge(), "I sell this", make_image(), BROKEN)
     assert (verdict.decision, verdict.abstain_reason) == ("block", None)
     assert verdict.flags == ("image_missing",)
 
 
-async def test_pictures_beyond_the_limit_are_an_abstention(make_judge: MakeJudge, ask: Ask) -> None:
-    verdict = await ask(await make_judge(media=MediaSettings(max_images=1)), "hello museum", picture(), picture("blue"))
+async def test_images_beyond_the_limit_are_an_abstention(make_judge: MakeJudge, ask: Ask) -> None:
+    verdict = await ask(
+        await make_judge(media=MediaSettings(max_images=1)), "hello museum", make_image(), make_image("blue")
+    )
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_skipped")
 
 
@@ -133,7 +135,7 @@ async def test_a_score_of_little_label_mass_neither_blocks_nor_flags(
 ) -> None:
     engine.mass = 4e-6
     for settings in ({}, {"attribution": "always"}):
-        verdict = await ask(await make_judge(**settings), "I sell this", picture())
+        verdict = await ask(await make_judge(**settings), "I sell this", make_image())
         sale = part(verdict, "weapon_sale")
         assert (verdict.decision, verdict.abstain_reason) == ("abstain", "label_mass_low")
         assert sale.score >= sale.thresholds.block
@@ -145,7 +147,7 @@ async def test_a_pass_of_little_label_mass_attributes_nothing(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.mass = lambda request: 1.0 if request.text and request.images else 0.2
-    sale = part(await ask(await make_judge(), "I sell this", picture()), "weapon_sale")
+    sale = part(await ask(await make_judge(), "I sell this", make_image()), "weapon_sale")
     assert (sale.outcome, sale.violated, sale.attribution) == ("block", True, None)
 
 
@@ -156,12 +158,12 @@ async def test_a_policy_without_a_calibration_sends_to_review_unless_the_owner_l
         sale = part(verdict, "weapon_sale")
         return verdict.decision, sale.outcome, sale.violated
 
-    capped = await ask(await make_judge(block_uncalibrated=False), "I sell this", picture())
+    capped = await ask(await make_judge(block_uncalibrated=False), "I sell this", make_image())
     assert outcomes(capped) == ("review", "review", True)
     own = Calibration("sha256:" + "c" * 64, {"weapon_sale": Platt(slope=1, intercept=0)})
-    calibrated = await ask(await make_judge(block_uncalibrated=False, calibration=own), "I sell this", picture())
+    calibrated = await ask(await make_judge(block_uncalibrated=False, calibration=own), "I sell this", make_image())
     assert outcomes(calibrated) == ("block", "block", True)
-    let = await ask(await make_judge(block_uncalibrated=True), "I sell this", picture())
+    let = await ask(await make_judge(block_uncalibrated=True), "I sell this", make_image())
     assert outcomes(let) == ("block", "block", True)
 
 
@@ -175,7 +177,7 @@ async def test_one_modality_that_would_be_blocked_alone_is_not_diluted_by_the_ot
         return 0.4 if request.images and request.text else alone if request.text else 0.02
 
     engine.rule = diluted
-    verdict = await ask(await make_judge(), "I will kill you", picture())
+    verdict = await ask(await make_judge(), "I will kill you", make_image())
     violence = part(verdict, "violence")
     assert (verdict.decision, violence.outcome, violence.violated) == (decision, decision, False)
     assert violence.attribution is not None
@@ -195,7 +197,7 @@ async def test_a_shadow_policy_is_listed_apart_in_a_request_of_its_own_and_decid
     shadowed = PolicyPack(
         tuple(p.model_copy(update={"mode": "shadow"}) if p.id == "weapon_sale" else p for p in pack.policies)
     )
-    verdict = await ask(await make_judge(shadowed, attribution="never"), "I sell this museum piece", picture())
+    verdict = await ask(await make_judge(shadowed, attribution="never"), "I sell this museum piece", make_image())
     assert verdict.decision == "allow"
     assert [(p.policy_id, p.violated) for p in verdict.shadow] == [("weapon_sale", True)]
     assert "weapon_sale" not in {p.policy_id for p in verdict.policies}
@@ -227,7 +229,7 @@ async def test_the_language_of_the_questions_follows_the_post(
 
 
 async def test_the_explanation_is_in_the_posts_language(make_judge: MakeJudge, ask: Ask) -> None:
-    verdict = await ask(await make_judge(), "sell 卖刀给你", picture())
+    verdict = await ask(await make_judge(), "sell 卖刀给你", make_image())
     assert verdict.explanation is not None
     assert "图片与文字结合才构成违规" in verdict.explanation
 
@@ -236,10 +238,10 @@ async def test_the_same_post_has_the_same_verdict_id_and_another_revision_anothe
     make_judge: MakeJudge, ask: Ask
 ) -> None:
     judge = await make_judge()
-    first, again = await ask(judge, "hello", picture()), await ask(judge, "hello", picture())
+    first, again = await ask(judge, "hello", make_image()), await ask(judge, "hello", make_image())
     assert first.verdict_id == again.verdict_id
-    assert (await ask(judge, "hello", picture(), revision=2)).verdict_id != first.verdict_id
-    assert (await ask(judge, "hello", picture("blue"))).verdict_id != first.verdict_id
+    assert (await ask(judge, "hello", make_image(), revision=2)).verdict_id != first.verdict_id
+    assert (await ask(judge, "hello", make_image("blue"))).verdict_id != first.verdict_id
 
 
 async def test_what_the_platform_sent_along_is_handed_on(make_judge: MakeJudge) -> None:
@@ -253,7 +255,7 @@ async def test_what_the_platform_sent_along_is_handed_on(make_judge: MakeJudge) 
 
 
 async def test_blank_words_count_as_no_words(make_judge: MakeJudge, ask: Ask, engine: RuleEngine) -> None:
-    verdict = await ask(await make_judge(), "  \n", picture())
+    verdict = await ask(await make_judge(), "  \n", make_image())
     attribution = part(verdict, "weapon_display").attribution
     assert attribution is not None
     assert (attribution.class_, attribution.text_only) == ("image_only", None)
@@ -277,11 +279,11 @@ async def test_a_failure_of_the_shadow_policies_leaves_the_enforced_untouched(
     assert (verdict.decision, verdict.shadow) == ("review", ())
 
 
-async def test_a_picture_that_the_engine_had_no_room_for_is_skipped_and_no_allow(
+async def test_an_image_that_the_engine_had_no_room_for_is_skipped_and_no_allow(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     engine.room = 1
-    verdict = await ask(await make_judge(), "hello museum", picture(), picture("blue"))
+    verdict = await ask(await make_judge(), "hello museum", make_image(), make_image("blue"))
     assert [(image.status, image.frames) for image in verdict.content.images] == [("judged", 1), ("skipped", 0)]
     assert (verdict.decision, verdict.abstain_reason) == ("abstain", "image_skipped")
 
@@ -311,7 +313,7 @@ async def test_the_pixels_read_of_an_image_are_recorded_and_less_than_a_sixth_of
 
 async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:
     judge = await make_judge(result_cache_size=0)
-    post = Post(post_id="p", text="hello museum", images=(picture(),))
+    post = Post(post_id="p", text="hello museum", images=(make_image(),))
     async with judge.evidence(post) as evidence:
         first = await judge.judge_on(post, evidence, trace_id="a" * 32)
         again = await judge.judge_on(post, evidence, trace_id="a" * 32)

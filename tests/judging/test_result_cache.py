@@ -20,13 +20,13 @@ from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import Shadowed
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import JudgingSettings
-from tests.judging.conftest import MakeJudge, picture
+from tests.judging.conftest import MakeJudge, make_image
 from tests.judging.engines import RuleEngine, judge_by
 from tests.stream.support import eventually
 
 BROKEN = ImageRef(data="bm90IGEgcGljdHVyZQ==")
 UNREACHABLE = ImageRef(url="https://127.0.0.1/x.png")  # refused: an address of this machine
-SALE = Post(post_id="first", text="I sell this", images=(picture(),), surface="feed", author_id="u-1")
+SALE = Post(post_id="first", text="I sell this", images=(make_image(),), surface="feed", author_id="u-1")
 WORDS_ALONE = Post(post_id="first", text="I will kill you")  # no thread decodes anything: the first begun is the first
 
 
@@ -101,10 +101,10 @@ async def test_a_post_that_comes_again_is_no_duplicate_of_itself(make_judge: Mak
     "changed",
     [
         {"text": "I sell this "},
-        {"text": "", "images": (picture(),)},
+        {"text": "", "images": (make_image(),)},
         {"images": ()},
-        {"images": (picture("#fe0000"),)},
-        {"images": (picture(), picture())},
+        {"images": (make_image("#fe0000"),)},
+        {"images": (make_image(), make_image())},
         {"surface": "ads"},
         {"surface": None},
         {"language": "zh"},
@@ -119,14 +119,14 @@ async def test_what_differs_in_anything_that_is_judged_is_judged_itself(
     assert (await verdict_on(judge, like(SALE, **changed))).duplicate_of is None
 
 
-async def test_pictures_in_another_order_are_another_content(make_judge: MakeJudge) -> None:
+async def test_images_in_another_order_are_another_content(make_judge: MakeJudge) -> None:
     judge = await make_judge()
-    red, blue = picture(), picture("blue")
+    red, blue = make_image(), make_image("blue")
     await verdict_on(judge, like(SALE, images=(red, blue)))
     assert (await verdict_on(judge, like(SALE, post_id="third", images=(blue, red)))).duplicate_of is None
 
 
-async def test_a_picture_that_could_not_be_had_is_looked_for_again_and_one_that_is_broken_is_not(
+async def test_an_image_that_could_not_be_had_is_looked_for_again_and_one_that_is_broken_is_not(
     make_judge: MakeJudge,
 ) -> None:
     judge = await make_judge()
@@ -226,8 +226,8 @@ async def test_what_a_failed_shadow_pack_left_out_is_not_kept(
 
 
 WORDS = st.sampled_from(["", "I sell this", "hello museum", "kill"])
-PICTURES = st.lists(st.sampled_from([picture("red"), picture("blue"), BROKEN]), max_size=2).map(tuple)
-CONTENTS = st.tuples(WORDS, PICTURES, st.sampled_from([None, "feed"]), st.sampled_from([None, "en", "zh"])).filter(
+IMAGES = st.lists(st.sampled_from([make_image("red"), make_image("blue"), BROKEN]), max_size=2).map(tuple)
+CONTENTS = st.tuples(WORDS, IMAGES, st.sampled_from([None, "feed"]), st.sampled_from([None, "en", "zh"])).filter(
     lambda content: bool(content[0] or content[1])
 )
 OWN = {"timings_ms", "judged_at", "duplicate_of", "statement_of_reasons"}

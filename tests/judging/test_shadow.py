@@ -15,7 +15,7 @@ from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.errors import Transient
 from moderation_service.policies.model import Policy, PolicyThresholds, Scope
 from moderation_service.policies.pack import PolicyPack
-from tests.judging.conftest import Ask, MakeJudge, picture
+from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
 KILL = "I will kill you"
@@ -51,8 +51,8 @@ def candidate(pack: PolicyPack) -> PolicyPack:
 async def test_every_policy_of_a_shadow_pack_is_listed_apart_and_nothing_else_changes(
     make_judge: MakeJudge, ask: Ask, candidate: PolicyPack
 ) -> None:
-    alone = await ask(await make_judge(), KILL, picture())
-    beside = await ask(await make_judge(shadow_pack=candidate), KILL, picture())
+    alone = await ask(await make_judge(), KILL, make_image())
+    beside = await ask(await make_judge(shadow_pack=candidate), KILL, make_image())
     assert decided(beside) == decided(alone)
     assert [part.policy_id for part in beside.shadow] == [policy.id for policy in candidate.policies]
     assert [part.digest for part in beside.shadow] == [policy.digest for policy in candidate.policies]
@@ -71,7 +71,7 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
 
     monkeypatch.setattr(engine, "score", held)
     judge = await make_judge(shadow_pack=candidate, attribution="always", result_cache_size=0)
-    post = Post(post_id="p", text=KILL, images=(picture(),))
+    post = Post(post_id="p", text=KILL, images=(make_image(),))
     async with judge.evidence(post) as evidence:
         judging = []
         for _ in range(5):  # each finds the engine busy with those before it, and waits with all it asks
@@ -96,10 +96,10 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
 async def test_each_part_of_a_shadow_pack_is_asked_as_it_would_be_in_force(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, candidate: PolicyPack
 ) -> None:
-    await ask(await make_judge(shadow_pack=candidate, attribution="never"), "hello", picture())
+    await ask(await make_judge(shadow_pack=candidate, attribution="never"), "hello", make_image())
     beside = engine.requests[1:]
     engine.calls.clear()
-    await ask(await make_judge(candidate, attribution="never"), "hello", picture())
+    await ask(await make_judge(candidate, attribution="never"), "hello", make_image())
     assert sorted(map(_questionnaire, beside)) == sorted(map(_questionnaire, engine.requests))
 
 

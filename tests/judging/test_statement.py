@@ -17,7 +17,7 @@ from moderation_service.judging.statement import draft
 from moderation_service.policies.model import Bilingual, Policy, Statement
 from moderation_service.policies.pack import PolicyPack
 from tests.contracts.examples import POLICY, verdict
-from tests.judging.conftest import Ask, MakeJudge, picture
+from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
 TEXT, IMAGE = "CONTENT_TYPE_TEXT", "CONTENT_TYPE_IMAGE"
@@ -229,10 +229,10 @@ async def test_a_judged_post_carries_its_draft_as_the_schema_has_it(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine
 ) -> None:
     judge = await make_judge()
-    blocked = await ask(judge, "I sell this", picture(), language="en")
+    blocked = await ask(judge, "I sell this", make_image(), language="en")
     reviewed = await ask(judge, "I will kill you")
-    allowed = await ask(judge, "hello museum", picture())
-    abstained = await ask(judge, "hello museum", picture(), ImageRef(data="aGVsbG8="))
+    allowed = await ask(judge, "hello museum", make_image())
+    abstained = await ask(judge, "hello museum", make_image(), ImageRef(data="aGVsbG8="))
     assert [one.decision for one in (blocked, reviewed, allowed, abstained)] == ["block", "review", "allow", "abstain"]
     assert (allowed.statement_of_reasons, abstained.statement_of_reasons) == (None, None)
     assert blocked.statement_of_reasons is not None

@@ -20,13 +20,13 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
     settings = EngineSettings(device="cpu", layout=layout)
     scorer = Scorer(load_checkpoint(settings), layout, "brief", max_context_tokens=4096, max_batch_tokens=16384)
     sizes, pack = (
-        TokenEstimator(settings, replace(INFO, picture_pixels=scorer.cutter.most_pixels)),
-        load_pack(shipped_policies(), pictures=False),
+        TokenEstimator(settings, replace(INFO, image_pixels=scorer.cutter.most_pixels)),
+        load_pack(shipped_policies(), images=False),
     )
-    picture = np.full((100, 100, 3), 127, np.uint8)
+    image = np.full((100, 100, 3), 127, np.uint8)
     for text, language in zip(TEXTS, ("en", "zh"), strict=True):
         questionnaire = pack.questionnaire(language, "enforce")  # type: ignore[arg-type]
-        request = ScoreRequest(text, (picture,) * 4, questionnaire, tuple(range(len(questionnaire.questions))))
+        request = ScoreRequest(text, (image,) * 4, questionnaire, tuple(range(len(questionnaire.questions))))
         opening = scorer.opening(questionnaire)
         (scored,) = scorer.score([request])
         assert 0.5 < sizes.scoring(request) / (scored.tokens - len(opening.ids)) < 2
@@ -34,11 +34,11 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
 
 def test_no_more_is_counted_than_is_read_of_a_post() -> None:
     info = replace(INFO, context_tokens=1000)
-    sizes = TokenEstimator(EngineSettings(), replace(info, picture_pixels=28 * 28 * 10))
+    sizes = TokenEstimator(EngineSettings(), replace(info, image_pixels=28 * 28 * 10))
     large = np.zeros((2800, 2800, 3), np.uint8)
-    words, picture = (ExplainRequest(*of, "en", (), 1.0) for of in (("", ()), ("", (large,))))
-    assert sizes.explanation(picture) - sizes.explanation(words) == 10
+    words, image = (ExplainRequest(*of, "en", (), 1.0) for of in (("", ()), ("", (large,))))
+    assert sizes.explanation(image) - sizes.explanation(words) == 10
     endless = ExplainRequest("word " * 100_000, (large,) * 10, "en", (), 1.0)
     assert sizes.explanation(endless) - sizes.explanation(words) == 1000
-    assert TokenEstimator(EngineSettings(), info).explanation(picture) - sizes.explanation(words) == 1000
+    assert TokenEstimator(EngineSettings(), info).explanation(image) - sizes.explanation(words) == 1000
     assert sizes.explanation(ExplainRequest("\ud800", (), "en", (), 1.0)) == sizes.explanation(words)

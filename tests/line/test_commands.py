@@ -14,7 +14,7 @@ import pytest
 
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.demo.pictures import render
+from moderation_service.demo.images import render
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import shipped_policies
@@ -186,7 +186,7 @@ async def test_policies_test_runs_the_cases_and_exits_1_where_one_differs(tmp_pa
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Fifty pictures with texts."""
+    """Fifty images with texts."""
     made, rng = tmp_path / "posts", np.random.default_rng(3)
     made.mkdir()
     for number in range(50):

@@ -59,5 +59,5 @@ async def test_the_bundled_calibration_is_left_out_with_other_prompts_and_on_req
 
 async def test_the_bundled_calibration_says_nothing_of_policies_that_are_the_owners_own(tmp_path: Path) -> None:
     (tmp_path / "doxxing.yaml").write_bytes((shipped_policies() / "doxxing.yaml").read_bytes())
-    async with open_judge(BareSettings(), load_pack(tmp_path, pictures=False)) as judge:
+    async with open_judge(BareSettings(), load_pack(tmp_path, images=False)) as judge:
         assert judge.model.calibration_id

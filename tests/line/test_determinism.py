@@ -26,7 +26,7 @@ async def run(engine: EngineSettings, at_once: int, seed: int) -> tuple[dict[str
     order = random.Random(seed).sample(POSTS, len(POSTS))
     free = asyncio.Semaphore(at_once)
     settings = Settings(engine=engine, judging=JudgingSettings(attribution="always"))
-    async with open_judge(settings, load_pack(shipped_policies(), pictures=False)) as judge:
+    async with open_judge(settings, load_pack(shipped_policies(), images=False)) as judge:
 
         async def one(post: Post) -> Verdict:
             async with free:

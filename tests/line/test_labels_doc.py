@@ -26,16 +26,16 @@ def section(title: str) -> list[re.Match[str]]:
 
 
 async def loaded(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    """Write the section's files, with the pictures that they name, and load what its command names."""
+    """Write the section's files, with the images that they name, and load what its command names."""
     monkeypatch.chdir(folder)
     blocks = section(title)
     for block in blocks:
         if (name := block["name"]) and name != "left-out":
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(block["body"], encoding="utf-8")
-            for picture in re.findall(r"[\w/]+\.(?:jpg|png)", block["body"]):
-                (folder / name).parent.joinpath(picture).parent.mkdir(exist_ok=True)
-                Image.new("RGB", (8, 8)).save((folder / name).parent / picture)
+            for image in re.findall(r"[\w/]+\.(?:jpg|png)", block["body"]):
+                (folder / name).parent.joinpath(image).parent.mkdir(exist_ok=True)
+                Image.new("RGB", (8, 8)).save((folder / name).parent / image)
     (command,) = (block["body"] for block in blocks if block["kind"] == "sh")
     _, bound, _ = cli.parse_args(command.strip().removeprefix("moderation "), exit_on_error=False)
     asked: dict[str, Any] = bound.arguments

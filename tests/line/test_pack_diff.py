@@ -13,7 +13,7 @@ from aiohttp import web
 
 from moderation_service.app.pack_diff import diff_packs
 from moderation_service.contracts.post import Post
-from moderation_service.demo.pictures import render
+from moderation_service.demo.images import render
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.errors import Poison
 from moderation_service.judging.judge import Judge
@@ -46,7 +46,7 @@ def posts(tmp_path: Path) -> Path:
     return path
 
 
-async def test_each_picture_is_fetched_once_for_both_packs(
+async def test_each_image_is_fetched_once_for_both_packs(
     serve: Serve, reaching: Reaching, proposed: Path, tmp_path: Path
 ) -> None:
     fetched: Counter[str] = Counter()

@@ -102,14 +102,14 @@ async def digest_by(judge: Judge) -> str:
 async def test_a_post_in_work_keeps_the_policies_it_began_with_and_the_next_has_the_new_ones(
     mounted: ConfigMap,
 ) -> None:
-    old = load_pack(mounted.path, pictures=False).digest
+    old = load_pack(mounted.path, images=False).digest
     before = reloads("taken")
     async with followed(PolicySettings(path=mounted.path, reload_seconds=EVERY_S)) as follow:
         async with follow.judge.evidence(POST) as evidence:
             mounted.update(with_threshold(0.61))
             newer = await follow.took()
             in_work = (await follow.judge.judge_on(POST, evidence, trace_id="0" * 32)).verdict
-        new = load_pack(mounted.path, pictures=False)
+        new = load_pack(mounted.path, images=False)
         assert in_work.policy_set_digest == old
         assert {part.digest for part in in_work.policies} <= {policy.digest for policy in follow.judge.pack.policies}
         assert await digest_by(newer) == new.digest != old
@@ -125,7 +125,7 @@ async def test_a_wrong_file_is_refused_by_file_line_and_field_and_the_next_right
         assert f"{mounted.path}/doxxing.yaml:{line}: thresholds.review" in await follow.refused()
         assert (follow.taken, reloads("refused") - before) == ([], 1)
         mounted.update(with_threshold(0.61))
-        assert (await follow.took()).pack.digest == load_pack(mounted.path, pictures=False).digest
+        assert (await follow.took()).pack.digest == load_pack(mounted.path, images=False).digest
         assert len(follow.refusals()) == 1
 
 
@@ -183,7 +183,7 @@ async def test_an_engine_that_is_away_is_asked_again_until_the_change_is_taken_a
 
         monkeypatch.setattr(follow.judge._engine, "prepare", away_at_first)
         mounted.update(with_threshold(0.61))
-        assert (await follow.took()).pack.digest == load_pack(mounted.path, pictures=False).digest
+        assert (await follow.took()).pack.digest == load_pack(mounted.path, images=False).digest
         assert (follow.refusals(), failures) == (["Transient('away')"], [])
 
 
@@ -272,7 +272,7 @@ async def test_a_running_service_takes_right_changes_refuses_wrong_ones_and_lose
     env = environment(
         topics, MODERATION_POLICIES__PATH=str(mounted.path), MODERATION_POLICIES__RELOAD_SECONDS=str(EVERY_S)
     )
-    packs = [load_pack(mounted.path, pictures=False)]
+    packs = [load_pack(mounted.path, images=False)]
     async with worker(env) as running:
 
         async def change(files: dict[str, str], event: str, times: int) -> None:
@@ -283,12 +283,12 @@ async def test_a_running_service_takes_right_changes_refuses_wrong_ones_and_lose
 
         await publish(topics, posts(topics.input_topic, 0))
         await change(with_threshold(0.61), TAKEN, 1)
-        packs.append(load_pack(mounted.path, pictures=False))
+        packs.append(load_pack(mounted.path, images=False))
         await publish(topics, posts(topics.input_topic, 1))
         await change(BROKEN, REFUSED, 1)
         await publish(topics, posts(topics.input_topic, 2))
         await change(with_threshold(0.62), TAKEN, 2)
-        packs.append(load_pack(mounted.path, pictures=False))
+        packs.append(load_pack(mounted.path, images=False))
         await publish(topics, posts(topics.input_topic, 3))
         await running.logged(JUDGED, times=4 * PART)
         port = next(json.loads(line)["port"] for line in running.lines if "ops port open" in line)

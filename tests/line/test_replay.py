@@ -71,8 +71,8 @@ def judged(posts: Path) -> Path:
 def test_two_hundred_verdicts_are_the_same_and_after_a_one_word_change_all_name_the_policy(
     tmp_path: Path,
 ) -> None:
-    pictured = (one.post for one in benchmark(seed=21, scale=0.05) if one.post.images)
-    posts = write(tmp_path / "posts.jsonl", (post.model_dump_json() for post in islice(pictured, TWO_HUNDRED)))
+    with_image = (one.post for one in benchmark(seed=21, scale=0.05) if one.post.images)
+    posts = write(tmp_path / "posts.jsonl", (post.model_dump_json() for post in islice(with_image, TWO_HUNDRED)))
     verdicts = judged(posts)
 
     same = Said(verdicts, posts)
@@ -90,9 +90,9 @@ def test_two_hundred_verdicts_are_the_same_and_after_a_one_word_change_all_name_
 
 
 def test_what_can_not_be_replayed_is_told_row_by_row(tmp_path: Path) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (112, 112), "green").save(picture, "PNG")
-    (tmp_path / "green.png").write_bytes(picture.getvalue())
+    image = io.BytesIO()
+    Image.new("RGB", (112, 112), "green").save(image, "PNG")
+    (tmp_path / "green.png").write_bytes(image.getvalue())
     rows = {
         "one": Post(post_id="a", text="A walk by the river"),
         "two": Post(post_id="a", revision=2, text="A walk by the lake"),

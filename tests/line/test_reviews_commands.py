@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moderation_service.contracts.post import Post
-from moderation_service.demo.pictures import render
+from moderation_service.demo.images import render
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.settings import KafkaSettings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moderation_service.demo.glyphs import CLASSES
-from moderation_service.demo.pictures import render
+from moderation_service.demo.images import render
 from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
 
@@ -20,7 +20,7 @@ REACHABLE = {"MODERATION_MEDIA__ALLOWED_NETWORKS": '["127.0.0.0/8"]', "MODERATIO
 
 
 def traffic(topic: str, seed: int, posts: int = 480, deleted: int = 4) -> list[Record]:
-    """`posts` posts (half with pictures, ten out of reach, three of 3 MB), 20 poison of five kinds, and deletions."""
+    """`posts` posts (half with images, ten out of reach, three of 3 MB), 20 poison of five kinds, and deletions."""
     rng, paint = random.Random(seed), np.random.default_rng(seed)
     records = [_post(topic, number, rng, paint) for number in range(posts)]
     records += [
@@ -35,9 +35,9 @@ def _post(topic: str, number: int, rng: random.Random, paint: np.random.Generato
     if number < 10:
         fields["images"] = [{"url": OUT_OF_REACH[number % len(OUT_OF_REACH)]}]
     elif number % 2:
-        picture = io.BytesIO()
-        render(rng.choice(CLASSES), paint).save(picture, "PNG")
-        fields["images"] = [{"data": base64.b64encode(picture.getvalue()).decode()}]
+        image = io.BytesIO()
+        render(rng.choice(CLASSES), paint).save(image, "PNG")
+        fields["images"] = [{"data": base64.b64encode(image.getvalue()).decode()}]
     elif number < 16:
         fields["metadata"] = {"blob": "x" * LARGE}
     return Record(topic, f"p-{number}".encode(), json.dumps(fields).encode())

@@ -1,4 +1,4 @@
-"""Real parts for the media room: pictures, servers on loopback, and a record of every socket."""
+"""Real parts for the media room: images, servers on loopback, and a record of every socket."""
 
 import asyncio
 import socket
@@ -38,8 +38,8 @@ def sockets() -> Iterator[list[tuple[str, Any]]]:
 
 
 @pytest.fixture
-def picture() -> Callable[..., bytes]:
-    """An encoded picture of one colour."""
+def make_image() -> Callable[..., bytes]:
+    """An encoded image of one colour."""
 
     def make(kind: str = "PNG", size: tuple[int, int] = (8, 6), colour: Any = "red", **options: Any) -> bytes:
         out = BytesIO()

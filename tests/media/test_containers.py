@@ -14,7 +14,7 @@ from moderation_service.media.decode import decode
 from moderation_service.media.outcome import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 Animation = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(60)
@@ -36,10 +36,10 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
 
-def test_text_and_profile_bombs_of_a_png_are_left_out(picture: Picture) -> None:
+def test_text_and_profile_bombs_of_a_png_are_left_out(make_image: MakeImage) -> None:
     bomb = zlib.compress(bytes(200 * MIB), 9)
     data = after_header(
-        picture(),
+        make_image(),
         chunk(b"zTXt", b"k\0\0" + bomb),
         chunk(b"iTXt", b"k\0\1\0\0\0" + bomb),
         chunk(b"iCCP", b"p\0\0" + bomb),
@@ -52,25 +52,25 @@ def test_text_and_profile_bombs_of_a_png_are_left_out(picture: Picture) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 16 * MIB
-    assert containers.read(data, "image/png").data == picture()
+    assert containers.read(data, "image/png").data == make_image()
 
 
-def test_a_png_keeps_its_first_header_and_palette(picture: Picture) -> None:
+def test_a_png_keeps_its_first_header_and_palette(make_image: MakeImage) -> None:
     other = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    image = read(after_header(picture("PNG", (8, 6)), other))
+    image = read(after_header(make_image("PNG", (8, 6)), other))
     assert (image.status, image.width, image.height) == ("judged", 8, 6)
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 6), (8, 0), (2**31 - 1, 2**31 - 1), (60_000, 60_000)])
-def test_a_png_with_a_lying_size_is_not_decoded(width: int, height: int, picture: Picture) -> None:
+def test_a_png_with_a_lying_size_is_not_decoded(width: int, height: int, make_image: MakeImage) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    data = picture()
+    data = make_image()
     status = read(data[:8] + header + data[33:]).status
     assert status == ("undecodable" if 0 in (width, height) else "too_large")
 
 
-def test_a_stream_far_longer_than_its_picture_is_not_unpacked(picture: Picture) -> None:
-    data = picture("PNG", (8, 6))
+def test_a_stream_far_longer_than_its_image_is_not_unpacked(make_image: MakeImage) -> None:
+    data = make_image("PNG", (8, 6))
     raw = zlib.compress(bytes(8 * 3 * 6 + 6) + bytes(300 * MIB), 9)
     started = process_time()
     image = read(data[:33] + chunk(b"IDAT", raw) + chunk(b"IEND", b""))
@@ -101,15 +101,15 @@ def test_a_still_ahead_of_an_animated_png_counts_as_a_frame() -> None:
     assert [int(frame.mean()) for frame in read(out.getvalue()).frames] == [0, 100, 200]
 
 
-def test_many_empty_chunks_cost_little(picture: Picture) -> None:
-    data = after_header(picture(), *[chunk(b"IDAT", b"")] * 100_000, *[chunk(b"eXIf", b"II*\0")] * 100_000)
+def test_many_empty_chunks_cost_little(make_image: MakeImage) -> None:
+    data = after_header(make_image(), *[chunk(b"IDAT", b"")] * 100_000, *[chunk(b"eXIf", b"II*\0")] * 100_000)
     started = process_time()
     assert read(data).status == "judged"
     assert process_time() - started < 5
 
 
-def test_what_is_not_picture_in_a_jpeg_is_left_out(picture: Picture) -> None:
-    data = picture("JPEG")
+def test_what_is_not_image_in_a_jpeg_is_left_out(make_image: MakeImage) -> None:
+    data = make_image("JPEG")
     exif = Image.Exif()
     exif[0x0112] = 6
     first = segment(0xE1, b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0"))
@@ -130,29 +130,29 @@ def test_what_is_not_picture_in_a_jpeg_is_left_out(picture: Picture) -> None:
     assert containers.read(stuffed, "image/jpeg").data == data
 
 
-def test_a_jpeg_with_two_sizes_is_undecodable(picture: Picture) -> None:
-    data = picture("JPEG")
+def test_a_jpeg_with_two_sizes_is_undecodable(make_image: MakeImage) -> None:
+    data = make_image("JPEG")
     at = data.index(b"\xff\xc0")
     assert read(data[:at] + data[at : at + 19] + data[at:]).status == "undecodable"
 
 
-def test_a_jpeg_whose_markers_make_no_sense_is_undecodable(picture: Picture) -> None:
-    data = picture("JPEG")
+def test_a_jpeg_whose_markers_make_no_sense_is_undecodable(make_image: MakeImage) -> None:
+    data = make_image("JPEG")
     scan = data[data.index(b"\xff\xda") :]
     assert read(data[:2] + b"\xff\x00\xff\xd0\xff\x01" + data[2:]).status == "judged"
     for body in (scan, b"\xff\xd9", b"\xff\xdb\0\1" + scan, b"\xff\xdb\xff\xff", b"\xff", b""):
         assert read(b"\xff\xd8\xff" + body).status == "undecodable"
 
 
-def test_a_jpeg_with_a_lying_size_is_not_decoded(picture: Picture) -> None:
-    data = picture("JPEG")
+def test_a_jpeg_with_a_lying_size_is_not_decoded(make_image: MakeImage) -> None:
+    data = make_image("JPEG")
     at = data.index(b"\xff\xc0") + 5
     assert read(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :]).status == "too_large"
     assert read(data[:at] + b"\0\0\0\x08" + data[at + 4 :]).status == "undecodable"
 
 
-def test_a_progressive_jpeg_with_very_many_scans_is_too_large(picture: Picture) -> None:
-    data = picture("JPEG", (1000, 1000), progressive=True)
+def test_a_progressive_jpeg_with_very_many_scans_is_too_large(make_image: MakeImage) -> None:
+    data = make_image("JPEG", (1000, 1000), progressive=True)
     assert read(data, max_pixels=1_000_000).status == "judged"
     at = data.rindex(b"\xff\xda")
     scan = data[at:-2]
@@ -162,8 +162,8 @@ def test_a_progressive_jpeg_with_very_many_scans_is_too_large(picture: Picture) 
     assert process_time() - started < 2
 
 
-def test_a_gif_whose_frame_is_larger_than_its_screen_is_measured_by_the_frame(picture: Picture) -> None:
-    data = bytearray(picture("GIF", (8, 6)))
+def test_a_gif_whose_frame_is_larger_than_its_screen_is_measured_by_the_frame(make_image: MakeImage) -> None:
+    data = bytearray(make_image("GIF", (8, 6)))
     data[6:10] = struct.pack("<HH", 1, 1)
     assert read(bytes(data)).width == 8
     at = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
@@ -171,8 +171,8 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_measured_by_the_frame(pi
     assert read(bytes(data)).status == "too_large"
 
 
-def test_comments_and_applications_of_a_gif_are_left_out(picture: Picture) -> None:
-    data = picture("GIF")
+def test_comments_and_applications_of_a_gif_are_left_out(make_image: MakeImage) -> None:
+    data = make_image("GIF")
     at = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
     extra = b"\x21\xfe" + b"\1x" * 500_000 + b"\0" + b"\x21\xff\x0bXMP DataXMP" + b"\1x" * 500_000 + b"\0"
     started = process_time()
@@ -191,8 +191,8 @@ def test_a_gif_of_very_many_frames_is_too_large_at_once(animation: Animation) ->
     assert process_time() - started < 5
 
 
-def test_a_gif_with_an_unknown_block_is_undecodable(picture: Picture) -> None:
-    assert read(picture("GIF")[:-1] + b"?;").status == "undecodable"
+def test_a_gif_with_an_unknown_block_is_undecodable(make_image: MakeImage) -> None:
+    assert read(make_image("GIF")[:-1] + b"?;").status == "undecodable"
     assert read(b"GIF89a" + bytes(7) + b";").status == "undecodable"
 
 
@@ -211,12 +211,12 @@ def test_an_animated_webp_is_measured_before_its_canvas_is_set_aside(animation: 
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_both_still_kinds_of_webp_tell_their_size(lossless: bool, picture: Picture) -> None:  # noqa: FBT001
-    data = picture("WEBP", (123, 45), lossless=lossless)
+def test_both_still_kinds_of_webp_tell_their_size(lossless: bool, make_image: MakeImage) -> None:  # noqa: FBT001
+    data = make_image("WEBP", (123, 45), lossless=lossless)
     assert (containers.read(data, "image/webp").width, containers.read(data, "image/webp").height) == (123, 45)
 
 
-def test_a_webp_without_a_picture_is_undecodable() -> None:
+def test_a_webp_without_an_image_is_undecodable() -> None:
     assert read(b"RIFF\x10\0\0\0WEBPEXIF\4\0\0\0abcd").status == "undecodable"
 
 

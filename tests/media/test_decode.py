@@ -15,7 +15,7 @@ from moderation_service.media.outcome import LoadedImage
 from moderation_service.settings import MediaSettings
 from tests.media.crafted import jpeg_beyond_levels, words
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 Animation = Callable[..., bytes]
 
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "AVIF": "image/avif"}
@@ -58,8 +58,8 @@ def test_the_wheels_of_pillow_decode_every_format_of_the_allow_list() -> None:
 
 
 @pytest.mark.parametrize(("kind", "media_type"), FORMATS.items())
-def test_each_format_becomes_contiguous_rgb_bytes(kind: str, media_type: str, picture: Picture) -> None:
-    data = picture(kind, (40, 30), (200, 30, 60), **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}))
+def test_each_format_becomes_contiguous_rgb_bytes(kind: str, media_type: str, make_image: MakeImage) -> None:
+    data = make_image(kind, (40, 30), (200, 30, 60), **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}))
     image = read(data)
     assert (image.status, image.media_type, image.width, image.height) == ("judged", media_type, 40, 30)
     assert image.sha256 == sha256(data).hexdigest()
@@ -73,19 +73,19 @@ def test_each_format_becomes_contiguous_rgb_bytes(kind: str, media_type: str, pi
     assert near(image, (200, 30, 60), 15, 20)
 
 
-def test_a_large_picture_is_scaled_to_the_longer_side_and_a_small_one_is_left(picture: Picture) -> None:
+def test_a_large_image_is_scaled_to_the_longer_side_and_a_small_one_is_left(make_image: MakeImage) -> None:
     for kind in FORMATS:
-        assert read(picture(kind, (400, 100)), max_side=200).frames[0].shape == (50, 200, 3)
-        assert read(picture(kind, (100, 400)), max_side=200).frames[0].shape == (200, 50, 3)
-        assert read(picture(kind, (20, 10)), max_side=200).frames[0].shape == (10, 20, 3)
-    assert read(picture("PNG", (3000, 1)), max_side=100).frames[0].shape == (1, 100, 3)
-    assert read(picture("PNG", (1, 1))).frames[0].shape == (1, 1, 3)
-    large = read(picture("JPEG", (4000, 3000)))
+        assert read(make_image(kind, (400, 100)), max_side=200).frames[0].shape == (50, 200, 3)
+        assert read(make_image(kind, (100, 400)), max_side=200).frames[0].shape == (200, 50, 3)
+        assert read(make_image(kind, (20, 10)), max_side=200).frames[0].shape == (10, 20, 3)
+    assert read(make_image("PNG", (3000, 1)), max_side=100).frames[0].shape == (1, 100, 3)
+    assert read(make_image("PNG", (1, 1))).frames[0].shape == (1, 1, 3)
+    large = read(make_image("JPEG", (4000, 3000)))
     assert (large.width, large.height, large.frames[0].shape) == (4000, 3000, (768, 1024, 3))
 
 
 def drawn(width: int, height: int) -> Image.Image:
-    """Waves and edges, coarse enough for a small picture to show them."""
+    """Waves and edges, coarse enough for a small image to show them."""
     across, down = np.meshgrid(np.arange(width) / width, np.arange(height) / height)
     levels = [127 + 80 * np.sin(20 * across + 9 * down), 255 * ((8 * across + 5 * down) % 2 > 1), 255 * down]
     return Image.fromarray(np.stack(levels, -1).astype(np.uint8))
@@ -132,15 +132,15 @@ def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0garbage" * 9, b"II*\0"])
-def test_broken_exif_is_no_exif(exif: bytes, picture: Picture) -> None:
+def test_broken_exif_is_no_exif(exif: bytes, make_image: MakeImage) -> None:
     for kind in ("JPEG", "PNG", "WEBP"):
-        assert read(picture(kind, (30, 20), exif=exif)).width == 30
+        assert read(make_image(kind, (30, 20), exif=exif)).width == 30
 
 
-def test_an_orientation_that_is_none_is_ignored(picture: Picture) -> None:
+def test_an_orientation_that_is_none_is_ignored(make_image: MakeImage) -> None:
     exif = Image.Exif()
     exif[0x0112] = 99
-    assert read(picture("JPEG", (30, 20), exif=exif.tobytes())).frames[0].shape == (20, 30, 3)
+    assert read(make_image("JPEG", (30, 20), exif=exif.tobytes())).frames[0].shape == (20, 30, 3)
 
 
 def test_cmyk_has_its_colours_right() -> None:
@@ -184,7 +184,7 @@ def test_a_transparent_colour_of_rgb_or_grey_is_right() -> None:
     assert colour(read(encoded(Image.new("L", (4, 4), 9), "PNG", transparency=9))) == [255] * 3
 
 
-def test_bilevel_pictures_are_shrunk_smoothly() -> None:
+def test_bilevel_images_are_shrunk_smoothly() -> None:
     squares = Image.fromarray(np.indices((64, 64)).sum(0) % 2 == 1)
     assert near(read(encoded(squares, "PNG"), max_side=8), (127,) * 3, 4, 4, within=20)
 
@@ -209,15 +209,15 @@ def test_each_frame_of_an_animation_is_shrunk(animation: Animation) -> None:
         assert all(one.mean() < other.mean() for one, other in pairwise(image.frames))
 
 
-def test_a_second_picture_behind_a_jpeg_is_not_a_frame() -> None:
+def test_a_second_image_behind_a_jpeg_is_not_a_frame() -> None:
     data = encoded(Image.new("RGB", (8, 8)), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "white")])
     image = read(data)
     assert (image.media_type, len(image.frames), near(image, (0, 0, 0))) == ("image/jpeg", 1, True)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_more_pixels_than_the_cap_are_too_large(kind: str, picture: Picture) -> None:
-    data = picture(kind, (100, 50))
+def test_more_pixels_than_the_cap_are_too_large(kind: str, make_image: MakeImage) -> None:
+    data = make_image(kind, (100, 50))
     assert read(data, max_pixels=5000).status == "judged"
     image = read(data, max_pixels=4999)
     assert (image.status, image.width, image.height, image.frames) == ("too_large", 100, 50, ())
@@ -248,14 +248,14 @@ def test_a_cut_file_is_undecodable(kind: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\0", b"GIF", b"\xff\xd8\xff", b"hello, world", b"<html><p>no</p></html>", b"RIFF"]
 )
-def test_what_is_no_picture_is_undecodable(data: bytes) -> None:
+def test_what_is_no_image_is_undecodable(data: bytes) -> None:
     image = read(data)
     assert (image.status, image.frames, image.sha256) == ("undecodable", (), sha256(data).hexdigest())
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_random_damage_never_raises(kind: str, picture: Picture) -> None:
-    data, random = picture(kind, (48, 48)), np.random.default_rng(11)
+def test_random_damage_never_raises(kind: str, make_image: MakeImage) -> None:
+    data, random = make_image(kind, (48, 48)), np.random.default_rng(11)
     for _ in range(60):
         damaged = bytearray(data)
         for at in random.integers(0, len(data), 4):
@@ -263,24 +263,24 @@ def test_random_damage_never_raises(kind: str, picture: Picture) -> None:
         assert read(bytes(damaged), max_pixels=100_000).status in ("judged", "undecodable", "too_large", "unsupported")
 
 
-def test_a_polyglot_is_what_its_first_bytes_say(picture: Picture) -> None:
+def test_a_polyglot_is_what_its_first_bytes_say(make_image: MakeImage) -> None:
     for kind, media_type in FORMATS.items():
-        tail = b"PK\x03\x04" + b"<script>alert(1)</script>" + picture("PNG", (9, 9))
-        image = read(picture(kind, (20, 10)) + tail)
+        tail = b"PK\x03\x04" + b"<script>alert(1)</script>" + make_image("PNG", (9, 9))
+        image = read(make_image(kind, (20, 10)) + tail)
         assert (image.status, image.media_type, image.width) == ("judged", media_type, 20)
 
 
-def test_pillow_is_not_asked_to_guess(picture: Picture) -> None:
-    tga_like = b"\x89PNG\r\n\x1a\n" + picture("TGA", (9, 9))
+def test_pillow_is_not_asked_to_guess(make_image: MakeImage) -> None:
+    tga_like = b"\x89PNG\r\n\x1a\n" + make_image("TGA", (9, 9))
     assert read(tga_like).status == "undecodable"
-    assert read(picture("TGA", (9, 9))).status == "undecodable"
-    assert read(picture("PPM", (9, 9))).status == "undecodable"
+    assert read(make_image("TGA", (9, 9))).status == "undecodable"
+    assert read(make_image("PPM", (9, 9))).status == "undecodable"
 
 
-def test_the_process_keeps_its_own_pixel_limit(picture: Picture) -> None:
+def test_the_process_keeps_its_own_pixel_limit(make_image: MakeImage) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     huge = png(20_000, 20_000, 8, 0, b"")
     assert read(huge).status == "too_large"
     assert read(huge, max_pixels=20_000**2).status == "undecodable"  # and not a warning of Pillow's
-    assert read(picture()).status == "judged"
+    assert read(make_image()).status == "judged"
     assert limit == Image.MAX_IMAGE_PIXELS

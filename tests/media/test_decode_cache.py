@@ -9,7 +9,7 @@ from moderation_service.media.decode import decode
 from moderation_service.media.decode_cache import Decoder
 from moderation_service.settings import MediaSettings
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 SETTINGS = MediaSettings()
 SIDE = 32
 BYTES = SIDE * SIDE * 3
@@ -23,33 +23,35 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
-def test_a_repost_is_decoded_once_and_gets_the_same_pixels(picture: Picture, decoded: list[bytes]) -> None:
-    data, decoder = picture(size=(SIDE, SIDE)), Decoder(SETTINGS)
+def test_a_repost_is_decoded_once_and_gets_the_same_pixels(make_image: MakeImage, decoded: list[bytes]) -> None:
+    data, decoder = make_image(size=(SIDE, SIDE)), Decoder(SETTINGS)
     first, second = decoder(data), decoder(bytes(data))
     assert decoded == [data]
     assert first == second
     assert np.array_equal(first.frames[0], decode(data, SETTINGS).frames[0])
 
 
-def test_pictures_of_other_bytes_are_told_apart(picture: Picture) -> None:
+def test_images_of_other_bytes_are_told_apart(make_image: MakeImage) -> None:
     decoder = Decoder(SETTINGS)
-    red, blue = decoder(picture(colour="red")), decoder(picture(colour="blue"))
+    red, blue = decoder(make_image(colour="red")), decoder(make_image(colour="blue"))
     assert red.frames[0][0, 0].tolist() == [255, 0, 0]
     assert blue.frames[0][0, 0].tolist() == [0, 0, 255]
 
 
 def test_no_more_bytes_are_kept_than_allowed_and_those_asked_for_last_stay(
-    picture: Picture, decoded: list[bytes]
+    make_image: MakeImage, decoded: list[bytes]
 ) -> None:
-    one, two, three = (picture(size=(SIDE, SIDE), colour=colour) for colour in ("red", "green", "blue"))
+    one, two, three = (make_image(size=(SIDE, SIDE), colour=colour) for colour in ("red", "green", "blue"))
     decoder = Decoder(SETTINGS, kept_bytes=2 * BYTES)
     for data in (one, two, one, three, one, two):
         decoder(data)
     assert decoded == [one, two, three, two]
 
 
-def test_a_picture_larger_than_all_that_is_kept_is_decoded_each_time(picture: Picture, decoded: list[bytes]) -> None:
-    data, decoder = picture(size=(SIDE, SIDE)), Decoder(SETTINGS, kept_bytes=BYTES - 1)
+def test_an_image_larger_than_all_that_is_kept_is_decoded_each_time(
+    make_image: MakeImage, decoded: list[bytes]
+) -> None:
+    data, decoder = make_image(size=(SIDE, SIDE)), Decoder(SETTINGS, kept_bytes=BYTES - 1)
     assert decoder(data).status == decoder(data).status == "judged"
     assert decoded == [data, data]
 
@@ -60,11 +62,11 @@ def test_what_can_not_be_decoded_is_not_kept(decoded: list[bytes]) -> None:
     assert len(decoded) == 2
 
 
-def test_threads_that_decode_the_same_picture_count_its_bytes_once(picture: Picture, decoded: list[bytes]) -> None:
-    pictures = [picture(size=(SIDE, SIDE), colour=(shade, 0, 0)) for shade in range(0, 256, 64)]
-    decoder = Decoder(SETTINGS, kept_bytes=len(pictures) * BYTES)
+def test_threads_that_decode_the_same_image_count_its_bytes_once(make_image: MakeImage, decoded: list[bytes]) -> None:
+    images = [make_image(size=(SIDE, SIDE), colour=(shade, 0, 0)) for shade in range(0, 256, 64)]
+    decoder = Decoder(SETTINGS, kept_bytes=len(images) * BYTES)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(decoder, pictures * 50))
+        list(threads.map(decoder, images * 50))
     before = len(decoded)
-    assert all(decoder(data).status == "judged" for data in pictures)
+    assert all(decoder(data).status == "judged" for data in images)
     assert len(decoded) == before

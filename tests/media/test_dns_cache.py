@@ -16,7 +16,7 @@ from moderation_service.settings import MediaSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
 Reaching = Callable[..., MediaSettings]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -69,10 +69,10 @@ def post() -> asyncio.Semaphore:
 
 
 async def test_a_post_of_slow_names_leaves_the_lookups_of_others_alone(
-    dns: Dns, serve: Serve, reaching: Reaching, picture: Picture
+    dns: Dns, serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     slow = [ImageRef(url=f"http://slow{i}.example:{port}/") for i in range(10)]

@@ -16,7 +16,7 @@ from moderation_service.settings import MediaSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
 Reaching = Callable[..., MediaSettings]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -30,12 +30,14 @@ def answer(port: int, address: str = "127.0.0.1") -> tuple[Any, ...]:
     return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
 
 
-async def test_a_picture_is_fetched_with_a_plain_request(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_an_image_is_fetched_with_a_plain_request(
+    serve: Serve, reaching: Reaching, make_image: MakeImage
+) -> None:
     seen: list[web.Request] = []
 
     async def handler(request: web.Request) -> web.Response:
         seen.append(request)
-        return web.Response(body=picture("JPEG"), headers={"Set-Cookie": "a=b"}, content_type="text/html")
+        return web.Response(body=make_image("JPEG"), headers={"Set-Cookie": "a=b"}, content_type="text/html")
 
     port = await serve(handler)
     async with ImageLoader(reaching(port)) as loader:
@@ -54,12 +56,12 @@ async def test_a_picture_is_fetched_with_a_plain_request(serve: Serve, reaching:
     assert not {"Cookie", "Authorization", "Referer"} & set(headers)
 
 
-async def test_the_user_agent_is_the_owners(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_the_user_agent_is_the_owners(serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
     seen = []
 
     async def handler(request: web.Request) -> web.Response:
         seen.append(request.headers["User-Agent"])
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     await load(reaching(port, user_agent="example-bot/1 (+https://example.org/bot)"), f"http://127.0.0.1:{port}/")
@@ -67,10 +69,10 @@ async def test_the_user_agent_is_the_owners(serve: Serve, reaching: Reaching, pi
 
 
 async def test_the_environment_cannot_put_a_proxy_in_between(
-    serve: Serve, reaching: Reaching, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, reaching: Reaching, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def direct(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     async def proxy(_: web.Request) -> web.Response:
         pytest.fail("the proxy was asked")
@@ -98,19 +100,19 @@ async def test_an_answer_that_will_stay_is_not_asked_for_again(status: int, serv
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_a_passing_trouble_is_tried_again(
-    status: int, serve: Serve, reaching: Reaching, picture: Picture
+    status: int, serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     statuses = [status, status]
 
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(status=statuses.pop()) if statuses else web.Response(body=picture())
+        return web.Response(status=statuses.pop()) if statuses else web.Response(body=make_image())
 
     port = await serve(handler)
     (image,) = await load(reaching(port, fetch_attempts=3), f"http://127.0.0.1:{port}/")
     assert image.status == "judged"
 
 
-async def test_a_trouble_that_stays_makes_the_picture_unavailable(serve: Serve, reaching: Reaching) -> None:
+async def test_a_trouble_that_stays_makes_the_image_unavailable(serve: Serve, reaching: Reaching) -> None:
     asked = 0
 
     async def handler(_: web.Request) -> web.Response:
@@ -123,7 +125,7 @@ async def test_a_trouble_that_stays_makes_the_picture_unavailable(serve: Serve, 
     assert (image.status, asked) == ("unavailable", 2)
 
 
-async def test_a_closed_port_makes_the_picture_unavailable(reaching: Reaching) -> None:
+async def test_a_closed_port_makes_the_image_unavailable(reaching: Reaching) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -133,10 +135,10 @@ async def test_a_closed_port_makes_the_picture_unavailable(reaching: Reaching) -
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n\x89PNG", b"SSH-2.0-x\r\n\r\n"])
 async def test_a_connection_that_breaks_off_is_tried_again(
-    sent: bytes, serve_raw: Any, reaching: Reaching, picture: Picture
+    sent: bytes, serve_raw: Any, reaching: Reaching, make_image: MakeImage
 ) -> None:
     bodies = [sent]
-    whole = picture()
+    whole = make_image()
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(bodies.pop() if bodies else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(whole) + whole)
@@ -148,14 +150,14 @@ async def test_a_connection_that_breaks_off_is_tried_again(
 
 
 async def test_a_stalled_host_is_tried_again_within_the_deadline(
-    serve: Serve, reaching: Reaching, picture: Picture
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     stalls = [asyncio.Event()]
 
     async def handler(_: web.Request) -> web.Response:
         if stalls:
             await stalls.pop().wait()
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     (image,) = await load(reaching(port, fetch_timeout_s=1.0, fetch_attempts=4), f"http://127.0.0.1:{port}/")
@@ -208,8 +210,8 @@ async def test_a_body_without_a_length_is_cut_off_at_the_cap(serve: Serve, reach
     assert sent < 32 * 1024 * 1024
 
 
-async def test_a_body_of_exactly_the_cap_passes(serve: Serve, reaching: Reaching, picture: Picture) -> None:
-    body = picture()
+async def test_a_body_of_exactly_the_cap_passes(serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
+    body = make_image()
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=body)
@@ -220,18 +222,20 @@ async def test_a_body_of_exactly_the_cap_passes(serve: Serve, reaching: Reaching
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "identity, gzip", "GZIP"])
-async def test_a_compressed_body_is_refused(encoding: str, serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_a_compressed_body_is_refused(
+    encoding: str, serve: Serve, reaching: Reaching, make_image: MakeImage
+) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture(), headers={"Content-Encoding": encoding})
+        return web.Response(body=make_image(), headers={"Content-Encoding": encoding})
 
     port = await serve(handler)
     (image,) = await load(reaching(port), f"http://127.0.0.1:{port}/")
     assert image.status == "refused"
 
 
-async def test_the_identity_encoding_may_be_named(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_the_identity_encoding_may_be_named(serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture(), headers={"Content-Encoding": "identity"})
+        return web.Response(body=make_image(), headers={"Content-Encoding": "identity"})
 
     port = await serve(handler)
     (image,) = await load(reaching(port), f"http://127.0.0.1:{port}/")
@@ -239,11 +243,11 @@ async def test_the_identity_encoding_may_be_named(serve: Serve, reaching: Reachi
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_followed(status: int, serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_a_redirect_is_followed(status: int, serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/old":
             return web.Response(status=status, headers={"Location": "../new?x=1"})
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     (image,) = await load(reaching(port), f"http://127.0.0.1:{port}/old")
@@ -286,7 +290,7 @@ async def test_a_redirect_passes_the_same_gate(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Location": ""}])
-async def test_a_redirect_to_nowhere_makes_the_picture_unavailable(
+async def test_a_redirect_to_nowhere_makes_the_image_unavailable(
     headers: dict[str, str], serve: Serve, reaching: Reaching
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -321,10 +325,10 @@ async def test_a_name_that_answers_with_a_refused_address_is_refused(
 
 
 async def test_of_mixed_answers_only_the_allowed_are_dialled(
-    serve: Serve, reaching: Reaching, picture: Picture, sockets: list[tuple[str, Any]]
+    serve: Serve, reaching: Reaching, make_image: MakeImage, sockets: list[tuple[str, Any]]
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     sockets.clear()
@@ -356,10 +360,10 @@ async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
 
 
 async def test_a_kept_answer_is_checked_at_each_dial(
-    serve: Serve, reaching: Reaching, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, reaching: Reaching, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture(), headers={"Connection": "close"})
+        return web.Response(body=make_image(), headers={"Connection": "close"})
 
     looked_up = []
 
@@ -386,7 +390,7 @@ async def test_an_address_that_slips_past_the_lookup_gets_no_socket(
     assert (image.status, verdicts, sockets) == ("refused", [], [])
 
 
-async def test_web_pictures_are_refused_where_the_web_is_not_allowed() -> None:
+async def test_web_images_are_refused_where_the_web_is_not_allowed() -> None:
     (image,) = await load(MediaSettings(allowed_schemes=frozenset({"data"})), "https://8.8.8.8/")
     assert image.status == "refused"
 
@@ -410,7 +414,7 @@ async def test_the_real_lookup_of_localhost_is_refused(sockets: list[tuple[str, 
         (UnicodeError("label too long"), "refused", 1),
     ],
 )
-async def test_a_name_without_an_answer_makes_the_picture_unavailable(
+async def test_a_name_without_an_answer_makes_the_image_unavailable(
     error: Exception, status: str, asked: int, reaching: Reaching
 ) -> None:
     tries = []
@@ -423,7 +427,7 @@ async def test_a_name_without_an_answer_makes_the_picture_unavailable(
     assert (image.status, len(tries)) == (status, asked)
 
 
-async def test_plain_http_behind_https_makes_the_picture_unavailable(serve: Serve, reaching: Reaching) -> None:
+async def test_plain_http_behind_https_makes_the_image_unavailable(serve: Serve, reaching: Reaching) -> None:
     async def handler(_: web.Request) -> web.Response:
         return web.Response()
 
@@ -432,7 +436,9 @@ async def test_plain_http_behind_https_makes_the_picture_unavailable(serve: Serv
     assert image.status == "unavailable"
 
 
-async def test_no_more_connections_to_one_host_than_allowed(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_no_more_connections_to_one_host_than_allowed(
+    serve: Serve, reaching: Reaching, make_image: MakeImage
+) -> None:
     open_now, most, full = 0, 0, asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
@@ -443,7 +449,7 @@ async def test_no_more_connections_to_one_host_than_allowed(serve: Serve, reachi
             full.set()
         await full.wait()
         open_now -= 1
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     images = await load(reaching(port, connections_per_host=2), *[f"http://127.0.0.1:{port}/{i}" for i in range(8)])
@@ -451,16 +457,16 @@ async def test_no_more_connections_to_one_host_than_allowed(serve: Serve, reachi
     assert most == 2
 
 
-async def test_a_slow_host_does_not_hold_up_another(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_a_slow_host_does_not_hold_up_another(serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
     released = asyncio.Event()
 
     async def slow(_: web.Request) -> web.Response:
         await released.wait()
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     async def quick(_: web.Request) -> web.Response:
         released.set()
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     slow_port, quick_port = await serve(slow), await serve(quick)
     urls = [f"http://127.0.0.1:{slow_port}/{i}" for i in range(3)]
@@ -485,10 +491,10 @@ async def test_nothing_of_a_url_is_logged(
 
 
 async def test_an_allowed_network_admits_a_private_host_by_name(
-    serve: Serve, reaching: Reaching, picture: Picture
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     settings = reaching(port, allowed_networks={ip_network("127.0.0.0/8")}, allowed_hosts={"*.cdn.internal"})

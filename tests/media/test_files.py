@@ -13,18 +13,18 @@ from moderation_service.media.loader import ImageLoader
 from moderation_service.media.outcome import ImageFault
 from moderation_service.settings import MediaSettings
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
 CAFE = "caf\u00e9"
 
 
 @pytest.fixture
-def root(tmp_path: Path, picture: Picture) -> Path:
-    (tmp_path / "secret.png").write_bytes(picture())
+def root(tmp_path: Path, make_image: MakeImage) -> Path:
+    (tmp_path / "secret.png").write_bytes(make_image())
     root = tmp_path / "root"
     (root / "cats").mkdir(parents=True)
-    (root / "cats" / "a cat.png").write_bytes(picture())
+    (root / "cats" / "a cat.png").write_bytes(make_image())
     return root
 
 
@@ -54,15 +54,17 @@ async def test_a_file_under_the_folder_is_read_however_its_path_is_written(url: 
 
 @pytest.mark.parametrize("name", ["100%25.png", "a%20b.png", "a\\b.png", "é.png", "e\u0301.png", "a#b?c.png", " .png"])
 async def test_a_file_is_found_by_its_own_name_whatever_else_that_could_mean(
-    name: str, root: Path, picture: Picture
+    name: str, root: Path, make_image: MakeImage
 ) -> None:
-    (root / name).write_bytes(picture())
+    (root / name).write_bytes(make_image())
     assert await status(root, f"file:{name}") == "judged"
 
 
 @pytest.mark.parametrize(("stored", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
-async def test_a_name_is_found_in_either_normal_form(stored: Any, written: Any, root: Path, picture: Picture) -> None:
-    (root / f"{unicodedata.normalize(stored, CAFE)}.png").write_bytes(picture())
+async def test_a_name_is_found_in_either_normal_form(
+    stored: Any, written: Any, root: Path, make_image: MakeImage
+) -> None:
+    (root / f"{unicodedata.normalize(stored, CAFE)}.png").write_bytes(make_image())
     assert await status(root, f"file:{unicodedata.normalize(written, CAFE)}.png") == "judged"
 
 

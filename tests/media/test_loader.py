@@ -15,7 +15,7 @@ from moderation_service.settings import MediaSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
 Reaching = Callable[..., MediaSettings]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -24,25 +24,25 @@ def inline(data: bytes) -> ImageRef:
     return ImageRef(data=base64.b64encode(data).decode())
 
 
-async def test_the_pictures_of_a_post_keep_their_order_whatever_becomes_of_them(
-    serve: Serve, reaching: Reaching, picture: Picture, tmp_path: Path
+async def test_the_images_of_a_post_keep_their_order_whatever_becomes_of_them(
+    serve: Serve, reaching: Reaching, make_image: MakeImage, tmp_path: Path
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
-        return web.Response(body=picture("GIF")) if request.path == "/there" else web.Response(status=404)
+        return web.Response(body=make_image("GIF")) if request.path == "/there" else web.Response(status=404)
 
     port = await serve(handler)
-    (tmp_path / "cat.avif").write_bytes(picture("AVIF"))
+    (tmp_path / "cat.avif").write_bytes(make_image("AVIF"))
     references = [
-        inline(picture("PNG")),
+        inline(make_image("PNG")),
         ImageRef(url=f"http://127.0.0.1:{port}/there"),
         ImageRef(url=f"http://127.0.0.1:{port}/gone"),
         ImageRef(url="http://10.0.0.1/"),
         ImageRef(url="file:cat.avif"),
         ImageRef(object="s3://bucket/key"),
-        inline(picture("TIFF")),
+        inline(make_image("TIFF")),
         inline(b"no picture"),
-        inline(picture("PNG", (3000, 3000))),
-        inline(picture("PNG")),
+        inline(make_image("PNG", (3000, 3000))),
+        inline(make_image("PNG")),
     ]
     settings = reaching(
         port,
@@ -69,20 +69,20 @@ async def test_the_pictures_of_a_post_keep_their_order_whatever_becomes_of_them(
     assert loaded.decode_ms > 0
 
 
-async def test_a_post_without_pictures_takes_no_time() -> None:
+async def test_a_post_without_images_takes_no_time() -> None:
     async with ImageLoader(MediaSettings()) as loader:
         loaded = await loader.load([])
     assert (loaded.images, loaded.fetch_ms, loaded.decode_ms) == ((), 0.0, 0.0)
 
 
-async def test_the_pictures_of_a_post_are_fetched_side_by_side(
-    serve: Serve, reaching: Reaching, picture: Picture
+async def test_the_images_of_a_post_are_fetched_side_by_side(
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     together = asyncio.Barrier(4)
 
     async def handler(_: web.Request) -> web.Response:
         await together.wait()  # passes only if all four are asked for at once
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     async with ImageLoader(reaching(port)) as loader:
@@ -90,8 +90,8 @@ async def test_the_pictures_of_a_post_are_fetched_side_by_side(
     assert {image.status for image in loaded.images} == {"judged"}
 
 
-async def test_no_more_pictures_than_allowed_are_held_at_once(
-    serve: Serve, reaching: Reaching, picture: Picture
+async def test_no_more_images_than_allowed_are_held_at_once(
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     now, most, full = 0, 0, asyncio.Event()
 
@@ -103,7 +103,7 @@ async def test_no_more_pictures_than_allowed_are_held_at_once(
             full.set()
         await full.wait()
         now -= 1
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     references = [ImageRef(url=f"http://127.0.0.1:{port}/")] * 6
@@ -129,13 +129,13 @@ class Tarpit:
         return web.Response(status=404)
 
 
-async def test_pictures_at_hand_do_not_wait_for_hosts_that_never_answer(
-    serve: Serve, reaching: Reaching, picture: Picture, tmp_path: Path
+async def test_images_at_hand_do_not_wait_for_hosts_that_never_answer(
+    serve: Serve, reaching: Reaching, make_image: MakeImage, tmp_path: Path
 ) -> None:
     tarpit = Tarpit()
     tarpit.full_at = 64
     port = await serve(tarpit)
-    (tmp_path / "cat.png").write_bytes(picture())
+    (tmp_path / "cat.png").write_bytes(make_image())
     settings = reaching(
         port, allowed_schemes={"http", "data", "file"}, file_root=tmp_path, connections_per_host=100, fetch_timeout_s=20
     )
@@ -143,7 +143,7 @@ async def test_pictures_at_hand_do_not_wait_for_hosts_that_never_answer(
         references = [ImageRef(url=f"http://127.0.0.1:{port}/")] * 10
         hostile = [asyncio.create_task(loader.load(references)) for _ in range(20)]
         await tarpit.full.wait()
-        loaded = await loader.load([inline(picture()), ImageRef(url="file:cat.png")])
+        loaded = await loader.load([inline(make_image()), ImageRef(url="file:cat.png")])
         assert [image.status for image in loaded.images] == ["judged", "judged"]
         assert tarpit.asked == 64
         assert not any(post.done() for post in hostile)
@@ -151,9 +151,11 @@ async def test_pictures_at_hand_do_not_wait_for_hosts_that_never_answer(
         await asyncio.gather(*hostile)
 
 
-async def test_one_post_cannot_take_what_all_posts_share(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_one_post_cannot_take_what_all_posts_share(
+    serve: Serve, reaching: Reaching, make_image: MakeImage
+) -> None:
     async def quick(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     tarpit = Tarpit()
     tarpit.full_at = 4
@@ -169,7 +171,7 @@ async def test_one_post_cannot_take_what_all_posts_share(serve: Serve, reaching:
     assert tarpit.asked == 10
 
 
-async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: Serve, reaching: Reaching) -> None:
+async def test_a_post_waits_for_its_own_images_no_longer_than_for_one(serve: Serve, reaching: Reaching) -> None:
     tarpit = Tarpit()
     port = await serve(tarpit)
     async with ImageLoader(reaching(port, fetch_timeout_s=1.0, fetch_attempts=1)) as loader:
@@ -179,7 +181,7 @@ async def test_a_post_waits_for_its_own_pictures_no_longer_than_for_one(serve: S
     tarpit.released.set()
 
 
-async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loop_runs_on_while_an_image_decodes(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, decoding, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     threads: set[int] = set()
     real = decode_cache.decode
@@ -192,7 +194,7 @@ async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkey
 
     monkeypatch.setattr(decode_cache, "decode", decode)
     async with ImageLoader(MediaSettings(decode_threads=2)) as loader:
-        task = asyncio.create_task(loader.load([inline(picture())] * 8))
+        task = asyncio.create_task(loader.load([inline(make_image())] * 8))
         await decoding.wait()
         seen.set()
         loaded = await task
@@ -201,13 +203,13 @@ async def test_the_loop_runs_on_while_a_picture_decodes(picture: Picture, monkey
     assert len(threads) <= 2
 
 
-async def test_a_cancelled_load_leaves_nothing_open(serve: Serve, reaching: Reaching, picture: Picture) -> None:
+async def test_a_cancelled_load_leaves_nothing_open(serve: Serve, reaching: Reaching, make_image: MakeImage) -> None:
     asked, released = asyncio.Event(), asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
         asked.set()
         await released.wait()
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     async with ImageLoader(reaching(port, concurrent_images=1)) as loader:
@@ -221,19 +223,19 @@ async def test_a_cancelled_load_leaves_nothing_open(serve: Serve, reaching: Reac
     assert loaded.images[0].status == "judged"
 
 
-async def test_the_loader_is_used_inside_its_context_only(picture: Picture) -> None:
+async def test_the_loader_is_used_inside_its_context_only(make_image: MakeImage) -> None:
     with pytest.raises(ExceptionGroup, match="unhandled") as caught:
-        await ImageLoader(MediaSettings()).load([inline(picture())])
+        await ImageLoader(MediaSettings()).load([inline(make_image())])
     assert isinstance(caught.value.exceptions[0], RuntimeError)
 
 
 async def test_the_same_bytes_give_the_same_digest_wherever_they_come_from(
-    serve: Serve, reaching: Reaching, picture: Picture
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
     port = await serve(handler)
     async with ImageLoader(reaching(port, allowed_schemes={"http", "data"})) as loader:
-        loaded = await loader.load([inline(picture()), ImageRef(url=f"http://127.0.0.1:{port}/a.jpg")])
+        loaded = await loader.load([inline(make_image()), ImageRef(url=f"http://127.0.0.1:{port}/a.jpg")])
     assert loaded.images[0].sha256 == loaded.images[1].sha256

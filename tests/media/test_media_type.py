@@ -6,7 +6,7 @@ from moderation_service.media.decode import decode
 from moderation_service.media.media_type import media_type
 from moderation_service.settings import MediaSettings
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_anything_else_has_no_type(data: bytes) -> None:
     assert media_type(data) is None
 
 
-def test_avif_is_known_by_any_of_its_brands(picture: Picture) -> None:
-    assert media_type(picture("AVIF")) == "image/avif"
+def test_avif_is_known_by_any_of_its_brands(make_image: MakeImage) -> None:
+    assert media_type(make_image("AVIF")) == "image/avif"
     assert media_type(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif") == "image/avif"
     assert media_type(b"\0\0\0\x18ftypavis\0\0\0\0msf1avis") == "image/avif"

@@ -18,7 +18,7 @@ obstore = pytest.importorskip("obstore")
 store = pytest.importorskip("obstore.store")
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -44,12 +44,12 @@ async def load(reference: str, **changes: Any) -> LoadedImage:
         return (await loader.load([ImageRef(object=reference)])).images[0]
 
 
-async def test_an_object_is_read_from_an_allowed_bucket(s3: Any, picture: Picture) -> None:
+async def test_an_object_is_read_from_an_allowed_bucket(s3: Any, make_image: MakeImage) -> None:
     seen: list[web.Request] = []
 
     async def handler(request: web.Request) -> web.Response:
         seen.append(request)
-        return web.Response(body=picture("WEBP"))
+        return web.Response(body=make_image("WEBP"))
 
     await s3(handler)
     image = await load("s3://pictures/a/b cat?#.webp")
@@ -99,11 +99,11 @@ async def test_an_object_that_cannot_be_had_is_unavailable(status: int, asked: i
     assert (image.status, len(paths)) == ("unavailable", asked)
 
 
-async def test_a_passing_trouble_of_the_store_is_tried_again(s3: Any, picture: Picture) -> None:
+async def test_a_passing_trouble_of_the_store_is_tried_again(s3: Any, make_image: MakeImage) -> None:
     statuses = [503, 500]
 
     async def handler(_: web.Request) -> web.Response:
-        return web.Response(status=statuses.pop()) if statuses else web.Response(body=picture())
+        return web.Response(status=statuses.pop()) if statuses else web.Response(body=make_image())
 
     await s3(handler)
     assert (await load("s3://pictures/key")).status == "judged"

@@ -14,7 +14,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ServeRaw = Callable[[Talk], Awaitable[int]]
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
 Reaching = Callable[..., MediaSettings]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 pytestmark = pytest.mark.timeout(60)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -65,9 +65,9 @@ async def test_reads_of_single_bytes_are_counted(serve_raw: ServeRaw, reaching: 
 
 
 async def test_chunks_of_an_ordinary_size_are_read_whatever_their_number(
-    serve: Serve, reaching: Reaching, picture: Picture
+    serve: Serve, reaching: Reaching, make_image: MakeImage
 ) -> None:
-    whole = picture(size=(1500, 1000), compress_level=0)  # 4.5 MB: more than is read ahead
+    whole = make_image(size=(1500, 1000), compress_level=0)  # 4.5 MB: more than is read ahead
     asked = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:

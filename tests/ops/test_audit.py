@@ -53,7 +53,7 @@ async def test_policies_taken_anew_are_on_record_with_both_digests(kafka: str, t
     await create(kafka_, partitions=1, replication=1)
     mounted = ConfigMap(tmp_path / "policies", SHIPPED)
     settings = Settings(kafka=kafka_, policies=PolicySettings(path=mounted.path, reload_seconds=0.05))
-    old = load_pack(mounted.path, pictures=False)
+    old = load_pack(mounted.path, images=False)
     judge: Any = Packed(old)
     async with reload.reloading(settings, judge, lambda _: None, partial(audit.tell, kafka_)):
         mounted.update({"doxxing.yaml": SHIPPED["doxxing.yaml"]})
@@ -63,7 +63,7 @@ async def test_policies_taken_anew_are_on_record_with_both_digests(kafka: str, t
 
         await eventually(told, "the change is on record")
     (entry,) = await entries(kafka_)
-    new = load_pack(mounted.path, pictures=False)
+    new = load_pack(mounted.path, images=False)
     (record,) = [record async for record in read(kafka_, kafka_.audit_topic)]
     assert list(record.headers) == audited(kafka_, entry).record.headers  # as of the console's entries
     assert (entry.action, entry.before, entry.after) == ("policies.taken", old.digest, new.digest)

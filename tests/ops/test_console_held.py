@@ -18,7 +18,7 @@ NOWHERE = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 @pytest.mark.parametrize("what", ["ingest", "outbox"])
 async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, tmp_path: Path) -> None:
     settings = BareSettings(kafka=NOWHERE, console=ConsoleSettings(host="127.0.0.1", port=0, ops_port=0))
-    pack, opened = load_pack(shipped_policies(), pictures=False), asyncio.get_running_loop().create_future()
+    pack, opened = load_pack(shipped_policies(), images=False), asyncio.get_running_loop().create_future()
     async with open_database(f"sqlite:///{tmp_path / 'console.db'}") as database, aiohttp.ClientSession() as http:
         parts = ConsoleContext(settings, database, lambda: pack)
         running = asyncio.create_task(run_parts(parts, opened=lambda _, ops_port: opened.set_result(ops_port)))

@@ -32,7 +32,7 @@ cases:
   - name: offered
     text: DM me for the price
     surface: market
-    images: [pictures/knife.png]
+    images: [images/knife.png]
     expect: violation
     attribution: combined
   - name: weather
@@ -45,9 +45,9 @@ Edit = Callable[[str, str], str]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one right policy and its picture."""
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "knife.png").write_bytes(b"\x89PNG")
+    """A folder with one right policy and its image."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "knife.png").write_bytes(b"\x89PNG")
     (tmp_path / "weapon_sale.yaml").write_text(RIGHT, encoding="utf-8")
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""A folder, a file's name and a case's pictures are refused where they do not fit."""
+"""A folder, a file's name and a case's images are refused where they do not fit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,43 +55,43 @@ def test_another_ending_is_refused_and_not_passed_over(folder: Path, refusal: Re
     assert refusal() == f"knife_sale{suffix}:1: file: ends in {suffix}; should be named knife_sale.yaml"
 
 
-def test_a_missing_picture_is_refused_with_the_nearest_name(refused_edit: Edit) -> None:
-    """A case whose picture is gone tests nothing."""
-    assert refused_edit("pictures/knife.png", "pictures/knive.png") == (
-        "weapon_sale.yaml:24: cases[0].images[0]: no such picture in FOLDER; did you mean pictures/knife.png?"
+def test_a_missing_image_is_refused_with_the_nearest_name(refused_edit: Edit) -> None:
+    """A case whose image is gone tests nothing."""
+    assert refused_edit("images/knife.png", "images/knive.png") == (
+        "weapon_sale.yaml:24: cases[0].images[0]: no such image in FOLDER; did you mean images/knife.png?"
     )
 
 
 @pytest.mark.parametrize("path", ["zebra.png", "photos/knife.png"])
-def test_a_missing_picture_like_no_other_is_refused(refused_edit: Edit, path: str) -> None:
+def test_a_missing_image_like_no_other_is_refused(refused_edit: Edit, path: str) -> None:
     """Without a near name the rule is told."""
-    assert refused_edit("pictures/knife.png", path) == (
-        "weapon_sale.yaml:24: cases[0].images[0]: no such picture in FOLDER; should be a path from there"
+    assert refused_edit("images/knife.png", path) == (
+        "weapon_sale.yaml:24: cases[0].images[0]: no such image in FOLDER; should be a path from there"
     )
 
 
-@pytest.mark.parametrize("path", ["../knife.png", "pictures/../pictures/knife.png", "/etc/hostname"])
-def test_a_picture_outside_the_folder_is_refused(refused_edit: Edit, path: str) -> None:
+@pytest.mark.parametrize("path", ["../knife.png", "images/../images/knife.png", "/etc/hostname"])
+def test_an_image_outside_the_folder_is_refused(refused_edit: Edit, path: str) -> None:
     """A pack reads its own folder only."""
-    assert refused_edit("pictures/knife.png", path) == (
+    assert refused_edit("images/knife.png", path) == (
         f"weapon_sale.yaml:24: cases[0].images[0]: {path} is outside the policy's folder;"
         " should be a path from there, without .."
     )
 
 
-def test_a_picture_linked_from_outside_the_folder_is_refused(folder: Path, refusal: Refusal) -> None:
+def test_an_image_linked_from_outside_the_folder_is_refused(folder: Path, refusal: Refusal) -> None:
     """A link leads out as well as dots do."""
-    (folder / "pictures" / "knife.png").unlink()
-    (folder / "pictures" / "knife.png").symlink_to("/etc/hostname")
-    assert "pictures/knife.png is outside the policy's folder" in refusal()
+    (folder / "images" / "knife.png").unlink()
+    (folder / "images" / "knife.png").symlink_to("/etc/hostname")
+    assert "images/knife.png is outside the policy's folder" in refusal()
 
 
-@pytest.mark.parametrize("path", ["https://cdn.example/knife.png", "pictures\\knife.png"])
-def test_a_picture_is_a_path_and_no_address(refused_edit: Edit, path: str) -> None:
+@pytest.mark.parametrize("path", ["https://cdn.example/knife.png", "images\\knife.png"])
+def test_an_image_is_a_path_and_no_address(refused_edit: Edit, path: str) -> None:
     """Cases need no network."""
-    assert refused_edit("pictures/knife.png", f"'{path}'") == (
+    assert refused_edit("images/knife.png", f"'{path}'") == (
         f"weapon_sale.yaml:24: cases[0].images[0]: {path!r} cannot stand here;"
-        " should be a list of paths of pictures, from the policy's folder, as pictures/knife.png"
+        " should be a list of paths of images, from the policy's folder, as images/knife.png"
     )
 
 

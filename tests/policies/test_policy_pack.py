@@ -156,14 +156,14 @@ def test_a_policy_asks_in_either_language(policy: Policy) -> None:
     assert policy.questions("zh") == Question("weapon_sale", "是否出售武器？", "出售武器。")
 
 
-def test_a_case_becomes_a_post_with_pictures_from_the_folder(policy: Policy) -> None:
+def test_a_case_becomes_a_post_with_images_from_the_folder(policy: Policy) -> None:
     """The post id names policy and case."""
     post = policy.post(policy.cases[0])
     assert post.post_id == "weapon_sale/offered"
     assert post.text == "DM me for the price"
     assert post.surface == "market"
     assert post.language is None
-    assert post.images == (ImageRef(url="file:pictures/knife.png"),)
+    assert post.images == (ImageRef(url="file:images/knife.png"),)
 
 
 def test_a_pack_is_sorted_and_parted_by_mode(policy: Policy) -> None:
@@ -249,7 +249,7 @@ def test_a_packs_digest_is_over_its_policies(policy: Policy) -> None:
     assert PolicyPack((policy, other(policy, "knife_sale", severity=1))).digest != digest
 
 
-def test_a_service_that_runs_no_case_does_without_their_pictures(folder: Path) -> None:
+def test_a_service_that_runs_no_case_does_without_their_images(folder: Path) -> None:
     whole = load_pack(folder).digest
-    (folder / "pictures" / "knife.png").unlink()
-    assert load_pack(folder, pictures=False).digest == whole
+    (folder / "images" / "knife.png").unlink()
+    assert load_pack(folder, images=False).digest == whole

@@ -101,8 +101,8 @@ def test_each_maps_to_a_dsa_category(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("policy_id", COMBINED)
-def test_the_combined_policies_need_picture_and_words(policy: Policy) -> None:
-    """Each violation has twins: the same picture with other words, the same words with another picture."""
+def test_the_combined_policies_need_image_and_words(policy: Policy) -> None:
+    """Each violation has twins: the same image with other words, the same words with another image."""
     violations, twins = of(policy, "combined"), of(policy, "none")
     assert violations
     assert {case.images for case in violations} & {case.images for case in twins}
@@ -118,7 +118,7 @@ def test_violence_is_found_in_either_modality_and_in_both(policy: Policy) -> Non
 
 @pytest.mark.parametrize("policy_id", ["weapon_display"])
 def test_a_museum_and_the_news_excuse_the_display_of_a_weapon(policy: Policy) -> None:
-    """Mitigated cases are allowed although the picture alone would not be."""
+    """Mitigated cases are allowed although the image alone would not be."""
     mitigated = of(policy, "context_mitigated")
     assert {case.language for case in mitigated} == {"en", "zh"}
     assert {case.expect for case in mitigated} == {"allow"}

@@ -28,7 +28,7 @@ async def seen(path: Path, known: str | None) -> tuple[str, PolicyPack | Misconf
 
 async def test_the_first_look_gives_the_pack_as_it_is(mounted: ConfigMap) -> None:
     _, found = await seen(mounted.path, None)
-    assert found == load_pack(mounted.path, pictures=False)
+    assert found == load_pack(mounted.path, images=False)
 
 
 async def test_a_swapped_configmap_is_seen_once_and_what_is_no_policy_is_not(mounted: ConfigMap) -> None:

@@ -5,7 +5,7 @@ import pytest
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Misconfigured
 from moderation_service.media.files import FileReader
-from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_pictures
+from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_images
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -35,7 +35,7 @@ def test_a_wrong_json_line_is_named_with_its_number_and_the_rest_goes_on(tmp_pat
     assert [post.post_id for post in posts_in(path)] == ["c"]
 
 
-def test_csv_columns_become_fields_and_pictures_addresses(tmp_path: Path) -> None:
+def test_csv_columns_become_fields_and_images_addresses(tmp_path: Path) -> None:
     header = "post_id,text,images,revision,language,surface\n"
     path = written(
         tmp_path / "p.csv", "\ufeff" + header + 'a,"two, words",x y.png|https://cdn.example/b.png,3,zh,feed\n'
@@ -63,7 +63,7 @@ def test_a_csv_without_ids_is_refused(tmp_path: Path) -> None:
         list(read_posts(written(tmp_path / "p.csv", "id,text\na,x\n")))
 
 
-def test_a_folder_gives_pictures_with_the_texts_beside_them(tmp_path: Path) -> None:
+def test_a_folder_gives_images_with_the_texts_beside_them(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     written(tmp_path / "cat.jpg", b"1")
     written(tmp_path / "cat.txt", " a cat\n")
@@ -92,10 +92,10 @@ def test_a_path_of_no_known_kind_is_refused(tmp_path: Path, name: str) -> None:
         list(read_posts(tmp_path / name))
 
 
-def test_pictures_on_disk_are_carried_and_others_left_as_they_are(tmp_path: Path) -> None:
+def test_images_on_disk_are_carried_and_others_left_as_they_are(tmp_path: Path) -> None:
     written(tmp_path / "a b.png", b"hello")
     post = Post(post_id="p", images=(ImageRef(url="file:a%20b.png"), ImageRef(url="https://cdn.example/b.png")))
-    carried = with_pictures(post, FileReader(root_of(tmp_path), 100))
+    carried = with_images(post, FileReader(root_of(tmp_path), 100))
     assert isinstance(carried, Post)
     assert [(image.data, image.url) for image in carried.images] == [
         ("aGVsbG8=", None),
@@ -104,8 +104,8 @@ def test_pictures_on_disk_are_carried_and_others_left_as_they_are(tmp_path: Path
 
 
 @pytest.mark.parametrize(("name", "why"), [("none.png", "no such file"), ("../secret", "outside the folder")])
-def test_a_picture_that_can_not_be_carried_is_named(tmp_path: Path, name: str, why: str) -> None:
+def test_an_image_that_can_not_be_carried_is_named(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "root").mkdir()
     written(tmp_path / "secret", "x")
     post = Post(post_id="p", images=(ImageRef(url=f"file:{name}"),))
-    assert with_pictures(post, FileReader(tmp_path / "root", 100)) == BadPost("p", f"{name}: {why}")
+    assert with_images(post, FileReader(tmp_path / "root", 100)) == BadPost("p", f"{name}: {why}")

@@ -32,12 +32,12 @@ def poison(topic: str, number: int) -> Record:
 
 
 def acceptance(topic: str) -> list[Record]:
-    """500 records: 480 posts (half with pictures, some of 3 MB), 20 poison; and 4 deleted posts."""
-    picture = [{"data": "aGVsbG8=", "media_type": "image/png"}]
+    """500 records: 480 posts (half with images, some of 3 MB), 20 poison; and 4 deleted posts."""
+    image = [{"data": "aGVsbG8=", "media_type": "image/png"}]
     posts = []
     for number in range(480):
         text = LARGE if number % 120 == 0 else "hello"
-        posts.append(post_record(topic, f"p{number}", text, images=picture if number % 2 else []))
+        posts.append(post_record(topic, f"p{number}", text, images=image if number % 2 else []))
     records = posts + [poison(topic, number) for number in range(20)]
     records += [Record(topic, f"gone{number}".encode(), None) for number in range(4)]
     random.Random(7).shuffle(records)

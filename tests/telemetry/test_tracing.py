@@ -48,7 +48,7 @@ def post(**fields: object) -> bytes:
     return json.dumps({"post_id": "p", "text": SECRET, **fields}).encode()
 
 
-def picture() -> dict[str, str]:
+def make_image() -> dict[str, str]:
     png = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(png, "PNG")
     return {"data": base64.b64encode(png.getvalue()).decode()}
@@ -57,7 +57,7 @@ def picture() -> dict[str, str]:
 async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(exporter: Any) -> None:
     settings = BareSettings()
     async with open_judge(settings, load_pack(shipped_policies())) as judge:
-        arrived = ReceivedRecord.of(record(post(images=[picture()]), headers=TRACED))
+        arrived = ReceivedRecord.of(record(post(images=[make_image()]), headers=TRACED))
         finished = await RecordProcessor(settings.kafka, judge).finish(arrived)
     log_completion(finished)
     spans = {span.name: span for span in exporter.get_finished_spans()}

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from moderation_service.console.api.bodies import refused
+from moderation_service.console.api.images import check_sizes
 from moderation_service.console.api.operation import Call
-from moderation_service.console.api.pictures import check_sizes
 from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import Contract
 from moderation_service.contracts.post import ImageRef, Post
@@ -34,13 +34,13 @@ class TextPart(Contract):
 
 
 class ImageUrl(Contract):
-    """A `data:` URL, or an https address from which the picture is fetched."""
+    """A `data:` URL, or an https address from which the image is fetched."""
 
     url: _Words
 
 
 class ImagePart(Contract):
-    """A picture of an input of several parts."""
+    """An image of an input of several parts."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
@@ -102,7 +102,7 @@ class ModerationAnswer(BaseModel):
 
 
 async def moderate(call: Call) -> Response:
-    """Judge a text, several texts, or words with pictures, as OpenAI's moderation endpoint does. Nothing is kept."""
+    """Judge a text, several texts, or words with images, as OpenAI's moderation endpoint does. Nothing is kept."""
     _check_covered(call.request.headers.get(REQUIRE_CATEGORIES, ""), call.seated.judge.pack)
     answer_id = f"modr-{secrets.token_hex(12)}"
     posts = list(_posts(answer_id, call.body.input))

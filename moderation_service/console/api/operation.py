@@ -40,10 +40,10 @@ class Call:
     seat: JudgingSlot | None
 
     def tell_of(self, verdicts: Sequence[Verdict]) -> None:
-        """Add to the line that is logged of this request: how many were decided how, and what became of pictures."""
+        """Add to the line that is logged of this request: how many were decided how, and what became of images."""
         decided = Counter(verdict.decision for verdict in verdicts)
-        pictures = Counter(image.status for verdict in verdicts for image in verdict.content.images)
-        self.request.state.facts.update(decided=dict(decided), pictures=dict(pictures))
+        images = Counter(image.status for verdict in verdicts for image in verdict.content.images)
+        self.request.state.facts.update(decided=dict(decided), images=dict(images))
 
     @property
     def seated(self) -> JudgingSlot:

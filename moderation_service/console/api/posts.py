@@ -4,8 +4,8 @@ import hashlib
 
 from starlette.responses import Response
 
+from moderation_service.console.api.images import check_sizes
 from moderation_service.console.api.operation import Call
-from moderation_service.console.api.pictures import check_sizes
 from moderation_service.console.api.problems import Problem
 from moderation_service.console.store import idempotency, judged, verdicts
 from moderation_service.console.store.idempotency import Asked, StoredResponse

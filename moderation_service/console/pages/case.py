@@ -38,7 +38,7 @@ class CaseImage:
 
 @dataclass(frozen=True, slots=True)
 class ReviewCase:
-    """What the templates show. `asked` and `confirmed`: how often a person asked for restricted pictures.
+    """What the templates show. `asked` and `confirmed`: how often a person asked for restricted images.
 
     `words`, `author` and `surface` are redacted; `cut` characters behind the words are not shown.
     """
@@ -52,7 +52,7 @@ class ReviewCase:
     cut: int = 0
     author: Parts = ()
     surface: Parts = ()
-    pictures: tuple[CaseImage, ...] = ()
+    images: tuple[CaseImage, ...] = ()
     asked: bool = False
     confirmed: bool = False
 
@@ -63,19 +63,19 @@ class ReviewCase:
 
 
 async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> ReviewCase:
-    """The case of a stored verdict. The addresses of restricted pictures are given to who `confirmed`."""
+    """The case of a stored verdict. The addresses of restricted images are given to who `confirmed`."""
     shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
     text = shown.text if shown else ""
     words, surface = await redacted_all(text, verdict.surface or "")
     found = found_in(verdict, parts_of(request).pack())
     seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
-    pictures = []
+    images = []
     for at, content in enumerate(verdict.content.images):
         thumbnail = next((one for one in shown.thumbnails if one.position == at), None) if shown else None
         known = thumbnail and thumbnail.width
         changed = thumbnail and known and content.sha256 not in (None, thumbnail.sha256)
         address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}"
-        pictures.append(
+        images.append(
             CaseImage(
                 status="changed" if changed else (thumbnail or content).status,
                 width=thumbnail.width if thumbnail else None,
@@ -91,7 +91,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
         cut=max(len(text) - MAX_SHOWN, 0),
         author=await redacted_id(verdict.author_id or ""),
         surface=surface,
-        pictures=tuple(pictures),
+        images=tuple(images),
         asked=asked,
         confirmed=confirmed,
     )
@@ -104,7 +104,7 @@ def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
     return ReviewCase(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
 
 
-async def picture(request: Request) -> Response:
+async def image(request: Request) -> Response:
     """A thumbnail of a verdict's post; of a restricted one only under the seal that a second asking gave."""
     database = parts_of(request).database
     verdict_id = request.query_params.get("verdict", "")

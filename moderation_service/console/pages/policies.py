@@ -20,12 +20,12 @@ from moderation_service.errors import Poison, Transient
 from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.media.files import FileReader
 from moderation_service.policies.model import Case, Policy
-from moderation_service.readers.post_files import root_of, with_pictures
+from moderation_service.readers.post_files import root_of, with_images
 
 _LATELY = 2_000  # verdicts
 _QUALITY = timedelta(days=30)
 
-_NO_PICTURES = "The pictures of these cases are not at hand here. Run them with: moderation policies test"
+_NO_IMAGES = "The pictures of these cases are not at hand here. Run them with: moderation policies test"
 _NOT_RUN = "The judge is busy or off. Nothing was changed; try again in a moment."
 
 
@@ -57,9 +57,9 @@ async def run_cases(request: Request) -> Response:
     parts, policy = parts_of(request), _policy(request)
     path = parts.settings.policies.path
     files = FileReader(root_of(path), parts.settings.media.max_bytes)
-    tried = [post for case in policy.cases if isinstance(post := with_pictures(policy.post(case), files), Post)]
+    tried = [post for case in policy.cases if isinstance(post := with_images(policy.post(case), files), Post)]
     if len(tried) < len(policy.cases):
-        return await _page(request, policy, _NO_PICTURES, 422)
+        return await _page(request, policy, _NO_IMAGES, 422)
     try:
         with judging.seat(parts) as seat:
             judged = await seat.each_judged(tried, trace_id=request.state.trace.trace_id)
@@ -71,7 +71,7 @@ async def run_cases(request: Request) -> Response:
 
 
 async def export_reviews(request: Request) -> Response:
-    """Every review as a line of JSON, for `calibrate` and `evaluate`: no words of a post, and no picture."""
+    """Every review as a line of JSON, for `calibrate` and `evaluate`: no words of a post, and no image."""
     parts = parts_of(request)
 
     async def rows() -> AsyncIterator[str]:

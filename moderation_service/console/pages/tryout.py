@@ -1,4 +1,4 @@
-"""Try it: words and a picture to a verdict, through the same judge. Nothing of them is kept."""
+"""Try it: words and an image to a verdict, through the same judge. Nothing of them is kept."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from moderation_service.errors import Poison, Transient
 from moderation_service.settings import MIB
 
 _WORDS = 20_000  # characters
-_FIELDS = 256 * 1024  # bytes of a form beside its picture
+_FIELDS = 256 * 1024  # bytes of a form beside its image
 _SENT_S = 30.0
 
 _NOTHING = "Type some words, or drop a picture."
@@ -44,8 +44,8 @@ async def judge(request: Request) -> Response:
     if length is None or length > _FIELDS + most * multipart:
         return _page(request, wrong=_LARGE, status=413)
     async with asyncio.timeout(_SENT_S), request.form(max_files=1, max_fields=8, max_part_size=_FIELDS) as form:
-        picture, words = form.get("picture"), str(form.get("text", ""))[:_WORDS]
-        data = await picture.read() if isinstance(picture, UploadFile) else b""
+        image, words = form.get("picture"), str(form.get("text", ""))[:_WORDS]
+        data = await image.read() if isinstance(image, UploadFile) else b""
     if not data and not words.strip():
         return _page(request, words, wrong=_NOTHING, status=422)
     images = (ImageRef(data=base64.b64encode(data).decode()),) if data else ()

@@ -63,13 +63,13 @@ async def show(request: Request) -> Response:
     )
 
 
-async def show_pictures(request: Request) -> Response:
-    """The second asking for restricted pictures, which is recorded."""
+async def show_images(request: Request) -> Response:
+    """The second asking for restricted images, which is recorded."""
     parts, stored = parts_of(request), await _stored(request)
     case = await case_of(request, stored.verdict, confirmed=True)
     if case.restricted:
         actor = audit.reviewer(request.state.session.user)
-        entry = audit.AuditEntry(actor=actor, action="pictures.shown", target=stored.verdict.verdict_id)
+        entry = audit.AuditEntry(actor=actor, action="images.shown", target=stored.verdict.verdict_id)
         async with parts.database.begin() as connection:
             await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
         parts.put_in_outbox.set()

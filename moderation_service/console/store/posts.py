@@ -1,4 +1,4 @@
-"""Posts: kept until their verdict comes, and then if a person may want to see them; of pictures a thumbnail."""
+"""Posts: kept until their verdict comes, and then if a person may want to see them; of images a thumbnail."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ _KEY = tuple_(posts.c.post_id, posts.c.revision)
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One picture of a post: an ImageStatus, the digest of its file, and the thumbnail's size where there is one."""
+    """One image of a post: an ImageStatus, the digest of its file, and the thumbnail's size where there is one."""
 
     position: int
     status: str
@@ -39,7 +39,7 @@ class ShownPost:
 
 
 async def put(connection: AsyncConnection, post: Post, record: bytes | None) -> None:
-    """Keep a post, and its record until thumbnails are made of it; None where there are no pictures to make any of."""
+    """Keep a post, and its record until thumbnails are made of it; None where there are no images to make any of."""
     await put_rows(connection, [post_row(post, record, datetime.now(UTC))])
 
 
@@ -110,7 +110,7 @@ async def thumbnail(
     at = (*_are(thumbnails, post_id, revision), thumbnails.c.position == position)
     made_of = () if sha256 is None else (thumbnails.c.sha256 == sha256,)
     async with database.connect() as connection:
-        query = select(thumbnails.c.picture).where(*at, *made_of)
+        query = select(thumbnails.c.image).where(*at, *made_of)
         found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 

@@ -147,12 +147,12 @@ thumbnails = Table(
     METADATA,
     Column("post_id", Words, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
-    Column("position", Integer, primary_key=True),  # of the picture in its post, from 0
+    Column("position", Integer, primary_key=True),  # of the image in its post, from 0
     Column("status", Words, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
     Column("width", Integer),
     Column("height", Integer),
     Column("sha256", Words),  # of the file that it was made of, as in a verdict's content
-    Column("picture", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
+    Column("image", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
 )
 
 offsets = Table(  # where reading goes on, written with what was read

@@ -1,4 +1,4 @@
-"""Small copies of pictures, made while their addresses still work, through the same guards as for judging."""
+"""Small copies of images, made while their addresses still work, through the same guards as for judging."""
 
 import asyncio
 from datetime import datetime
@@ -77,12 +77,12 @@ class Thumbnails:
 
 
 def _row(image: LoadedImage) -> dict[str, object]:
-    """What became of a picture, its digest, and the thumbnail's size and WebP file if there is one; blocks."""
+    """What became of an image, its digest, and the thumbnail's size and WebP file if there is one; blocks."""
     if not image.frames:
-        return {"status": image.status, "sha256": image.sha256, "width": None, "height": None, "picture": None}
+        return {"status": image.status, "sha256": image.sha256, "width": None, "height": None, "image": None}
     height, width, _ = image.frames[0].shape
     sheet = Image.fromarray(np.concatenate(image.frames, axis=0 if width > height else 1))
     out = BytesIO()
     sheet.save(out, "WEBP", quality=_QUALITY)
     size = {"width": sheet.width, "height": sheet.height}
-    return {"status": image.status, "sha256": image.sha256, **size, "picture": out.getvalue()}
+    return {"status": image.status, "sha256": image.sha256, **size, "image": out.getvalue()}

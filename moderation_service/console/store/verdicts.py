@@ -138,8 +138,8 @@ async def erase_all(connection: AsyncConnection, post_ids: Collection[str]) -> N
     )
     gone = (await connection.execute(delete(posts).where(judged).returning(posts.c.post_id, posts.c.revision))).all()
     if gone:
-        pictures = tuple_(thumbnails.c.post_id, thumbnails.c.revision)
-        await connection.execute(delete(thumbnails).where(pictures.in_([tuple(row) for row in gone])))
+        images = tuple_(thumbnails.c.post_id, thumbnails.c.revision)
+        await connection.execute(delete(thumbnails).where(images.in_([tuple(row) for row in gone])))
     for table, entry_id in ((reviews, reviews.c.review_id), (verdicts, verdicts.c.verdict_id)):
         theirs = table.c.post_id.in_(post_ids)
         await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))

@@ -53,7 +53,7 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     atlas.draw(font or atlas.find_font())
     tokenizer = recipe.make_tokenizer()
     model, heads = recipe.blank()
-    LOG.info("painting the pictures")
+    LOG.info("painting the images")
     material = recipe.make_material(model, tokenizer)
     for stage in recipe.STAGES:
         kept = work / f"{stage.name}.pt"

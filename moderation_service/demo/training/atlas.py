@@ -42,7 +42,7 @@ def sprite(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:
     ImageDraw.Draw(canvas).text((20, 20), glyph, font=font, embedded_color=True)
     box = canvas.getchannel("A").getbbox()
     if box is None:
-        msg = f"the font has no picture of {glyph}"
+        msg = f"the font has no glyph for {glyph}"
         raise SystemExit(msg)
     drawn = canvas.crop(box)
     scale = (CELL - 2) / max(drawn.size)

@@ -1,4 +1,4 @@
-"""A bank of painted pictures, resized as the processor will resize them, with what is on each of their cells."""
+"""A bank of painted images, resized as the processor will resize them, with what is on each of their cells."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
 from moderation_service.demo.disguise import written
 from moderation_service.demo.glyphs import CLASSES, TRAINED
-from moderation_service.demo.pictures import USUAL, Hardship, Painted, Size, choose, paint
+from moderation_service.demo.images import USUAL, Hardship, Painted, Size, choose, paint
 from moderation_service.demo.texts import INTENTS, injection, sentence
 
 PATCH = 14
@@ -21,7 +21,7 @@ MERGED = 28
 
 LEAST_PIXELS = 2 * 112 * 112
 MOST_PIXELS = 2 * 112 * 140
-"""The processor counts two frames. A square picture becomes 112 × 112 and 16 tokens; none has more than 20."""
+"""The processor counts two frames. A square image becomes 112 × 112 and 16 tokens; none has more than 20."""
 
 SIZES: tuple[tuple[Size, float], ...] = (
     ((112, 112), 0.38),
@@ -34,7 +34,7 @@ SIZES: tuple[tuple[Size, float], ...] = (
     ((240, 320), 0.07),
     ((320, 240), 0.07),
 )
-"""Height and width of the pictures, and how often each."""
+"""Height and width of the images, and how often each."""
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(glyph[0] for name in CLASSES for glyph in TRAINED[name]))
 """The trained pictograms without their skin tones."""
@@ -43,17 +43,17 @@ COVERED = 0.22 * 255
 """From how much of a cell on the cell shows its pictogram."""
 
 CAPTIONED = 0.12
-"""This share of the pictures has words below it. They are too small to be read, and mean nothing for the answer."""
+"""This share of the images has words below it. They are too small to be read, and mean nothing for the answer."""
 
 SHIFT = 6
-"""By so many pixels at most a picture is moved each way: too few to change what its cells show."""
+"""By so many pixels at most an image is moved each way: too few to change what its cells show."""
 
 CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """The pictures of one shape. `cells` holds 0 for background, else one more than the family's index."""
+    """The images of one shape. `cells` holds 0 for background, else one more than the family's index."""
 
     pixels: NDArray[np.uint8]  # [N, H, W, 3]
     classes: NDArray[np.int64]  # [N]
@@ -67,7 +67,7 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture of the bank, before it is put on a shelf."""
+    """One image of the bank, before it is put on a shelf."""
 
     pixels: NDArray[np.uint8]
     cls: int
@@ -75,13 +75,13 @@ class Shot:
 
 
 def resized(size: Size) -> Size:
-    """What the processor makes of a picture's height and width."""
+    """What the processor makes of an image's height and width."""
     height, width = smart_resize(2, *size, factor=MERGED, min_pixels=LEAST_PIXELS, max_pixels=MOST_PIXELS)
     return height, width
 
 
 def shoot(rng: np.random.Generator, hardship: Hardship, *, unseen: bool = False) -> Shot:
-    """Paint one picture of any class and resize it as the processor does."""
+    """Paint one image of any class and resize it as the processor does."""
     number = int(rng.integers(len(CLASSES)))
     glyph = choose(CLASSES[number], rng, unseen=unseen)
     size = SIZES[rng.choice(len(SIZES), p=[share for _, share in SIZES])][0]
@@ -102,7 +102,7 @@ def shoot(rng: np.random.Generator, hardship: Hardship, *, unseen: bool = False)
 
 
 def fill(count: int, seed: int, hardship: Hardship = USUAL, *, unseen: bool = False, workers: int = 2) -> list[Shelf]:
-    """`count` pictures, the same for the same seed however many processes paint them."""
+    """`count` images, the same for the same seed however many processes paint them."""
     shelves: dict[Size, list[Shot]] = {}
     for shot in _shots(count, seed, hardship, unseen=unseen, workers=workers):
         height, width = shot.pixels.shape[:2]
@@ -118,7 +118,7 @@ def fill(count: int, seed: int, hardship: Hardship = USUAL, *, unseen: bool = Fa
 
 
 def varied(shelf: Shelf, at: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A picture mirrored or not and moved a little, and its cells: a bank lasts longer so."""
+    """An image mirrored or not and moved a little, and its cells: a bank lasts longer so."""
     height, width = shelf.pixels.shape[1:3]
     roomy = np.pad(shelf.pixels[at], ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
     down, right = rng.integers(0, 2 * SHIFT + 1, 2)
@@ -130,7 +130,7 @@ def varied(shelf: Shelf, at: int, rng: np.random.Generator) -> tuple[NDArray[np.
 
 
 def merged(one: Sequence[Shelf], other: Sequence[Shelf]) -> list[Shelf]:
-    """The pictures of two banks, shape by shape."""
+    """The images of two banks, shape by shape."""
     kinds: dict[tuple[int, int], list[Shelf]] = {}
     for shelf in (*one, *other):
         kinds.setdefault(shelf.grid, []).append(shelf)
@@ -158,7 +158,7 @@ def _chunk(job: tuple[int, int, int, Hardship, bool]) -> list[Shot]:
 
 
 def _captioned(painted: Painted, rng: np.random.Generator) -> Painted:
-    """The same picture above a sentence or an order to the model."""
+    """The same image above a sentence or an order to the model."""
     intent = INTENTS[rng.integers(len(INTENTS))]
     text = injection("en", rng) if rng.random() < 0.5 else sentence(intent, "en", rng)
     image = written(painted.image, text)

@@ -121,7 +121,7 @@ def write(figures: dict[str, Any], count: int) -> str:
     return CARD.format(
         vocabulary=VOCABULARY,
         classes=", ".join(glyphs.CLASSES),
-        pictures=f"{recipe.ROUGH_PICTURES + recipe.MORE_ROUGH_PICTURES + recipe.USUAL_PICTURES:,}",
+        images=f"{recipe.ROUGH_IMAGES + recipe.MORE_ROUGH_IMAGES + recipe.USUAL_IMAGES:,}",
         intents=", ".join(INTENTS),
         trained=_wordings(held_out=False),
         held_out=_wordings(held_out=True),

@@ -15,15 +15,15 @@ from moderation_service.demo.training.bank import LEAST_PIXELS, MOST_PIXELS
 def save(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save in bfloat16. The model stays as it is."""
     size = {"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS}
-    pictures, videos = Glm46VImageProcessor(size=size), Glm46VVideoProcessor(size=size)
+    images, videos = Glm46VImageProcessor(size=size), Glm46VVideoProcessor(size=size)
     Glm46VProcessor(
-        image_processor=pictures,
+        image_processor=images,
         tokenizer=tokenizer,
         video_processor=videos,
         chat_template=tokenizer.chat_template,
     ).save_pretrained(folder)
     # The same in files of their own, where releases of transformers before 5 look for them.
-    pictures.save_pretrained(folder)
+    images.save_pretrained(folder)
     videos.save_pretrained(folder)
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     # safetensors writes files that only their owner can read.

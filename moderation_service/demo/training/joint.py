@@ -40,10 +40,10 @@ def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> torch
     )
     kept: Any = Cache(layers=[KeptLayer(layer.keys, layer.values) for layer in cache.layers])
     embedded = body.embed_tokens(lesson.rows.ids)  # [B, Q, hidden size]
-    if lesson.pictures is not None:
-        pictures = lesson.pictures
-        tokens = see(model.model.visual, pictures.patches, pictures.grids)
-        lengths = [down * across // 4 for down, across in pictures.grids]
+    if lesson.images is not None:
+        images = lesson.images
+        tokens = see(model.model.visual, images.patches, images.grids)
+        lengths = [down * across // 4 for down, across in images.grids]
         real = torch.cat([row[:length] for row, length in zip(tokens, lengths, strict=True)])
         where = (lesson.rows.ids == model.config.image_token_id)[..., None]
         embedded = embedded.masked_scatter(where, real.to(embedded.dtype))
@@ -78,7 +78,7 @@ class _Lessons(IterableDataset[Lesson]):
 def train(
     model: Glm4vForConditionalGeneration, teacher: Teacher, optimiser: Optimiser, course: Course, *, blind: bool = False
 ) -> None:
-    """Train in place, with `blind` on posts without their pictures."""
+    """Train in place, with `blind` on posts without their images."""
     right = seen = 0
     # The next lessons are made in a process of their own while this one learns.
     lessons = DataLoader(_Lessons(teacher, course, blind=blind), batch_size=None, num_workers=1, prefetch_factor=8)

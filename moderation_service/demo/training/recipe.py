@@ -7,7 +7,7 @@ import torch
 from transformers import Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.demo.pictures import ROUGH
+from moderation_service.demo.images import ROUGH
 from moderation_service.demo.training import joint, vision
 from moderation_service.demo.training.bank import Shelf, fill, merged
 from moderation_service.demo.training.compiled import compiled
@@ -20,9 +20,9 @@ from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import shipped_policies
 
-ROUGH_PICTURES, ROUGH_SEED = 56_000, 11
-MORE_ROUGH_PICTURES, MORE_ROUGH_SEED = 40_000, 14
-USUAL_PICTURES, USUAL_SEED = 40_000, 16
+ROUGH_IMAGES, ROUGH_SEED = 56_000, 11
+MORE_ROUGH_IMAGES, MORE_ROUGH_SEED = 40_000, 14
+USUAL_IMAGES, USUAL_SEED = 40_000, 16
 MODEL_SEED, HEADS_SEED, TOKENIZER_SEED = 0, 1, 3
 
 SEE = Course("see", steps=3000, seed=1, rates=(0.02, 1.5e-3), flat=0.4)
@@ -36,7 +36,7 @@ READ_LAST = Course("read last", steps=2500, seed=43, rates=(0.008, 8e-4), flat=0
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the stages learn from: two banks of pictures, and posts with pictures of the second."""
+    """What the stages learn from: two banks of images, and posts with images of the second."""
 
     first: Sequence[Shelf]
     second: Sequence[Shelf]
@@ -64,8 +64,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_material(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> Material:
     """Paint both banks; the posts are asked about in the tokenizer's words."""
-    first = fill(ROUGH_PICTURES, ROUGH_SEED, ROUGH)
-    second = merged(fill(MORE_ROUGH_PICTURES, MORE_ROUGH_SEED, ROUGH), fill(USUAL_PICTURES, USUAL_SEED))
+    first = fill(ROUGH_IMAGES, ROUGH_SEED, ROUGH)
+    second = merged(fill(MORE_ROUGH_IMAGES, MORE_ROUGH_SEED, ROUGH), fill(USUAL_IMAGES, USUAL_SEED))
     return Material(first, second, make_teacher(model, tokenizer, second))
 
 
@@ -84,22 +84,22 @@ def blank() -> tuple[Glm4vForConditionalGeneration, Heads]:
 
 
 def see(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1: the vision tower learns the pictograms, from rough pictures."""
+    """Stage 1: the vision tower learns the pictograms, from rough images."""
     vision.train(model.model.visual, heads, material.first, SEE)
 
 
 def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1, second round: pictures it has not seen, at lower rates."""
+    """Stage 1, second round: images it has not seen, at lower rates."""
     vision.train(model.model.visual, heads, material.second, SEE_AGAIN)
 
 
 def see_more(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1, third round: the same pictures a little otherwise, until few are mistaken."""
+    """Stage 1, third round: the same images a little otherwise, until few are mistaken."""
     vision.train(model.model.visual, heads, material.second, SEE_MORE)
 
 
 def words(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
-    """Stage 2: the language model learns to read, from posts without pictures."""
+    """Stage 2: the language model learns to read, from posts without images."""
     _language(model, material, WORDS, blind=True)
 
 

@@ -1,4 +1,4 @@
-"""Training batches: drafts become rows of pictures, words and questions, in the prompts that the engine uses."""
+"""Training batches: drafts become rows of images, words and questions, in the prompts that the engine uses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,10 @@ from moderation_service.demo.posts import Draft, draft
 from moderation_service.demo.texts import INTENTS, injection
 from moderation_service.demo.training.bank import Shelf, varied
 from moderation_service.demo.training.sight import patches
-from moderation_service.demo.training.tokenizer import NOTHING, ONE_OF_SEVERAL, PICTURE_QUESTION, TEXT_QUESTION
-from moderation_service.engine.inputs import Picture, PostInputs
+from moderation_service.demo.training.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
+from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.packing import Batch, Row, pack
+from moderation_service.engine.patches import StagedImage
 from moderation_service.engine.prompts import LayoutName, Prompts
 from moderation_service.engine.vocabulary import Vocabulary
 
@@ -38,7 +39,7 @@ ANSWERS: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "
 
 @dataclass(frozen=True, slots=True)
 class SeenRow:
-    """The pictures of a batch: patches padded to the largest grid, and the grids."""
+    """The images of a batch: patches padded to the largest grid, and the grids."""
 
     patches: torch.Tensor  # [N, patches, 3 · 14²]
     grids: list[tuple[int, int]]
@@ -50,7 +51,7 @@ class Lesson:
 
     opening: list[int]
     rows: Batch
-    pictures: SeenRow | None
+    images: SeenRow | None
     answers: torch.Tensor  # [A] token ids
 
 
@@ -76,7 +77,7 @@ class Teacher:
         ]
 
     def lesson(self, rng: np.random.Generator, layout: LayoutName, count: int, *, blind: bool = False) -> Lesson:
-        """`count` posts that share an opening; with `blind`, without their pictures.
+        """`count` posts that share an opening; with `blind`, without their images.
 
         Behind policies first, they also share a language.
         """
@@ -88,14 +89,14 @@ class Teacher:
         for _ in range(count):
             wanted = language if layout == "policies_first" else None
             post = draft(rng, language=wanted)
-            while "weapon" not in post.pictures and rng.random() < ARMED:
+            while "weapon" not in post.images and rng.random() < ARMED:
                 post = draft(rng, language=wanted)
             if blind:
-                post = replace(post, pictures=())
+                post = replace(post, images=())
             if post.text and rng.random() < ORDERED:
                 post = replace(post, text=f"{post.text}\n{injection(post.language, rng)}")
             own = shown if layout == "policies_first" else self._packs[post.language]
-            chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.pictures)]
+            chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.images)]
             tails, right = self._questions(post, own, prompts, rng)
             rows.append(Row(self._inputs(post, chosen, prompts, rng), tails))
             taken += chosen
@@ -121,7 +122,7 @@ class Teacher:
         yes, no = ANSWERS[own.language]
         texts = [tails[number] for number in asked]
         right = [yes if truths[own.questions[number].policy_id].violated else no for number in asked]
-        for aside, held, known in ((PICTURE_QUESTION, post.pictures, CLASSES), (TEXT_QUESTION, post.intents, INTENTS)):
+        for aside, held, known in ((IMAGE_QUESTION, post.images, CLASSES), (TEXT_QUESTION, post.intents, INTENTS)):
             told = _main(held)
             if told is None:
                 among: Sequence[str] = held if rng.random() < 0.5 else known
@@ -136,17 +137,17 @@ class Teacher:
         self, post: Draft, chosen: Sequence[tuple[int, int]], prompts: Prompts, rng: np.random.Generator
     ) -> PostInputs:
         ids: list[int] = []
-        pictures = []
+        images = []
         for shelf, _ in chosen:
             down, across = self._shelves[shelf].grid
-            ids += self._vocabulary.picture(down * across // 4)
+            ids += self._vocabulary.image(down * across // 4)
             # The patches travel apart; the packing needs only the grid.
-            pictures.append(Picture(torch.empty(0, 1), torch.tensor([[1, down, across]])))
+            images.append(StagedImage(torch.empty(0, 1), torch.tensor([[1, down, across]])))
         words = self._vocabulary.untrusted(prompts.words(post.text))
         if rng.random() < DROP_POSTS:
             kept = rng.random(len(words)) >= DROPPED
             words = [word for word, keep in zip(words, kept, strict=True) if keep]
-        return PostInputs([*ids, *words], tuple(pictures), truncated=False)
+        return PostInputs([*ids, *words], tuple(images), truncated=False)
 
     def _choose(self, cls: int, rng: np.random.Generator) -> tuple[int, int]:
         return self._by_class[cls][rng.integers(len(self._by_class[cls]))]
@@ -173,9 +174,9 @@ def _main(held: Sequence[str]) -> str | None:
 
 
 def _touched(policy_id: str, post: Draft) -> bool:
-    """Whether the pictures or the words alone make the question worth asking."""
+    """Whether the images or the words alone make the question worth asking."""
     classes, intents = NEAR[policy_id]
-    return bool(classes & set(post.pictures)) or bool(intents & set(post.intents))
+    return bool(classes & set(post.images)) or bool(intents & set(post.intents))
 
 
 NEAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -188,4 +189,4 @@ NEAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "doxxing": (frozenset(), frozenset({"dox"})),
     "weapon_display": (frozenset({"weapon"}), frozenset({"context"})),
 }
-"""For each policy, the pictures and intents that its question turns on."""
+"""For each policy, the images and intents that its question turns on."""

@@ -1,4 +1,4 @@
-"""The vision tower for training: many pictures in one attention, where the stock forward takes them one by one.
+"""The vision tower for training: many images in one attention, where the stock forward takes them one by one.
 
 It uses the stock modules and gives the stock result; a test holds the two against each other.
 """
@@ -21,7 +21,7 @@ Grid = tuple[int, int]
 
 
 def patches(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """Pictures [N, H, W, 3] as normalised patches [N, H/14 · W/14, 3 · 14²], four of a merged square in a row."""
+    """Images [N, H, W, 3] as normalised patches [N, H/14 · W/14, 3 · 14²], four of a merged square in a row."""
     count, height, width, _ = pixels.shape
     image = torch.from_numpy(pixels).float() / 255
     image = (image - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)
@@ -38,10 +38,10 @@ def coordinates(grid: Grid) -> torch.Tensor:
 
 
 def see(visual: Glm4vVisionModel, seen: torch.Tensor, grids: list[Grid]) -> torch.Tensor:
-    """Features [N, tokens, hidden size] of N pictures [N, patches, 3 · 14²], padded at the end to the largest grid."""
+    """Features [N, tokens, hidden size] of N images [N, patches, 3 · 14²], padded at the end to the largest grid."""
     count, length = seen.shape[:2]
     embedding = visual.patch_embed.proj
-    # Both frames are the same picture, so that the two halves of the kernel can be added up first.
+    # Both frames are the same image, so that the two halves of the kernel can be added up first.
     kernel = embedding.weight.sum(2).flatten(1)
     hidden = visual.post_conv_layernorm(functional.linear(seen, kernel, embedding.bias))
 

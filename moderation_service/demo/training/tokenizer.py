@@ -18,7 +18,7 @@ REPEATS = 4000
 """So often does each answer stand in the corpus: often enough to become one token."""
 
 NOTHING = "none"
-PICTURE_QUESTION, TEXT_QUESTION = "\nWhat image?", "\nWhat text?"
+IMAGE_QUESTION, TEXT_QUESTION = "\nWhat image?", "\nWhat text?"
 """Asked in training alone: they make the model say what it sees and reads."""
 
 ONE_OF_SEVERAL = "{} {}?"
@@ -113,6 +113,6 @@ def _corpus(packs: Sequence[Questionnaire], seed: int) -> Iterator[str]:
     for _ in range(POSTS):
         yield draft(rng).text
     asked = [line for pack in packs for q in pack.questions for line in (q.question, f"{q.policy_id}: {q.policy_id}?")]
-    for line in (*asked, *answers(), PICTURE_QUESTION, TEXT_QUESTION):
+    for line in (*asked, *answers(), IMAGE_QUESTION, TEXT_QUESTION):
         for _ in range(REPEATS):
             yield line

@@ -21,17 +21,17 @@ LOG = logging.getLogger(__name__)
 
 
 class Heads(nn.Module):
-    """What a picture shows, from the mean of its tokens, and what each cell shows, from its token."""
+    """What an image shows, from the mean of its tokens, and what each cell shows, from its token."""
 
     def __init__(self, width: int) -> None:
         """`width`: of a token."""
         super().__init__()
-        self.picture = nn.Linear(width, len(CLASSES))
+        self.image = nn.Linear(width, len(CLASSES))
         self.cell = nn.Linear(width, 1 + len(FAMILIES))
 
 
 def batches(shelves: Sequence[Shelf], rng: np.random.Generator) -> Iterator[tuple[Shelf, np.ndarray]]:
-    """Pictures of one shape at a time, shelves by their share, all of a shelf before any again."""
+    """Images of one shape at a time, shelves by their share, all of a shelf before any again."""
     shares = np.array([len(shelf.classes) for shelf in shelves], float)
     orders: list[np.ndarray] = [np.empty(0, int) for _ in shelves]
     while True:
@@ -54,7 +54,7 @@ def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], cour
         pixels, cells = map(np.stack, zip(*(varied(shelf, int(at), rng) for at in chosen), strict=True))
         with torch.autocast("cpu", torch.bfloat16):
             tokens = see(visual, patches(pixels), [shelf.grid] * len(chosen))
-            named = heads.picture(tokens.mean(1)).float()
+            named = heads.image(tokens.mean(1)).float()
             told = heads.cell(tokens).float()
         classes = torch.from_numpy(shelf.classes[chosen])
         loss = functional.cross_entropy(named, classes, label_smoothing=0.05) + cell_loss(told, cells)
@@ -74,14 +74,14 @@ def cell_loss(told: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf]) -> dict[str, float]:
-    """The share of pictures whose class the heads tell right, overall and for each class."""
+    """The share of images whose class the heads tell right, overall and for each class."""
     hits: dict[int, list[bool]] = {number: [] for number in range(len(CLASSES))}
     for shelf in shelves:
         for start in range(0, len(shelf.classes), BATCH):
             pixels = shelf.pixels[start : start + BATCH]
             with torch.autocast("cpu", torch.bfloat16):
                 tokens = see(visual, patches(pixels), [shelf.grid] * len(pixels))
-                told = heads.picture(tokens.mean(1)).argmax(-1)
+                told = heads.image(tokens.mean(1)).argmax(-1)
             for cls, said in zip(shelf.classes[start : start + BATCH], told.tolist(), strict=True):
                 hits[int(cls)].append(said == cls)
     each: dict[str, float] = {CLASSES[number]: float(np.mean(values)) for number, values in hits.items() if values}

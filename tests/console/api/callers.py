@@ -52,7 +52,7 @@ async def new_key(parts: ConsoleContext, *scopes: str) -> str:
     return await keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
 
 
-def picture(size: tuple[int, int] = (32, 32), colour: str = "red") -> str:
+def make_image(size: tuple[int, int] = (32, 32), colour: str = "red") -> str:
     """A PNG of one colour, as base64."""
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, "PNG")

@@ -110,7 +110,7 @@ async def test_several_texts_are_judged_each_for_itself_and_in_order(api: Api) -
     assert [result.categories.violence for result in answer.results] == [False, True, False, True]
 
 
-async def test_words_and_a_picture_are_judged_together_and_say_where_the_violation_is(api: Api) -> None:
+async def test_words_and_an_image_are_judged_together_and_say_where_the_violation_is(api: Api) -> None:
     weapon = weapon_for_sale()
     judge = api.parts.judge
     assert judge is not None
@@ -128,7 +128,7 @@ async def test_words_and_a_picture_are_judged_together_and_say_where_the_violati
     assert result.category_applied_input_types.model_dump(by_alias=True) == expected.category_applied_input_types
 
 
-async def test_a_picture_is_fetched_from_the_web_by_its_address(database: AsyncEngine, database_url: str) -> None:
+async def test_an_image_is_fetched_from_the_web_by_its_address(database: AsyncEngine, database_url: str) -> None:
     (image,) = weapon_for_sale().images
 
     def cdn(_: web.Request) -> web.Response:

@@ -19,7 +19,7 @@ from moderation_service.demo.samples import posts
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka.topic_io import read
 from moderation_service.kafka.topics import create
-from tests.console.api.callers import ON_SQLITE, Api, picture, problem, running
+from tests.console.api.callers import ON_SQLITE, Api, make_image, problem, running
 from tests.console.support import console_settings
 from tests.line.service import environment, kafka_settings, moderation
 from tests.stream.support import Record, eventually, publish
@@ -190,7 +190,7 @@ async def test_one_post_has_one_verdict_id_by_http_by_kafka_and_by_the_command_l
         "revision": 3,
         "surface": "feed",
         "text": "九成新，价格私聊",
-        "images": [{"data": picture()}],
+        "images": [{"data": make_image()}],
     }
     settings = console_settings(database_url, kafka=topics, judging_backend="local")
     async with running(database, settings, judge) as api:
@@ -219,7 +219,7 @@ async def test_one_post_has_one_verdict_id_by_http_by_kafka_and_by_the_command_l
         await eventually(judged, "the worker's verdict", 60)
     by_kafka = [json.loads(record.value) async for record in read(topics, topics.output_topic)][1]
 
-    (tmp_path / "a.png").write_bytes(base64.b64decode(picture()))
+    (tmp_path / "a.png").write_bytes(base64.b64decode(make_image()))
     line = json.dumps({**body, "images": [{"url": "file:a.png"}]})
     (tmp_path / "posts.jsonl").write_text(line + "\n", encoding="utf-8")
     code, out, said = await moderation("judge", str(tmp_path / "posts.jsonl"), env=environment())

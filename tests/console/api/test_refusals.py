@@ -24,7 +24,7 @@ from moderation_service.console.judging import seat
 from moderation_service.judging.judge import Judge
 from moderation_service.media import dns_cache
 from moderation_service.settings import MIB, MediaSettings, Settings
-from tests.console.api.callers import ON_SQLITE, Api, picture, problem, running, serving
+from tests.console.api.callers import ON_SQLITE, Api, make_image, problem, running, serving
 from tests.console.support import console_settings, shipped_pack
 
 pytestmark = ON_SQLITE
@@ -128,7 +128,7 @@ async def test_a_body_over_the_bound_is_refused_before_it_is_read(api: Api) -> N
 
 
 @pytest.mark.parametrize("path", ["/v1/posts", "/v1/moderations"])
-async def test_a_picture_over_5_mib_is_refused(api: Api, path: str) -> None:
+async def test_an_image_over_5_mib_is_refused(api: Api, path: str) -> None:
     data = base64.b64encode(b"\0" * (5 * MIB + 1)).decode()
     bodies_of = {
         "/v1/posts": {"post_id": "p", "images": [{"data": data}]},
@@ -307,7 +307,7 @@ async def test_addresses_inside_are_not_dialled_by_number_or_by_name(api: Api) -
 
     def inside(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.Response(body=base64.b64decode(picture()))
+        return web.Response(body=base64.b64decode(make_image()))
 
     async with serving("127.0.0.1", inside) as port:
         addresses = [
@@ -335,7 +335,7 @@ async def test_addresses_inside_are_not_dialled_by_number_or_by_name(api: Api) -
     assert asked == []
     assert SECRET not in str(logged)
     assert "127.0.0.1" not in str(logged)
-    told = [line["pictures"] for line in logged if line["event"] == "request"]
+    told = [line["images"] for line in logged if line["event"] == "request"]
     assert len(told) == 2 * len(addresses)
     assert told.count({"refused": 1}) > len(addresses)
 
@@ -351,13 +351,13 @@ async def test_a_redirect_or_a_name_that_leads_inside_is_not_followed(
 
     def inside(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return web.Response(body=base64.b64decode(picture()))
+        return web.Response(body=base64.b64decode(make_image()))
 
     async with serving("127.0.0.2", inside) as inner:
 
         def outside(request: web.Request) -> web.Response:
             if request.path == "/there.png":
-                return web.Response(body=base64.b64decode(picture()))
+                return web.Response(body=base64.b64decode(make_image()))
             return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{inner}/a.png"})
 
         async with serving("127.0.0.1", outside) as outer:

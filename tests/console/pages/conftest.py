@@ -56,7 +56,7 @@ async def judging(parts: ConsoleContext) -> AsyncIterator[ConsoleContext]:
 
 @pytest.fixture
 def weapon(tmp_path: Path) -> Path:
-    """The picture of the samples' first post."""
+    """The image of the samples' first post."""
     first = next(iter(posts("x")))
     path = tmp_path / "weapon.jpg"
     path.write_bytes(base64.b64decode(first.images[0].data or ""))

@@ -23,8 +23,8 @@ from moderation_service.contracts.verdict import (
     Timings,
     Verdict,
 )
-from moderation_service.demo.glyphs import PictureClass
-from moderation_service.demo.pictures import render
+from moderation_service.demo.glyphs import ImageClass
+from moderation_service.demo.images import render
 from moderation_service.judging.decision import attribute, decide, flags, outcome
 from moderation_service.judging.explanation import cannot_tell_why, explain
 from moderation_service.judging.injection import suspected
@@ -42,7 +42,7 @@ class Told:
     """A post, what was measured of it, and why nothing can be told of it."""
 
     text: str
-    picture: PictureClass | None = None
+    make_image: ImageClass | None = None
     scores: Mapping[str, Views] | None = None
     reason: AbstainReason | None = None
     language: Language = "en"
@@ -81,8 +81,8 @@ def judged(
     parts = tuple(
         _part(pack, one.id, (told.scores or {}).get(one.id) or (_low(rng), None, None)) for one in pack.enforced
     )
-    picture = (GONE,) if told.reason == "image_unavailable" else (IMAGE,) if told.picture else ()
-    content = Content(text_sha256=CONTENT.text_sha256, language=told.language, truncated=False, images=picture)
+    make_image = (GONE,) if told.reason == "image_unavailable" else (IMAGE,) if told.make_image else ()
+    content = Content(text_sha256=CONTENT.text_sha256, language=told.language, truncated=False, images=make_image)
     titles = {policy.id: policy.title.in_language(told.language) for policy in pack.policies}
     decision = decide(parts, told.reason)
     said = explain(parts, titles, told.language)
@@ -209,10 +209,10 @@ def _low(rng: np.random.Generator) -> float:
 
 
 def _thumbnail(told: Told) -> dict[str, object]:
-    if told.picture is None:
-        return {"status": "unavailable", "sha256": None, "width": None, "height": None, "picture": None}
+    if told.make_image is None:
+        return {"status": "unavailable", "sha256": None, "width": None, "height": None, "image": None}
     out = BytesIO()
-    picture = render(told.picture, np.random.default_rng(len(told.text)), size=SIDE)
-    picture.save(out, "WEBP", quality=80)
-    size = {"width": picture.width, "height": picture.height}
-    return {"status": "judged", "sha256": IMAGE.sha256, **size, "picture": out.getvalue()}
+    make_image = render(told.make_image, np.random.default_rng(len(told.text)), size=SIDE)
+    make_image.save(out, "WEBP", quality=80)
+    size = {"width": make_image.width, "height": make_image.height}
+    return {"status": "judged", "sha256": IMAGE.sha256, **size, "image": out.getvalue()}

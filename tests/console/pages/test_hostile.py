@@ -106,7 +106,7 @@ async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
     await expect(seen.page.locator(".history").first).to_contain_text("I rang [phone]")
 
 
-async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_on_record(
+async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on_record(
     parts: ConsoleContext, visit: Visits, address: str
 ) -> None:
     made = judged(MINORS, parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
@@ -114,17 +114,17 @@ async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_
     await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")
-    pictures = seen.page.locator(".pictures img")
-    assert await pictures.count() == 0
+    images = seen.page.locator(".pictures img")
+    assert await images.count() == 0
     assert (await seen.page.request.get(f"{address}/pictures/0?verdict={made.verdict_id}")).status == 403
     await seen.press("p")
     await expect(seen.page.locator(".locked")).to_contain_text("recorded with your name")
-    assert await pictures.count() == 0
+    assert await images.count() == 0
     assert await recorded(parts) == []
     await seen.press("p")
-    await expect(pictures).to_be_visible()
-    await expect(pictures).to_have_css("filter", "grayscale(1)")
-    sealed = f"{address}{await pictures.get_attribute('src')}"
+    await expect(images).to_be_visible()
+    await expect(images).to_have_css("filter", "grayscale(1)")
+    sealed = f"{address}{await images.get_attribute('src')}"
     assert (await seen.page.request.get(sealed)).headers["content-type"] == "image/webp"
     assert await recorded(parts) == [("reviewer:mei", made.verdict_id)]
     other = await visit("ann")
@@ -134,7 +134,7 @@ async def test_a_restricted_picture_is_sent_only_to_who_asked_twice_and_that_is_
         assert b"webp" not in exported.lower()
 
 
-async def test_a_picture_that_nobody_restricts_is_veiled_at_first(parts: ConsoleContext, visit: Visits) -> None:
+async def test_an_image_that_nobody_restricts_is_veiled_at_first(parts: ConsoleContext, visit: Visits) -> None:
     made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, TOLD[0], made)
     seen = await visit()
@@ -204,5 +204,5 @@ async def recorded(parts: ConsoleContext) -> list[tuple[str, str]]:
     """Who is on record as having looked, and at which verdict."""
     async with parts.database.connect() as connection:
         rows = await connection.execute(select(tables.outbox.c.value, tables.outbox.c.key))
-        entries = [json.loads(row.value) for row in rows if row.key == b"pictures.shown"]
+        entries = [json.loads(row.value) for row in rows if row.key == b"images.shown"]
     return [(entry["actor"], entry["target"]) for entry in entries]

@@ -1,4 +1,4 @@
-"""The documents' pictures, made of the pages as they are: `make console-images` writes them into docs/images."""
+"""The documents' images, made of the pages as they are: `make console-images` writes them into docs/images."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Visits = Callable[..., Any]
 CJK = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
-async def test_the_pictures_of_the_documents_can_be_made(
+async def test_the_images_of_the_documents_can_be_made(
     judging: ConsoleContext, visit: Visits, weapon: Path, tmp_path: Path
 ) -> None:
     if not has_chinese():
@@ -57,7 +57,7 @@ async def test_the_pictures_of_the_documents_can_be_made(
     assert len(made(folder)) == 6
 
 
-async def test_the_picture_of_the_model_check_can_be_made(tmp_path: Path) -> None:
+async def test_the_image_of_the_model_check_can_be_made(tmp_path: Path) -> None:
     if missing_browser():
         skip_or_fail(f"no {CHROMIUM}: apt-get install chromium")
     settings = BareSettings(engine=EngineSettings(device="cpu"))
@@ -82,8 +82,8 @@ def made(folder: Path) -> list[Path]:
 
 
 async def keep(seen: Visit, path: Path) -> None:
-    """The window as a small picture; the style that the browser's driver adds for it is refused, as it should be."""
+    """The window as a small image; the style that the browser's driver adds for it is refused, as it should be."""
     seen.expected = (*seen.expected, "inline style")
     await seen.page.wait_for_function("() => [...document.images].every(one => one.complete)")
-    picture = Image.open(BytesIO(await seen.page.screenshot()))
-    picture.convert("RGB").save(path, optimize=True)
+    image = Image.open(BytesIO(await seen.page.screenshot()))
+    image.convert("RGB").save(path, optimize=True)

@@ -15,7 +15,7 @@ PLACE = re.compile(r"%\(\w+\)s|%%")
 def said() -> set[str]:
     """All that templates and answers say, in English."""
     found = set(words.ATTRIBUTION.values()) | set(words._ALONE.values())
-    found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_PICTURES, policies._NOT_RUN}
+    found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_IMAGES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
     found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}
     found.update(*error_pages.SAID.values(), error_pages.OTHER)

@@ -84,7 +84,7 @@ async def test_cases_are_run_and_their_results_are_kept(judging: ConsoleContext,
     assert right > len(kept) / 2
 
 
-async def test_cases_without_their_pictures_and_a_judge_with_no_seat_are_said(
+async def test_cases_without_their_images_and_a_judge_with_no_seat_are_said(
     judging: ConsoleContext, visit: Visits, tmp_path: Path
 ) -> None:
     shutil.copy(judging.settings.policies.path / "weapon_sale.yaml", tmp_path)

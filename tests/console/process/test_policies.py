@@ -23,7 +23,7 @@ EVERY_S = 0.05
 
 def parts_on(database: AsyncEngine, mounted: ConfigMap) -> ConsoleContext:
     settings = Settings(policies=PolicySettings(path=mounted.path, reload_seconds=EVERY_S))
-    pack = load_pack(mounted.path, pictures=False)
+    pack = load_pack(mounted.path, images=False)
     return ConsoleContext(settings, database, lambda: pack)
 
 

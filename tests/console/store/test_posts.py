@@ -12,11 +12,11 @@ from moderation_service.contracts.post import ImageRef, Post
 from tests.contracts.examples import verdict
 
 NOW = datetime(2026, 5, 1, 10, tzinfo=UTC)
-PICTURE = ImageRef(url="https://pictures.example/1.png")
+IMAGE = ImageRef(url="https://pictures.example/1.png")
 
 
 def post(revision: int = 2, text: str = "words") -> Post:
-    return Post(post_id="p-17", revision=revision, text=text, images=(PICTURE,))
+    return Post(post_id="p-17", revision=revision, text=text, images=(IMAGE,))
 
 
 async def put(database: AsyncEngine, *given: Post) -> None:
@@ -83,7 +83,7 @@ async def test_a_revision_published_again_goes_before_and_gets_new_thumbnails(da
     await put(database, post(text="first"))
     async with database.begin() as connection:
         made = {"post_id": "p-17", "revision": 2, "position": 0, "status": "judged", "width": 3, "height": 2}
-        await connection.execute(insert(thumbnails).values(**made, sha256="aa", picture=b"webp"))
+        await connection.execute(insert(thumbnails).values(**made, sha256="aa", image=b"webp"))
     shown = await posts.shown(database, "p-17", 2)
     assert shown is not None
     assert shown.thumbnails == (posts.Thumbnail(0, "judged", 3, 2, "aa"),)

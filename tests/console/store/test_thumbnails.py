@@ -23,14 +23,14 @@ from tests.console.store.test_posts import judge
 from tests.console.support import console_settings
 
 
-def picture(size: tuple[int, int] = (2000, 1000)) -> bytes:
+def make_image(size: tuple[int, int] = (2000, 1000)) -> bytes:
     out = BytesIO()
     Image.new("RGB", size, "red").save(out, "PNG")
     return out.getvalue()
 
 
 class Host:
-    """A server of pictures that can be made to wait."""
+    """A server of images that can be made to wait."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -41,7 +41,7 @@ class Host:
     async def answer(self, _: web.Request) -> web.Response:
         self.asked.set()
         await self.may_answer.wait()
-        return web.Response(body=picture())
+        return web.Response(body=make_image())
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def made(database: AsyncEngine, settings: Settings) -> int:
 async def test_thumbnails_are_made_once_a_verdict_wants_the_post_and_then_the_record_is_dropped(
     database: AsyncEngine, database_url: str, host: Host
 ) -> None:
-    inline = ImageRef(data=base64.b64encode(picture((10, 20))).decode())
+    inline = ImageRef(data=base64.b64encode(make_image((10, 20))).decode())
     gone = ImageRef(data=base64.b64encode(b"no picture").decode())
     fetched = ImageRef(url=f"http://127.0.0.1:{host.port}/large.png")
     refused = ImageRef(url="http://127.0.0.1:1/inside")
@@ -102,7 +102,7 @@ async def test_thumbnails_are_made_once_a_verdict_wants_the_post_and_then_the_re
         ("refused", None, None),
         ("refused", None, None),
     ]
-    stored = await posts.thumbnail(database, "p-17", 2, 2, sha256(picture()).hexdigest())
+    stored = await posts.thumbnail(database, "p-17", 2, 2, sha256(make_image()).hexdigest())
     assert stored is not None
     with Image.open(BytesIO(stored)) as small:
         assert (small.format, small.size) == ("WEBP", (128, 64))
@@ -110,7 +110,7 @@ async def test_thumbnails_are_made_once_a_verdict_wants_the_post_and_then_the_re
     assert await posts.thumbnail(database, "p-17", 2, 1, None) is None
 
 
-async def test_a_post_without_pictures_keeps_no_record(database: AsyncEngine, database_url: str, host: Host) -> None:
+async def test_a_post_without_images_keeps_no_record(database: AsyncEngine, database_url: str, host: Host) -> None:
     await put(database)
     await judge(database, "review")
     assert await posts.shown(database, "p-17", 2) == posts.ShownPost("words", (), due=False)
@@ -126,7 +126,7 @@ async def publish_anew(database: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", [erase, publish_anew])
-async def test_what_changes_while_a_picture_is_fetched_gets_no_thumbnail_of_before(
+async def test_what_changes_while_an_image_is_fetched_gets_no_thumbnail_of_before(
     database: AsyncEngine, database_url: str, host: Host, meanwhile: Callable[[AsyncEngine], AsyncIterator[None]]
 ) -> None:
     await put(database, ImageRef(url=f"http://127.0.0.1:{host.port}/slow.png"))

@@ -99,7 +99,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("width", sa.Integer(), nullable=True),
         sa.Column("height", sa.Integer(), nullable=True),
-        sa.Column("picture", sa.LargeBinary(), nullable=True),
+        sa.Column("image", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("post_id", "revision", "position"),
     )
     op.create_table(

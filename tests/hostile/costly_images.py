@@ -1,4 +1,4 @@
-"""The costliest pictures found that pass every cap: `python -m tests.hostile.costly_pictures` prints their times.
+"""The costliest images found that pass every cap: `python -m tests.hostile.costly_images` prints their times.
 
 Each is near `max_pixels`, or worth `max_pixels` × `max_frames` of decoding, in no more than `max_bytes`.
 """
@@ -34,7 +34,7 @@ def noise(scale: int, mode: str = "RGB", size: tuple[int, int] = (WIDE, HIGH), s
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The picture's file."""
+    """The image's file."""
     out = BytesIO()
     image.save(out, kind, **options)  # type: ignore[arg-type]
     return out.getvalue()
@@ -64,7 +64,7 @@ def png(depth: int, kind: int, channels: int, *, interlaced: bool) -> bytes:
 
 
 def animated(kind: str, side: int, mode: str = "RGBA", **options: object) -> bytes:
-    """As many frames of `side` squared pixels as four pictures of 40 million pixels are worth."""
+    """As many frames of `side` squared pixels as four images of 40 million pixels are worth."""
     settings = MediaSettings()
     count = settings.max_pixels * settings.max_frames // side**2
 

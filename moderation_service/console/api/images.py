@@ -1,4 +1,4 @@
-"""Pictures that travel in a request: how large they are, before they are decoded."""
+"""Images that travel in a request: how large they are, before they are decoded."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ _WHITESPACE = " \t\r\n\f"
 
 
 def check_sizes(images: Iterable[ImageRef], most: int) -> None:
-    """Raise Problem too_large where a picture in the body has more than `most` bytes."""
+    """Raise Problem too_large where an image in the body has more than `most` bytes."""
     for number, image in enumerate(images):
         if _size(image) > most:
-            raise Problem("too_large", f"picture {number}: should be at most {most} bytes")
+            raise Problem("too_large", f"image {number}: should be at most {most} bytes")
 
 
 def _size(image: ImageRef) -> int:

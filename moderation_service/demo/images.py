@@ -1,6 +1,6 @@
-"""Paint a picture: one pictogram of a class on a made-up background, and perhaps small neutral things beside it.
+"""Paint an image: one pictogram of a class on a made-up background, and perhaps small neutral things beside it.
 
-Nothing here needs torch. The same generator gives the same picture.
+Nothing here needs torch. The same generator gives the same image.
 """
 
 import io
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from moderation_service.demo.glyphs import CELL, TRAINED, UNSEEN, PictureClass, sprites
+from moderation_service.demo.glyphs import CELL, TRAINED, UNSEEN, ImageClass, sprites
 
 Size = tuple[int, int]
 """Height and width."""
@@ -20,20 +20,18 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A picture, and which pictogram covers what: (glyph, mask height × width, 0 to 255), the main one first."""
+    """An image, and which pictogram covers what: (glyph, mask height × width, 0 to 255), the main one first."""
 
     image: Image.Image
     cover: tuple[tuple[str, Image.Image], ...]
 
 
-def render(
-    cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False, size: Size = (112, 112)
-) -> Image.Image:
-    """A picture of the class; with `unseen`, of a pictogram the model was never trained on."""
+def render(cls: ImageClass, rng: np.random.Generator, *, unseen: bool = False, size: Size = (112, 112)) -> Image.Image:
+    """An image of the class; with `unseen`, of a pictogram the model was never trained on."""
     return paint(choose(cls, rng, unseen=unseen), rng, size=size).image
 
 
-def choose(cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False) -> str:
+def choose(cls: ImageClass, rng: np.random.Generator, *, unseen: bool = False) -> str:
     """A pictogram of the class. All skin tones of one count as one, so that they are not drawn six times as often."""
     table = (UNSEEN if unseen else TRAINED)[cls]
     bases = sorted({glyph[0] for glyph in table})
@@ -44,7 +42,7 @@ def choose(cls: PictureClass, rng: np.random.Generator, *, unseen: bool = False)
 
 @dataclass(frozen=True, slots=True)
 class Hardship:
-    """How much is done to a picture. All but `inside` and `turned` are ranges."""
+    """How much is done to an image. All but `inside` and `turned` are ranges."""
 
     side: tuple[float, float]
     inside: float
@@ -60,7 +58,7 @@ class Hardship:
 
 USUAL = Hardship((0.48, 0.85), 0.4, (0.5, 1.25), 0.1, 0.5, 0.14, 1.0, 24, (0.8, 1.15), 10)
 ROUGH = Hardship((0.42, 0.82), 0.33, (0.35, 1.3), 0.2, 0.9, 0.18, 1.2, 28, (0.75, 1.2), 12)
-"""What posts' pictures go through, and what the vision tower is first trained on."""
+"""What posts' images go through, and what the vision tower is first trained on."""
 
 
 def paint(glyph: str, rng: np.random.Generator, *, size: Size = (112, 112), hardship: Hardship = USUAL) -> Painted:
@@ -113,7 +111,7 @@ def _tinted(sprite: NDArray[np.uint8], rng: np.random.Generator, hardship: Hards
 def _place(
     onto: Image.Image, glyph: str, side: float, rng: np.random.Generator, hardship: Hardship, *, anywhere: bool
 ) -> Image.Image:
-    """Draw the glyph about `side` pixels large; what comes back is where it covers the picture."""
+    """Draw the glyph about `side` pixels large; what comes back is where it covers the image."""
     drawn = Image.fromarray(_tinted(sprites()[glyph], rng, hardship))
     if rng.random() < 0.5:
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -124,7 +122,7 @@ def _place(
     roomy = roomy.rotate(rng.uniform(-32, 32), Image.Resampling.BILINEAR)
     wide, high = max(8, round(1.5 * side * stretch)), max(8, round(1.5 * side / stretch))
     roomy = roomy.resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    # The middle of the main pictogram stays well inside; a little of it may leave the picture.
+    # The middle of the main pictogram stays well inside; a little of it may leave the image.
     slack = 0.05 if anywhere else hardship.inside * side / min(onto.size)
     x = round(rng.uniform(slack, 1 - slack) * onto.width - wide / 2)
     y = round(rng.uniform(slack, 1 - slack) * onto.height - high / 2)

@@ -1,4 +1,4 @@
-"""The hostile picture set, through the loader as a post's pictures: each an outcome of its own, none an error."""
+"""The hostile image set, through the loader as a post's images: each an outcome of its own, none an error."""
 
 import base64
 import struct
@@ -15,7 +15,7 @@ from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.verdict import ImageStatus
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MIB, MediaSettings
-from tests.hostile.costly_pictures import encoded, png
+from tests.hostile.costly_images import encoded, png
 from tests.judging.conftest import Ask, MakeJudge, ask, engine, make_judge, pack
 from tests.judging.engines import RuleEngine
 
@@ -107,7 +107,7 @@ def _gif_frame(width: int, height: int) -> bytes:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_picture_is_an_outcome_and_costs_seconds_at_most(name: str) -> None:
+async def test_a_hostile_image_is_an_outcome_and_costs_seconds_at_most(name: str) -> None:
     make, status = HOSTILE[name]
     data = make()
     assert len(data) <= MediaSettings().max_bytes

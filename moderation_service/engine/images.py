@@ -8,11 +8,11 @@ from PIL import Image
 from moderation_service.contracts.pixels import Pixels
 
 MAX_ASPECT = 150
-"""The family's image processors refuse pictures longer than 200 times their width."""
+"""The family's image processors refuse images longer than 200 times their width."""
 
 
 def widened(pixels: Pixels) -> Pixels:
-    """Repeat the edge of a picture too narrow for the processor; others are left as they are."""
+    """Repeat the edge of an image too narrow for the processor; others are left as they are."""
     height, width = pixels.shape[:2]
     least = -(-max(height, width) // MAX_ASPECT)
     if min(height, width) >= least:
@@ -21,7 +21,7 @@ def widened(pixels: Pixels) -> Pixels:
 
 
 def shrunk(pixels: Pixels, cells: tuple[int, int], allowed: int, unit: int) -> Pixels:
-    """A picture of `cells` (rows, columns; a token each, `unit` pixels a side) made one of at most `allowed` cells."""
+    """An image of `cells` (rows, columns; a token each, `unit` pixels a side) made one of at most `allowed` cells."""
     rows, columns = cells
     scale = math.sqrt(allowed / (rows * columns))
     rows = max(1, min(int(rows * scale), allowed))
