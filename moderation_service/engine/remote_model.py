@@ -2,13 +2,13 @@
 
 import asyncio
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
+from cachetools import LRUCache
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Questionnaire
@@ -52,7 +52,7 @@ class RemoteModel:
         self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
         self._name = settings.model
         self._server = server
-        self._openings: OrderedDict[Questionnaire, RemotePrefix] = OrderedDict()
+        self._openings: LRUCache[Questionnaire, RemotePrefix] = LRUCache(KEPT_OPENINGS)
         self._answering: str | None = None
 
     async def opening(self, questionnaire: Questionnaire) -> RemotePrefix:
@@ -60,10 +60,9 @@ class RemoteModel:
 
         Raises Misconfigured where it leaves no room for a post.
         """
-        opening = self._openings.pop(questionnaire, None) or await self._measure(questionnaire)
-        self._openings[questionnaire] = opening
-        while len(self._openings) > KEPT_OPENINGS:
-            self._openings.popitem(last=False)
+        opening = self._openings.get(questionnaire)
+        if opening is None:
+            opening = self._openings[questionnaire] = await self._measure(questionnaire)
         return opening
 
     @property

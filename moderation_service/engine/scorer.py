@@ -1,13 +1,14 @@
 """The forward: posts behind a kept opening, label scores out. Synchronous, for one thread; `read` is for any."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import isfinite
+from threading import Lock
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.question import Questionnaire
@@ -71,7 +72,9 @@ class Scorer:
         self._vision = Vision(checkpoint.model, self.cutter)
         self.limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
         self.max_batch_tokens = max_batch_tokens
-        self._openings: OrderedDict[Questionnaire, Prefix] = OrderedDict()
+        most_tokens = KEPT_CONTEXTS * self.limit
+        self._openings: LRUCache[Questionnaire, Prefix] = LRUCache(most_tokens, getsizeof=lambda kept: len(kept.ids))
+        self._openings_lock = Lock()
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
@@ -88,7 +91,8 @@ class Scorer:
 
     def read(self, request: ScoreRequest) -> ScoreRequest:
         """Read a request beside the model, on any thread; as it was where its opening isn't kept."""
-        opening = self._openings.get(request.questionnaire)
+        with self._openings_lock:
+            opening = self._openings.get(request.questionnaire)
         if opening is None:
             return request
         row = self._row(opening, request)
@@ -97,13 +101,14 @@ class Scorer:
 
     def opening(self, questionnaire: Questionnaire) -> Prefix:
         """The questionnaire's opening: a kept one, or a new one in the place of that not used for longest."""
-        opening = self._openings.get(questionnaire)
+        with self._openings_lock:
+            opening = self._openings.get(questionnaire)
         if opening is None:
-            opening = self._openings[questionnaire] = self._compute_opening(questionnaire)
-        self._openings.move_to_end(questionnaire)
-        most = KEPT_CONTEXTS * self.limit
-        while len(self._openings) > KEPT_OPENINGS or sum(len(kept.ids) for kept in self._openings.values()) > most:
-            self._openings.popitem(last=False)
+            opening = self._compute_opening(questionnaire)
+            with self._openings_lock:
+                self._openings[questionnaire] = opening
+                while len(self._openings) > KEPT_OPENINGS:
+                    self._openings.popitem()
         return opening
 
     def begin_answers(self, prefix: str) -> None:
@@ -123,7 +128,8 @@ class Scorer:
 
     def forget(self) -> None:
         """Drop all kept openings and features of images."""
-        self._openings.clear()
+        with self._openings_lock:
+            self._openings.clear()
         self._vision.forget()
 
     def _compute_opening(self, questionnaire: Questionnaire) -> Prefix:

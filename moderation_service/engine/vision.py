@@ -1,9 +1,10 @@
 """What the vision tower makes of images: once an image, however often and in however many views it is asked for."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
+from cachetools import LRUCache
 from transformers import PreTrainedModel
 
 from moderation_service.engine.patches import Cutter, Key, StagedImage
@@ -17,27 +18,26 @@ class Vision:
 
     def __init__(self, model: PreTrainedModel, cutter: Cutter, kept_bytes: int = KEPT_BYTES) -> None:
         """`kept_bytes` lie on the model's device."""
-        self._model, self._cutter, self._kept_bytes = model, cutter, kept_bytes
-        self._kept: OrderedDict[Key, torch.Tensor] = OrderedDict()
-        self._bytes = 0
+        self._model, self._cutter = model, cutter
+        self._features: LRUCache[Key, torch.Tensor] = LRUCache(kept_bytes, getsizeof=lambda tokens: tokens.nbytes)
 
     def features(self, images: Sequence[StagedImage]) -> torch.Tensor:
         """The image tokens of all images, in their order [tokens, hidden size]; `images` is not empty."""
         keys = [image.key for image in images]
-        found = {key: self._kept[key] for key in keys if key in self._kept}
+        found = {key: self._features[key] for key in keys if key in self._features}
         unseen = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
         if unseen:
             # Of one storage each: a view would hold the features of all images of its call.
             looked = [tokens.clone() for tokens in self._look(list(unseen.values()))]
-            found |= zip(unseen, looked, strict=True)
-        for key, tokens in found.items():
-            self._keep(key, tokens)
+            for key, tokens in zip(unseen, looked, strict=True):
+                found[key] = tokens
+                with suppress(ValueError):  # larger than the whole cache
+                    self._features[key] = tokens
         return torch.cat([found[key] for key in keys])
 
     def forget(self) -> None:
         """Drop all that is kept."""
-        self._kept.clear()
-        self._bytes = 0
+        self._features.clear()
 
     def _look(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
         """One pass of the tower: each image's tokens [t, hidden size]. The host has the grids: no wait."""
@@ -46,11 +46,3 @@ class Vision:
         pixels = self._cutter.patches(images).to(tower.dtype)
         tokens: torch.Tensor = tower(pixels, grid_thw=grids).pooler_output
         return torch.split(tokens, (grids.prod(-1) // self._cutter.merge**2).tolist())
-
-    def _keep(self, key: Key, tokens: torch.Tensor) -> None:
-        """Put it last in line to go, and let go of the first until there is room."""
-        if self._kept.pop(key, None) is None:
-            self._bytes += tokens.nbytes
-        self._kept[key] = tokens
-        while self._bytes > self._kept_bytes:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -8,6 +8,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from cachetools import TTLCache
+
 from moderation_service.media.outcome import ImageFault, TransientFault
 
 Answer = list[tuple[Any, ...]]
@@ -16,8 +18,8 @@ Lookup = Callable[[str, int], Answer]
 
 LOOKUPS_PER_POST = 2
 _THREADS = 32
-_KEPT_S = 30.0
-_MAX_KEPT = 1024
+_TTL_S = 30.0
+_MAX_ANSWERS = 1024
 
 
 class DnsCache:
@@ -28,21 +30,21 @@ class DnsCache:
 
     def __init__(self, lookup: Lookup | None = None, *, clock: Callable[[], float] = monotonic) -> None:
         self._lookup = lookup or _lookup
-        self._clock = clock
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="media-dns")
         self._under_way: dict[str, asyncio.Future[Answer]] = {}
-        self._kept: dict[str, tuple[float, Answer]] = {}  # oldest first, each with when it ends
+        self._answers: TTLCache[str, Answer] = TTLCache(_MAX_ANSWERS, _TTL_S, timer=clock)
 
     async def find(self, host: str, port: int, turns: asyncio.Semaphore) -> Answer:
         """The answer for a name, kept, shared or looked up when one of `turns` is free. Raises ImageFault."""
-        if self._needed(host):
+        if (answer := self._answers.get(host)) is None and host not in self._under_way:
             await turns.acquire()
-            if self._needed(host):
+            if (answer := self._answers.get(host)) is None and host not in self._under_way:
                 self._begin(host, port, turns)
             else:  # found or begun for another image since
                 turns.release()
-        if (lookup := self._under_way.get(host)) is None:
-            return self._kept[host][1]
+        if answer is not None:
+            return answer
+        lookup = self._under_way[host]
         await asyncio.wait([lookup])  # unlike awaiting it, leaves it to the others when this one is cancelled
         try:
             return lookup.result()
@@ -59,10 +61,6 @@ class DnsCache:
             lookup.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _needed(self, host: str) -> bool:
-        until, _ = self._kept.get(host, (0.0, None))
-        return host not in self._under_way and until <= self._clock()
-
     def _begin(self, host: str, port: int, turns: asyncio.Semaphore) -> None:
         lookup = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, port)
         self._under_way[host] = lookup
@@ -71,12 +69,8 @@ class DnsCache:
     def _ended(self, host: str, turns: asyncio.Semaphore, lookup: asyncio.Future[Answer]) -> None:
         turns.release()
         del self._under_way[host]
-        self._kept.pop(host, None)
-        if lookup.cancelled() or lookup.exception() is not None:
-            return
-        self._kept[host] = self._clock() + _KEPT_S, lookup.result()
-        if len(self._kept) > _MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
+        if not lookup.cancelled() and lookup.exception() is None:
+            self._answers[host] = lookup.result()
 
 
 def _lookup(host: str, port: int) -> Answer:

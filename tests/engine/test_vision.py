@@ -111,12 +111,12 @@ def test_what_is_kept_stays_within_its_bytes_and_the_one_not_used_for_longest_go
     vision.of(second)
     vision.of(first)
     vision.of(third)  # the second goes
-    assert (vision.looked, vision._bytes) == (3, 2 * size)
+    assert (vision.looked, vision._features.currsize) == (3, 2 * size)
     vision.of(first, third)
     assert vision.looked == 3
     vision.of(second)
     assert vision.looked == 4
-    assert vision._bytes == sum(tokens.nbytes for tokens in vision._kept.values()) == 2 * size
+    assert vision._features.currsize == sum(tokens.nbytes for tokens in vision._features.values()) == 2 * size
 
 
 @torch.inference_mode()
@@ -125,13 +125,13 @@ def test_more_than_may_be_kept_is_answered_all_the_same(checkpoint: Checkpoint, 
     wanted = Watched(checkpoint).of(*pixels)
     vision = Watched(checkpoint, kept_bytes=0)
     assert torch.equal(vision.of(*pixels), wanted)
-    assert (vision._bytes, len(vision._kept)) == (0, 0)
+    assert (vision._features.currsize, len(vision._features)) == (0, 0)
 
 
 @torch.inference_mode()
 def test_each_kept_image_has_memory_of_its_own(vision: Watched, make_image: Draw) -> None:
     vision.of(make_image(56, 56), make_image(60, 90))
-    assert all(tokens.untyped_storage().nbytes() == tokens.nbytes for tokens in vision._kept.values())
+    assert all(tokens.untyped_storage().nbytes() == tokens.nbytes for tokens in vision._features.values())
 
 
 def test_the_image_alone_and_the_post_again_do_not_run_the_tower(

@@ -126,7 +126,7 @@ async def test_a_name_that_waits_behind_its_posts_slow_ones_is_looked_up_for_ano
 
 async def test_an_answer_is_kept_for_a_moment(dns: Dns, names: DnsCache, clock: list[float]) -> None:
     await names.find("cdn.example", 80, post())
-    clock[0] += room._KEPT_S - 1
+    clock[0] += room._TTL_S - 1
     await names.find("cdn.example", 443, post())
     assert len(dns.asked) == 1
     clock[0] += 1
@@ -149,14 +149,16 @@ async def test_no_answer_is_not_kept(dns: Dns, names: DnsCache) -> None:
         with pytest.raises(ImageFault, match="no such host"):
             await names.find("nowhere.example", 80, post())
     assert len(dns.asked) == 2
-    assert names._kept == {}
+    assert dict(names._answers) == {}
 
 
-async def test_the_oldest_answer_makes_room_for_a_new_one(names: DnsCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_MAX_KEPT", 3)
+async def test_the_oldest_answer_makes_room_for_a_new_one(dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_MAX_ANSWERS", 3)
+    names = DnsCache(dns)
     for i in range(5):
         await names.find(f"cdn{i}.example", 80, post())
-    assert list(names._kept) == ["cdn2.example", "cdn3.example", "cdn4.example"]
+    assert list(names._answers) == ["cdn2.example", "cdn3.example", "cdn4.example"]
+    names.close()
 
 
 async def test_closing_waits_for_no_lookup(dns: Dns, names: DnsCache) -> None:
