@@ -199,6 +199,9 @@ class KafkaSettings(Section):
         return self
 
 
+LayoutName = Literal["post_first", "policies_first"]
+
+
 class EngineSettings(Section):
     """Which model answers, where, and what it reads."""
 
@@ -209,7 +212,7 @@ class EngineSettings(Section):
     device: str = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     quantization: Literal["int8", "int8_dynamic", "fp8"] | None = None  # of the linear layers' weights
-    layout: Literal["post_first", "policies_first"] = "post_first"
+    layout: LayoutName = "post_first"
     prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
     labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")  # violates/does not
     answer_prefix: str = "auto"  # what the model says before a label word; auto: found at the start

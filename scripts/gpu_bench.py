@@ -32,9 +32,9 @@ try:
     from moderation_service.bench.gpu import GpuBench
     from moderation_service.bench.gpu_answers import answers
     from moderation_service.bench.machine import machine
-    from moderation_service.engine.prompts import LayoutName
     from moderation_service.engine.quantization import LAYERS
     from moderation_service.errors import Misconfigured
+    from moderation_service.settings import LayoutName
 except ModuleNotFoundError as error:
     sys.exit(f"gpu-bench: {error}; scripts/gpu-wheels.sh fetches what a GPU machine lacks, for --wheels")
 

@@ -24,10 +24,10 @@ from moderation_service.bench.memory import peak_bytes, reset_peak
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.quantization import quantize
 from moderation_service.engine.reference import reference_scores
 from moderation_service.engine.scorer import Scorer
+from moderation_service.settings import LayoutName
 
 MASK_BOUND = 2400
 """Tokens of all policies: a mask over more takes minutes, and loses by more."""

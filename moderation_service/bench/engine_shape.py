@@ -13,14 +13,13 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 from moderation_service.bench.posts import text
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine import attention
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.fused import optimize, swap_patch_embedding
 from moderation_service.engine.inputs import PostInputs
-from moderation_service.engine.prompts import LayoutName
+from moderation_service.engine.prompts import PACKED_ATTENTION
 from moderation_service.engine.scorer import Scorer
-from moderation_service.settings import DEMO_MODEL
+from moderation_service.settings import DEMO_MODEL, LayoutName
 
 WORDS = 200
 """Characters of a post."""
@@ -88,7 +87,7 @@ def make_checkpoint(
     )
     torch.manual_seed(seed)
     with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=PACKED_ATTENTION)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1:

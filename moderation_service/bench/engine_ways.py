@@ -14,11 +14,10 @@ from transformers.pipelines import SUPPORTED_TASKS
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.packing import KeptLayer, Row, pack
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.reference import label_score
 from moderation_service.engine.remote import RemoteEngine
 from moderation_service.engine.scorer import Scorer
-from moderation_service.settings import EngineSettings
+from moderation_service.settings import EngineSettings, LayoutName
 
 GENERATED = 32
 """Tokens that `generate` writes for a policy, no fewer and no more."""

@@ -11,8 +11,8 @@ import torch
 from moderation_service.bench.engine_shape import Shape, make_checkpoint, make_questionnaire, make_requests, make_scorer
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.reference import reference_scores
+from moderation_service.settings import LayoutName
 
 EXACT = 1e-4
 """Of float32, which takes the plain way on a GPU."""

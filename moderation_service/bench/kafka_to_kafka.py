@@ -13,10 +13,9 @@ from moderation_service.bench.posts import photographs, text
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.local import LocalEngine
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.errors import Fatal
 from moderation_service.kafka.topic_io import Record, publish
-from moderation_service.settings import EngineSettings, JudgingSettings, KafkaSettings, MediaSettings
+from moderation_service.settings import EngineSettings, JudgingSettings, KafkaSettings, LayoutName, MediaSettings
 from moderation_service.telemetry import metrics
 
 WARM_UP = 16

@@ -17,8 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "behind_an_opening"
-"""Of the attention, as transformers is asked for it. Without `row` it is transformers' own sdpa."""
+from moderation_service.engine.prompts import PACKED_ATTENTION
 
 OF_IMAGES = "flash_by_image"
 """Of the vision tower's attention. transformers hands all images over at once where the name has *flash* in it, and
@@ -93,7 +92,10 @@ def attend(  # noqa: PLR0913 - as transformers calls it
     row: KeptRow | None = None,
     **kwargs: Any,  # noqa: ANN401 - transformers' own
 ) -> tuple[torch.Tensor, None]:
-    """Attention for transformers: `query` [1, heads, N, head size] to [1, N, heads, head size]."""
+    """Attention for transformers, whose own sdpa it is without `row`.
+
+    `query` [1, heads, N, head size] to [1, N, heads, head size].
+    """
     if row is None:
         return _sdpa(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     whole, cut = States(query[0], key[0], value[0]), row.posts.total
@@ -124,9 +126,9 @@ def attend_images(  # noqa: PLR0913 - as transformers calls it
     return _part(states, images, images, scaling).values.transpose(0, 1)[None], None
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(PACKED_ATTENTION, attend)
 AttentionInterface.register(OF_IMAGES, attend_images)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)
 
 
 def has_flash(device: torch.device, dtype: torch.dtype) -> bool:

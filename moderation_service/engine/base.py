@@ -11,6 +11,7 @@ import numpy as np
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.settings import LayoutName
 
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
@@ -97,7 +98,7 @@ class EngineInfo:
     dtype: str
     quantization: str | None
     engine: str
-    layout: str
+    layout: LayoutName
     prompt_digest: str
     context_tokens: int
     image_pixels: int | None = None

@@ -103,7 +103,7 @@ NOTHING = Shown("", ())
 
 def messages(prompts: Prompts, opening: str, shown: Shown, tail: str) -> list[Message]:
     """The turns: what all posts share comes first, and what differs between the questions of a post last."""
-    system = prompts.layout == "policies_first"
+    system = prompts.layout.policies_in_prefix
     parts: list[Message] = [{"type": "text", "text": opening}] if opening and not system else []
     parts += [image.part for image in shown.images]
     # One part, so that no template puts anything between a post and what is asked of it.

@@ -16,6 +16,7 @@ from moderation_service.engine import attention
 from moderation_service.engine.digest import digest_folder
 from moderation_service.engine.fits import check_fits
 from moderation_service.engine.fused import optimize
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.quantization import check_quantization, quantize
 from moderation_service.engine.weights import check_weights
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
@@ -72,7 +73,7 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
         lambda: AutoModelForImageTextToText.from_pretrained(
             settings.model,
             dtype=dtype,
-            attn_implementation=attention.NAME,
+            attn_implementation=LAYOUTS[settings.layout].attention,
             use_safetensors=True,
             output_loading_info=True,
             **source,

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from moderation_service.engine.attention import MATRIX_BYTES, is_plain
 from moderation_service.engine.base import KEPT_OPENINGS
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.vision import KEPT_BYTES
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
@@ -174,7 +175,7 @@ def needed(settings: EngineSettings, config: Any, dtype: torch.dtype, device: to
         cached=2 * text.num_hidden_layers * text.num_key_value_heads * head_size * size,
         matrix=MATRIX_BYTES if plain else 0,
         answers=ANSWERS_A_PROJECTION * text.vocab_size * (size + 2 * 4),
-        kept_contexts=KEPT_CONTEXTS if settings.layout == "policies_first" else 0,
+        kept_contexts=KEPT_CONTEXTS if LAYOUTS[settings.layout].policies_in_prefix else 0,
     )
 
 

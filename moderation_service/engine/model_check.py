@@ -13,6 +13,7 @@ from moderation_service.engine.answer_prefix import PROBES
 from moderation_service.engine.base import EngineInfo
 from moderation_service.engine.checkpoint import DTYPES, check_family
 from moderation_service.engine.fits import CUDA_CONTEXT, GB, advice, context_of, needed, total_bytes
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.model_report import (
     SAMPLES,
     CheckInput,
@@ -23,12 +24,10 @@ from moderation_service.engine.model_report import (
     PostTokens,
     answers_of,
 )
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
 from moderation_service.errors import Misconfigured
-from moderation_service.settings import EngineSettings
+from moderation_service.settings import EngineSettings, LayoutName
 
-LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
 FLASH = "GLM-4.6V-Flash"
 """The shape that can be checked without a checkpoint."""
 
@@ -140,7 +139,7 @@ def _reading(scorer: Scorer, checked: CheckInput, size: tuple[int, int], room: i
 def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: CheckInput) -> PostTokens:
     """Counted, not computed: the layout that is not used takes no forward."""
     questionnaire, trusted = checked.questionnaires[language], scorer.vocabulary.trusted
-    prompts = replace(scorer.prompts, layout=layout)
+    prompts = replace(scorer.prompts, layout=LAYOUTS[layout])
     opening = len(trusted(prompts.opening(questionnaire)))
     tails = [len(trusted(tail + prompts.answer_prefix)) for tail in prompts.tails(questionnaire)]
     room = max(scorer.limit - opening - max(tails), 0)

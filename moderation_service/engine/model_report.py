@@ -11,6 +11,8 @@ from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.contracts.verdict import LEAST_SCALE
 from moderation_service.engine.answer_prefix import ENOUGH_MASS, PROBES, UNANSWERED, FirstTokens
 from moderation_service.engine.base import Engine, EngineInfo, ScoreRequest
+from moderation_service.engine.layouts import LAYOUTS
+from moderation_service.settings import LayoutName
 
 SAMPLES: dict[Language, str] = {
     "en": "Selling my old camera, hardly used. It comes with two lenses, a strap and its box. Message me for the price."
@@ -86,7 +88,7 @@ class ImageReading:
 class PostTokens:
     """Tokens of an ordinary post: the opening is computed once for all posts; `room` is what a post may have."""
 
-    layout: str
+    layout: LayoutName
     language: Language
     opening: int
     text: int
@@ -210,16 +212,15 @@ class ModelReport:
                 f"{self.full_images} images of {width} x {height} fit a post as large as one alone is read, of"
                 f" media.max_images = {checked.max_images}; more are read smaller. Raise engine.max_context_tokens",
             )
-        layouts = {
-            layout: max((post.computed for post in self.posts if post.layout == layout), default=0)
-            for layout in ("post_first", "policies_first")
+        costs = {
+            layout: max(post.computed for post in self.posts if post.layout == layout)
+            for layout in dict.fromkeys(post.layout for post in self.posts)
         }
-        used, other = layouts.get(self.model.layout, 0), layouts["policies_first"]
-        if self.model.layout == "post_first" and 0 < MANY_TIMES * other < used:
+        used, (least, layout) = costs[self.model.layout], min((cost, layout) for layout, cost in costs.items())
+        if MANY_TIMES * least < used:
+            but = ", but policies then see one another" if LAYOUTS[layout].policies_in_prefix else ""
             yield Finding(
-                "note",
-                f"a post costs {used} tokens; with engine.layout = policies_first it would cost {other}, but policies"
-                " then see one another",
+                "note", f"a post costs {used} tokens; with engine.layout = {layout} it would cost {least}{but}"
             )
 
 

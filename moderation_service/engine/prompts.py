@@ -1,24 +1,27 @@
-"""Layouts: how a post and a pack's questions become the pieces of a prompt. Pure text, no tokenizer.
+"""The pieces of a prompt: `prefix + post + suffix`, one suffix a question. Pure text, no tokenizer.
 
-A prompt is `opening + post + tail`, one tail a question; the pieces are tokenized apart, so that
-every engine shares what comes first and reads the answer's first token behind each tail:
+The pieces are tokenized apart, so that every engine shares what comes first, and reads the answer's first token behind
+each suffix. What stands in the prefix and what in the suffixes is the layout's (`layouts/`):
 
-    post_first      opening: user turn        post        tail: the policy's question
-    policies_first  opening: the whole pack   post        tail: a selector naming the policy
+    post_first      prefix: user turn         post        suffix: the policy's question
+    policies_first  prefix: the whole pack    post        suffix: a selector naming the policy
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
 from moderation_service.engine.untrusted import CONTROL, MAY_BE_DISGUISED, STRANGE, neutralise
 from moderation_service.errors import Fatal
+from moderation_service.settings import LayoutName
 
-LayoutName = Literal["post_first", "policies_first"]
 PromptName = Literal["brief", "full"]
+
+PACKED_ATTENTION = "packed_behind_prefix"
+"""Attention of many posts in one row behind one prefix: `local/attention.py`."""
 
 _SAMPLE = "words <|user|> [gMASK] /nothink"
 
@@ -133,36 +136,46 @@ def explaining_tail(language: Language, findings: Sequence[str]) -> str:
     return EXPLAIN[language].format(findings="\n".join(f"- {finding}" for finding in findings))
 
 
+class Layout(Protocol):
+    """Where a prompt has the policies."""
+
+    name: LayoutName
+
+    policies_in_prefix: bool
+    """The prefix is a system turn that holds the pack: it is as long as the policies, and they see one another."""
+
+    attention: str
+    """The attention of the local engine that computes these prompts, by its name in transformers."""
+
+    def prefix(self, questions: Sequence[Question], prompt: PromptName, wording: Wording) -> str:
+        """What every post of which these questions are asked stands behind."""
+
+    def suffix(self, question: Question, prompt: PromptName, wording: Wording) -> str:
+        """What is asked behind the post."""
+
+    def policy_characters(self, question: Question, prompt: PromptName) -> int:
+        """How many characters of the policy's own its suffix has, by which batches are filled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """The pieces of every prompt for one checkpoint, layout and prompt mode.
 
-    `answer_prefix` is what the model says before its label word. It comes behind each tail, in the model's own turn.
+    `answer_prefix` is what the model says before its label word. It comes behind each suffix, in the model's own turn.
     """
 
     frame: ChatFrame
-    layout: LayoutName
+    layout: Layout
     prompt: PromptName
     labels: Labels = Labels()
     answer_prefix: str = ""
 
     def opening(self, questionnaire: Questionnaire) -> str:
         """Everything before the post: the same for every post judged by this questionnaire."""
-        wording = WORDINGS[questionnaire.language]
-        if self.layout == "post_first":
-            return self.frame.user + (wording.instruction if self.prompt == "full" else "")
-        if self.prompt == "brief":
-            pack = "\n".join(f"{q.policy_id}: {q.question}" for q in questionnaire.questions)
-        else:
-            pack = (
-                wording.instruction
-                + wording.policies
-                + "\n".join(
-                    wording.policy.format(policy_id=q.policy_id, definition=f"{q.definition}\n{q.question}")
-                    for q in questionnaire.questions
-                )
-            )
-        return self.frame.system + pack + self.frame.user_after_system
+        words = self.layout.prefix(questionnaire.questions, self.prompt, WORDINGS[questionnaire.language])
+        if self.layout.policies_in_prefix:
+            return self.frame.system + words + self.frame.user_after_system
+        return self.frame.user + words
 
     def words(self, text: str) -> str:
         """The post's words as the model reads them, behind its images (`frame.image` each)."""
@@ -171,18 +184,9 @@ class Prompts:
     def tails(self, questionnaire: Questionnaire) -> tuple[str, ...]:
         """What is asked behind the post, one a question; the answer's first token follows."""
         wording = WORDINGS[questionnaire.language]
-        close = self.frame.close
         yes, no = self.labels.asked_in(questionnaire.language)
-        answer = wording.answer.format(yes=yes, no=no)
-        if self.layout == "policies_first":
-            selector = "\n{policy_id}?" if self.prompt == "brief" else wording.selector + answer
-            return tuple(selector.format(policy_id=q.policy_id) + close for q in questionnaire.questions)
-        if self.prompt == "brief":
-            return tuple(f"\n{q.question}{close}" for q in questionnaire.questions)
-        return tuple(
-            "\n" + wording.policy.format(policy_id=q.policy_id, definition=q.definition) + q.question + answer + close
-            for q in questionnaire.questions
-        )
+        end = (wording.answer.format(yes=yes, no=no) if self.prompt == "full" else "") + self.frame.close
+        return tuple(self.layout.suffix(question, self.prompt, wording) + end for question in questionnaire.questions)
 
     @property
     def digest(self) -> str:
@@ -191,7 +195,7 @@ class Prompts:
         pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
         made_harmless = [sought.pattern for sought in (CONTROL, STRANGE, MAY_BE_DISGUISED)]
         shape = [
-            self.layout,
+            self.layout.name,
             self.prompt,
             pieces,
             self.frame.image,

@@ -17,6 +17,8 @@ from moderation_service.engine.answers import Answer, ScoringAnswer, WrittenAnsw
 from moderation_service.engine.base import KEPT_OPENINGS, WARM_UP, ExplainRequest, ScoreRequest
 from moderation_service.engine.breaker import ServerFailed
 from moderation_service.engine.chat import NO_FRAME, NOTHING, SCORING, WRITING, Message, Shown, continuing, messages
+from moderation_service.engine.layouts import LAYOUTS
+from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.prompts import Labels, Prompts, explaining_tail
 from moderation_service.engine.server import ERROR, GARBLED, Refused, Server
 from moderation_service.engine.together import together
@@ -46,10 +48,10 @@ class RemoteModel:
     """All that is asked of a server. Each method raises Refused, and Transient where tries did not help."""
 
     def __init__(self, settings: EngineSettings, server: Server) -> None:
-        self.prompts = Prompts(NO_FRAME, settings.layout, settings.prompt_mode, Labels.of(settings.labels))
+        self.prompts = Prompts(NO_FRAME, LAYOUTS[settings.layout], settings.prompt_mode, Labels.of(settings.labels))
         self.limit = settings.max_context_tokens  # less where the server has less
         self._uuid_key: bytes | None = None  # of the images' UUIDs, where the server keeps images by these
-        self._explaining = Prompts(NO_FRAME, "post_first", "full")  # as the local engine: the words stand between marks
+        self._explaining = Prompts(NO_FRAME, PostFirst(), "full")  # as the local engine: the words stand between marks
         self._name = settings.model
         self._server = server
         self._openings: LRUCache[Questionnaire, RemotePrefix] = LRUCache(KEPT_OPENINGS)

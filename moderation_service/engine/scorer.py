@@ -18,13 +18,15 @@ from moderation_service.engine.base import KEPT_OPENINGS, LabelScore, Scored, Sc
 from moderation_service.engine.checkpoint import Checkpoint
 from moderation_service.engine.fits import ANSWERS_A_PROJECTION, KEPT_CONTEXTS
 from moderation_service.engine.inputs import PostReader
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.packing import Row
 from moderation_service.engine.patches import Cutter
-from moderation_service.engine.prompts import Labels, LayoutName, PromptName, Prompts
+from moderation_service.engine.prompts import Labels, PromptName, Prompts
 from moderation_service.engine.rows import fill, line_up
 from moderation_service.engine.vision import Vision
 from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Misconfigured, Transient
+from moderation_service.settings import LayoutName
 
 LIKELIEST = 20  # tokens, as servers give
 
@@ -66,7 +68,7 @@ class Scorer:
         self.checkpoint = checkpoint
         self.vocabulary = Vocabulary(checkpoint.tokenizer, checkpoint.config.image_token_id, labels)
         self._labels = torch.tensor([*self.vocabulary.yes, *self.vocabulary.no], device=checkpoint.device)
-        self.prompts = Prompts(self.vocabulary.frame, layout, prompt, labels)
+        self.prompts = Prompts(self.vocabulary.frame, LAYOUTS[layout], prompt, labels)
         self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
         self.reader = PostReader(self.cutter, self.vocabulary, self.prompts)
         self._vision = Vision(checkpoint.model, self.cutter)

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, StoppingCriteria
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ExplainRequest, Written
 from moderation_service.engine.inputs import PostInputs, PostReader
+from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.packing import plan
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, Prompts, explaining_tail
 from moderation_service.engine.scorer import Scorer
@@ -36,7 +37,7 @@ class Writer:
         self._cutter = scorer.cutter
         self._limit, self._max_batch_tokens = scorer.limit, scorer.max_batch_tokens
         # Whatever the judging prompt is: the words stand between marks, and are not to be followed.
-        self._prompts = Prompts(self._vocabulary.frame, "post_first", "full")
+        self._prompts = Prompts(self._vocabulary.frame, PostFirst(), "full")
         self._reader = PostReader(scorer.cutter, self._vocabulary, self._prompts)
         model = self._checkpoint.model
         ends = model.generation_config.eos_token_id

@@ -11,6 +11,7 @@ from typing import Self
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Question
 from moderation_service.engine.base import Engine, EngineInfo, ExplainRequest, ReadsAhead, Scored, ScoreRequest, Written
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.judging.scheduler import Bounds, Scheduler
 from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
@@ -57,10 +58,8 @@ class TokenEstimator:
         return int(min(height * width, self._most_pixels or height * width)) // _PIXELS_A_TOKEN
 
     def _tail(self, question: Question) -> int:
-        if self._settings.layout == "policies_first":  # it only names the policy
-            return _MARKS
-        read = len(question.question) + (len(question.definition) if self._settings.prompt_mode == "full" else 0)
-        return _MARKS + read // _BYTES_A_TOKEN
+        layout = LAYOUTS[self._settings.layout]
+        return _MARKS + layout.policy_characters(question, self._settings.prompt_mode) // _BYTES_A_TOKEN
 
 
 class Batcher:

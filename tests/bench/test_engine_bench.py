@@ -23,8 +23,7 @@ from moderation_service.bench.engine_shape import (
 )
 from moderation_service.bench.engine_ways import DecisionPipeline, Prefill
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.prompts import LayoutName
-from moderation_service.settings import DEMO_MODEL, EngineSettings
+from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName
 from tests.engine.openai_server import CheckpointServer, serving
 from tests.line.service import environment, moderation
 

@@ -8,8 +8,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from moderation_service.demo.measure import Reader, labelled_figures
 from moderation_service.demo.posts import posts
-from moderation_service.engine.prompts import LayoutName
-from moderation_service.settings import DEMO_MODEL
+from moderation_service.settings import DEMO_MODEL, LayoutName
 
 
 def test_the_folder_loads_as_the_real_models_do() -> None:

@@ -21,9 +21,8 @@ from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.packing import Row, pack
 from moderation_service.engine.patches import StagedImage
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
-from moderation_service.settings import EngineSettings
+from moderation_service.settings import EngineSettings, LayoutName
 
 PROCESSOR = Glm46VImageProcessor(size={"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS})
 

@@ -7,9 +7,9 @@ import pytest
 from moderation_service.contracts.question import Language, Question, Questionnaire
 from moderation_service.engine.base import Pixels
 from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
-from moderation_service.engine.prompts import LayoutName, PromptName
+from moderation_service.engine.prompts import PromptName
 from moderation_service.engine.scorer import Scorer
-from moderation_service.settings import EngineSettings
+from moderation_service.settings import EngineSettings, LayoutName
 from tests.engine.tiny import save_checkpoint
 
 MakeScorer = Callable[..., Scorer]

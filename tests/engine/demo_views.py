@@ -7,10 +7,9 @@ import numpy as np
 from moderation_service.demo.posts import posts
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
+from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
 
 
 def local(layout: LayoutName = "post_first", model: Path = DEMO_MODEL) -> Scorer:

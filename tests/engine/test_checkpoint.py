@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from structlog.testing import capture_logs
 from torch.cuda._utils import _get_device_index
 
-from moderation_service.engine import attention, digest_stamps
 from moderation_service.engine import checkpoint as module
+from moderation_service.engine import digest_stamps
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.digest import digest_folder
+from moderation_service.engine.prompts import PACKED_ATTENTION
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.settings import EngineSettings
 from tests.deploy.files import ROOT
@@ -144,8 +145,8 @@ def test_the_default_precision_on_a_gpu_is_bfloat16_and_an_old_one_is_named(
 
 def test_attention_is_the_kind_that_reads_one_row_of_posts(tiny_checkpoint: Path) -> None:
     loaded = load(tiny_checkpoint)
-    assert loaded.config._attn_implementation == attention.NAME
-    assert loaded.config.text_config._attn_implementation == attention.NAME
+    assert loaded.config._attn_implementation == PACKED_ATTENTION
+    assert loaded.config.text_config._attn_implementation == PACKED_ATTENTION
 
 
 @pytest.mark.parametrize("model", ["/nowhere/at/all", "./nothing", "some/deep/folder", "../up", "~/nothing"])

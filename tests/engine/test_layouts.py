@@ -16,11 +16,11 @@ from moderation_service.engine.base import KEPT_OPENINGS, LabelScore, Pixels, Sc
 from moderation_service.engine.checkpoint import load_checkpoint
 from moderation_service.engine.fits import KEPT_CONTEXTS
 from moderation_service.engine.inputs import PostInputs
-from moderation_service.engine.prompts import LayoutName, PromptName
+from moderation_service.engine.prompts import PromptName
 from moderation_service.engine.reference import reference_scores
 from moderation_service.engine.rows import Line
 from moderation_service.engine.scorer import Scorer
-from moderation_service.settings import EngineSettings
+from moderation_service.settings import EngineSettings, LayoutName
 from tests.engine.conftest import MakeScorer
 from tests.engine.tiny import save_checkpoint
 

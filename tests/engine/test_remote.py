@@ -14,11 +14,11 @@ from PIL import Image
 from moderation_service.contracts.question import Language, Question, Questionnaire
 from moderation_service.engine import server as client
 from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
-from moderation_service.engine.prompts import LayoutName, PromptName
+from moderation_service.engine.prompts import PromptName
 from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import DEMO_MODEL, EngineSettings, shipped_policies
+from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
 from tests.engine.conftest import MakeScorer
 from tests.engine.demo_views import local, views
 from tests.engine.openai_server import CheckpointServer, Json, MediaCache, Refusal, serving, without_uuids

@@ -5,11 +5,10 @@ import pytest
 
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.engine.scorer import Scorer
 from moderation_service.judging.batcher import TokenEstimator
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import EngineSettings, shipped_policies
+from moderation_service.settings import EngineSettings, LayoutName, shipped_policies
 from tests.judging.engines import INFO
 
 TEXTS = ("Lightly used, DM me for the price. " * 20, "九成新，私信我问价。" * 20)

@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 
 from moderation_service.app.compose import open_judge
-from moderation_service.engine.prompts import LayoutName
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import BareSettings, EngineSettings, JudgingSettings, Settings, shipped_policies
+from moderation_service.settings import (
+    BareSettings,
+    EngineSettings,
+    JudgingSettings,
+    LayoutName,
+    Settings,
+    shipped_policies,
+)
 
 
 async def test_a_calibration_is_taken_with_the_prompts_it_was_fitted_on_and_refused_with_others(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Lesson, Teacher
 from moderation_service.demo.training.sight import see
 from moderation_service.engine.packing import KeptLayer
-from moderation_service.engine.prompts import LayoutName
+from moderation_service.settings import LayoutName
 
 BATCH = 64
 REPORT = 25

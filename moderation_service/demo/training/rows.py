@@ -16,10 +16,12 @@ from moderation_service.demo.training.bank import Shelf, varied
 from moderation_service.demo.training.sight import patches
 from moderation_service.demo.training.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.engine.inputs import PostInputs
+from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.packing import Batch, Row, pack
 from moderation_service.engine.patches import StagedImage
-from moderation_service.engine.prompts import LayoutName, Prompts
+from moderation_service.engine.prompts import Prompts
 from moderation_service.engine.vocabulary import Vocabulary
+from moderation_service.settings import LayoutName
 
 ASKED = 4
 DROPPED, DROP_POSTS = 0.15, 0.5
@@ -81,7 +83,7 @@ class Teacher:
 
         Behind policies first, they also share a language.
         """
-        prompts = Prompts(self._vocabulary.frame, layout, "brief")
+        prompts = Prompts(self._vocabulary.frame, LAYOUTS[layout], "brief")
         language: Language = "zh" if rng.random() < 0.5 else "en"
         shown = _shuffled(self._packs[language], rng, WHOLE_PACK)
         opening = self._vocabulary.trusted(prompts.opening(shown))
