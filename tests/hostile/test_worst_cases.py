@@ -213,9 +213,11 @@ ELSEWHERE = {
     "readers.columns": "the head of a file that the operator gives",
     "readers.folder": "paths, which the system bounds",
     "readers.sheet": "the head of a file that the operator gives",
-    "settings": "the operator's settings",
+    "settings.engine": "the operator's settings",
+    "settings.kafka": "the operator's settings",
+    "settings.sections": "the operator's settings",
+    "settings.toml_file": "the operator's settings",
     "stream.resume_offset": "what this service committed itself",
-    "toml_file": "the operator's settings",
 }
 """Modules with a pattern that are not measured here, and why."""
 
