@@ -49,6 +49,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from aiokafka.record.util import decode_varint_py
 from aiokafka.structs import OffsetAndMetadata
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import HEAD_BYTES
 from moderation_service.kafka.sizes import bytes_of
 
@@ -81,8 +82,7 @@ _LOGGERS = (
 )
 _NONE = -1
 _UNSTABLE_OFFSET_COMMIT = 88
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.5
+_BACKOFF = Backoff(first_s=0.02, longest_s=0.5)
 _warned: set[str] = set()
 _HEADER_BYTES = _DefaultRecordBatchPy.HEADER_STRUCT.size
 _LENGTH_AT, _ATTRIBUTES_AT, _COUNT_AT = 8, 21, 57
@@ -383,7 +383,7 @@ async def committed(consumer: AIOKafkaConsumer, partition: TopicPartition, *, st
     coordinator = consumer._coordinator  # noqa: SLF001 - aiokafka has no public way
     where = [(partition.topic, [partition.partition])]
     request = (_StableOffsetFetch if stable else OffsetFetchRequest)(coordinator.group_id, where)
-    pause = _FIRST_PAUSE_S
+    failures = 0
     while True:
         await coordinator.ensure_coordinator_known()
         try:
@@ -398,8 +398,8 @@ async def committed(consumer: AIOKafkaConsumer, partition: TopicPartition, *, st
             if stable and response.API_VERSION < _Response.API_VERSION:
                 _warn_of_old_broker(coordinator.group_id)
             return found
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_S)
+        failures += 1
+        await _BACKOFF.wait(failures)
 
 
 def _offset_in(response: Response) -> OffsetAndMetadata | None:

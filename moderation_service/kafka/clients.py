@@ -22,6 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka.aiokafka_workarounds import bound_batches, name_corrupt_batches
 from moderation_service.kafka.security import TokenRefusedError, ssl_context, token_provider
@@ -29,8 +30,7 @@ from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.settings import MIB, KafkaSettings
 
 PATIENCE_S = 20.0
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 3.0
+_BACKOFF = Backoff(first_s=0.25, longest_s=3.0, jitter=0.0)
 _TLS_ALERT = 0x15  # the first byte of a TLS record that says no
 _EXPIRED = 10  # OpenSSL's codes of what is wrong with a certificate
 _OTHER_HOST = frozenset({62, 64})
@@ -52,7 +52,7 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
     arguments = await asyncio.to_thread(connection_arguments, settings)  # reads the certificates
     hosts = collect_hosts(arguments.pop("bootstrap_servers"))
     tokens = arguments.get("sasl_oauth_token_provider")
-    deadline, pause = time.monotonic() + (patience_s or PATIENCE_S), _FIRST_PAUSE_S
+    deadline, failures = time.monotonic() + (patience_s or PATIENCE_S), 0
     while True:
         reason = "no address"
         for host, port, _ in hosts:
@@ -71,11 +71,12 @@ async def reach(settings: KafkaSettings, patience_s: float | None = None) -> Non
                 reason = _in_words(error, settings)
             else:
                 return
+        failures += 1
+        pause = _BACKOFF.delay_s(failures)
         if time.monotonic() + pause > deadline:
             msg = f"kafka.bootstrap_servers {settings.bootstrap_servers}: no broker answers ({reason})"
             raise Fatal(msg)
         await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
 async def _ask(host: str, port: int, arguments: dict[str, Any]) -> None:
