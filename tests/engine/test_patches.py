@@ -121,6 +121,6 @@ def test_a_processor_that_cuts_otherwise_is_refused_in_one_line(options: dict[st
     theirs = Glm46VImageProcessor()
     for name, value in options.items():
         setattr(theirs, name, value)
-    with pytest.raises(Fatal, match=r"image processor, Glm46VImageProcessor, does not cut pictures as .* do") as caught:
+    with pytest.raises(Fatal, match=r"image processor, Glm46VImageProcessor, does not cut images as .* do") as caught:
         Cutter(theirs, torch.device("cpu"))
     assert "\n" not in str(caught.value)

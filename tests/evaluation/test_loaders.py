@@ -174,7 +174,7 @@ def test_a_folder_with_a_labelled_sheet(tmp_path: Path) -> None:
     }
     assert [(line, why.split(";")[0][:40]) for line, why in faults(loaded)] == [
         (3, "dog.png: is not UTF-8, it seems to be UT"),
-        (5, "image none.png: no such file under " + str(tmp_path)[:3]),
+        (5, "image none.png: no such file under " + str(tmp_path)[:5]),
         (6, "post_id: String should have at least 1 c"),
         (7, "should have 3 cells, as the header"),
         (8, "pen.png: has 2 texts, pen.TXT, pen.png.t"),
