@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM = false
 # Else every process compiles torch and transformers anew: a minute of CPU time for each that judges.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation audit sbom chaos kafka console-images lock clean
+.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation reference audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -48,6 +48,9 @@ demo-calibrations: .venv/ready
 
 evaluation: .venv/ready
 	$(BIN)/python scripts/evaluation.py $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+
+reference: .venv/ready
+	$(BIN)/python scripts/reference.py
 
 chaos: .venv/ready
 	scripts/system-packages.sh test

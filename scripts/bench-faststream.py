@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a script, and no package
 """Posts a second of FastStream with the worker's own handler, and of the worker, on one broker in one run.
 
-From a folder of its own (docs/performance.md has the command): FastStream is no dependency of the service.
+From a folder of its own (docs/explanation/performance.md has the command): FastStream is no dependency of the service.
 FastStream commits offsets as it goes, and its outputs apart from them: a crash loses posts or judges them twice.
 """
 

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script, and no package
-"""Makes the figures of docs/evaluation.md: calibrate, evaluate, and write what they said between the markers.
+"""Makes the figures of docs/explanation/evaluation.md: calibrates, evaluates, writes what was printed.
 
 The document, and the JSON beside it, hold nothing that a command did not print. Run by `make evaluation`.
 """
@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7101)
     parser.add_argument("--calibration-seed", type=int, default=7102)
     parser.add_argument("--scale", type=float, default=1.0, help="1 is 4,420 posts in the overall figures")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder that holds evaluation.md")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "explanation", help="the folder that holds evaluation.md"
+    )
     asked = parser.parse_args()
     document = asked.out / DOCUMENT
     before = document.read_text(encoding="utf-8")

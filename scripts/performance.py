@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script, and no package
-"""Runs benches, keeps what they print in docs/performance.json, and draws docs/performance.svg of that.
+"""Runs benches, keeps what they print in docs/explanation/performance.json, and draws performance.svg beside it.
 
 `python scripts/performance.py scale pipeline` runs these two again; without names it only draws. `faststream` is
 scripts/bench-faststream.py. Run by `make bench`.
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
-FIGURES, PLOT = ROOT / "docs" / "performance.json", ROOT / "docs" / "performance.svg"
+FIGURES, PLOT = ROOT / "docs" / "explanation" / "performance.json", ROOT / "docs" / "explanation" / "performance.svg"
 FASTSTREAM = ROOT / ".cache" / "faststream"
 _BLUE, _GREY, _SOFT = "#2f6fde", "#4a5464", "#8d97a6"
 _STYLE: Any = {

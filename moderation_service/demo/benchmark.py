@@ -1,7 +1,7 @@
 """The bundled benchmark: seeded labelled posts for the shipped policies that no one modality can pass.
 
 Every slice but `trained_wordings` uses wordings that the model was never trained on. What each slice is, and what
-the set is not, stands in `docs/data-card.md`. Slices that are apart (see `Labelled`) test what the model was not
+the set is not: `docs/reference/data-card.md`. Slices that are apart (see `Labelled`) test what the model was not
 made for, or can't be judged at all; they have rows of their own and no part in the overall figures.
 """
 

@@ -1,4 +1,4 @@
-"""Labelled posts as owners have them; docs/labels.md shows each format.
+"""Labelled posts as owners have them; docs/reference/labels.md shows each format.
 
 `posts`: JSON lines or CSV of posts, as `moderation judge` takes them, with labels beside.
   JSONL: `labels` {policy id: true, false or null}; optional `attribution` {policy id: class}, `slices` [names] and

@@ -1,4 +1,4 @@
-"""Readers of public moderation sets, in the layouts that their makers publish; docs/public-sets.md says what they are.
+"""Readers of public moderation sets, in the layouts that their makers publish; see docs/how-to/public-sets.md.
 
 Each row has one label, that of `--policy`. VLSU labels the image alone and the text alone too, and an attribution class
 follows. Slices are the set's own categories. A wrong row is left out and named, as everywhere.
@@ -234,7 +234,9 @@ def _metadata(path: Path) -> Iterator[Row | SheetRow]:
     if path.is_dir():
         found = next((path / name for name in ("metadata.jsonl", "metadata.csv") if (path / name).exists()), None)
         if found is None:
-            msg = f"{path}: has no metadata.jsonl or metadata.csv; docs/public-sets.md shows how to export the set"
+            msg = (
+                f"{path}: has no metadata.jsonl or metadata.csv; docs/how-to/public-sets.md shows how to export the set"
+            )
             raise Misconfigured(msg)
         path = found
     if kind_of(path) == "csv":

@@ -19,23 +19,41 @@ class EngineSettings(Section):
     """Which model answers, where, and what it reads."""
 
     kind: Literal["local", "openai"] = "local"
+    """`local`: the worker runs the model. `openai`: an OpenAI-compatible server does."""
     model: str = str(DEMO_MODEL)
+    """Folder of a checkpoint; of a server, the name that it lists."""
     revision: str | None = None
-    digests: Path | None = None  # of the weights, by k8s/model/digests.sh: a start need not read them all again
+    """The model's revision that verdicts name; unset: the digest of the checkpoint, or what the server lists."""
+    digests: Path | None = None
+    """Digests of the weights, made by `k8s/model/digests.sh`, so that a start need not read them all."""
     device: str = "auto"
+    """`auto`: the first GPU, else the CPU; or one of them: `cuda:1`, `cpu`."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    quantization: Literal["int8", "int8_dynamic", "fp8"] | None = None  # of the linear layers' weights
+    """`auto`: bfloat16 on a GPU, float32 on a CPU. Of a server: recorded only."""
+    quantization: Literal["int8", "int8_dynamic", "fp8"] | None = None
+    """Eight bits for the weights of the linear layers. Of a server: recorded only."""
     layout: LayoutName = "post_first"
-    prompt: Literal["auto", "brief", "full"] = "auto"  # auto: brief for the bundled model, full for every other
-    labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")  # violates/does not
-    answer_prefix: str = "auto"  # what the model says before a label word; auto: found at the start
-    max_context_tokens: Annotated[int, Field(ge=256)] = 16384  # and no more than the model's own context
+    """Where the policies stand in the prompt: after the post, or before it."""
+    prompt: Literal["auto", "brief", "full"] = "auto"
+    """`brief`: the bare question. `full`: the whole policy. `auto`: `brief` for the bundled model, else `full`."""
+    labels: Annotated[tuple[str, ...], Field(min_length=1)] = ("yes/no", "Yes/No", "是/否")
+    """Pairs of answer words, the one that means *violates* first."""
+    answer_prefix: str = "auto"
+    """What the model says before its label word; `auto`: found at the start."""
+    max_context_tokens: Annotated[int, Field(ge=256)] = 16384
+    """Tokens of policies and post, and no more than the model's own context."""
     max_batch_tokens: Annotated[int, Field(ge=256)] = 16384
-    base_url: str | None = None  # with kind openai: of a server, http://HOST:PORT/v1
+    """Tokens of posts and questions in one forward of the local engine."""
+    base_url: str | None = None
+    """Address of the server: http://HOST:PORT/v1."""
     api_key: SecretStr | None = None
+    """Key of the server."""
     request_timeout_s: PositiveFloat = 60.0
-    startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0  # run and console wait so long for a server to come up
-    concurrent_requests: PositiveInt = 64  # to the server at once; each is one question about one post
+    """For one try of a request to the server."""
+    startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0
+    """How long `run` and `console` wait for a server to come up."""
+    concurrent_requests: PositiveInt = 64
+    """Requests to the server at once; each is one question about one post."""
 
     @field_validator("labels")
     @classmethod

@@ -18,48 +18,90 @@ class KafkaSettings(Section):
     """Brokers, topics, and the delivery promise."""
 
     bootstrap_servers: str = "localhost:9092"
+    """Brokers, HOST:PORT with commas between several."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How clients connect to the brokers."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    """Authentication with a SASL protocol."""
     sasl_username: str | None = None
+    """User of PLAIN and SCRAM."""
     sasl_password: SecretStr | None = None
-    oauth_token_url: str | None = None  # with OAUTHBEARER: client credentials, or one of the two others
+    """Password of PLAIN and SCRAM."""
+    oauth_token_url: str | None = None
+    """OAUTHBEARER by OIDC client credentials: the token endpoint."""
     oauth_client_id: str | None = None
+    """Client id at the token endpoint."""
     oauth_client_secret: SecretStr | None = None
+    """Client secret at the token endpoint."""
     oauth_scope: str | None = None
-    oauth_token_file: Path | None = None  # read at every connection
-    oauth_token_provider: str | None = None  # MODULE:FUNCTION that returns a token
+    """Scope asked of the token endpoint."""
+    oauth_token_file: Path | None = None
+    """OAUTHBEARER by a mounted token, read at every connection."""
+    oauth_token_provider: str | None = None
+    """OAUTHBEARER by a function of yours, MODULE:FUNCTION, that returns a token."""
     ssl_cafile: Path | None = None
+    """CA certificates of the brokers; unset: the system's."""
     ssl_certfile: Path | None = None
+    """Client certificate."""
     ssl_keyfile: Path | None = None
+    """Key of the client certificate."""
     ssl_password: SecretStr | None = None
+    """Password of that key."""
     group: str = "moderation"
+    """Consumer group of the workers."""
     input_topic: str = "moderation.posts"
-    priority_topics: tuple[str, ...] = ()  # more input topics, the most urgent first; all go before input_topic
+    """Posts."""
+    priority_topics: tuple[str, ...] = ()
+    """More input topics, the most urgent first; all of them go before `input_topic`."""
     output_topic: str = "moderation.verdicts"
+    """Verdicts."""
     dead_letter_topic: str = "moderation.posts.dlq"
+    """Records that can never be judged."""
     review_topic: str = "moderation.reviews"
+    """Reviewers' decisions."""
     audit_topic: str = "moderation.audit"
+    """Administrative actions."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """The promise: `exactly_once` needs transactions of the brokers."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    forward_headers: frozenset[str] = frozenset()  # of a post's record, such as tenant; its verdict has them too
+    """Where a group without a committed offset begins."""
+    forward_headers: frozenset[str] = frozenset()
+    """Headers of a post's record, such as tenant, that its verdict gets too."""
     max_message_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * MIB
+    """Largest record: key, value and headers, decompressed."""
     session_timeout_s: PositiveFloat = 10.0
+    """A worker that does not answer for so long loses its partitions."""
     rebalance_timeout_s: PositiveFloat = 30.0
+    """How long a rebalance waits for a worker."""
     transaction_timeout_s: PositiveFloat = 30.0
+    """How long the brokers keep a transaction open."""
     request_timeout_s: PositiveFloat = 20.0
+    """How long a request to a broker may take."""
     max_in_flight_posts: PositiveInt = 256
+    """Posts in flight in one worker."""
     max_in_flight_bytes: PositiveInt = 64 * MIB
+    """Bytes of records in flight in one worker, decompressed."""
     max_batch_posts: PositiveInt = 500
+    """Posts in one transaction."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
-    connections_max_idle_s: PositiveFloat = 180.0  # some clouds cut idle connections after four minutes
-    client_rack: str | None = None  # posts are fetched from a replica in this rack or zone (KIP-392)
-    linger_ms: NonNegativeInt = 200  # a partition's transactions of few posts begin at least so far apart
+    """Compression of what is published."""
+    connections_max_idle_s: PositiveFloat = 180.0
+    """Idle connections are closed after this; some clouds cut them after four minutes."""
+    client_rack: str | None = None
+    """Posts are fetched from a replica in this rack or zone (KIP-392)."""
+    linger_ms: NonNegativeInt = 200
+    """Least time between a partition's transactions of few posts."""
     drain_timeout_s: PositiveFloat = 8.0
-    dlq_breaker_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the window; over it intake pauses. 1: never
-    dlq_breaker_window: PositiveInt = 200  # records
+    """How long a stopping worker finishes what is in flight."""
+    dlq_breaker_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Intake pauses over this share of dead letters in the window; 1: never."""
+    dlq_breaker_window: PositiveInt = 200
+    """Records that the share is taken of."""
     dlq_breaker_pause_s: PositiveFloat = 60.0
+    """How long intake pauses."""
     # by PARTITION of input_topic, or TOPIC:PARTITION: records below this offset are known to be lost
     acknowledged_loss_offsets: dict[int | str, int] = Field(default={})
+    """Lost records below these offsets are known; by PARTITION of `input_topic`, or TOPIC:PARTITION."""
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -14,4 +14,4 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Section(BaseModel):
     """A part of the tree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -23,9 +23,13 @@ class PolicySettings(Section):
     """The owner's policy files."""
 
     path: Path = Field(default_factory=shipped_policies)
-    shadow_path: Path | None = None  # a whole second pack, judged beside and deciding nothing
-    reload_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0  # between looks at the files; 0: never
+    """Folder of the policy files; unset: the policies that come with the service."""
+    shadow_path: Path | None = None
+    """A second pack, judged beside the first, that decides nothing."""
+    reload_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+    """Time between looks at the files; 0: never."""
     language: Literal["auto", "en", "zh"] = "auto"
+    """Language of the prompt; `auto`: the post's."""
 
 
 class MediaSettings(Section):
@@ -34,26 +38,47 @@ class MediaSettings(Section):
     allowed_schemes: frozenset[Literal["data", "https", "http", "object", "file"]] = frozenset(
         {"data", "https", "object"}
     )
+    """Kinds of image addresses that are read."""
     allowed_ports: frozenset[int] = frozenset({80, 443})
+    """Ports that are dialled."""
     allowed_hosts: frozenset[str] = frozenset()
+    """Hosts that images may come from; empty: every public host."""
     allowed_networks: frozenset[IPNetwork] = frozenset()
-    nat64_prefixes: frozenset[ipaddress.IPv6Network] = frozenset()  # your own network's, beside 64:ff9b::/96
+    """Private networks that may be dialled, such as a CDN's; empty: none."""
+    nat64_prefixes: frozenset[ipaddress.IPv6Network] = frozenset()
+    """NAT64 prefixes of your network, besides 64:ff9b::/96."""
     allowed_buckets: frozenset[str] = frozenset()
+    """Buckets that `object` addresses may name."""
     file_root: Path | None = None
+    """Folder that `file` addresses may lie in."""
     max_images: PositiveInt = 10
+    """Images of a post."""
     max_bytes: PositiveInt = 5 * MIB
+    """Bytes of one image."""
     max_pixels: PositiveInt = 40_000_000
+    """Pixels of one image, before it is decoded."""
     max_frames: PositiveInt = 4
+    """Frames of an animated image that are judged, evenly spaced."""
     max_side: PositiveInt = 1024
-    max_pixel_bytes: PositiveInt = 1024 * MIB  # of all images held at once
+    """Pixels of the longer side after decoding; larger images are shrunk."""
+    max_pixel_bytes: PositiveInt = 1024 * MIB
+    """Bytes of all decoded images held at once."""
     fetch_timeout_s: PositiveFloat = 10.0
+    """For one image."""
     fetch_attempts: PositiveInt = 3
+    """Tries of one image."""
     max_redirects: Annotated[int, Field(ge=0)] = 3
+    """Redirects of one fetch; each is checked."""
     user_agent: Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,254}[!-~])?$")] = _BROWSER
+    """Header of fetches; a browser's, because a name of our own invites cloaking."""
     connections_per_host: PositiveInt = 8
+    """Connections to one host."""
     fetches_per_post: PositiveInt = 4
-    concurrent_images: PositiveInt = 64  # fetched, of all posts together; bounds the bytes held
+    """Images of one post fetched at once."""
+    concurrent_images: PositiveInt = 64
+    """Images of all posts fetched at once; bounds the bytes held."""
     decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
+    """Threads that decode images; unset: as many as cores, 8 at most."""
 
     @field_validator("nat64_prefixes")
     @classmethod
@@ -69,46 +94,75 @@ class JudgingSettings(Section):
     """How scores become a verdict."""
 
     attribution: Literal["flagged", "always", "never"] = "flagged"
+    """Which posts are scored again by text alone and by images alone."""
     attribution_sample: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the other posts that are scored so too."""
     attribution_margin: Annotated[float, Field(ge=0, le=1)] = 0.15
-    result_cache_size: Annotated[int, Field(ge=0)] = 2_000  # contents kept for their duplicates, 4 KB each; 0: none
-    min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5  # of an answer; less decides nothing
-    block_uncalibrated: bool = False  # whether a policy that the calibration does not know may block, or only review
-    calibration: Path | Literal["own", "none"] = "own"  # own: the bundled model's; other models have none
+    """Distance to the `review` threshold within which a post counts as flagged."""
+    result_cache_size: Annotated[int, Field(ge=0)] = 2_000
+    """Contents whose results are kept for their duplicates, 4 KB each; 0: none."""
+    min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least label mass of an answer; under it a policy decides nothing."""
+    block_uncalibrated: bool = False
+    """Whether a policy without a calibration may block, or only review."""
+    calibration: Path | Literal["own", "none"] = "own"
+    """A calibration file; `own`: the bundled model's, other models have none; `none`."""
     explain: Literal["auto", "generate", "template", "never"] = "auto"
-    redress: Annotated[str, Field(min_length=1, max_length=2000)] | None = None  # how to contest, in statements
-    explain_timeout_s: PositiveFloat = 5.0  # waiting and writing; then the template says it
+    """Who explains a flag: the model, or a template; `auto`: the model, where it is not the bundled one."""
+    redress: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """How a decision can be contested, for statements of reasons."""
+    explain_timeout_s: PositiveFloat = 5.0
+    """Waiting and writing; after it the template explains."""
 
 
 class OpsSettings(Section):
     """Metrics and probes of the worker."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from outside the pod
+    host: str = "0.0.0.0"  # noqa: S104 - reached from outside the pod
+    """Address of metrics and probes."""
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """Port of the worker's metrics and probes."""
 
 
 class ConsoleSettings(Section):
     """The reviewers' pages, the HTTP API, and their database."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - reviewers and callers come from outside the pod
+    host: str = "0.0.0.0"  # noqa: S104 - reached from outside the pod
+    """Address of the pages and the API."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    database_url: SecretStr = SecretStr("sqlite:///moderation-console.db")  # or postgresql://USER:PASSWORD@HOST/NAME
-    migrate: bool = True  # the tables, at the start; false: a job does it before, with `moderation console --migrate`
+    """Port of the pages and the API."""
+    database_url: SecretStr = SecretStr("sqlite:///moderation-console.db")
+    """sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME."""
+    migrate: bool = True
+    """Migrate the tables at the start; false: a job runs `moderation console --migrate` before."""
     judging_backend: Literal["off", "local", "openai"] = (
         "off"  # off: no second copy of a large model is loaded by accident
     )
-    max_in_flight: PositiveInt = 32  # posts being judged for callers; more are told to come again
+    """Who judges for the API; `off`: nobody, so that no second copy of a model is loaded by accident."""
+    max_in_flight: PositiveInt = 32
+    """Posts judged for callers at once; more get 503."""
     judge_timeout_s: PositiveFloat = 30.0
-    requests_per_minute: PositiveInt = 600  # a key
-    retention_days: PositiveInt = 200  # of verdicts and reviews
-    pending_post_ttl_hours: PositiveInt = 48  # a post whose verdict has not come is kept so long
-    lease_s: PositiveFloat = 300.0  # a reviewer has a job to themselves
-    undo_s: Annotated[float, Field(ge=0)] = 8.0  # a review can be taken back, and is not published before
+    """For one call that judges."""
+    requests_per_minute: PositiveInt = 600
+    """Rate limit of one key."""
+    retention_days: PositiveInt = 200
+    """Verdicts and reviews are kept so long."""
+    pending_post_ttl_hours: PositiveInt = 48
+    """A post whose verdict does not come is kept so long."""
+    lease_s: PositiveFloat = 300.0
+    """A post in review is one reviewer's for so long."""
+    undo_s: Annotated[float, Field(ge=0)] = 8.0
+    """A review can be taken back for so long, and is published after."""
     session_hours: PositiveFloat = 12.0
-    ops_port: Annotated[int, Field(ge=0, le=65535)] = 9465  # of its metrics, on `ops.host`; never the pages' port
-    trusted_proxies: frozenset[IPNetwork] = frozenset()  # the Ingress controller's own addresses, no wider network
-    secure_cookies: bool = True  # false only where the pages are read over plain HTTP on this machine
-    thumbnail_side: Annotated[int, Field(ge=64, le=2048)] = 512  # pixels
+    """A reviewer is logged in for so long."""
+    ops_port: Annotated[int, Field(ge=0, le=65535)] = 9465
+    """Port of the console's metrics, on `ops.host`."""
+    trusted_proxies: frozenset[IPNetwork] = frozenset()
+    """Networks of the proxies whose `X-Forwarded-For` is believed: the Ingress controller's own addresses."""
+    secure_cookies: bool = True
+    """False only where the pages are read over plain HTTP on this machine."""
+    thumbnail_side: Annotated[int, Field(ge=64, le=2048)] = 512
+    """Pixels of a thumbnail's longer side."""
 
     @field_validator("database_url")
     @classmethod
@@ -123,5 +177,8 @@ class LoggingSettings(Section):
     """JSON by default when standard error is no terminal."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level of log lines."""
     format: Literal["auto", "json", "console"] = "auto"
-    allow_sample: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the lines of allowed posts; the others are all written
+    """`auto`: JSON, unless standard error is a terminal."""
+    allow_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the lines of allowed posts that are written; the others are all written."""

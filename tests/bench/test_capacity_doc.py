@@ -1,4 +1,4 @@
-"""docs/capacity.md: its table follows from its rules, its words from its table, its commands from the code."""
+"""docs/how-to/capacity.md: its table follows from its rules, its words from its table, its commands from the code."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from moderation_service.kafka.topics import wanted
 from moderation_service.settings import KafkaSettings
 from tests.deploy.files import ROOT, parse
 
-DOC = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+DOC = (ROOT / "docs" / "how-to" / "capacity.md").read_text(encoding="utf-8")
 ROWS = re.findall(
     r"^\| ([\d,]+) \| ([\d,]+) \| (\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \| ([\d,.]+) \| ([\d,]+) \|$",
     DOC,

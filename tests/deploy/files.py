@@ -18,6 +18,7 @@ from moderation_service.settings import PREFIX, Settings, load_settings
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
+DEPLOY_DOC = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs/how-to").glob("deploy-*.md")))
 SERVICE = "moderation-service"  # the image
 OVERLAYS = ["overlays/cpu-demo", "overlays/gpu", "overlays/vllm"]
 SCALED = ["overlays/gpu", "overlays/vllm"]

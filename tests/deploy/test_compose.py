@@ -13,7 +13,7 @@ import yaml
 from moderation_service.kafka.topics import PARTITIONS
 from moderation_service.settings import ConsoleSettings, KafkaSettings, OpsSettings, Settings
 from tests.conftest import skip_or_fail
-from tests.deploy.files import ROOT, SERVICE, Started, compose, in_compose, parse
+from tests.deploy.files import DEPLOY_DOC, ROOT, SERVICE, Started, compose, in_compose, parse
 
 STARTED = [pytest.param(started, id=started.where) for started in in_compose()]
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "compose-spec.json").read_text())
@@ -67,11 +67,10 @@ def test_what_is_mounted_from_the_tree_is_there() -> None:
 
 
 def test_secrets_are_files_that_git_does_not_know_and_the_docs_say_how_to_make() -> None:
-    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     for secret in compose()["secrets"].values():
         path = secret["file"].removeprefix("./")
         assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, path
-        assert path in docs
+        assert path in DEPLOY_DOC
     for name, service in compose()["services"].items():
         for variable in service.get("environment", {}):
             assert not re.search(r"PASSWORD$|SECRET$|API_KEY$|TOKEN$", variable), (name, variable)

@@ -15,7 +15,7 @@ from moderation_service.console.store.database import open_database
 from moderation_service.settings import ConsoleSettings, Settings
 from tests.console.support import console_settings, served, shipped_pack
 from tests.deploy.files import (
-    ROOT,
+    DEPLOY_DOC,
     SCALED,
     compose,
     every_overlay,
@@ -111,8 +111,7 @@ def test_the_ingress_has_tls_an_allow_list_and_a_rate_and_leads_to_it(folder: st
     assert tls["hosts"] == [rule["host"]]
     ((path,), (port,)) = rule["http"]["paths"], named(folder, "Service", "console")["spec"]["ports"]
     assert path["backend"]["service"] == {"name": "console", "port": {"name": port["name"]}}
-    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    assert re.search(rf"create secret tls {tls['secretName']} --cert=\S+ --key=\S+", docs)
+    assert re.search(rf"create secret tls {tls['secretName']} --cert=\S+ --key=\S+", DEPLOY_DOC)
 
 
 @every_scaled
@@ -145,8 +144,7 @@ def test_the_word_of_no_wide_network_is_taken_for_a_callers_address(folder: str)
 def test_in_compose_it_reaches_the_database_that_the_docs_name_by_its_password() -> None:
     (console,) = (started for started in in_compose() if started.where == "console")
     services = compose()["services"]
-    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (url,) = re.findall(r'"(postgresql://[^"]+)" > secrets/database_url', docs)
+    (url,) = re.findall(r'"(postgresql://[^"]+)" > secrets/database_url', DEPLOY_DOC)
     named_in_url = urlsplit(url.replace("$(cat secrets/postgres_password)", "password"))
     database = services["postgres"]["environment"]
     assert (named_in_url.hostname, named_in_url.username) == ("postgres", database["POSTGRES_USER"])

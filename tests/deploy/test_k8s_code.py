@@ -13,6 +13,7 @@ from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
 from tests.bench.test_capacity_doc import KNEE
 from tests.deploy.files import (
+    DEPLOY_DOC,
     ROOT,
     Started,
     containers,
@@ -99,9 +100,8 @@ def test_keda_reads_the_lag_of_the_group_that_the_workers_are(
     assert told["sasl"].replace("_", "") == kafka.sasl_mechanism.replace("-", "").lower()
     assert (told["tls"] == "enable") == (kafka.security_protocol == "SASL_SSL")
     assert 1 <= scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
-    deploy = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    partitions = {int(count) for count in re.findall(r"topics (?:create|check) --partitions (\d+)", deploy)}
-    assert partitions == {3 * scaled["maxReplicaCount"]}  # the rule of docs/capacity.md
+    partitions = {int(count) for count in re.findall(r"topics (?:create|check) --partitions (\d+)", DEPLOY_DOC)}
+    assert partitions == {3 * scaled["maxReplicaCount"]}  # the rule of docs/how-to/capacity.md
     assert told["lagThreshold"] == str(KNEE)  # what a worker judges in the second that the objective allows
     assert "replicas" not in named(folder, "Deployment", "worker")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "worker"

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from tests.deploy.files import (
+    DEPLOY_DOC,
     ROOT,
     SCALED,
     containers,
@@ -150,9 +151,8 @@ def test_what_a_pod_refers_to_is_there(folder: str) -> None:
 
 
 def test_the_docs_make_each_secret_with_its_keys() -> None:
-    docs = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     for secret, keys in SECRETS.items():
-        (command,) = re.findall(rf"create secret generic {secret} ((?:[^\n]*\\\n)*[^\n]*)", docs)
+        (command,) = re.findall(rf"create secret generic {secret} ((?:[^\n]*\\\n)*[^\n]*)", DEPLOY_DOC)
         assert set(re.findall(r"--from-(?:literal|file)=([\w.]+)=", command)) == keys
     for folder in SCALED:
         (login,) = of_kind(folder, "TriggerAuthentication")

@@ -96,4 +96,4 @@ def test_without_digests_nothing_passes(model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     done = check(model, tmp_path / "empty")
     assert done.returncode != 0
-    assert "docs/deploy.md" in done.stderr
+    assert "docs/how-to/deploy-kubernetes.md" in done.stderr

@@ -1,4 +1,4 @@
-"""The figures of docs/evaluation.md are what the commands printed, and nothing else."""
+"""The figures of docs/explanation/evaluation.md are what the commands printed, and nothing else."""
 
 import json
 import shlex
@@ -41,8 +41,8 @@ def figures() -> Mapping[str, Any]:
 
 
 def test_the_document_says_what_the_json_beside_it_says() -> None:
-    document = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    kept = ROOT / "docs" / "evaluation.json"
+    document = (ROOT / "docs" / "explanation" / "evaluation.md").read_text(encoding="utf-8")
+    kept = ROOT / "docs" / "explanation" / "evaluation.json"
     block = tables(json.loads(kept.read_bytes())) if kept.exists() else NOT_MADE
     assert written(document, block) == document
 

@@ -1,4 +1,4 @@
-"""Every example of docs/labels.md and docs/public-sets.md is read by the command line itself."""
+"""Every example of docs/reference/labels.md and docs/how-to/public-sets.md is read by the command line itself."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings, shipped_policies
 
 DOCS = Path(__file__).parents[2] / "docs"
-DOC = (DOCS / "labels.md").read_text(encoding="utf-8")
-PUBLIC_SETS = (DOCS / "public-sets.md").read_text(encoding="utf-8")
+DOC = (DOCS / "reference" / "labels.md").read_text(encoding="utf-8")
+PUBLIC_SETS = (DOCS / "how-to" / "public-sets.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<name>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -48,7 +48,7 @@ EXAMPLES: dict[str, dict[str, dict[str, bool]]] = {
     "Posts as JSON lines": {"p-1": {"weapon_sale": True, "doxxing": False}, "p-2": {"weapon_sale": False}},
     "Posts as CSV": {"p-1": {"weapon_sale": True, "doxxing": False}, "p-2": {"weapon_sale": False}},
     "The Hateful Memes layout": {"8291": {"dehumanisation": True}, "46971": {"dehumanisation": False}},
-    "A folder of pictures with a sheet": {
+    "A folder of images with a sheet": {
         "knife": {"weapon_sale": True, "weapon_display": True},
         "dog": {"weapon_sale": False},
     },
@@ -72,7 +72,7 @@ async def test_what_stands_beside_labels_is_loaded_too(tmp_path: Path, monkeypat
         assert first.attribution == {"weapon_sale": "combined"}
         assert len(first.post.images) == 1
         assert first.slices == (() if "reviews" in title else ("market",))
-    folder = await loaded("A folder of pictures with a sheet", tmp_path, monkeypatch)
+    folder = await loaded("A folder of images with a sheet", tmp_path, monkeypatch)
     assert folder.posts[0].post.text == "Lightly used, DM me for the price"
 
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 OPS = ROOT / "observability"
 RULES = OPS / "prometheus" / "rules.yaml"
 ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
-RUNBOOK = ROOT / "docs" / "runbook.md"
-LINK = "{{ $externalLabels.runbooks }}docs/runbook.md#"
+RUNBOOK = ROOT / "docs" / "how-to" / "runbook.md"
+LINK = "{{ $externalLabels.runbooks }}docs/how-to/runbook.md#"
 
 
 def rules() -> list[dict[str, Any]]:

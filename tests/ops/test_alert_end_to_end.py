@@ -137,5 +137,5 @@ async def test_an_engine_that_fails_reaches_people_with_a_link_to_the_runbook(ka
         told = await asyncio.wait_for(wait_for("ModerationErrorRateHigh", got), timeout=60)
         assert told["status"] == "firing"
         assert told["labels"]["severity"] == "critical"
-        assert told["annotations"]["runbook_url"] == f"{RUNBOOKS}docs/runbook.md#moderationerrorratehigh"
+        assert told["annotations"]["runbook_url"] == f"{RUNBOOKS}docs/how-to/runbook.md#moderationerrorratehigh"
         assert "of the tries to judge a post fail" in told["annotations"]["summary"]

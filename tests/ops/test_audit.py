@@ -97,5 +97,5 @@ async def test_an_entry_that_cannot_be_written_is_logged_whole_and_holds_nothing
 
 
 def test_every_action_is_in_the_operations_guide() -> None:
-    guide = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs/reference/observability.md").read_text(encoding="utf-8")
     assert [action for action in get_args(Action) if f"`{action}`" not in guide] == []

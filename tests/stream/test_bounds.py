@@ -178,7 +178,7 @@ async def test_the_lag_of_a_partition_that_is_not_read_grows_to_the_last_stable_
 async def test_a_workers_memory_stays_within_what_the_settings_say_though_records_inflate_without_end(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    """The formula of docs/delivery.md, for one broker."""
+    """The formula of docs/explanation/delivery.md, for one broker."""
     settings = kafka_settings(kafka, unique, max_in_flight_bytes=4 * MIB, max_message_bytes=MIB)
     await make_topics(settings, 4)
     roomy = settings.model_copy(update={"max_message_bytes": 128 * MIB})

@@ -1,4 +1,4 @@
-"""The examples of docs/api.md run as they stand there, in their order."""
+"""The examples of docs/reference/api.md run as they stand there, in their order."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.console.api.callers import ON_SQLITE, running
 from tests.console.support import console_settings
 from tests.line.service import environment
 
-DOC = Path(__file__).parents[3] / "docs" / "api.md"
+DOC = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
 NOT_TOLD = ("not_found", "wrong_method", "internal", "taken", "gone")  # in the text, or by their status alone
 EXAMPLE = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

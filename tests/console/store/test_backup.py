@@ -1,4 +1,4 @@
-"""docs/backup.md: its commands bring users back, in a database that the console opens."""
+"""docs/how-to/backup.md: its commands bring users back, in a database that the console opens."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from moderation_service.console.store.tables import users
 from tests.contracts.examples import verdict
 from tests.deploy.files import ROOT
 
-PAGE = (ROOT / "docs" / "backup.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "backup.md").read_text(encoding="utf-8")
 
 
 def run(program: str, url: str, folder: Path) -> None:

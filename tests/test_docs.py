@@ -1,0 +1,56 @@
+"""The pages speak of what is there: links, headings, files and commands."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from moderation_service.cli import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+_COMMAND = re.compile(r"(?<!-n )(?<![\w/.-])moderation ([a-z]\w+)(?: ([a-z]\w+))?")
+_FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|sh|md|svg|yaml|yml|toml|json|html))`")
+_LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]+))?\)")
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+@cache
+def headings(page: Path) -> set[str]:
+    """The anchors that a page has, as GitHub names them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@cache
+def files() -> set[str]:
+    """Every file of the checkout, and each end of its path."""
+    tops = [top for top in ROOT.iterdir() if not top.name.startswith(".")]
+    paths = [path.relative_to(ROOT).as_posix() for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
+    return {path.split("/", cut)[-1] for path in paths for cut in range(path.count("/") + 1)}
+
+
+@every_page
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for name, heading in _LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), name
+        assert not heading or heading in headings(target), f"{name}#{heading}"
+
+
+@every_page
+def test_a_file_that_is_named_is_there(page: Path) -> None:
+    named = _FILE.findall(page.read_text(encoding="utf-8"))
+    assert {name for name in named if "/" in name or name.startswith("test_")} - files() == set()
+
+
+@every_page
+def test_a_command_that_is_named_is_there(page: Path) -> None:
+    for code in _CODE.findall(page.read_text(encoding="utf-8")):
+        for name, second in _COMMAND.findall(code):
+            assert name in cli, f"moderation {name}"
+            groups = set(cli[name]) - {"--help", "-h", "--version"}
+            assert not (groups and second) or second in groups, f"moderation {name} {second}"
