@@ -32,7 +32,7 @@ try:
     from moderation_service.bench.gpu import GpuBench
     from moderation_service.bench.gpu_answers import answers
     from moderation_service.bench.machine import machine
-    from moderation_service.engine.quantization import LAYERS
+    from moderation_service.engine.local.quantization import LAYERS
     from moderation_service.errors import Misconfigured
     from moderation_service.settings import LayoutName
 except ModuleNotFoundError as error:

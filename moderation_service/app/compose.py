@@ -101,9 +101,9 @@ def _warn_uncalibrated(settings: Settings, packs: tuple[PolicyPack, ...], calibr
 def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:
     """The engine of the kind that is set; importing it takes seconds."""
     if settings.engine.kind == "openai":
-        from moderation_service.engine.remote import RemoteEngine  # noqa: PLC0415
+        from moderation_service.engine.openai.engine import RemoteEngine  # noqa: PLC0415
 
         return RemoteEngine
-    from moderation_service.engine.local import LocalEngine  # noqa: PLC0415
+    from moderation_service.engine.local.engine import LocalEngine  # noqa: PLC0415
 
     return LocalEngine

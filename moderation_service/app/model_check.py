@@ -57,7 +57,7 @@ def check_input(settings: Settings) -> CheckInput:
 
 def check_shape(settings: Settings, shape: str, card_gb: float) -> Memory:
     """The memory of a model by its configuration alone. Raises Misconfigured."""
-    from moderation_service.engine.model_check import check_shape as check  # noqa: PLC0415 - torch takes seconds
+    from moderation_service.engine.local.model_check import check_shape as check  # noqa: PLC0415 - torch takes seconds
 
     return check(settings.engine, shape, card_gb)
 

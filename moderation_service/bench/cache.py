@@ -9,7 +9,7 @@ from typing import Any
 from moderation_service.bench.judging import open_judge
 from moderation_service.bench.posts import make_image, text
 from moderation_service.contracts.post import Post
-from moderation_service.engine.local import LocalEngine
+from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.judging.judge import Judge
 from moderation_service.settings import BareSettings
 

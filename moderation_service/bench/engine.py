@@ -22,7 +22,7 @@ from moderation_service.bench.engine_case import (
 )
 from moderation_service.bench.engine_shape import NINE_B, SMALL, TINY, described, make_checkpoint
 from moderation_service.bench.engine_ways import DecisionPipeline
-from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint
 from moderation_service.settings import DEMO_MODEL, EngineSettings
 
 SHAPES = {"small": SMALL, "tiny": TINY, "9b": NINE_B}

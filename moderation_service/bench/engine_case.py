@@ -23,10 +23,10 @@ from moderation_service.bench.engine_ways import BenchServer, DecisionPipeline, 
 from moderation_service.bench.memory import peak_bytes, reset_peak
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.quantization import quantize
-from moderation_service.engine.reference import reference_scores
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.full_forward import full_forward_scores
+from moderation_service.engine.local.quantization import quantize
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import LayoutName
 
 MASK_BOUND = 2400
@@ -115,13 +115,13 @@ def measure(
                 asked.prepare(questionnaire)
                 ways[f"{VLLM}_{layout}"] = asked.score
         for scorer in scorers_of_all:
-            scorer.opening(questionnaire)
+            scorer.prefix(questionnaire)
         rates, peaks, answers = in_turn(ways, batches, checkpoint.device)
     exact = {POST_FIRST: answers.get(PREFILL), MASKED: answers[POST_FIRST]}
     exact |= {f"{VLLM}_{layout}": answers[layout] for layout in LAYOUTS}
     differences = {way: _apart(answers[way], wanted) for way, wanted in exact.items() if wanted and way in answers}
     if all_ways:  # a stock forward a policy, the whole pack before the post in each: too slow for all posts
-        stock = reference_scores(scorers[POLICIES_FIRST], batches[-1][0])
+        stock = full_forward_scores(scorers[POLICIES_FIRST], batches[-1][0])
         differences[POLICIES_FIRST] = _apart(answers[POLICIES_FIRST][:1], [stock])
     int8 = quantization_effect(answers[INT8], answers[POST_FIRST], smaller.model, checkpoint.model) if smaller else None
     return BenchCase(rates, peaks, answers, operations_per_post(scorers, questionnaire, batches[-1]), differences, int8)
@@ -186,9 +186,9 @@ def operations_per_post(
     """By layout, and with `post_first` of one prefill a policy too."""
     needed: dict[str, float] = {}
     for layout, scorer in scorers.items():
-        arithmetic, opening = Arithmetic.of(scorer.checkpoint.model), scorer.opening(questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, opening.room) for request in requests]
-        lengths = len(opening.ids), [len(tail) for tail in opening.tails]
+        arithmetic, prefix = Arithmetic.of(scorer.checkpoint.model), scorer.prefix(questionnaire)
+        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in requests]
+        lengths = len(prefix.ids), [len(suffix) for suffix in prefix.suffixes]
         needed[layout] = arithmetic.packed(posts, *lengths) / len(posts)
         if layout == POST_FIRST:
             needed[PREFILL] = arithmetic.apart(posts, *lengths) / len(posts)

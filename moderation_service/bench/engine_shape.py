@@ -14,11 +14,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from moderation_service.bench.posts import text
 from moderation_service.contracts.question import Question, Questionnaire
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.fused import optimize, swap_patch_embedding
-from moderation_service.engine.inputs import PostInputs
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.fused_modules import optimize, swap_patch_embedding
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import PACKED_ATTENTION
-from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import DEMO_MODEL, LayoutName
 
 WORDS = 200
@@ -179,26 +179,26 @@ class Arithmetic:
             an_image_token=2 * _weights([tower.downsample, tower.merger]),
         )
 
-    def images(self, post: PostInputs) -> int:
+    def images(self, post: TokenizedPost) -> int:
         """The tower's, once an image."""
         patches = [int(image.grid.prod()) for image in post.images]
         return sum(n * (self.a_patch + n * self.a_patch_pair) + n // 4 * self.an_image_token for n in patches)
 
-    def packed(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
-        """All tails of each post behind a kept opening."""
+    def packed(self, posts: Sequence[TokenizedPost], prefix: int, suffixes: Sequence[int]) -> int:
+        """All suffixes of each post behind a kept prefix."""
         return sum(
             self.images(post)
-            + self._words(len(post.ids), opening)
-            + sum(self._words(tail, opening + len(post.ids)) + self.an_answer for tail in tails)
+            + self._words(len(post.ids), prefix)
+            + sum(self._words(suffix, prefix + len(post.ids)) + self.an_answer for suffix in suffixes)
             for post in posts
         )
 
-    def apart(self, posts: Sequence[PostInputs], opening: int, tails: Sequence[int]) -> int:
-        """A prompt of its own for each tail of each post, the image in it, and nothing kept."""
+    def apart(self, posts: Sequence[TokenizedPost], prefix: int, suffixes: Sequence[int]) -> int:
+        """A prompt of its own for each suffix of each post, the image in it, and nothing kept."""
         return sum(
-            self.images(post) + self._words(opening + len(post.ids) + tail, 0) + self.an_answer
+            self.images(post) + self._words(prefix + len(post.ids) + suffix, 0) + self.an_answer
             for post in posts
-            for tail in tails
+            for suffix in suffixes
         )
 
     def _words(self, count: int, before: int) -> int:

@@ -13,10 +13,10 @@ from transformers.pipelines import SUPPORTED_TASKS
 
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
-from moderation_service.engine.packing import KeptLayer, Row, pack
-from moderation_service.engine.reference import label_score
-from moderation_service.engine.remote import RemoteEngine
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.full_forward import label_score
+from moderation_service.engine.local.packing import KeptPrefixLayer, PostRow, pack
+from moderation_service.engine.local.scorer import Scorer
+from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.settings import EngineSettings, LayoutName
 
 GENERATED = 32
@@ -35,23 +35,23 @@ class Masked:
         """Each post's answers."""
         scorer, device = self._scorer, self._scorer.checkpoint.device
         image_token = scorer.checkpoint.config.image_token_id
-        opening = scorer.opening(requests[0].questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, opening.room) for request in requests]
-        rows = [Row(post, opening.tails) for post in posts]
+        prefix = scorer.prefix(requests[0].questionnaire)
+        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in requests]
+        rows = [PostRow(post, prefix.suffixes) for post in posts]
         body = self._model.model
-        batch = pack(rows, len(opening.ids), image_token, scorer.vocabulary.pad, scorer.cutter.merge).to(device)
-        images = scorer.cutter.inputs([image for post in posts for image in post.images])
+        batch = pack(rows, len(prefix.ids), image_token, scorer.vocabulary.pad, scorer.preprocessor.merge).to(device)
+        images = scorer.preprocessor.inputs([image for post in posts for image in post.images])
         words = body.get_input_embeddings()(batch.ids)
         features = torch.cat(body.get_image_features(**images).pooler_output)
         hidden = body(
             inputs_embeds=words.masked_scatter((batch.ids == image_token)[..., None], features.to(words.dtype)),
             attention_mask=batch.mask,
             position_ids=batch.positions,
-            past_key_values=Cache(layers=[KeptLayer(keys[None], values[None]) for keys, values in opening.kept]),
+            past_key_values=Cache(layers=[KeptPrefixLayer(keys[None], values[None]) for keys, values in prefix.kept]),
         ).last_hidden_state[batch.answer_rows, batch.answer_columns]
         logits = self._model.lm_head(hidden)
         answers = iter([label_score(row, scorer.vocabulary) for row in logits])
-        return [[next(answers) for _ in row.tails] for row in rows]
+        return [[next(answers) for _ in row.suffixes] for row in rows]
 
 
 class Prefill:
@@ -88,14 +88,14 @@ class Prefill:
     def _inputs(self, requests: Sequence[ScoreRequest]) -> list[dict[str, torch.Tensor]]:
         """A batch for each policy, padded on the left; images are read and cut once for all of them."""
         scorer, device = self._scorer, self._scorer.checkpoint.device
-        opening = scorer.opening(requests[0].questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, opening.room) for request in requests]
-        images = scorer.cutter.inputs([image for post in posts for image in post.images])
+        prefix = scorer.prefix(requests[0].questionnaire)
+        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in requests]
+        images = scorer.preprocessor.inputs([image for post in posts for image in post.images])
         longest = max(len(post.ids) for post in posts)
         batches = []
         for number in requests[0].asked:
             prompts = [
-                [scorer.vocabulary.pad] * (longest - len(post.ids)) + opening.ids + post.ids + opening.tails[number]
+                [scorer.vocabulary.pad] * (longest - len(post.ids)) + prefix.ids + post.ids + prefix.suffixes[number]
                 for post in posts
             ]
             ids = torch.tensor(prompts, device=device)

@@ -33,9 +33,9 @@ from moderation_service.bench.engine_shape import (
 from moderation_service.bench.engine_ways import Prefill
 from moderation_service.contracts.question import Questionnaire
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.quantization import LAYERS, Quantization, check_quantization, quantize
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.quantization import LAYERS, Quantization, check_quantization, quantize
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings
 
@@ -79,7 +79,7 @@ class GpuBench:
         scorers = {layout: make_scorer(self.checkpoint, layout, BATCH_TOKENS) for layout in LAYOUTS}
         questionnaire = self._questionnaire(policies, tokens)
         for scorer in scorers.values():
-            scorer.opening(questionnaire)
+            scorer.prefix(questionnaire)
         batches = self._batches(questionnaire, self._rounds)
         ways: dict[str, Way] = {layout: engine_way(scorer) for layout, scorer in scorers.items()}
         rates, peaks, _ = in_turn(ways, batches, self.checkpoint.device)

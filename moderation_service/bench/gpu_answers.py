@@ -10,8 +10,8 @@ import torch
 
 from moderation_service.bench.engine_shape import Shape, make_checkpoint, make_questionnaire, make_requests, make_scorer
 from moderation_service.engine.base import LabelScore, ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.reference import reference_scores
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.settings import LayoutName
 
 EXACT = 1e-4
@@ -64,7 +64,7 @@ def _parts(checkpoint: Checkpoint, layout: LayoutName, requests: Sequence[ScoreR
 
 def _stock(checkpoint: Checkpoint, layout: LayoutName, requests: Sequence[ScoreRequest]) -> list[float]:
     scorer = make_scorer(checkpoint, layout)
-    return _scores(reference_scores(scorer, request) for request in requests)
+    return _scores(full_forward_scores(scorer, request) for request in requests)
 
 
 def _scores(found: Iterable[Sequence[LabelScore]]) -> list[float]:

@@ -22,12 +22,12 @@ from transformers.vision_utils import get_vision_position_ids
 from moderation_service.bench.engine_shape import CONTEXT, WORDS, make_questionnaire, make_scorer
 from moderation_service.bench.posts import photograph, text
 from moderation_service.contracts.pixels import Pixels
-from moderation_service.engine.attention import Spans
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.packing import Row
-from moderation_service.engine.patches import Cutter
-from moderation_service.engine.rows import line_up
-from moderation_service.engine.vision import Vision
+from moderation_service.engine.local.attention import CuSeqlens
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.image_preprocessor import ImagePreprocessor
+from moderation_service.engine.local.packed_row import pack_rows
+from moderation_service.engine.local.packing import PostRow
+from moderation_service.engine.local.vision_encoder import VisionEncoder
 from moderation_service.media.decode import decode
 from moderation_service.settings import EngineSettings, MediaSettings
 
@@ -81,17 +81,17 @@ class _Ways:
 
     def __init__(self, least: int, most: int) -> None:
         self._processor = Glm46VImageProcessor(size={"shortest_edge": least, "longest_edge": most})
-        self._cutter = Cutter(self._processor, torch.device("cpu"))
+        self._preprocessor = ImagePreprocessor(self._processor, torch.device("cpu"))
 
     def processor(self, data: bytes) -> torch.Tensor:
         made: torch.Tensor = self._processor(images=[Image.open(io.BytesIO(data))], return_tensors="pt")["pixel_values"]
         return made
 
     def bytes_(self, data: bytes) -> torch.Tensor:
-        return self._cutter.cut(self._cutter.stage(self._pixels(data)))
+        return self._preprocessor.cut(self._preprocessor.stage(self._pixels(data)))
 
     def floats(self, data: bytes) -> torch.Tensor:
-        return self._cutter.normalised(self.bytes_(data))
+        return self._preprocessor.normalised(self.bytes_(data))
 
     def levels_apart(self, data: bytes) -> float:
         """How far our patches are from the processor's of the same decoded pixels, of 255 levels."""
@@ -124,9 +124,9 @@ def _at(ways: _Ways, files: Sequence[bytes], repeats: int) -> dict[str, Any]:
 @torch.inference_mode()
 def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
     checkpoint = load_checkpoint(EngineSettings(device="cpu"))
-    cutter = Cutter(checkpoint.image_processor, checkpoint.device)
-    vision = Vision(checkpoint.model, cutter)
-    images = [cutter.stage(decode(data, MEDIA).frames[0]) for data in files]
+    preprocessor = ImagePreprocessor(checkpoint.image_processor, checkpoint.device)
+    vision = VisionEncoder(checkpoint.model, preprocessor)
+    images = [preprocessor.stage(decode(data, MEDIA).frames[0]) for data in files]
     vision.features(images)  # the first of all is slower
     vision.forget()
     first, again = ([_ms(partial(vision.features, [image])) for image in images] for _ in range(2))
@@ -139,20 +139,20 @@ def _post_ms(files: Sequence[bytes], repeats: int) -> dict[str, float]:
     processor = Glm46VImageProcessor(size={"shortest_edge": least, "longest_edge": most})
     scorer = make_scorer(replace(checkpoint, image_processor=processor), "post_first")
     questionnaire = make_questionnaire(scorer, *POLICIES, Random(1))  # noqa: S311 - repeatable, no secret
-    opening = scorer.opening(questionnaire)
-    merge, image_token = scorer.cutter.merge, checkpoint.config.image_token_id
+    prefix = scorer.prefix(questionnaire)
+    merge, image_token = scorer.preprocessor.merge, checkpoint.config.image_token_id
     words = text(Random(1), WORDS)  # noqa: S311 - as above
-    rows: list[Row] = []
+    rows: list[PostRow] = []
 
     def read(pixels: Pixels) -> None:
         post = scorer.reader.read(words, (pixels,), CONTEXT)
         _ = [image.key for image in post.images]
-        rows[:] = [Row(post, opening.tails)]
+        rows[:] = [PostRow(post, prefix.suffixes)]
 
     def lay_out() -> None:
-        line = line_up(rows, len(opening.ids), image_token, merge)
-        for lengths in (line.posts, line.asked, line.tails, [len(opening.ids)], [line.ids.shape[1]]):
-            Spans(lengths, checkpoint.device)
+        line = pack_rows(rows, len(prefix.ids), image_token, merge)
+        for lengths in (line.posts, line.asked, line.suffixes, [len(prefix.ids)], [line.ids.shape[1]]):
+            CuSeqlens(lengths, checkpoint.device)
         get_vision_position_ids(rows[0].post.images[0].grid, merge)
 
     taken: tuple[list[float], list[float]] = ([], [])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
+from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, LabelScore, Scored, ScoreRequest
 
 FLAGGED = 0.1
 """The share of posts that violate their first policy."""
@@ -37,9 +37,9 @@ class InstantEngine:
         """Answer without a look at the questions."""
         return [_scored(request) for request in requests]
 
-    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         """Say one sentence."""
-        return [Written("It violates the policy.", "itself", tokens=1, written=6) for _ in requests]
+        return [GeneratedText("It violates the policy.", "itself", tokens=1, written=6) for _ in requests]
 
     async def close(self) -> None:
         """Nothing is held."""

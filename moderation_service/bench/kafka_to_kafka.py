@@ -11,8 +11,8 @@ from moderation_service.bench.engine_shape import CONTEXT
 from moderation_service.bench.pipeline import count, logging_to_a_file, processed, until, working
 from moderation_service.bench.posts import photographs, text
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.local import LocalEngine
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.errors import Fatal
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.settings import EngineSettings, JudgingSettings, KafkaSettings, LayoutName, MediaSettings

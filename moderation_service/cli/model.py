@@ -130,7 +130,7 @@ def _posts(report: ModelReport) -> Table:
     columns = (
         "layout",
         "language",
-        "opening, kept",
+        "prefix, kept",
         "text",
         "image",
         "questions",
@@ -139,7 +139,7 @@ def _posts(report: ModelReport) -> Table:
     )
     table = Table(*columns, title="tokens of a post")
     for post in report.posts:
-        sizes = (post.opening, post.text, post.image, post.questions, post.computed, post.room)
+        sizes = (post.prefix, post.text, post.image, post.questions, post.computed, post.room)
         used = " (set)" if post.layout == report.model.layout else ""
         table.add_row(post.layout + used, post.language, *(f"{size:,}" for size in sizes))
     return table

@@ -21,8 +21,8 @@ from moderation_service.demo.posts import LabelledPost, draw, matched, posts
 from moderation_service.demo.texts import injection
 from moderation_service.demo.truths import PAIRS
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.judging.decision import attribute
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies

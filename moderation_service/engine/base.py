@@ -16,7 +16,7 @@ from moderation_service.settings import LayoutName
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
 
-KEPT_OPENINGS = 8
+KEPT_PREFIXES = 8
 """Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
 
 
@@ -76,7 +76,7 @@ class ExplainRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedText:
     """What the model wrote, no control token in it, of `tokens` read and `written`; `ended` is what ended it."""
 
     text: str
@@ -120,7 +120,7 @@ class Engine(Protocol):
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """Answer each request. Raises Transient when the same call may go through later, or in parts."""
 
-    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         """Write why each post was flagged, the likeliest word each time; no score depends on it. Raises as `score`."""
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class ReadsAhead(Protocol):
+class SupportsPreprocessing(Protocol):
     """An engine that prepares requests while it scores others."""
 
     async def read(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreRequest]:

@@ -86,11 +86,11 @@ class ImageReading:
 
 @dataclass(frozen=True, slots=True)
 class PostTokens:
-    """Tokens of an ordinary post: the opening is computed once for all posts; `room` is what a post may have."""
+    """Tokens of an ordinary post: the prefix is computed once for all posts; `room` is what a post may have."""
 
     layout: LayoutName
     language: Language
-    opening: int
+    prefix: int
     text: int
     image: int
     questions: int

@@ -71,14 +71,14 @@ def chat_frame(render: Callable[[list[dict[str, Any]]], str]) -> ChatFrame:
     with_image = render([user(image_part)])
     with_system = render([{"role": "system", "content": "SYSTEMWORDS"}, user()])
     try:
-        opening, close = plain.split("USERWORDS")
+        prefix, close = plain.split("USERWORDS")
         system, rest = with_system.split("SYSTEMWORDS")
         user_after_system, _ = rest.split("USERWORDS")
-        image = with_image.removeprefix(opening).split("USERWORDS")[0]
+        image = with_image.removeprefix(prefix).split("USERWORDS")[0]
     except ValueError as error:
         msg = "the model's chat template does not hand on the words of a system and a user turn"
         raise Fatal(msg) from error
-    return ChatFrame(opening, system, user_after_system, image, close)
+    return ChatFrame(prefix, system, user_after_system, image, close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ MAX_NEW_TOKENS = 128
 """Of an explanation: two sentences in either language, with room to spare."""
 
 
-def explaining_tail(language: Language, findings: Sequence[str]) -> str:
+def explanation_suffix(language: Language, findings: Sequence[str]) -> str:
     """What is asked behind a flagged post that is to be explained; the answer's first token follows."""
     return EXPLAIN[language].format(findings="\n".join(f"- {finding}" for finding in findings))
 
@@ -170,7 +170,7 @@ class Prompts:
     labels: Labels = Labels()
     answer_prefix: str = ""
 
-    def opening(self, questionnaire: Questionnaire) -> str:
+    def prefix(self, questionnaire: Questionnaire) -> str:
         """Everything before the post: the same for every post judged by this questionnaire."""
         words = self.layout.prefix(questionnaire.questions, self.prompt, WORDINGS[questionnaire.language])
         if self.layout.policies_in_prefix:
@@ -181,7 +181,7 @@ class Prompts:
         """The post's words as the model reads them, behind its images (`frame.image` each)."""
         return neutralise(text) if self.prompt == "brief" else f"<post>\n{neutralise(text)}\n</post>"
 
-    def tails(self, questionnaire: Questionnaire) -> tuple[str, ...]:
+    def suffixes(self, questionnaire: Questionnaire) -> tuple[str, ...]:
         """What is asked behind the post, one a question; the answer's first token follows."""
         wording = WORDINGS[questionnaire.language]
         yes, no = self.labels.asked_in(questionnaire.language)
@@ -192,7 +192,7 @@ class Prompts:
     def digest(self) -> str:
         """Digest of all that shapes a prompt but the policies and the post: a sample of each piece, as it is read."""
         samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in WORDINGS]
-        pieces = [[self.opening(sample), *self.tails(sample)] for sample in samples]
+        pieces = [[self.prefix(sample), *self.suffixes(sample)] for sample in samples]
         made_harmless = [sought.pattern for sought in (CONTROL, STRANGE, MAY_BE_DISGUISED)]
         shape = [
             self.layout.name,

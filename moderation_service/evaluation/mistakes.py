@@ -12,7 +12,7 @@ from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
 from moderation_service.evaluation.answers import answers, policies_of
 from moderation_service.evaluation.run import JudgedPost
-from moderation_service.media.outcome import Loaded
+from moderation_service.media.loaded_image import Loaded
 
 WORST = 20
 _SIDE = 320

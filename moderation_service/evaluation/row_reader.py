@@ -11,7 +11,7 @@ from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation.labelled import VIOLATIONS, Labelled
 from moderation_service.media.files import FileReader, is_file_url
-from moderation_service.media.outcome import ImageFault
+from moderation_service.media.loaded_image import ImageFault
 from moderation_service.readers.rows import BadPost
 
 _WORDS = {

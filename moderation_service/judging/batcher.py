@@ -10,7 +10,15 @@ from typing import Self
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.question import Question
-from moderation_service.engine.base import Engine, EngineInfo, ExplainRequest, ReadsAhead, Scored, ScoreRequest, Written
+from moderation_service.engine.base import (
+    Engine,
+    EngineInfo,
+    ExplainRequest,
+    GeneratedText,
+    Scored,
+    ScoreRequest,
+    SupportsPreprocessing,
+)
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.judging.scheduler import Bounds, Scheduler
 from moderation_service.settings import EngineSettings
@@ -35,10 +43,10 @@ class TokenEstimator:
         self._most, self._most_pixels = info.context_tokens, info.image_pixels
 
     def scoring(self, request: ScoreRequest) -> int:
-        """The post and its tails; the opening is kept, and costs a call nothing."""
+        """The post and its suffixes; the prefix is kept, and costs a call nothing."""
         questions = request.questionnaire.questions
-        tails = sum(self._tail(questions[index]) for index in request.asked)
-        return self._post(request.text, request.images) + tails
+        suffixes = sum(self._suffix(questions[index]) for index in request.asked)
+        return self._post(request.text, request.images) + suffixes
 
     def staging(self, request: ScoreRequest) -> int:
         """The memory of a request that has been read: all pixels are copied, also those that the model shrinks."""
@@ -57,7 +65,7 @@ class TokenEstimator:
         height, width = image.shape[:2]
         return int(min(height * width, self._most_pixels or height * width)) // _PIXELS_A_TOKEN
 
-    def _tail(self, question: Question) -> int:
+    def _suffix(self, question: Question) -> int:
         layout = LAYOUTS[self._settings.layout]
         return _MARKS + layout.policy_characters(question, self._settings.prompt_mode) // _BYTES_A_TOKEN
 
@@ -80,7 +88,7 @@ class Batcher:
         self._sizes = sizes = TokenEstimator(settings, engine.info)
         self._staged, most_staged = 0, _READ_AHEAD * tokens
         self._reading = None
-        if isinstance(engine, ReadsAhead):
+        if isinstance(engine, SupportsPreprocessing):
             self._reading = Scheduler(engine.read, sizes.staging, scoring, lambda: self._staged < most_staged)
         self._scoring = Scheduler(self._score, sizes.scoring, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
@@ -117,7 +125,7 @@ class Batcher:
         """Whether the next call to explain is full: whoever asks now waits for it, and for the one that runs."""
         return self._explaining.waiting >= MAX_EXPLANATIONS
 
-    async def explain(self, request: ExplainRequest) -> Written:
+    async def explain(self, request: ExplainRequest) -> GeneratedText:
         """Write why one post was flagged, within `within_s` of now. Raises what the engine raised for it."""
         return await self._explaining.ask((request, time.monotonic() + request.within_s))
 
@@ -128,7 +136,7 @@ class Batcher:
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in scored))
         return scored
 
-    async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[Written]:
+    async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[GeneratedText]:
         # Not longer than the last of them waits: nobody would read it, and others wait meanwhile.
         left = max(0.0, max(until for _, until in waiting) - time.monotonic())
         with metrics.ENGINE_CALL_SECONDS.labels("explain").time():

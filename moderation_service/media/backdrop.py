@@ -9,7 +9,7 @@ _ALPHAS = 16
 _MOST_HIDDEN = 64  # pixels
 
 
-def laid_over(image: Image.Image, colour: str) -> Image.Image:
+def composite_over(image: Image.Image, colour: str) -> Image.Image:
     """An RGBA image as RGB on a page of that colour; others as RGB."""
     if image.mode != "RGBA":
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -25,7 +25,7 @@ def hides(image: Image.Image) -> bool:
     """
     if image.mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255):
         return False
-    levels = np.asarray(laid_over(image, "white").convert("L"), np.uint16)
+    levels = np.asarray(composite_over(image, "white").convert("L"), np.uint16)
     opacities = np.asarray(image.getchannel("A")) // (256 // _ALPHAS)
     return any(_mixed(levels + shift, opacities) > _MOST_HIDDEN for shift in (0, _ALIKE // 2))
 

@@ -39,11 +39,11 @@ _EXACT_PIXELS = 8_000_000
 """The most that are converted without that path, which takes 0.3 µs a pixel instead of 0.01."""
 
 
-class TooCostlyError(Exception):
+class ConversionCostError(Exception):
     """The image is too large for the kind of its profile."""
 
 
-def by_numbers(primaries: int, transfer: int) -> Profile | None:
+def profile_from_cicp(primaries: int, transfer: int) -> Profile | None:
     """The profile that two numbers of ITU-T H.273 name; None where browsers know either not."""
     curve = _transfer(transfer)
     if primaries not in _PRIMARIES or curve is None:
@@ -51,7 +51,7 @@ def by_numbers(primaries: int, transfer: int) -> Profile | None:
     return Profile("RGB", curves=np.stack([curve] * 3), columns=_columns(_PRIMARIES[primaries]))
 
 
-def by_gamma(gamma: float, chromaticities: Sequence[float] | None) -> Profile | None:
+def profile_from_gamma(gamma: float, chromaticities: Sequence[float] | None) -> Profile | None:
     """The profile of a PNG's gAMA and cHRM (white, red, green, blue); None where browsers ignore them."""
     if gamma <= 0:
         return None
@@ -65,11 +65,11 @@ def by_gamma(gamma: float, chromaticities: Sequence[float] | None) -> Profile | 
 def to_srgb(image: Image.Image, profile: Profile | None) -> Image.Image:  # noqa: PLR0911 - a kind of profile each
     """An L, RGB, RGBA or CMYK image in sRGB; as it is where the profile is for images of other channels.
 
-    Raises TooCostlyError, and ImageCms.PyCMSError for a table that is broken.
+    Raises ConversionCostError, and ImageCms.PyCMSError for a table that is broken.
     """
     if profile is None:
         return image
-    if profile.cicp and (named := by_numbers(*profile.cicp)):
+    if profile.cicp and (named := profile_from_cicp(*profile.cicp)):
         profile = named
     if profile.space == "GRAY":
         if image.mode != "L" or profile.curves is None:
@@ -110,7 +110,7 @@ def _lut(curves: Floats) -> list[int]:
 
 def _converted(image: Image.Image, profile: bytes, *, exact: bool) -> Image.Image:
     if exact and image.width * image.height > _EXACT_PIXELS:
-        raise TooCostlyError
+        raise ConversionCostError
     return _transform(profile, image.mode, exact).apply(image)
 
 

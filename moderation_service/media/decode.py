@@ -16,11 +16,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from moderation_service.media import containers
 from moderation_service.media.animation import composed
-from moderation_service.media.colour import TooCostlyError, to_srgb
+from moderation_service.media.colour import ConversionCostError, to_srgb
 from moderation_service.media.containers.container import Container, Patch
 from moderation_service.media.icc import Profile
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.media.media_type import DECODED, media_type
-from moderation_service.media.outcome import LoadedImage
 from moderation_service.media.views import views
 from moderation_service.settings import MediaSettings
 
@@ -68,7 +68,7 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
         seen = views(source, settings)
     except _TooLarge as fault:
         return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
-    except (TooCostlyError, MemoryError):
+    except (ConversionCostError, MemoryError):
         return LoadedImage("too_large", digest, width, height, media_type=kind)
     except Exception:  # noqa: BLE001 - decoders raise all sorts for broken bytes; each means the same here
         return LoadedImage("undecodable", digest, width, height, media_type=kind)

@@ -7,7 +7,7 @@ from threading import Lock
 from cachetools import LRUCache
 
 from moderation_service.media.decode import decode
-from moderation_service.media.outcome import LoadedImage
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
 KEPT_BYTES = 64 * MIB

@@ -10,7 +10,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from moderation_service.media.outcome import ImageFault, TransientFault
+from moderation_service.media.loaded_image import ImageFault, TransientFault
 
 Answer = list[tuple[Any, ...]]
 Lookup = Callable[[str, int], Answer]

@@ -10,9 +10,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from moderation_service.media.dns_cache import DnsCache, Lookup
+from moderation_service.media.framing_limit import BoundedConnector, FramingLimitExceeded
 from moderation_service.media.gate import AddressRefused, Gate
-from moderation_service.media.outcome import ImageFault, TransientFault
-from moderation_service.media.wire import BoundedConnector, FramingLimit
+from moderation_service.media.loaded_image import ImageFault, TransientFault
 from moderation_service.settings import MediaSettings
 
 _CHUNK = 64 * 1024
@@ -75,7 +75,7 @@ class WebFetcher:
         for _ in range(self._settings.max_redirects + 1):
             try:
                 body = await self._get(url)
-            except FramingLimit:
+            except FramingLimitExceeded:
                 raise ImageFault(status="too_large", why="framing") from None
             except aiohttp.ClientSSLError:
                 raise ImageFault(status="unavailable", why="no trusted TLS") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from moderation_service.errors import Misconfigured
-from moderation_service.media.outcome import ImageFault
+from moderation_service.media.loaded_image import ImageFault
 
 _WOULD_BLOCK = getattr(os, "O_NONBLOCK", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

@@ -9,7 +9,7 @@ from typing import Any
 from yarl import URL
 
 from moderation_service.media.address import is_allowed
-from moderation_service.media.outcome import ImageFault
+from moderation_service.media.loaded_image import ImageFault
 from moderation_service.settings import MediaSettings
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"

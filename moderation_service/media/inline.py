@@ -4,7 +4,7 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
-from moderation_service.media.outcome import ImageFault
+from moderation_service.media.loaded_image import ImageFault
 
 _WHITESPACE = b" \t\r\n\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet

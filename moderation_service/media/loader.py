@@ -16,8 +16,8 @@ from moderation_service.media.dns_cache import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.fetch import WebFetcher
 from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.inline import from_base64, from_data_url
-from moderation_service.media.objects import ObjectReader
-from moderation_service.media.outcome import ImageFault, Loaded, LoadedImage, TransientFault
+from moderation_service.media.loaded_image import ImageFault, Loaded, LoadedImage, TransientFault
+from moderation_service.media.object_store import ObjectReader
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import tracing
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from moderation_service.contracts.pixels import Pixels
-from moderation_service.media.backdrop import hides, laid_over
+from moderation_service.media.backdrop import composite_over, hides
 from moderation_service.settings import MediaSettings
 
 _LONG = 4  # times as long as wide: tiled
@@ -60,9 +60,9 @@ def views(source: Source, settings: MediaSettings) -> Views:
 def _on_pages(shown: Sequence[Image.Image], most: int, *, two_pages: bool) -> Iterator[Pixels]:
     light = "grey" if two_pages and most == 1 else "white"
     for image in shown:
-        yield np.asarray(laid_over(image, light), dtype=np.uint8)
+        yield np.asarray(composite_over(image, light), dtype=np.uint8)
         if two_pages and most > 1 and hides(image):
-            yield np.asarray(laid_over(image, "black"), dtype=np.uint8)
+            yield np.asarray(composite_over(image, "black"), dtype=np.uint8)
 
 
 def _tiles(image: Image.Image, most: int, side: int) -> list[Image.Image]:

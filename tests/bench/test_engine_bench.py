@@ -22,7 +22,7 @@ from moderation_service.bench.engine_shape import (
     make_scorer,
 )
 from moderation_service.bench.engine_ways import DecisionPipeline, Prefill
-from moderation_service.engine.checkpoint import load_checkpoint
+from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName
 from tests.engine.openai_server import CheckpointServer, serving
 from tests.line.service import environment, moderation
@@ -81,18 +81,18 @@ def test_the_arithmetic_is_what_a_prefill_computes() -> None:
     scorer = make_scorer(make_checkpoint(TINY), "post_first")
     questionnaire = make_questionnaire(scorer, 2, 20, random.Random(1))
     (request,) = make_requests(questionnaire, 1, 112, 1)
-    opening = scorer.opening(questionnaire)
+    prefix = scorer.prefix(questionnaire)
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         Prefill(scorer).score([request])
-    post = scorer.reader.read(request.text, request.images, opening.room)
-    tails = [len(tail) for tail in opening.tails]
+    post = scorer.reader.read(request.text, request.images, prefix.room)
+    suffixes = [len(suffix) for suffix in prefix.suffixes]
     arithmetic = Arithmetic.of(scorer.checkpoint.model)
-    products = replace(arithmetic, a_pair=0, a_patch_pair=0).apart([post], len(opening.ids), tails)
+    products = replace(arithmetic, a_pair=0, a_patch_pair=0).apart([post], len(prefix.ids), suffixes)
     by_kind = {str(kind): count for kind, count in counted.get_flop_counts()["Global"].items()}
     of_pairs = by_kind.pop("aten.bmm") + by_kind.pop("aten._scaled_dot_product_flash_attention_for_cpu")  # of patches
     assert sum(by_kind.values()) == products
-    lengths = [len(opening.ids) + len(post.ids) + tail for tail in tails]
-    images = replace(arithmetic, a_patch=0, an_image_token=0).images(post) * len(tails)
+    lengths = [len(prefix.ids) + len(post.ids) + suffix for suffix in suffixes]
+    images = replace(arithmetic, a_patch=0, an_image_token=0).images(post) * len(suffixes)
     whole = images + sum(length * length * arithmetic.a_pair for length in lengths)
     assert of_pairs == pytest.approx(whole, rel=0.02)  # the model's angles are products too
 

@@ -17,11 +17,11 @@ from moderation_service.demo.training.rows import Lesson, SeenRow
 from moderation_service.demo.training.sight import patches, see
 from moderation_service.demo.training.tokenizer import answers, plain_spelling
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.inputs import PostInputs
-from moderation_service.engine.packing import Row, pack
-from moderation_service.engine.patches import StagedImage
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.image_preprocessor import StagedImage
+from moderation_service.engine.local.packing import PostRow, pack
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import EngineSettings, LayoutName
 
 PROCESSOR = Glm46VImageProcessor(size={"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS})
@@ -71,16 +71,16 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
 
     model = Glm4vForConditionalGeneration.from_pretrained(untrained, dtype=torch.float32).eval()
     vocabulary, prompts = scorer.vocabulary, scorer.prompts
-    post = PostInputs(
+    post = TokenizedPost(
         [*vocabulary.image(16), *vocabulary.untrusted(prompts.words(words))],
         (StagedImage(torch.empty(0, 1), torch.tensor([[1, 8, 8]])),),
         truncated=False,
     )
-    tails = prompts.tails(asked)
-    row = Row(post, (vocabulary.trusted(tails[0]), vocabulary.trusted(tails[5])))
-    opening = vocabulary.trusted(prompts.opening(asked))
-    rows = pack([row], len(opening), model.config.image_token_id, vocabulary.pad, merge=2)
-    lesson = Lesson(opening, rows, SeenRow(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
+    suffixes = prompts.suffixes(asked)
+    row = PostRow(post, (vocabulary.trusted(suffixes[0]), vocabulary.trusted(suffixes[5])))
+    prefix = vocabulary.trusted(prompts.prefix(asked))
+    rows = pack([row], len(prefix), model.config.image_token_id, vocabulary.pad, merge=2)
+    lesson = Lesson(prefix, rows, SeenRow(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
         shares = joint.answer_logits(model, lesson).softmax(-1)
     yes, no = shares[:, list(vocabulary.yes)].sum(-1), shares[:, list(vocabulary.no)].sum(-1)

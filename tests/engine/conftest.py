@@ -6,9 +6,9 @@ import pytest
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
 from moderation_service.engine.base import Pixels
-from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import PromptName
-from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import EngineSettings, LayoutName
 from tests.engine.tiny import save_checkpoint
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from moderation_service.demo.posts import posts
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
 

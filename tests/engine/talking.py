@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from moderation_service.engine.base import ExplainRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.scorer import Scorer
-from moderation_service.engine.writer import Writer
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.generator import Generator
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import save_checkpoint
 
@@ -21,7 +21,7 @@ def save_talking_checkpoint(to: Path, lessons: Mapping[str, ExplainRequest]) -> 
     """
     save_checkpoint(to)
     checkpoint = load_checkpoint(EngineSettings(model=str(to), device="cpu", dtype="float32"))
-    writer = Writer(Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=16384))
+    writer = Generator(Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=16384))
     tokenizer, model = checkpoint.tokenizer, checkpoint.model
     states, answers = [], []
     for words, request in lessons.items():
@@ -33,7 +33,7 @@ def save_talking_checkpoint(to: Path, lessons: Mapping[str, ExplainRequest]) -> 
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=kinds,
-            **writer._cutter.inputs(post.images),
+            **writer._preprocessor.inputs(post.images),
         ).last_hidden_state
         states.append(hidden[0, -len(answer) - 1 : -1])
         answers += answer

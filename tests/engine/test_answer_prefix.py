@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from moderation_service.app.compose import open_judge
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.demo.samples import posts
-from moderation_service.engine import local
 from moderation_service.engine.answer_prefix import PROBES, FirstTokens, search
 from moderation_service.engine.base import LabelScore, Pixels, ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.local import LocalEngine
+from moderation_service.engine.local import engine as local
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, EngineSettings, shipped_policies
 from tests.engine.conftest import MakeScorer
@@ -159,8 +159,8 @@ async def test_a_server_is_asked_token_for_token_what_the_local_engine_asks_behi
         await engine.prepare(request.questionnaire)
         server.prompts.clear()
         await engine.score([request])
-        without = scorer.opening(request.questionnaire)
+        without = scorer.prefix(request.questionnaire)
         post = scorer.reader.read(request.text, request.images, without.room)
         begun = scorer.vocabulary.trusted(prefix["answer_prefix"])
-        wanted = [[*without.ids, *post.ids, *without.tails[number], *begun] for number in request.asked]
+        wanted = [[*without.ids, *post.ids, *without.suffixes[number], *begun] for number in request.asked]
         assert sorted(server.prompts) == sorted(wanted)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.engine.answers import ScoringAnswer
 from moderation_service.engine.base import LabelScore
+from moderation_service.engine.openai.responses import ScoringResponse
 from moderation_service.engine.prompts import Labels
 
 LABELS = Labels()
@@ -21,7 +21,7 @@ def label(chances: dict[str, float]) -> LabelScore:
         "usage": {"prompt_tokens": 1},
         "choices": [{"logprobs": {"content": [{"top_logprobs": likely}]}}],
     }
-    return ScoringAnswer.model_validate(answer).label(LABELS)
+    return ScoringResponse.model_validate(answer).label(LABELS)
 
 
 def test_both_labels_seen_are_weighed_against_each_other() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from moderation_service.engine import attention
-from moderation_service.engine.attention import KeptRow, Spans, attend, attend_images
-from moderation_service.engine.packing import POST, block_mask
+from moderation_service.engine.local import attention
+from moderation_service.engine.local.attention import AttentionMetadata, CuSeqlens, attend, attend_images
+from moderation_service.engine.local.packing import POST, block_mask
 
-OPENING, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
+PREFIX, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
 IMAGES = [4, 8, 1]
 KEY_HEADS, GROUP, SIZE = 2, 3, 8
 CPU = torch.device("cpu")
@@ -21,46 +21,49 @@ CPU = torch.device("cpu")
 
 def row(
     device: torch.device = CPU, dtype: torch.dtype = torch.float32, posts: Sequence[int] = POSTS
-) -> tuple[KeptRow, list[torch.Tensor]]:
+) -> tuple[AttentionMetadata, list[torch.Tensor]]:
     """A row of three posts, the second without tokens, and random queries, keys and values of its tokens."""
     torch.manual_seed(0)
-    flat = [tail for tails in TAILS for tail in tails]
+    flat = [suffix for suffixes in TAILS for suffix in suffixes]
     total = sum(posts) + sum(flat)
 
     def states(heads: int, tokens: int) -> torch.Tensor:
         return torch.randn(1, tokens, heads, SIZE, device=device, dtype=dtype).transpose(1, 2)  # as a model has them
 
-    kept = [(states(KEY_HEADS, OPENING)[0], states(KEY_HEADS, OPENING)[0]) for _ in range(2)]
-    spans = (Spans(each, device) for each in (posts, list(map(sum, TAILS)), flat, [OPENING], [total]))
-    return KeptRow(kept, *spans), [states(heads, total) for heads in (KEY_HEADS * GROUP, KEY_HEADS, KEY_HEADS)]
+    kept = [(states(KEY_HEADS, PREFIX)[0], states(KEY_HEADS, PREFIX)[0]) for _ in range(2)]
+    spans = (CuSeqlens(each, device) for each in (posts, list(map(sum, TAILS)), flat, [PREFIX], [total]))
+    return AttentionMetadata(kept, *spans), [
+        states(heads, total) for heads in (KEY_HEADS * GROUP, KEY_HEADS, KEY_HEADS)
+    ]
 
 
-def in_parts(behind: KeptRow, states: list[torch.Tensor]) -> torch.Tensor:
+def in_parts(behind: AttentionMetadata, states: list[torch.Tensor]) -> torch.Tensor:
     return attend(SimpleNamespace(layer_idx=1), *states, None, scaling=0.4, row=behind)[0]
 
 
-def as_a_whole(behind: KeptRow, states: list[torch.Tensor]) -> torch.Tensor:
-    """Plain softmax, a post and its tails at a time, under the mask of the demo model's training."""
+def as_a_whole(behind: AttentionMetadata, states: list[torch.Tensor]) -> torch.Tensor:
+    """Plain softmax, a post and its suffixes at a time, under the mask of the demo model's training."""
     query, key, value = states
     whole = torch.zeros(1, query.shape[2], KEY_HEADS * GROUP, SIZE)
-    tail_at = sum(POSTS)
-    for number, tails in enumerate(TAILS):
+    suffix_at = sum(POSTS)
+    for number, suffixes in enumerate(TAILS):
         at = sum(POSTS[:number])
-        tokens = [*range(at, at + POSTS[number]), *range(tail_at, tail_at + sum(tails))]
-        tail_at += sum(tails)
-        segments = [POST] * POSTS[number] + [which + 1 for which, length in enumerate(tails) for _ in range(length)]
+        tokens = [*range(at, at + POSTS[number]), *range(suffix_at, suffix_at + sum(suffixes))]
+        suffix_at += sum(suffixes)
+        segments = [POST] * POSTS[number] + [which + 1 for which, length in enumerate(suffixes) for _ in range(length)]
         keys, values = (
             torch.cat([kept[None], own[:, :, tokens]], dim=2).repeat_interleave(GROUP, dim=1)
             for kept, own in zip(behind.kept[1], (key, value), strict=True)
         )
         logits = query[:, :, tokens] @ keys.transpose(2, 3) * 0.4
-        logits.masked_fill_(~block_mask(torch.tensor([segments]), OPENING), -torch.inf)
+        logits.masked_fill_(~block_mask(torch.tensor([segments]), PREFIX), -torch.inf)
         whole[0, tokens] = (logits.softmax(-1) @ values)[0].transpose(0, 1)
     return whole
 
 
 @pytest.mark.parametrize(
-    ("way", "at_once"), [("_flash_on_cpu", 0), ("_plainly", 1000), ("_plainly", 2), ("_plainly", 1)]
+    ("way", "at_once"),
+    [("_flash_on_cpu", 0), ("_attend_plainly", 1000), ("_attend_plainly", 2), ("_attend_plainly", 1)],
 )
 def test_parts_merged_are_the_whole(monkeypatch: pytest.MonkeyPatch, way: str, at_once: int) -> None:
     monkeypatch.setattr(attention, "_flash_on_cpu", getattr(attention, way))
@@ -129,10 +132,10 @@ def patches(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> l
     return [torch.randn(shape, device=device, dtype=dtype).transpose(1, 2) for _ in range(3)]
 
 
-@pytest.mark.parametrize("way", ["_flash_on_cpu", "_plainly"])
+@pytest.mark.parametrize("way", ["_flash_on_cpu", "_attend_plainly"])
 def test_an_images_patches_see_each_other_and_none_of_another_image(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     monkeypatch.setattr(attention, "_flash_on_cpu", getattr(attention, way))
-    states, bounds = patches(), Spans(IMAGES, CPU)
+    states, bounds = patches(), CuSeqlens(IMAGES, CPU)
     found, _ = attend_images(None, *states, None, scaling=0.4, images=bounds)
     for begin, end in pairwise(bounds.bounds):
         query, key, value = (each[0, :, begin:end] for each in states)
@@ -143,6 +146,6 @@ def test_an_images_patches_see_each_other_and_none_of_another_image(monkeypatch:
 @pytest.mark.usefixtures("card")
 def test_all_images_of_a_gpu_are_attended_at_once() -> None:
     with FakeTensorMode():
-        states, bounds = patches(torch.device("cuda"), torch.bfloat16), Spans(IMAGES, torch.device("cuda"))
+        states, bounds = patches(torch.device("cuda"), torch.bfloat16), CuSeqlens(IMAGES, torch.device("cuda"))
         found, _ = attend_images(None, *states, None, scaling=0.4, images=bounds)
     assert (found.shape, found.dtype) == ((1, sum(IMAGES), KEY_HEADS, SIZE), torch.bfloat16)

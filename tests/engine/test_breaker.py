@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from moderation_service.engine.breaker import COOL_DOWN_S, FAILURES, Breaker, ServerFailed
+from moderation_service.engine.openai.circuit_breaker import COOL_DOWN_S, FAILURES, CircuitBreaker, ServerFailed
 from moderation_service.errors import Transient
 
 
@@ -21,18 +21,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Iterator[Breaker]:
+def breaker(clock: Clock) -> Iterator[CircuitBreaker]:
     with capture_logs():
-        yield Breaker(clock=clock)
+        yield CircuitBreaker(clock=clock)
 
 
-def fail(breaker: Breaker, times: int = 1) -> None:
+def fail(breaker: CircuitBreaker, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(ServerFailed), breaker.call():
             raise ServerFailed("server_error", "status 500")
 
 
-def is_open(breaker: Breaker) -> bool:
+def is_open(breaker: CircuitBreaker) -> bool:
     reasons = []
     try:
         with breaker.call():
@@ -42,7 +42,7 @@ def is_open(breaker: Breaker) -> bool:
     return reasons == ["circuit_open"]
 
 
-def test_failures_in_a_row_open_it_and_an_answer_between_them_does_not(breaker: Breaker) -> None:
+def test_failures_in_a_row_open_it_and_an_answer_between_them_does_not(breaker: CircuitBreaker) -> None:
     for _ in range(3):
         fail(breaker, FAILURES - 1)
         assert not is_open(breaker)
@@ -50,7 +50,7 @@ def test_failures_in_a_row_open_it_and_an_answer_between_them_does_not(breaker: 
     assert is_open(breaker)
 
 
-def test_an_error_that_shows_the_server_to_be_there_counts_as_an_answer(breaker: Breaker) -> None:
+def test_an_error_that_shows_the_server_to_be_there_counts_as_an_answer(breaker: CircuitBreaker) -> None:
     fail(breaker, FAILURES - 1)
     with pytest.raises(ValueError, match="busy"), breaker.call():
         raise ValueError("busy")
@@ -58,7 +58,7 @@ def test_an_error_that_shows_the_server_to_be_there_counts_as_an_answer(breaker:
     assert not is_open(breaker)
 
 
-def test_after_the_cool_down_one_call_tries_and_the_others_wait_for_it(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_cool_down_one_call_tries_and_the_others_wait_for_it(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += COOL_DOWN_S - 0.1
     assert is_open(breaker)
@@ -68,7 +68,7 @@ def test_after_the_cool_down_one_call_tries_and_the_others_wait_for_it(breaker: 
     assert not is_open(breaker)
 
 
-def test_a_trial_that_fails_begins_another_cool_down(breaker: Breaker, clock: Clock) -> None:
+def test_a_trial_that_fails_begins_another_cool_down(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += COOL_DOWN_S
     fail(breaker)
@@ -77,14 +77,14 @@ def test_a_trial_that_fails_begins_another_cool_down(breaker: Breaker, clock: Cl
     assert not is_open(breaker)
 
 
-def test_a_probe_is_always_made_and_what_it_finds_counts(breaker: Breaker) -> None:
+def test_a_probe_is_always_made_and_what_it_finds_counts(breaker: CircuitBreaker) -> None:
     fail(breaker, FAILURES)
     with breaker.call(probe=True):
         assert is_open(breaker)
     assert not is_open(breaker)
 
 
-def test_a_trial_that_is_cancelled_lets_another_try(breaker: Breaker, clock: Clock) -> None:
+def test_a_trial_that_is_cancelled_lets_another_try(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += COOL_DOWN_S
     with pytest.raises(asyncio.CancelledError), breaker.call():
@@ -94,7 +94,7 @@ def test_a_trial_that_is_cancelled_lets_another_try(breaker: Breaker, clock: Clo
 
 
 def test_opening_and_recovery_are_logged_once_each(clock: Clock) -> None:
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     with capture_logs() as logged:
         fail(breaker, FAILURES)
         clock.now += COOL_DOWN_S

@@ -19,12 +19,12 @@ from moderation_service.bench.engine_shape import (
     make_questionnaire,
     make_scorer,
 )
-from moderation_service.engine import attention, fits
-from moderation_service.engine.attention import MATRIX_BYTES
 from moderation_service.engine.base import ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.fits import CUDA_CONTEXT, check_fits, free_bytes, needed
-from moderation_service.engine.quantization import quantize
+from moderation_service.engine.local import attention, memory_check
+from moderation_service.engine.local.attention import MATRIX_BYTES
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.memory_check import CUDA_CONTEXT, check_memory, free_bytes, memory_need
+from moderation_service.engine.local.quantization import quantize
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
@@ -42,11 +42,13 @@ def test_the_need_is_what_the_weights_take(tiny_checkpoint: Path) -> None:
     config = AutoConfig.from_pretrained(tiny_checkpoint)
     settings = EngineSettings(model=str(tiny_checkpoint), device="cpu", dtype="float32")
     model = load_checkpoint(settings).model
-    assert needed(settings, config, torch.float32, CPU).weights == sum(weight.nbytes for weight in model.parameters())
+    assert memory_need(settings, config, torch.float32, CPU).weights == sum(
+        weight.nbytes for weight in model.parameters()
+    )
     quantize(model, "int8", CPU)
     held = sum(each.nbytes for name, each in model.state_dict().items() if not name.endswith("scale"))
     int8 = settings.model_copy(update={"quantization": "int8"})
-    assert needed(int8, config, torch.float32, CPU).weights == held
+    assert memory_need(int8, config, torch.float32, CPU).weights == held
 
 
 class Living(TorchDispatchMode):
@@ -77,7 +79,7 @@ def test_the_activations_of_a_token_are_those_that_are_counted_in_a_forward() ->
     words = ScoreRequest("cheap " * 200, (), questionnaire, (0,))
     images = replace(words, text="", images=(np.zeros((392, 392, 3), np.uint8),) * 2)
     images = replace(images, images=(images.images[0], images.images[0] + 1))
-    need = needed(EngineSettings(), checkpoint.config, torch.bfloat16, CPU)
+    need = memory_need(EngineSettings(), checkpoint.config, torch.bfloat16, CPU)
     for request, computed in ((words, need.a_word), (images, need.an_image_token)):
         scorer.score([words])
         with Living() as living:
@@ -91,9 +93,9 @@ def test_attention_without_a_kernel_takes_no_more_than_its_matrix(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(attention, "MATRIX_BYTES", 10**6)
-    states = attention.States(*(torch.randn(2, heads, 900, 4, dtype=dtype) for heads in (4, 1, 1)))
+    states = attention.Qkv(*(torch.randn(2, heads, 900, 4, dtype=dtype) for heads in (4, 1, 1)))
     with Living() as living:
-        values, _ = attention._plainly(states, 0.5, causal=True)
+        values, _ = attention._attend_plainly(states, 0.5, causal=True)
     assert 0.5 < (living.peak - 4 * values.nbytes) / 10**6 < 1.2  # the whole is 65 MB
 
 
@@ -108,8 +110,8 @@ def test_the_matrix_of_attention_is_counted_where_there_is_no_kernel(
     nine_b: Any, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, dtype: torch.dtype, counted: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    need = needed(EngineSettings(), nine_b, dtype, torch.device("cuda") if capability else None)
-    on_cpu = needed(EngineSettings(), nine_b, dtype, CPU)
+    need = memory_need(EngineSettings(), nine_b, dtype, torch.device("cuda") if capability else None)
+    on_cpu = memory_need(EngineSettings(), nine_b, dtype, CPU)
     assert need.of(4096, 4096) - on_cpu.of(4096, 4096) == counted
 
 
@@ -132,12 +134,12 @@ def test_the_9b_fits_a_card_with_batches_of_so_many_tokens(
     nine_b: Any, monkeypatch: pytest.MonkeyPatch, card: int, settings: dict[str, Any], batch: int
 ) -> None:
     free = card * GB - CUDA_CONTEXT
-    monkeypatch.setattr(fits, "free_bytes", lambda device: free)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: free)
     engine = EngineSettings(model="zai-org/GLM-4.6V-Flash", max_context_tokens=4096, **settings)
-    assert needed(engine, nine_b, torch.bfloat16, CPU).largest_batch(free, 4096) == batch
-    check_fits(engine.model_copy(update={"max_batch_tokens": batch}), nine_b, torch.bfloat16, CPU)
+    assert memory_need(engine, nine_b, torch.bfloat16, CPU).largest_batch(free, 4096) == batch
+    check_memory(engine.model_copy(update={"max_batch_tokens": batch}), nine_b, torch.bfloat16, CPU)
     with pytest.raises(Misconfigured, match=f"to {batch}$"):
-        check_fits(engine.model_copy(update={"max_batch_tokens": batch + 256}), nine_b, torch.bfloat16, CPU)
+        check_memory(engine.model_copy(update={"max_batch_tokens": batch + 256}), nine_b, torch.bfloat16, CPU)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +158,10 @@ def test_the_9b_fits_a_card_with_batches_of_so_many_tokens(
 def test_the_9b_is_told_what_would_help(
     nine_b: Any, monkeypatch: pytest.MonkeyPatch, free: int, settings: dict[str, Any], says: str
 ) -> None:
-    monkeypatch.setattr(fits, "free_bytes", lambda device: free * GB)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: free * GB)
     dtype = torch.float32 if settings.get("dtype") == "float32" else torch.bfloat16
     with pytest.raises(Misconfigured, match=says) as refused:
-        check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash", **settings), nine_b, dtype, CPU)
+        check_memory(EngineSettings(model="zai-org/GLM-4.6V-Flash", **settings), nine_b, dtype, CPU)
     assert f"the {free}.0 GB that are free on cpu" in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
@@ -167,14 +169,14 @@ def test_the_9b_is_told_what_would_help(
 def test_weights_that_the_machine_can_not_stage_for_its_card_are_refused(
     nine_b: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fits, "free_bytes", lambda device: 79 * GB if device.type == "cuda" else 16 * GB)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda device: 79 * GB if device.type == "cuda" else 16 * GB)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     with pytest.raises(Misconfigured, match=r"20\.\d GB of weights .* memory first, of which 16\.0 GB are free"):
-        check_fits(EngineSettings(model="zai-org/GLM-4.6V-Flash"), nine_b, torch.bfloat16, torch.device("cuda"))
+        check_memory(EngineSettings(model="zai-org/GLM-4.6V-Flash"), nine_b, torch.bfloat16, torch.device("cuda"))
 
 
 def test_a_containers_limit_counts_and_cached_files_do_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fits, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory_check, "CGROUP", tmp_path)
     machine = free_bytes(CPU)
     files = {"max": "1000000", "current": "900000", "stat": "anon 300000\nfile 600000\n"}
     for name, content in files.items():
@@ -187,6 +189,6 @@ def test_a_containers_limit_counts_and_cached_files_do_not(monkeypatch: pytest.M
 def test_where_free_memory_can_not_be_told_nothing_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    monkeypatch.setattr(fits, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(memory_check, "MEMINFO", tmp_path / "none")
     assert free_bytes(CPU) is None
     load_checkpoint(EngineSettings(model=str(tiny_checkpoint), device="cpu", max_batch_tokens=10**12))

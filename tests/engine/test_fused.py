@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from moderation_service.bench.engine_shape import TINY, make_checkpoint
-from moderation_service.engine import fused
+from moderation_service.engine.local import fused_modules
 from tests.engine.tiny import MEMBERS, make_config, make_model, make_tokenizer
 
 
@@ -32,7 +32,7 @@ def kinds(model: nn.Module) -> list[str]:
 @torch.inference_mode()
 def test_patches_are_embedded_by_a_product_as_by_the_convolution(model: PreTrainedModel) -> None:
     stock = model.model.visual.patch_embed
-    linear = fused.LinearPatchEmbedding(stock)
+    linear = fused_modules.LinearPatchEmbedding(stock)
     patches = 0.1 * torch.randn(64, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(1))
     assert (linear(patches) - stock(patches)).abs().max() < 3e-5
     assert linear.state_dict().keys() == stock.state_dict().keys()
@@ -41,9 +41,9 @@ def test_patches_are_embedded_by_a_product_as_by_the_convolution(model: PreTrain
 @torch.inference_mode()
 def test_every_module_with_a_faster_form_is_found_and_answers_stay(model: PreTrainedModel) -> None:
     swapped = deepcopy(model)
-    fused.swap_patch_embedding(swapped)
-    fused.swap_norms(swapped)
-    fused.swap_mlps(swapped, silu_mul)
+    fused_modules.swap_patch_embedding(swapped)
+    fused_modules.swap_norms(swapped)
+    fused_modules.swap_mlps(swapped, silu_mul)
     before, after = kinds(model), kinds(swapped)
     assert after.count("FusedRMSNorm") == sum(kind.endswith("RMSNorm") for kind in before) > 6
     assert after.count("GatedMlp") == sum(kind.lower().endswith("mlp") for kind in before) >= 4
@@ -65,7 +65,7 @@ def test_a_norm_in_one_kernel_is_the_model_s_within_rounding(model: PreTrainedMo
     states = torch.randn(7, 64, generator=torch.Generator().manual_seed(1)) * 3
     for dtype, within in ((torch.float32, 1e-6), (torch.bfloat16, 0.02)):
         stock = norm.to(dtype)
-        difference = (fused.FusedRMSNorm(stock)(states.to(dtype)) - stock(states.to(dtype))).abs()
+        difference = (fused_modules.FusedRMSNorm(stock)(states.to(dtype)) - stock(states.to(dtype))).abs()
         assert (difference / stock(states.to(dtype)).abs().clamp_min(1)).max() <= within
 
 
@@ -81,7 +81,7 @@ def test_the_kernel_of_the_gated_silu_computes_it_of_two_halves(monkeypatch: pyt
     """By Triton's interpreter: a kernel needs a GPU."""
     pytest.importorskip("triton", reason="Triton is for Linux")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    kernel = run_path(str(Path(fused.__file__).with_name("silu.py")))["silu_mul"]
+    kernel = run_path(str(Path(fused_modules.__file__).with_name("silu.py")))["silu_mul"]
     for shape in ((1, 5, 2 * size), (0, 2 * size)):
         gate, up = torch.randn(shape, generator=torch.Generator().manual_seed(1)).chunk(2, dim=-1)
         found = kernel(gate, up)
@@ -90,5 +90,5 @@ def test_the_kernel_of_the_gated_silu_computes_it_of_two_halves(monkeypatch: pyt
 
 
 def test_where_the_kernel_can_t_be_built_the_model_s_own_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fused.fused_silu_mul(torch.device("cpu")) is None
+    assert fused_modules.fused_silu_mul(torch.device("cpu")) is None
     assert "SiLU is not fused" in capsys.readouterr().out

@@ -8,8 +8,8 @@ from transformers import AutoProcessor
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
-from moderation_service.engine.reference import reference_scores
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.full_forward import full_forward_scores
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
 from tests.engine.conftest import MakeScorer
 
@@ -28,12 +28,12 @@ def test_an_image_is_read_as_the_checkpoint_s_own_processor_reads_it(
     )  # fmt: skip
     wanted = processor(text=rendered, images=[np.array(pixels)], input_data_format="channels_last")
     post = scorer.reader.read("hello", (pixels,), room=500)
-    ours = scorer.cutter.inputs(post.images)
+    ours = scorer.preprocessor.inputs(post.images)
     assert torch.equal(ours["pixel_values"], wanted["pixel_values"])
     assert ours["image_grid_thw"].tolist() == torch.as_tensor(wanted["image_grid_thw"]).tolist()
-    opening, close = (scorer.vocabulary.trusted(text) for text in (scorer.vocabulary.frame.user, "/nothink"))
+    prefix, close = (scorer.vocabulary.trusted(text) for text in (scorer.vocabulary.frame.user, "/nothink"))
     ids = list(wanted["input_ids"][0])
-    assert ids[: len(opening) + len(post.ids) + len(close)] == [*opening, *post.ids, *close]
+    assert ids[: len(prefix) + len(post.ids) + len(close)] == [*prefix, *post.ids, *close]
 
 
 @pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (5, 3000)])
@@ -43,7 +43,7 @@ def test_an_image_too_narrow_for_the_processor_is_widened(
     request = ScoreRequest("hello", (make_image(*shape),), questionnaires["en"], (0,))
     scored = scorer.score([request])[0]
     assert not scored.truncated
-    assert scored.labels[0].score == pytest.approx(reference_scores(scorer, request)[0].score, abs=1e-4)
+    assert scored.labels[0].score == pytest.approx(full_forward_scores(scorer, request)[0].score, abs=1e-4)
 
 
 def test_the_pixels_that_are_read_of_each_image_are_told(
@@ -65,14 +65,14 @@ def test_a_long_text_is_cut_at_the_context_and_says_so(
     make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire], layout: str, prompt: str
 ) -> None:
     scorer = make_scorer(layout, prompt, max_context_tokens=600)
-    opening = scorer.opening(questionnaires["en"])
+    prefix = scorer.prefix(questionnaires["en"])
     text = "Meet me behind the school. " * 400
     requests = [ScoreRequest(text + end, (), questionnaires["en"], (0, 1, 2)) for end in ("", " And now.")]
     scored = scorer.score(requests)
-    post = scorer.reader.read(text, (), opening.room)
+    post = scorer.reader.read(text, (), prefix.room)
     assert [one.truncated for one in scored] == [True, True]
     assert scored[0].labels == scored[1].labels  # the head is what is kept
-    assert len(opening.ids) + len(post.ids) + max(map(len, opening.tails)) == 600
+    assert len(prefix.ids) + len(post.ids) + max(map(len, prefix.suffixes)) == 600
     assert post.ids[-5:] == scorer.vocabulary.untrusted(scorer.prompts.words(text))[-5:] or prompt == "brief"
 
 
@@ -142,7 +142,7 @@ def test_the_context_ends_where_the_model_s_positions_do(
 ) -> None:
     positions = make_scorer().checkpoint.config.text_config.max_position_embeddings
     short, long = (make_scorer(max_context_tokens=limit) for limit in (positions, 100 * positions))
-    assert short.opening(questionnaires["en"]).room == long.opening(questionnaires["en"]).room
+    assert short.prefix(questionnaires["en"]).room == long.prefix(questionnaires["en"]).room
 
 
 def test_policies_that_leave_no_room_for_a_post_are_refused(

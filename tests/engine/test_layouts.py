@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine import rows
-from moderation_service.engine import scorer as scorer_module
-from moderation_service.engine.base import KEPT_OPENINGS, LabelScore, Pixels, Scored, ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.fits import KEPT_CONTEXTS
-from moderation_service.engine.inputs import PostInputs
+from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.local import packed_row
+from moderation_service.engine.local import scorer as scorer_module
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.full_forward import full_forward_scores
+from moderation_service.engine.local.memory_check import KEPT_CONTEXTS
+from moderation_service.engine.local.packed_row import PackedRow
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import PromptName
-from moderation_service.engine.reference import reference_scores
-from moderation_service.engine.rows import Line
-from moderation_service.engine.scorer import Scorer
 from moderation_service.settings import EngineSettings, LayoutName
 from tests.engine.conftest import MakeScorer
 from tests.engine.tiny import save_checkpoint
@@ -53,7 +53,7 @@ def difference(got: Sequence[LabelScore], wanted: Sequence[LabelScore]) -> float
 
 def furthest(scorer: Scorer, requests: Sequence[ScoreRequest], got: Sequence[Scored]) -> float:
     return max(
-        difference(scored.labels, reference_scores(scorer, request))
+        difference(scored.labels, full_forward_scores(scorer, request))
         for request, scored in zip(requests, got, strict=True)
     )
 
@@ -123,12 +123,12 @@ class TestEitherLayout:
         prompt: PromptName,
     ) -> None:
         scorer = make_scorer(layout, prompt)
-        wanted = reference_scores(scorer, posts[0])
+        wanted = full_forward_scores(scorer, posts[0])
 
-        def along(post: PostInputs, start: int, *_: int) -> torch.Tensor:
+        def along(post: TokenizedPost, start: int, *_: int) -> torch.Tensor:
             return torch.arange(start, start + len(post.ids)).expand(3, -1)
 
-        monkeypatch.setattr(rows, "post_positions", along)
+        monkeypatch.setattr(packed_row, "post_positions", along)
         assert difference(scorer.score(posts[:1])[0].labels, wanted) > 10 * TOLERANCE
 
     def test_questions_placed_behind_each_other_would_be_caught(
@@ -140,7 +140,7 @@ class TestEitherLayout:
         prompt: PromptName,
     ) -> None:
         scorer = make_scorer(layout, prompt)
-        wanted = reference_scores(scorer, posts[1])
+        wanted = full_forward_scores(scorer, posts[1])
         forward = scorer._forward
 
         def behind_each_other(position_ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -159,13 +159,13 @@ class TestEitherLayout:
         prompt: PromptName,
     ) -> None:
         scorer = make_scorer(layout, prompt)
-        line_up = scorer_module.line_up
+        pack_rows = scorer_module.pack_rows
 
-        def as_one(*args: Any) -> Line:
-            line = line_up(*args)
-            return replace(line, tails=line.asked)
+        def as_one(*args: Any) -> PackedRow:
+            line = pack_rows(*args)
+            return replace(line, suffixes=line.asked)
 
-        monkeypatch.setattr(scorer_module, "line_up", as_one)
+        monkeypatch.setattr(scorer_module, "pack_rows", as_one)
         assert furthest(scorer, posts[:1], scorer.score(posts[:1])) > 10 * TOLERANCE
 
 
@@ -180,40 +180,40 @@ def test_the_other_members_of_the_family_answer_as_one_forward_a_policy(
     assert furthest(scorer, posts, scorer.score(posts)) < TOLERANCE
 
 
-def test_a_pack_s_opening_is_computed_once_and_stays_as_it_was(
+def test_a_pack_s_prefix_is_computed_once_and_stays_as_it_was(
     make_scorer: MakeScorer, posts: list[ScoreRequest], questionnaires: dict[Language, Questionnaire]
 ) -> None:
     scorer = make_scorer("policies_first")
-    opening = scorer.opening(questionnaires["en"])
-    before = [keys.clone() for keys, _ in opening.kept]
+    prefix = scorer.prefix(questionnaires["en"])
+    before = [keys.clone() for keys, _ in prefix.kept]
     scorer.score(posts)
-    assert scorer.opening(questionnaires["en"]) is opening
-    assert all(torch.equal(keys, kept) for (keys, _), kept in zip(opening.kept, before, strict=True))
+    assert scorer.prefix(questionnaires["en"]) is prefix
+    assert all(torch.equal(keys, kept) for (keys, _), kept in zip(prefix.kept, before, strict=True))
 
 
-def test_the_opening_not_used_for_longest_makes_room_for_a_new_one(
+def test_the_prefix_not_used_for_longest_makes_room_for_a_new_one(
     scorer: Scorer, questionnaires: dict[Language, Questionnaire]
 ) -> None:
     first = questionnaires["en"]
-    others = [Questionnaire("en", first.questions[:1] * count) for count in range(1, KEPT_OPENINGS + 1)]
-    kept = scorer.opening(first)
+    others = [Questionnaire("en", first.questions[:1] * count) for count in range(1, KEPT_PREFIXES + 1)]
+    kept = scorer.prefix(first)
     for other in others[:-1]:
-        scorer.opening(other)
-    assert scorer.opening(first) is kept
-    scorer.opening(others[-1])
-    assert scorer.opening(first) is kept
-    assert len(scorer._openings) == KEPT_OPENINGS
-    assert others[0] not in scorer._openings
+        scorer.prefix(other)
+    assert scorer.prefix(first) is kept
+    scorer.prefix(others[-1])
+    assert scorer.prefix(first) is kept
+    assert len(scorer._prefixes) == KEPT_PREFIXES
+    assert others[0] not in scorer._prefixes
 
 
-def test_kept_openings_have_no_more_tokens_than_the_memory_check_counts(
+def test_kept_prefixes_have_no_more_tokens_than_the_memory_check_counts(
     make_scorer: MakeScorer, questionnaires: dict[Language, Questionnaire]
 ) -> None:
     scorer = make_scorer("policies_first", "brief", max_context_tokens=256)
     (question,) = questionnaires["en"].questions[:1]
     for count in range(8, 13):
-        scorer.opening(Questionnaire("en", (question,) * count))
-    kept = [len(opening.ids) for opening in scorer._openings.values()]
+        scorer.prefix(Questionnaire("en", (question,) * count))
+    kept = [len(prefix.ids) for prefix in scorer._prefixes.values()]
     assert 1 < len(kept) < 5
     assert sum(kept) <= KEPT_CONTEXTS * 256
 
@@ -251,7 +251,7 @@ def test_a_request_that_asks_nothing_is_answered_with_nothing(
 
 
 def test_tokens_are_counted_once_each(scorer: Scorer, questionnaires: dict[Language, Questionnaire]) -> None:
-    opening = scorer.opening(questionnaires["en"])
+    prefix = scorer.prefix(questionnaires["en"])
     words = scorer.vocabulary.untrusted("hello")
     scored = scorer.score([ScoreRequest("hello", (), questionnaires["en"], (0, 2))])[0]
-    assert scored.tokens == len(opening.ids) + len(words) + len(opening.tails[0]) + len(opening.tails[2])
+    assert scored.tokens == len(prefix.ids) + len(words) + len(prefix.suffixes[0]) + len(prefix.suffixes[2])

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine import local
 from moderation_service.engine.base import Engine, ExplainRequest, Pixels, Scored, ScoreRequest
-from moderation_service.engine.local import LocalEngine
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local import engine as local
+from moderation_service.engine.local.engine import LocalEngine
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import make_tokenizer, save_checkpoint
@@ -93,13 +93,13 @@ async def test_the_loop_goes_on_while_the_model_works(
     assert threads[0] is not threading.main_thread()
 
 
-async def test_loading_leaves_the_loop_free_and_no_opening_behind(tiny_checkpoint: Path) -> None:
+async def test_loading_leaves_the_loop_free_and_no_prefix_behind(tiny_checkpoint: Path) -> None:
     engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
     starting = asyncio.create_task(engine.start())
     await asyncio.sleep(0)
     assert not starting.done()
     await starting
-    assert not scorer_of(engine)._openings
+    assert not scorer_of(engine)._prefixes
     await engine.close()
 
 
@@ -166,7 +166,7 @@ async def test_requests_are_read_beside_the_model_and_answered_as_if_they_were_n
     engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = replace(request_, text="Meet me behind the school", images=(), asked=(1,))
-    wanted = await engine.score([request_, text])  # which also keeps the opening
+    wanted = await engine.score([request_, text])  # which also keeps the prefix
     scorer = scorer_of(engine)
     begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -176,7 +176,7 @@ async def test_requests_are_read_beside_the_model_and_answered_as_if_they_were_n
         assert go_on.wait(60)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scorer, "opening", held)
+        patch.setattr(scorer, "prefix", held)
         working = asyncio.create_task(engine.prepare(request_.questionnaire))
         await begun.wait()
         ready = await engine.read([request_, text])  # the model's thread is held meanwhile
@@ -358,7 +358,7 @@ async def test_a_model_that_can_t_answer_once_does_not_start(
         message = "split_with_sizes"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(Scorer, "_compute_opening", lambda self, _: fail(self))
+    monkeypatch.setattr(Scorer, "_compute_prefix", lambda self, _: fail(self))
     engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
     with pytest.raises(Fatal, match="the first forward fails: the model failed with RuntimeError"):
         await engine.start()

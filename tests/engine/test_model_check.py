@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from moderation_service.app import model_check
-from moderation_service.engine import local
+from moderation_service.engine.local import engine as local
 from moderation_service.engine.model_report import CheckInput, LabelWord, Memory, ModelReport
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings

@@ -4,20 +4,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.inputs import PostInputs
-from moderation_service.engine.packing import Row, block_mask, pack, plan, post_positions
-from moderation_service.engine.patches import StagedImage
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.image_preprocessor import StagedImage
+from moderation_service.engine.local.packing import PostRow, block_mask, pack, plan_padded_batches, post_positions
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
 
 IMAGE = 99
 SIDES = st.integers(1, 9)
 
 
-def test_a_token_sees_the_opening_the_post_and_its_own_question_up_to_itself() -> None:
+def test_a_token_sees_the_prefix_the_post_and_its_own_question_up_to_itself() -> None:
     mask = block_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]), start=1)
     assert mask.shape == (1, 1, 6, 7)
     assert mask[0, 0].int().tolist() == [
-        # opening, post, post, first question twice, second question, padding
+        # prefix, post, post, first question twice, second question, padding
         [1, 1, 0, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0, 0],
         [1, 1, 1, 1, 0, 0, 0],
@@ -29,8 +29,8 @@ def test_a_token_sees_the_opening_the_post_and_its_own_question_up_to_itself() -
 
 def test_every_question_starts_right_behind_its_post() -> None:
     rows = [
-        Row(PostInputs([5, 6, 7], (), truncated=False), ([8, 9], [8, 10, 11])),
-        Row(PostInputs([], (), truncated=False), ([8, 9],)),
+        PostRow(TokenizedPost([5, 6, 7], (), truncated=False), ([8, 9], [8, 10, 11])),
+        PostRow(TokenizedPost([], (), truncated=False), ([8, 9],)),
     ]
     batch = pack(rows, start=4, image_token=99, pad=0, merge=2)
     assert batch.ids.tolist() == [[5, 6, 7, 8, 9, 8, 10, 11], [8, 9, 0, 0, 0, 0, 0, 0]]
@@ -53,7 +53,7 @@ def test_a_posts_positions_are_those_that_the_model_gives_it(
         ids += [5] * words + [IMAGE] * down * across
     ids += [5] * closing
     grids = [torch.tensor([[1, 2 * down, 2 * across]]) for _, down, across in images]
-    post = PostInputs(ids, tuple(StagedImage(torch.empty(0), grid) for grid in grids), truncated=False)
+    post = TokenizedPost(ids, tuple(StagedImage(torch.empty(0), grid) for grid in grids), truncated=False)
     found = post_positions(post, start, IMAGE, merge=2)
     assert (found.shape, found.dtype) == ((3, len(ids)), torch.int64)
     if ids:  # the model takes none without
@@ -65,12 +65,12 @@ def test_a_posts_positions_are_those_that_the_model_gives_it(
 
 
 def test_rows_alike_in_length_go_together_and_fill_the_batch_with_padding_counted() -> None:
-    assert plan([10, 90, 11, 30, 200], max_batch_tokens=100) == [[0, 2, 3], [1], [4]]
+    assert plan_padded_batches([10, 90, 11, 30, 200], max_batch_tokens=100) == [[0, 2, 3], [1], [4]]
 
 
 def test_a_row_longer_than_a_batch_is_a_batch_of_its_own() -> None:
-    assert plan([500, 500], max_batch_tokens=100) == [[0], [1]]
+    assert plan_padded_batches([500, 500], max_batch_tokens=100) == [[0], [1]]
 
 
 def test_nothing_needs_no_batch() -> None:
-    assert plan([], max_batch_tokens=100) == []
+    assert plan_padded_batches([], max_batch_tokens=100) == []

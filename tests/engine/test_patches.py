@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import _geometry as geometry
 from transformers import Glm4vImageProcessor, Glm46VImageProcessor
 
 from moderation_service.engine.base import Pixels
-from moderation_service.engine.patches import Cutter
+from moderation_service.engine.local.image_preprocessor import ImagePreprocessor
 from moderation_service.errors import Fatal
 from moderation_service.media.decode import decode
 from moderation_service.settings import MediaSettings
@@ -38,8 +38,8 @@ def processor(budget: str, kind: type = Glm46VImageProcessor, **options: object)
 
 def furthest(theirs: Glm46VImageProcessor, pixels: Pixels, device: str = "cpu") -> float:
     """How far the two are apart at most, in pixel space, where white is 1."""
-    cutter = Cutter(theirs, torch.device(device))
-    ours = cutter.inputs([cutter.stage(pixels)])
+    preprocessor = ImagePreprocessor(theirs, torch.device(device))
+    ours = preprocessor.inputs([preprocessor.stage(pixels)])
     wanted = theirs(images=[np.array(pixels)], input_data_format="channels_last", return_tensors="pt")
     assert ours["image_grid_thw"].tolist() == wanted["image_grid_thw"].tolist()
     deviation = torch.tensor(theirs.image_std).repeat_interleave(2 * 14 * 14)
@@ -63,11 +63,11 @@ def test_a_device_that_resizes_in_floats_differs_by_its_rounding_alone(
     make_image: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = processor("640 squared")
-    cutter = Cutter(theirs, torch.device("cpu"))
-    staged = [cutter.stage(make_image(*shape)) for shape in SHAPES]
-    in_bytes = [cutter.cut(one) for one in staged]
+    preprocessor = ImagePreprocessor(theirs, torch.device("cpu"))
+    staged = [preprocessor.stage(make_image(*shape)) for shape in SHAPES]
+    in_bytes = [preprocessor.cut(one) for one in staged]
     monkeypatch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda _: False)  # as on a GPU
-    in_floats = [cutter.cut(one) for one in staged]
+    in_floats = [preprocessor.cut(one) for one in staged]
     away = torch.cat(
         [(one.int() - other.int()).abs().flatten() for one, other in zip(in_bytes, in_floats, strict=True)]
     )
@@ -90,20 +90,20 @@ def test_images_of_every_mode_are_cut_as_the_processor_cuts_them(make_image: Dra
 
 
 def test_images_cut_together_are_those_cut_apart(make_image: Draw) -> None:
-    cutter = Cutter(processor("640 squared"), torch.device("cpu"))
-    staged = [cutter.stage(make_image(*shape)) for shape in ((60, 90), (300, 200), (1, 1))]
-    together = cutter.inputs(staged)
-    apart = [cutter.inputs([one]) for one in staged]
+    preprocessor = ImagePreprocessor(processor("640 squared"), torch.device("cpu"))
+    staged = [preprocessor.stage(make_image(*shape)) for shape in ((60, 90), (300, 200), (1, 1))]
+    together = preprocessor.inputs(staged)
+    apart = [preprocessor.inputs([one]) for one in staged]
     for name, tensor in together.items():
         assert torch.equal(tensor, torch.cat([one[name] for one in apart]))
-    assert cutter.inputs([]) == {}
+    assert preprocessor.inputs([]) == {}
 
 
 def test_an_image_crosses_to_the_device_as_bytes(make_image: Draw) -> None:
-    cutter = Cutter(processor("640 squared"), torch.device("cpu"))
-    staged = cutter.stage(make_image(300, 200))
+    preprocessor = ImagePreprocessor(processor("640 squared"), torch.device("cpu"))
+    staged = preprocessor.stage(make_image(300, 200))
     assert (staged.pixels.dtype, staged.pixels.shape) == (torch.uint8, (300, 200, 3))
-    cut = cutter.cut(staged)
+    cut = preprocessor.cut(staged)
     assert (cut.dtype, cut.shape) == (torch.uint8, (22 * 14, 14, 14, 3))
 
 
@@ -122,5 +122,5 @@ def test_a_processor_that_cuts_otherwise_is_refused_in_one_line(options: dict[st
     for name, value in options.items():
         setattr(theirs, name, value)
     with pytest.raises(Fatal, match=r"image processor, Glm46VImageProcessor, does not cut images as .* do") as caught:
-        Cutter(theirs, torch.device("cpu"))
+        ImagePreprocessor(theirs, torch.device("cpu"))
     assert "\n" not in str(caught.value)

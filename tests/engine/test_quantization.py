@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine import quantization
 from moderation_service.engine.base import Scored, ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.local import LocalEngine
-from moderation_service.engine.quantization import LAYERS, Int8Linear, Quantization, check_quantization, quantize
-from moderation_service.engine.reference import reference_scores
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local import quantization
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.engine import LocalEngine
+from moderation_service.engine.local.full_forward import full_forward_scores
+from moderation_service.engine.local.quantization import LAYERS, Int8Linear, Quantization, check_quantization, quantize
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 from tests.engine.demo_views import views
@@ -138,7 +138,7 @@ def test_the_bundled_model_s_scores_move_little_and_are_those_of_a_forward_of_th
     found: list[Scored] = small.score(requests[:2])
     within = 1e-4 if kind == "int8" else 0.02  # a rounding apart, an activation may be a level apart
     for scored, request in zip(found, requests[:2], strict=True):
-        stock = reference_scores(small, request)
+        stock = full_forward_scores(small, request)
         assert [one.score for one in scored.labels] == pytest.approx([one.score for one in stock], abs=within)
 
 

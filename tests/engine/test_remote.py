@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from moderation_service.contracts.question import Language, Question, Questionnaire
-from moderation_service.engine import server as client
 from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
+from moderation_service.engine.openai import client
+from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import PromptName
-from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
@@ -96,9 +96,9 @@ async def test_the_model_is_asked_token_for_token_what_the_local_engine_asks(
             await engine.prepare(request.questionnaire)
             tiny.prompts.clear()
             await engine.score([request])
-            opening = scorer.opening(request.questionnaire)
-            post = scorer.reader.read(request.text, request.images, opening.room)
-            wanted = [[*opening.ids, *post.ids, *opening.tails[number]] for number in request.asked]
+            prefix = scorer.prefix(request.questionnaire)
+            post = scorer.reader.read(request.text, request.images, prefix.room)
+            wanted = [[*prefix.ids, *post.ids, *prefix.suffixes[number]] for number in request.asked]
             assert sorted(tiny.prompts) == sorted(wanted)
 
 
@@ -136,7 +136,7 @@ def garbling_null(part: Json) -> Image.Image | None:
 
 
 @pytest.mark.parametrize(
-    ("at_start", "later", "sent"),
+    ("check_startup", "later", "sent"),
     [
         pytest.param(MediaCache(), None, 1, id="keeps images by UUID"),
         pytest.param(MediaCache(), MediaCache(keeps=0), 8, id="loses them"),
@@ -155,16 +155,16 @@ async def test_a_posts_images_are_sent_once_to_a_server_that_keeps_them_and_with
     bundled: CheckpointServer,
     eight_policies: tuple[ScoreRequest, Scored],
     monkeypatch: pytest.MonkeyPatch,
-    at_start: Media,
+    check_startup: Media,
     later: Media | None,
     sent: int,
 ) -> None:
     monkeypatch.setattr(client, "_FIRST_WAIT_S", 0.001)
     request, expected = eight_policies
-    monkeypatch.setattr(bundled, "media", at_start)
+    monkeypatch.setattr(bundled, "media", check_startup)
     async with connected(bundled) as engine:
         await engine.prepare(request.questionnaire)
-        bundled.media = later or at_start
+        bundled.media = later or check_startup
         bundled.sizes.clear()
         (found,) = await engine.score([request])
     assert [one.score for one in found.labels] == pytest.approx([one.score for one in expected.labels], abs=EXACT)

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine import server as client
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
-from moderation_service.engine.breaker import COOL_DOWN_S, FAILURES, Breaker
-from moderation_service.engine.remote import RemoteEngine
+from moderation_service.engine.openai import client
+from moderation_service.engine.openai.circuit_breaker import COOL_DOWN_S, FAILURES, CircuitBreaker
+from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient, Unavailable
 from moderation_service.settings import EngineSettings
 from tests.engine.openai_server import (
@@ -79,7 +79,7 @@ def started(clock: Clock) -> Started:
         """An engine that has started well on a server, whose script it meets from then on."""
         script, server.script = server.script, []
         async with serving(server) as url:
-            engine = RemoteEngine(settings_for(url, **changes), Breaker(clock=clock))
+            engine = RemoteEngine(settings_for(url, **changes), CircuitBreaker(clock=clock))
             await engine.start()
             await engine.prepare(QUESTIONNAIRE)
             for seen in (server.times, server.bodies, server.headers):
@@ -180,7 +180,7 @@ async def test_a_post_that_fails_once_and_passes_then_is_answered(started: Start
 
 async def test_a_server_that_is_gone_is_an_outage(started: Started) -> None:
     async with started(ScriptedServer()) as engine:
-        engine._server._base_url = "http://127.0.0.1:1/v1"
+        engine._client._base_url = "http://127.0.0.1:1/v1"
         with pytest.raises(Transient, match="can't be reached: ClientConnectorError") as caught:
             await engine.score([ONE])
     assert caught.value.reason == "server_unreachable"
@@ -493,7 +493,7 @@ async def test_nothing_of_a_post_or_the_key_is_logged_or_raised(
     with caplog.at_level(logging.DEBUG):
         async with started(server := ScriptedServer()) as engine:
             for fault in faults:
-                engine._server._breaker = Breaker()
+                engine._client._breaker = CircuitBreaker()
                 server.well = fault
                 with pytest.raises((Transient, Poison)) as caught:
                     await engine.score([ONE])

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moderation_service.engine import thread as threads
-from moderation_service.engine.thread import Gap, ModelThread
+from moderation_service.engine.local import model_thread as threads
+from moderation_service.engine.local.model_thread import ModelThread, TimeSlice
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ class Long:
         self.thread, self.begun, self.enough = thread, threading.Event(), threading.Event()
 
     def __call__(self) -> str:
-        gap = Gap(self.thread)
+        gap = TimeSlice(self.thread)
         self.begun.set()
         while not self.enough.wait(0.001):
             gap()
@@ -50,13 +50,13 @@ def test_long_work_keeps_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> No
     class Clock:
         now = 0.0
 
-        def do_brief(self) -> None:
+        def run_brief_work(self) -> None:
             self.now += 3.0
             passed.append(self.now)
 
     clock, passed = Clock(), list[float]()
     monkeypatch.setattr(threads.time, "monotonic", lambda: clock.now)
-    gap = Gap(clock)  # type: ignore[arg-type]
+    gap = TimeSlice(clock)  # type: ignore[arg-type]
     for _ in range(9):
         clock.now += 1.0  # a word
         gap()

@@ -12,30 +12,30 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
-from moderation_service.engine.checkpoint import Checkpoint
-from moderation_service.engine.packing import Row
-from moderation_service.engine.patches import Cutter, StagedImage
-from moderation_service.engine.scorer import Scorer
-from moderation_service.engine.vision import Vision
+from moderation_service.engine.local.checkpoint import Checkpoint
+from moderation_service.engine.local.image_preprocessor import ImagePreprocessor, StagedImage
+from moderation_service.engine.local.packing import PostRow
+from moderation_service.engine.local.scorer import Scorer
+from moderation_service.engine.local.vision_encoder import VisionEncoder
 from tests.engine.conftest import MakeScorer
 
 Draw = Callable[[int, int], Pixels]
 
 
-class Watched(Vision):
+class Watched(VisionEncoder):
     """Counts what reaches the tower."""
 
     def __init__(self, checkpoint: Checkpoint, kept_bytes: int = 10**6) -> None:
-        self.cutter = Cutter(checkpoint.image_processor, checkpoint.device)
-        super().__init__(checkpoint.model, self.cutter, kept_bytes)
+        self.preprocessor = ImagePreprocessor(checkpoint.image_processor, checkpoint.device)
+        super().__init__(checkpoint.model, self.preprocessor, kept_bytes)
         self.looked = 0
 
     def of(self, *pixels: Pixels) -> torch.Tensor:
-        return self.features([self.cutter.stage(one) for one in pixels])
+        return self.features([self.preprocessor.stage(one) for one in pixels])
 
-    def _look(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
+    def _encode(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
         self.looked += len(images)
-        return super()._look(images)
+        return super()._encode(images)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_features_are_the_model_s_own_in_the_order_asked(
     vision: Watched, checkpoint: Checkpoint, make_image: Draw
 ) -> None:
     pixels = [make_image(60, 90), make_image(56, 56), make_image(90, 40)]
-    staged = [vision.cutter.stage(one) for one in pixels]
-    wanted = torch.cat(checkpoint.model.model.get_image_features(**vision.cutter.inputs(staged)).pooler_output)
+    staged = [vision.preprocessor.stage(one) for one in pixels]
+    wanted = torch.cat(checkpoint.model.model.get_image_features(**vision.preprocessor.inputs(staged)).pooler_output)
     assert torch.equal(vision.of(*pixels), wanted)
     mixed = vision.of(make_image(70, 70), *pixels[::-1])  # one of them new
     assert torch.equal(mixed[-len(wanted) :], torch.cat([vision.of(one) for one in pixels[::-1]]))
@@ -70,7 +70,9 @@ def test_no_layer_asks_for_the_lengths_of_images_when_the_model_looks_by_itself(
     vision: Watched, checkpoint: Checkpoint, make_image: Draw
 ) -> None:
     """As for explanations, and for the other ways that the bench asks."""
-    inputs = vision.cutter.inputs([vision.cutter.stage(make_image(60, 90)), vision.cutter.stage(make_image(56, 56))])
+    inputs = vision.preprocessor.inputs(
+        [vision.preprocessor.stage(make_image(60, 90)), vision.preprocessor.stage(make_image(56, 56))]
+    )
     with Numbers() as numbers:
         checkpoint.model.model.get_image_features(**inputs)
     assert numbers.read == 0
@@ -169,11 +171,15 @@ def test_a_forward_asks_the_device_for_nothing_until_its_answers_are_read(
         ScoreRequest("Lightly used", (make_image(60, 90), make_image(56, 56)), en, (0, 1)),
         ScoreRequest("", (), en, (1,)),
     ]
-    kept = scorer.opening(en)
-    rows = [Row(scorer.reader.read(post.text, post.images, kept.room), kept.tails) for post in posts]
+    kept = scorer.prefix(en)
+    rows = [PostRow(scorer.reader.read(post.text, post.images, kept.room), kept.suffixes) for post in posts]
     scorer.checkpoint = replace(scorer.checkpoint, model=deepcopy(scorer.checkpoint.model).to(meta), device=meta)
-    cutter = scorer.cutter
-    cutter._device, cutter._mean, cutter._deviation = meta, cutter._mean.to(meta), cutter._deviation.to(meta)
-    scorer._vision = Vision(scorer.checkpoint.model, cutter)
+    preprocessor = scorer.preprocessor
+    preprocessor._device, preprocessor._mean, preprocessor._deviation = (
+        meta,
+        preprocessor._mean.to(meta),
+        preprocessor._deviation.to(meta),
+    )
+    scorer._vision = VisionEncoder(scorer.checkpoint.model, preprocessor)
     hidden = scorer._hidden(replace(kept, kept=[(keys.to(meta), values.to(meta)) for keys, values in kept.kept]), rows)
-    assert (hidden.shape, hidden.device) == ((2 * len(kept.tails), 64), meta)
+    assert (hidden.shape, hidden.device) == ((2 * len(kept.suffixes), 64), meta)

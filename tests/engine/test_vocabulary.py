@@ -2,15 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.untrusted import neutralise
-from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.errors import Fatal
 from tests.engine.tiny import CORPUS, PARSED, SPECIAL, TEMPLATE, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 IMAGE = TOKENIZER.convert_tokens_to_ids("<|image|>")
-VOCABULARY = Vocabulary(TOKENIZER, IMAGE)
+VOCABULARY = SafeTokenizer(TOKENIZER, IMAGE)
 CONTROL = (*SPECIAL, *PARSED)
 
 pieces = st.one_of(
@@ -60,19 +60,19 @@ def test_an_image_stands_between_its_marks() -> None:
 @pytest.mark.parametrize("token", ["SECRET", "{{user}}", "\u2581role"])
 def test_a_control_token_that_neutralising_lets_through_is_refused(token: str) -> None:
     with pytest.raises(Fatal, match=r"a control token .* that a post could smuggle in"):
-        Vocabulary(make_tokenizer(token), IMAGE)
+        SafeTokenizer(make_tokenizer(token), IMAGE)
 
 
 def test_of_each_answer_one_word_of_one_token_suffices() -> None:
     corpus = [line for line in CORPUS if line.strip() != "Yes"]
-    assert len(Vocabulary(make_tokenizer(corpus=corpus), IMAGE).yes) == 2
+    assert len(SafeTokenizer(make_tokenizer(corpus=corpus), IMAGE).yes) == 2
     with pytest.raises(Fatal, match=r"engine\.labels: the model's tokenizer splits violating; one of them should be"):
-        Vocabulary(TOKENIZER, IMAGE, Labels(("violating",), ("no",)))
+        SafeTokenizer(TOKENIZER, IMAGE, Labels(("violating",), ("no",)))
 
 
 def test_one_token_for_yes_and_no_is_refused() -> None:
     with pytest.raises(Fatal, match="the same token for yes and no"):
-        Vocabulary(TOKENIZER, IMAGE, Labels(("yes", "Yes"), ("no", "yes")))
+        SafeTokenizer(TOKENIZER, IMAGE, Labels(("yes", "Yes"), ("no", "yes")))
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_one_token_for_yes_and_no_is_refused() -> None:
 )
 def test_a_chat_template_that_can_t_be_used_is_refused(template: str | None, complaint: str) -> None:
     with pytest.raises(Fatal, match=complaint):
-        Vocabulary(make_tokenizer(template=template), IMAGE)
+        SafeTokenizer(make_tokenizer(template=template), IMAGE)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from moderation_service.contracts.question import Language, Questionnaire
-from moderation_service.engine import writer as writing
-from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest, Written
-from moderation_service.engine.checkpoint import Checkpoint, load_checkpoint
-from moderation_service.engine.scorer import Scorer
-from moderation_service.engine.writer import Writer
+from moderation_service.engine.base import ExplainRequest, GeneratedText, Pixels, ScoreRequest
+from moderation_service.engine.local import generator
+from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint
+from moderation_service.engine.local.generator import Generator
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import DEMO_MODEL, EngineSettings
 from tests.engine.conftest import MakeScorer
 from tests.engine.talking import save_talking_checkpoint
@@ -25,7 +25,7 @@ FINDING = ("Sale of weapons; Does it sell a weapon?",)
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained model seldom ends by itself; few tokens tell as much as many."""
-    monkeypatch.setattr(writing, "MAX_NEW_TOKENS", TOKENS)
+    monkeypatch.setattr(generator, "MAX_NEW_TOKENS", TOKENS)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def requests(make_image: Draw) -> list[ExplainRequest]:
     ]
 
 
-def greedy(scorer: Scorer, writer: Writer, request: ExplainRequest) -> str:
+def greedy(scorer: Scorer, writer: Generator, request: ExplainRequest) -> str:
     """The same by one full forward a token: no cache, no padding, no generate."""
     checkpoint = scorer.checkpoint
     prompt, post = writer._prompt(request)
@@ -51,20 +51,20 @@ def greedy(scorer: Scorer, writer: Writer, request: ExplainRequest) -> str:
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
             use_cache=False,
-            **writer._cutter.inputs(post.images),
+            **writer._preprocessor.inputs(post.images),
         ).logits[0, -1]
         token = int(logits.argmax())
         if token in writer._ends:
             break
         said.append(token)
-    return scorer.vocabulary.spoken(said)
+    return scorer.vocabulary.decode_answer(said)
 
 
 @pytest.mark.usefixtures("short")
 def test_a_posts_words_are_the_same_alone_in_company_and_by_full_forwards(
     scorer: Scorer, requests: list[ExplainRequest]
 ) -> None:
-    writer = Writer(scorer)
+    writer = Generator(scorer)
     together = writer.explain(requests)
     assert [writer.explain([request])[0] for request in requests] == together
     assert writer.explain(requests[::-1]) == together[::-1]
@@ -77,7 +77,7 @@ def test_a_posts_words_are_the_same_alone_in_company_and_by_full_forwards(
 def test_a_small_batch_writes_the_same_in_several_turns(
     make_scorer: MakeScorer, requests: list[ExplainRequest]
 ) -> None:
-    whole, split = Writer(make_scorer()), Writer(make_scorer(max_batch_tokens=400))
+    whole, split = Generator(make_scorer()), Generator(make_scorer(max_batch_tokens=400))
     assert split.explain(requests) == whole.explain(requests)
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_can_talk_says_what_it_would(tmp_path: Path, make_image: Dr
     }
     settings = EngineSettings(model=str(save_talking_checkpoint(tmp_path, lessons)), device="cpu")
     scorer = Scorer(load_checkpoint(settings), "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096)
-    written = Writer(scorer).explain(list(lessons.values()))
+    written = Generator(scorer).explain(list(lessons.values()))
     assert [(one.text, one.ended) for one in written] == [(words, "itself") for words in lessons]
 
 
@@ -102,9 +102,9 @@ def test_a_checkpoints_own_sampling_has_no_part_in_it(
     own = {"do_sample": True, "temperature": 5.0, "top_k": 2, "repetition_penalty": 9.0, "eos_token_id": [0, 7]}
     (folder / "generation_config.json").write_text(json.dumps(own), encoding="utf-8")
     checkpoint = load_checkpoint(EngineSettings(model=str(folder), device="cpu", dtype="float32"))
-    sampling = Writer(Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=16384))
+    sampling = Generator(Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=16384))
     assert sampling._ends == {0, 7}
-    words = [written.text for written in Writer(scorer).explain(requests)]
+    words = [written.text for written in Generator(scorer).explain(requests)]
     # What ends an answer is the checkpoint's to say, so one may be shorter.
     assert all(whole.startswith(written.text) for whole, written in zip(words, sampling.explain(requests), strict=True))
 
@@ -112,8 +112,8 @@ def test_a_checkpoints_own_sampling_has_no_part_in_it(
 def test_the_bundled_model_writes_within_its_bounds(make_image: Draw) -> None:
     checkpoint = load_checkpoint(EngineSettings(model=str(DEMO_MODEL), device="cpu"))
     scorer = Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096)
-    (written,) = Writer(scorer).explain([ExplainRequest("Lightly used", (make_image(56, 56),), "en", FINDING, 60.0)])
-    assert 0 <= written.written <= writing.MAX_NEW_TOKENS
+    (written,) = Generator(scorer).explain([ExplainRequest("Lightly used", (make_image(56, 56),), "en", FINDING, 60.0)])
+    assert 0 <= written.written <= generator.MAX_NEW_TOKENS
     assert written.ended in {"itself", "length"}
     assert written.tokens > 0
 
@@ -121,7 +121,7 @@ def test_the_bundled_model_writes_within_its_bounds(make_image: Draw) -> None:
 @pytest.mark.usefixtures("short")
 def test_what_is_not_done_in_time_says_so(scorer: Scorer, requests: list[ExplainRequest]) -> None:
     hasty = [replace(request, within_s=1e-9) for request in requests]
-    assert Writer(scorer).explain(hasty) == [Written("", "time", 0, 0)] * len(requests)
+    assert Generator(scorer).explain(hasty) == [GeneratedText("", "time", 0, 0)] * len(requests)
 
 
 @pytest.mark.usefixtures("short")
@@ -129,10 +129,10 @@ def test_an_answer_that_the_clock_stops_is_told_from_a_whole_one(
     scorer: Scorer, requests: list[ExplainRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = scorer.checkpoint.model
-    monkeypatch.setattr(writing.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(generator.time, "monotonic", lambda: 0.0)
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda **kwargs: generate(**{**kwargs, "max_time": 0.0}))
-    (written,) = Writer(scorer).explain(requests[-1:])
+    (written,) = Generator(scorer).explain(requests[-1:])
     assert (written.ended, written.written) == ("time", 1)
 
 
@@ -140,22 +140,22 @@ def test_an_answer_that_the_clock_stops_is_told_from_a_whole_one(
 def test_findings_that_leave_no_room_for_the_post_leave_it_unexplained(
     make_scorer: MakeScorer, requests: list[ExplainRequest]
 ) -> None:
-    writer = Writer(make_scorer(max_context_tokens=450))
+    writer = Generator(make_scorer(max_context_tokens=450))
     crowded = replace(requests[0], findings=FINDING * 30)
     written = writer.explain([crowded, requests[0]])
-    assert written[0] == Written("", "length", 0, 0)
+    assert written[0] == GeneratedText("", "length", 0, 0)
     assert written[1].written > 0
 
 
 @pytest.mark.usefixtures("short")
 def test_images_and_words_share_what_room_there_is(make_scorer: MakeScorer, requests: list[ExplainRequest]) -> None:
-    writer = Writer(make_scorer(max_context_tokens=450))
+    writer = Generator(make_scorer(max_context_tokens=450))
     (written,) = writer.explain([replace(requests[1], text="used " * 5000)])
     assert written.tokens + TOKENS <= 450
 
 
 def test_a_posts_words_bring_no_control_token_into_the_prompt(scorer: Scorer, requests: list[ExplainRequest]) -> None:
-    writer, control = Writer(scorer), scorer.vocabulary.control
+    writer, control = Generator(scorer), scorer.vocabulary.control
 
     def controls(text: str) -> Sequence[int]:
         return [token for token in writer._prompt(replace(requests[0], text=text))[0] if token in control]
@@ -169,7 +169,7 @@ def test_images_are_looked_at_once_for_all_words(scorer: Scorer, requests: list[
     looks: list[int] = []
     hook = scorer.checkpoint.model.model.visual.register_forward_hook(lambda *_: looks.append(1))
     try:
-        Writer(scorer).explain(requests)
+        Generator(scorer).explain(requests)
     finally:
         hook.remove()
     assert len(looks) == 1
@@ -181,7 +181,7 @@ def test_scores_after_an_explanation_are_those_of_before(
 ) -> None:
     asked = [ScoreRequest(request.text, request.images, questionnaires["en"], (0, 1)) for request in requests]
     before = scorer.score(asked)
-    Writer(scorer).explain(requests)
+    Generator(scorer).explain(requests)
     assert scorer.score(asked) == before
     assert scorer.checkpoint.model.model.rope_deltas is None
 
@@ -195,8 +195,8 @@ def test_control_tokens_and_thoughts_are_never_said(scorer: Scorer, token: Calla
     vocabulary = scorer.vocabulary
     words, secret = vocabulary.trusted("Meet me"), vocabulary.trusted("the school")
     begin, end = token("<think>"), token("</think>")
-    assert vocabulary.spoken([token("<|user|>"), *words, token("<|image|>")]) == "Meet me"
-    assert vocabulary.spoken([begin, *secret, end, *words]) == "Meet me"
-    assert vocabulary.spoken([*secret, end, *words, end, *words]) == "Meet me"
-    assert vocabulary.spoken([*words, begin, *secret]) == "Meet me"
-    assert vocabulary.spoken([begin, *secret]) == ""
+    assert vocabulary.decode_answer([token("<|user|>"), *words, token("<|image|>")]) == "Meet me"
+    assert vocabulary.decode_answer([begin, *secret, end, *words]) == "Meet me"
+    assert vocabulary.decode_answer([*secret, end, *words, end, *words]) == "Meet me"
+    assert vocabulary.decode_answer([*words, begin, *secret]) == "Meet me"
+    assert vocabulary.decode_answer([begin, *secret]) == ""

@@ -22,10 +22,10 @@ from pydantic import SecretStr
 from moderation_service.app.model_check import check_model
 from moderation_service.bench.broker import free_port
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
-from moderation_service.engine.chat import NO_FRAME, SCORING, Shown, messages
 from moderation_service.engine.layouts.post_first import PostFirst
+from moderation_service.engine.openai.chat import NO_FRAME, SCORING_PARAMETERS, FittedPost, messages
+from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import Prompts
-from moderation_service.engine.remote import RemoteEngine
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings, LayoutName, shipped_policies
@@ -120,7 +120,7 @@ async def test_scores_are_the_local_engines_and_prefixes_are_kept(vllm: Vllm, la
         for one, other in zip(theirs.labels, ours.labels, strict=True):
             assert one.score == pytest.approx(other.score, abs=EXACT)
             assert one.mass == pytest.approx(other.mass, abs=EXACT)
-    if layout == "policies_first":  # the local engine reads each post, and its opening, once
+    if layout == "policies_first":  # the local engine reads each post, and its prefix, once
         assert sum(one.tokens for one in found) < sum(one.tokens for one in expected)
 
 
@@ -137,7 +137,7 @@ async def test_words_too_long_are_cut_by_our_count_or_the_servers_refusal(vllm: 
     async with connected(vllm) as engine:
         (ours,) = await engine.score([long])
         engine._model.limit = 100_000
-        engine._model._openings.clear()
+        engine._model._prefixes.clear()
         (theirs,) = await engine.score([long])
     assert (ours.truncated, len(ours.pixels_read)) == (theirs.truncated, len(theirs.pixels_read)) == (True, 1)
 
@@ -149,8 +149,8 @@ async def test_a_posts_words_bring_no_control_token_to_the_model(vllm: Vllm) -> 
     found = []
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
         for text in ("It is fine.", hostile):
-            turns = messages(prompts, "", Shown(text, ()), "\nIs it?")
-            body = {"model": NAME, "messages": turns, "return_token_ids": True, **SCORING}
+            turns = messages(prompts, "", FittedPost(text, ()), "\nIs it?")
+            body = {"model": NAME, "messages": turns, "return_token_ids": True, **SCORING_PARAMETERS}
             async with session.post(f"{vllm.url}/chat/completions", json=body) as response:
                 ids = (await response.json())["prompt_token_ids"]
             found.append([token for token in ids if token in control])

@@ -24,9 +24,9 @@ from prometheus_client import generate_latest
 from pydantic import SecretStr
 
 from moderation_service.contracts.dead_letter import PREFIX
-from moderation_service.engine import server as client
-from moderation_service.engine.base import Engine, ExplainRequest, Scored, ScoreRequest, Written
-from moderation_service.engine.remote import RemoteEngine
+from moderation_service.engine.base import Engine, ExplainRequest, GeneratedText, Scored, ScoreRequest
+from moderation_service.engine.openai import client
+from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
@@ -73,7 +73,7 @@ class Failing(RuleEngine):
         self._fail(now=not self.explaining)
         return await super().score(requests)
 
-    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         self._fail(now=self.explaining)
         return await super().explain(requests)
 
@@ -223,7 +223,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/
 
 
 def traced() -> AbstractContextManager[None]:
-    """Spans on standard output, where the extra for them is installed."""
+    """CuSeqlens on standard output, where the extra for them is installed."""
     if find_spec("opentelemetry") is None:
         return nullcontext()
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor  # noqa: PLC0415

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 
 from moderation_service.contracts.question import Language, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
+from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.engine.untrusted import neutralise
-from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.settings import DEMO_MODEL
 from tests.engine.openai_server import CheckpointServer
 from tests.engine.test_remote import connected
@@ -40,18 +40,18 @@ INVISIBLE = (
 )
 
 
-def normalising(*steps: Any) -> Vocabulary:
+def normalising(*steps: Any) -> SafeTokenizer:
     """A tokenizer as a server might have one: it normalises, and then finds its added tokens in what is left."""
     tokenizer = make_tokenizer()
     backend = tokenizer.backend_tokenizer
     backend.normalizer = normalizers.Sequence(list(steps))
     tokenizer.add_tokens([token for token in CONTROL if token not in SPECIAL])
-    return Vocabulary(tokenizer, tokenizer.convert_tokens_to_ids("<|image|>"))
+    return SafeTokenizer(tokenizer, tokenizer.convert_tokens_to_ids("<|image|>"))
 
 
 VOCABULARIES = {
-    "bundled": Vocabulary(BUNDLED, BUNDLED.convert_tokens_to_ids("<|image|>")),
-    "tiny": Vocabulary(TINY, TINY.convert_tokens_to_ids("<|image|>")),
+    "bundled": SafeTokenizer(BUNDLED, BUNDLED.convert_tokens_to_ids("<|image|>")),
+    "tiny": SafeTokenizer(TINY, TINY.convert_tokens_to_ids("<|image|>")),
     "NFKC": normalising(normalizers.NFKC()),
     "NFKD without accents": normalising(normalizers.NFKD(), normalizers.StripAccents()),
 }

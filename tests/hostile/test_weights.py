@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.vocabulary import Vocabulary
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import make_tokenizer
@@ -138,4 +138,4 @@ def test_weights_in_several_files_are_loaded(tiny_checkpoint: Path, tmp_path: Pa
 def test_a_chat_template_can_t_reach_out_of_its_sandbox(reaching: str) -> None:
     tokenizer = make_tokenizer(template=reaching + "{% for message in messages %}{{ message.content }}{% endfor %}")
     with pytest.raises(Fatal, match="chat template can't be rendered"):
-        Vocabulary(tokenizer, tokenizer.convert_tokens_to_ids("<|image|>"))
+        SafeTokenizer(tokenizer, tokenizer.convert_tokens_to_ids("<|image|>"))

@@ -27,10 +27,10 @@ from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import CloudEvent, check_content_type
 from moderation_service.contracts.json_text import has_too_many_values
 from moderation_service.contracts.post import read_post
-from moderation_service.engine import server
-from moderation_service.engine.answers import WrittenAnswer
-from moderation_service.engine.chat import BYTES_A_TOKEN
-from moderation_service.engine.inputs import CHARACTERS_A_TOKEN
+from moderation_service.engine.local.post_tokenizer import CHARACTERS_A_TOKEN
+from moderation_service.engine.openai import client
+from moderation_service.engine.openai.chat import BYTES_A_TOKEN
+from moderation_service.engine.openai.responses import GenerationResponse
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Poison
 from moderation_service.judging import explanation, injection
@@ -38,8 +38,8 @@ from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from moderation_service.media import inline
 from moderation_service.media.gate import Gate
+from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.media_type import media_type
-from moderation_service.media.outcome import ImageFault
 from moderation_service.normalization import MAX_MARKS, nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
@@ -91,7 +91,7 @@ class Pass(NamedTuple):
 
 def _written(text: str) -> str:
     usage, choices = {"prompt_tokens": 1}, [{"message": {"content": text}}]
-    return WrittenAnswer.model_validate({"model": "m", "usage": usage, "choices": choices}).words
+    return GenerationResponse.model_validate({"model": "m", "usage": usage, "choices": choices}).words
 
 
 def _plainly_masked(written: str) -> None:
@@ -154,8 +154,10 @@ PASSES = {
     "engine.untrusted, of the local engine": Pass(
         neutralise, ROOM * CHARACTERS_A_TOKEN, (MARKS, "\ufdfa", "都[", "<|a", "a|>", "＜"), off_loop=True
     ),
-    "engine.answers": Pass(_written, 100_000, ("<think>", "</think>", "<think></think>", "<|", "<a", "[MASK")),
-    "engine.server": Pass(server._TOO_LONG.search, 100_000, ("model", "context", "model.length"[:-1], "too lon")),
+    "engine.openai.responses": Pass(_written, 100_000, ("<think>", "</think>", "<think></think>", "<|", "<a", "[MASK")),
+    "engine.openai.client": Pass(
+        client._TOO_LONG.search, 100_000, ("model", "context", "model.length"[:-1], "too lon")
+    ),
     "media.media_type": Pass(lambda text: media_type(text.encode()), 1_000_000, (" ", "<!--", "<svg ", "<?xml ")),
     "contracts.envelope, content type": Pass(_content_type, MIB, ("+", "a+", "json ", " ", ";", "application/")),
     "contracts.envelope, CloudEvents": Pass(_event, MIB, ("1", "1.", "\xff")),
@@ -201,14 +203,14 @@ ELSEWHERE = {
     "contracts.statement": "patterns of pydantic, of what is drafted here",
     "demo.texts": "our own wordings",
     "engine.answer_prefix": "one token of the model",
-    "engine.checkpoint": "the name of a model that the operator chose",
+    "engine.local.checkpoint": "the name of a model that the operator chose",
     "encodings": "files that the operator gives",
-    "engine.local": "what a library says of its own failure",
+    "engine.local.engine": "what a library says of its own failure",
     "evaluation.public_sets": "files that the operator gives",
     "judging.policy_cases": "a policy's own cases",
     "readers.post_files": "files that the operator gives",
     "media.containers.jpeg": "two bytes",
-    "media.objects": "buckets of the settings",
+    "media.object_store": "buckets of the settings",
     "policies.model": "the operator's policies",
     "readers.columns": "the head of a file that the operator gives",
     "readers.folder": "paths, which the system bounds",

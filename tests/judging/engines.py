@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moderation_service.contracts.question import Questionnaire
-from moderation_service.engine.base import EngineInfo, ExplainRequest, LabelScore, Scored, ScoreRequest, Written
+from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, LabelScore, Scored, ScoreRequest
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
@@ -69,9 +69,9 @@ class RuleEngine:
         self.calls.append(list(requests))
         return [self._answer(request) for request in requests]
 
-    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         self.explained.append(list(requests))
-        return [Written(self.words, "itself", tokens=20, written=12) for _ in requests]
+        return [GeneratedText(self.words, "itself", tokens=20, written=12) for _ in requests]
 
     async def close(self) -> None:
         pass

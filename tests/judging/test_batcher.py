@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moderation_service.contracts.question import Question, Questionnaire
-from moderation_service.engine.base import ExplainRequest, Scored, ScoreRequest, Written
+from moderation_service.engine.base import ExplainRequest, GeneratedText, Scored, ScoreRequest
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
@@ -195,7 +195,7 @@ async def test_a_call_to_explain_has_the_time_that_the_last_who_waits_for_it_has
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Held(GatedEngine):
-        async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+        async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
             self.entered.set()
             await self.gate.wait()
             return await super().explain(requests)

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.question import Language
-from moderation_service.engine.base import ExplainRequest, Written
+from moderation_service.engine.base import ExplainRequest, GeneratedText
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import explanation as explaining
 from moderation_service.judging.batcher import MAX_EXPLANATIONS
@@ -100,7 +100,7 @@ class Failing(RuleEngine):
         super().__init__()
         self.error = error
 
-    async def explain(self, requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         self.explained.append(list(requests))
         if self.error:
             raise self.error
@@ -134,17 +134,17 @@ async def test_an_engine_that_can_not_write_leaves_the_verdict_as_it_is(
 @pytest.mark.parametrize(
     ("written", "outcome"),
     [
-        (Written("", "itself", 20, 0), "empty"),
-        (Written("The picture shows a weapon that", "length", 20, 128), "unfinished"),
-        (Written("A gun and a gun and a gun and a gun and a gun.", "itself", 20, 12), "looping"),
-        (Written("武器出现在图片里，文字在出售。", "itself", 20, 12), "wrong_language"),
-        (Written("The picture shows a weapon. The words offer it.", "time", 20, 12), "timeout"),
+        (GeneratedText("", "itself", 20, 0), "empty"),
+        (GeneratedText("The picture shows a weapon that", "length", 20, 128), "unfinished"),
+        (GeneratedText("A gun and a gun and a gun and a gun and a gun.", "itself", 20, 12), "looping"),
+        (GeneratedText("武器出现在图片里，文字在出售。", "itself", 20, 12), "wrong_language"),
+        (GeneratedText("The picture shows a weapon. The words offer it.", "time", 20, 12), "timeout"),
     ],
 )
 async def test_words_that_are_not_fit_give_way_to_the_template(
-    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, written: Written, outcome: str
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, written: GeneratedText, outcome: str
 ) -> None:
-    async def explain(requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def explain(requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         return [written for _ in requests]
 
     engine.explain = explain  # type: ignore[method-assign]
@@ -195,7 +195,7 @@ async def test_more_posts_than_the_next_call_takes_have_the_template_at_once(
 ) -> None:
     entered, go, explain, before = asyncio.Event(), asyncio.Event(), engine.explain, counted("busy")
 
-    async def held(requests: Sequence[ExplainRequest]) -> list[Written]:
+    async def held(requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         entered.set()
         await go.wait()
         return await explain(requests)

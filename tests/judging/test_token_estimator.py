@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
-from moderation_service.engine.checkpoint import load_checkpoint
-from moderation_service.engine.scorer import Scorer
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.judging.batcher import TokenEstimator
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import EngineSettings, LayoutName, shipped_policies
@@ -19,16 +19,16 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
     settings = EngineSettings(device="cpu", layout=layout)
     scorer = Scorer(load_checkpoint(settings), layout, "brief", max_context_tokens=4096, max_batch_tokens=16384)
     sizes, pack = (
-        TokenEstimator(settings, replace(INFO, image_pixels=scorer.cutter.most_pixels)),
+        TokenEstimator(settings, replace(INFO, image_pixels=scorer.preprocessor.most_pixels)),
         load_pack(shipped_policies(), images=False),
     )
     image = np.full((100, 100, 3), 127, np.uint8)
     for text, language in zip(TEXTS, ("en", "zh"), strict=True):
         questionnaire = pack.questionnaire(language, "enforce")  # type: ignore[arg-type]
         request = ScoreRequest(text, (image,) * 4, questionnaire, tuple(range(len(questionnaire.questions))))
-        opening = scorer.opening(questionnaire)
+        prefix = scorer.prefix(questionnaire)
         (scored,) = scorer.score([request])
-        assert 0.5 < sizes.scoring(request) / (scored.tokens - len(opening.ids)) < 2
+        assert 0.5 < sizes.scoring(request) / (scored.tokens - len(prefix.ids)) < 2
 
 
 def test_no_more_is_counted_than_is_read_of_a_post() -> None:

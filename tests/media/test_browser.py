@@ -15,7 +15,7 @@ from playwright.async_api import Page
 
 from moderation_service.media import containers
 from moderation_service.media.animation import composed
-from moderation_service.media.backdrop import laid_over
+from moderation_service.media.backdrop import composite_over
 from moderation_service.media.decode import decode
 from moderation_service.settings import MediaSettings
 from tests.conftest import skip_or_fail
@@ -113,7 +113,7 @@ def frame_faults(data: bytes, media_type: str, shown: list[tuple[int, int, str]]
     )
     faults = []
     for number, (theirs, image) in enumerate(zip(shown, ours, strict=True)):
-        away = int(np.abs(levels(theirs).astype(int) - np.asarray(laid_over(image, "white"))).max())
+        away = int(np.abs(levels(theirs).astype(int) - np.asarray(composite_over(image, "white"))).max())
         if away > MOST:
             faults.append(f"frame {number}: {away} levels apart")
     return faults

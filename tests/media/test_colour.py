@@ -11,7 +11,7 @@ from PIL import Image
 
 from moderation_service.media import icc
 from moderation_service.media.decode import decode
-from moderation_service.media.outcome import LoadedImage
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 from tests.media.crafted import RGB, Bytes, chunk, encoded, png, points, power, rgb_profile, table_profile, words
 from tests.media.shown import PROFILES

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from moderation_service.media import containers
 from moderation_service.media.decode import decode
-from moderation_service.media.outcome import LoadedImage
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
 MakeImage = Callable[..., bytes]

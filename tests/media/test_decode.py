@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from moderation_service.media.decode import decode
-from moderation_service.media.outcome import LoadedImage
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MediaSettings
 from tests.media.crafted import jpeg_beyond_levels, words
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from moderation_service.contracts.post import ImageRef
 from moderation_service.media import dns_cache as room
 from moderation_service.media.dns_cache import LOOKUPS_PER_POST, DnsCache
+from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.loader import ImageLoader
-from moderation_service.media.outcome import ImageFault
 from moderation_service.settings import MediaSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]

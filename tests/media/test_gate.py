@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from moderation_service.contracts.post import ImageRef
 from moderation_service.media.gate import AddressRefused, Gate
+from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.loader import ImageLoader
-from moderation_service.media.outcome import ImageFault
 from moderation_service.settings import MediaSettings
 
 REFUSED_HOSTS = [

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from moderation_service.media.decode import decode
-from moderation_service.media.outcome import LoadedImage
+from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MediaSettings
 from tests.media.crafted import RGBA, apng, encoded, png, words
 

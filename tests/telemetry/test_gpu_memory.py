@@ -2,7 +2,7 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-from moderation_service.engine.local import _watch_memory
+from moderation_service.engine.local.engine import _watch_memory
 from moderation_service.telemetry import metrics
 
 

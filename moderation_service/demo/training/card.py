@@ -102,19 +102,19 @@ The pictograms are drawn with Noto Color Emoji (SIL Open Font License 1.1).
 def write(figures: dict[str, Any], count: int) -> str:
     """The card's text from what `measure` found with `count` posts a set."""
     rows, by_class, xor = [], [], []
-    for layout, spoken in LAYOUTS.items():
+    for layout, decode_answer in LAYOUTS.items():
         own = figures[layout]
         for name, called in SETS.items():
             found, combined = own[name], own[name]["combined"]
             cells = [combined["f1"], combined["precision"], combined["recall"]]
             rows.append(
-                f"| {spoken} | {called} | {_cells(cells)} | {combined['violations']} |"
+                f"| {decode_answer} | {called} | {_cells(cells)} | {combined['violations']} |"
                 f" {found['attribution_macro_f1']:.3f} |"
             )
         each = own["held_out_wordings"]["attribution_f1"]
-        by_class.append(f"| {spoken} | {_cells(each.values())} |")
+        by_class.append(f"| {decode_answer} | {_cells(each.values())} |")
         areas = own["xor_auroc"]
-        xor.append(f"| {spoken} | {_cells([areas['joint'], areas['text_alone'], areas['image_alone']])} |")
+        xor.append(f"| {decode_answer} | {_cells([areas['joint'], areas['text_alone'], areas['image_alone']])} |")
     names = list(figures["post_first"]["held_out_wordings"]["attribution_f1"])
     lost = [figures[layout]["orders_in_the_post"]["violations_lost"] for layout in LAYOUTS]
     low = max(figures[layout]["held_out_wordings"]["label_mass_low_share"] for layout in LAYOUTS)

@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Lesson, Teacher
 from moderation_service.demo.training.sight import see
-from moderation_service.engine.packing import KeptLayer
+from moderation_service.engine.local.packing import KeptPrefixLayer
 from moderation_service.settings import LayoutName
 
 BATCH = 64
@@ -27,18 +27,18 @@ LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
 def answer_logits(model: Glm4vForConditionalGeneration, lesson: Lesson) -> torch.Tensor:
     """Logits [A, vocabulary] of each answer.
 
-    Every row stands behind one opening, which is computed once a batch and learned through.
+    Every row stands behind one prefix, which is computed once a batch and learned through.
     """
     body = model.model.language_model
-    opening = torch.tensor([lesson.opening])
+    prefix = torch.tensor([lesson.prefix])
     cache: Cache = DynamicCache(config=model.config)
     body(
-        inputs_embeds=body.embed_tokens(opening),
-        position_ids=torch.arange(opening.shape[1]).expand(3, 1, -1),
+        inputs_embeds=body.embed_tokens(prefix),
+        position_ids=torch.arange(prefix.shape[1]).expand(3, 1, -1),
         past_key_values=cache,
         use_cache=True,
     )
-    kept: Any = Cache(layers=[KeptLayer(layer.keys, layer.values) for layer in cache.layers])
+    kept: Any = Cache(layers=[KeptPrefixLayer(layer.keys, layer.values) for layer in cache.layers])
     embedded = body.embed_tokens(lesson.rows.ids)  # [B, Q, hidden size]
     if lesson.images is not None:
         images = lesson.images

@@ -16,7 +16,7 @@ from moderation_service.demo.training.optimiser import Course, Optimiser
 from moderation_service.demo.training.rows import Teacher
 from moderation_service.demo.training.tokenizer import train_tokenizer
 from moderation_service.demo.training.vision import Heads
-from moderation_service.engine.vocabulary import Vocabulary
+from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import shipped_policies
 
@@ -73,7 +73,7 @@ def make_teacher(
     model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, shelves: Sequence[Shelf]
 ) -> Teacher:
     """Whoever makes the training posts."""
-    return Teacher(Vocabulary(tokenizer, model.config.image_token_id), packs(), shelves, model)
+    return Teacher(SafeTokenizer(tokenizer, model.config.image_token_id), packs(), shelves, model)
 
 
 def blank() -> tuple[Glm4vForConditionalGeneration, Heads]:

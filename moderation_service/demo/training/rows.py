@@ -15,12 +15,12 @@ from moderation_service.demo.texts import INTENTS, injection
 from moderation_service.demo.training.bank import Shelf, varied
 from moderation_service.demo.training.sight import patches
 from moderation_service.demo.training.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
-from moderation_service.engine.inputs import PostInputs
 from moderation_service.engine.layouts import LAYOUTS
-from moderation_service.engine.packing import Batch, Row, pack
-from moderation_service.engine.patches import StagedImage
+from moderation_service.engine.local.image_preprocessor import StagedImage
+from moderation_service.engine.local.packing import Batch, PostRow, pack
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.engine.prompts import Prompts
-from moderation_service.engine.vocabulary import Vocabulary
 from moderation_service.settings import LayoutName
 
 ASKED = 4
@@ -34,7 +34,7 @@ ARMED = 0.3
 """So often is a post without a weapon thought up anew: weapons turn three policies, each with words of its own."""
 
 WHOLE_PACK = 0.8
-"""So often does the opening of policies_first hold all policies; else some of them."""
+"""So often does the prefix of policies_first hold all policies; else some of them."""
 
 ANSWERS: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "否")}
 
@@ -51,7 +51,7 @@ class SeenRow:
 class Lesson:
     """One training batch."""
 
-    opening: list[int]
+    prefix: list[int]
     rows: Batch
     images: SeenRow | None
     answers: torch.Tensor  # [A] token ids
@@ -62,7 +62,7 @@ class Teacher:
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: SafeTokenizer,
         packs: dict[Language, Questionnaire],
         shelves: Sequence[Shelf],
         model: Glm4vForConditionalGeneration,
@@ -79,14 +79,14 @@ class Teacher:
         ]
 
     def lesson(self, rng: np.random.Generator, layout: LayoutName, count: int, *, blind: bool = False) -> Lesson:
-        """`count` posts that share an opening; with `blind`, without their images.
+        """`count` posts that share a prefix; with `blind`, without their images.
 
         Behind policies first, they also share a language.
         """
         prompts = Prompts(self._vocabulary.frame, LAYOUTS[layout], "brief")
         language: Language = "zh" if rng.random() < 0.5 else "en"
         shown = _shuffled(self._packs[language], rng, WHOLE_PACK)
-        opening = self._vocabulary.trusted(prompts.opening(shown))
+        prefix = self._vocabulary.trusted(prompts.prefix(shown))
         rows, taken, answers = [], [], []
         for _ in range(count):
             wanted = language if layout == "policies_first" else None
@@ -99,13 +99,13 @@ class Teacher:
                 post = replace(post, text=f"{post.text}\n{injection(post.language, rng)}")
             own = shown if layout == "policies_first" else self._packs[post.language]
             chosen = [self._choose(cls, rng) for cls in (CLASSES.index(cls) for cls in post.images)]
-            tails, right = self._questions(post, own, prompts, rng)
-            rows.append(Row(self._inputs(post, chosen, prompts, rng), tails))
+            suffixes, right = self._questions(post, own, prompts, rng)
+            rows.append(PostRow(self._inputs(post, chosen, prompts, rng), suffixes))
             taken += chosen
             answers += right
         return Lesson(
-            opening,
-            pack(rows, len(opening), self._image_token, self._vocabulary.pad, self._merge),
+            prefix,
+            pack(rows, len(prefix), self._image_token, self._vocabulary.pad, self._merge),
             self._seen(taken, rng) if taken else None,
             torch.tensor(answers),
         )
@@ -120,9 +120,9 @@ class Teacher:
             for q in own.questions
         ]
         asked = np.argsort(ranks)[:ASKED]
-        tails = prompts.tails(own)
+        suffixes = prompts.suffixes(own)
         yes, no = ANSWERS[own.language]
-        texts = [tails[number] for number in asked]
+        texts = [suffixes[number] for number in asked]
         right = [yes if truths[own.questions[number].policy_id].violated else no for number in asked]
         for aside, held, known in ((IMAGE_QUESTION, post.images, CLASSES), (TEXT_QUESTION, post.intents, INTENTS)):
             told = _main(held)
@@ -137,7 +137,7 @@ class Teacher:
 
     def _inputs(
         self, post: Draft, chosen: Sequence[tuple[int, int]], prompts: Prompts, rng: np.random.Generator
-    ) -> PostInputs:
+    ) -> TokenizedPost:
         ids: list[int] = []
         images = []
         for shelf, _ in chosen:
@@ -149,7 +149,7 @@ class Teacher:
         if rng.random() < DROP_POSTS:
             kept = rng.random(len(words)) >= DROPPED
             words = [word for word, keep in zip(words, kept, strict=True) if keep]
-        return PostInputs([*ids, *words], tuple(images), truncated=False)
+        return TokenizedPost([*ids, *words], tuple(images), truncated=False)
 
     def _choose(self, cls: int, rng: np.random.Generator) -> tuple[int, int]:
         return self._by_class[cls][rng.integers(len(self._by_class[cls]))]

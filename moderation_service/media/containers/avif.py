@@ -27,7 +27,7 @@ def _by_numbers(data: bytes) -> Profile | None:
         if own[:8] == b"colrnclx":
             primaries, transfer = struct.unpack_from(">HH", own, 8)
             transfer = _SRGB if transfer in _AS_SRGB else transfer
-            return colour.by_numbers(primaries, transfer) or colour.by_numbers(_BT709, transfer)
+            return colour.profile_from_cicp(primaries, transfer) or colour.profile_from_cicp(_BT709, transfer)
     return None
 
 

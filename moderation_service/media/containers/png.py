@@ -112,7 +112,7 @@ def _patch(chunks: _Chunks, control: bytes | None, spans: _Spans, canvas: tuple[
 def _profile(once: dict[bytes, bytes]) -> Profile | None:
     """By cICP, else iCCP, else sRGB, else gAMA with cHRM."""
     numbers = once.get(b"cICP", b"")
-    if len(numbers) == 4 and numbers[2:] == b"\0\1" and (named := colour.by_numbers(*numbers[:2])):  # noqa: PLR2004
+    if len(numbers) == 4 and numbers[2:] == b"\0\1" and (named := colour.profile_from_cicp(*numbers[:2])):  # noqa: PLR2004
         return named
     if profile := icc.read(_unpacked(once.get(b"iCCP", b""))):
         return profile
@@ -121,8 +121,8 @@ def _profile(once: dict[bytes, bytes]) -> Profile | None:
     if b"sRGB" in once or not gamma:
         return None
     if len(corners) == 32:  # noqa: PLR2004 - eight numbers
-        return colour.by_gamma(gamma / 100_000, [one / 100_000 for one in struct.unpack(">8I", corners)])
-    return None if gamma == _SRGB_GAMMA else colour.by_gamma(gamma / 100_000, None)
+        return colour.profile_from_gamma(gamma / 100_000, [one / 100_000 for one in struct.unpack(">8I", corners)])
+    return None if gamma == _SRGB_GAMMA else colour.profile_from_gamma(gamma / 100_000, None)
 
 
 def _unpacked(chunk: bytes) -> bytes:

@@ -1,0 +1,263 @@
+"""The local engine: a model in this process, on a thread of its own."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from moderation_service.contracts.question import Questionnaire
+from moderation_service.engine.answer_prefix import search
+from moderation_service.engine.base import (
+    OUT_OF_MEMORY,
+    WARM_UP,
+    EngineInfo,
+    ExplainRequest,
+    GeneratedText,
+    Scored,
+    ScoreRequest,
+)
+from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint, use_device
+from moderation_service.engine.local.generator import Generator
+from moderation_service.engine.local.model_check import check_model
+from moderation_service.engine.local.model_thread import ModelThread, TimeSlice
+from moderation_service.engine.local.scorer import Scorer
+from moderation_service.engine.model_report import CheckInput, ModelReport, latency_ms
+from moderation_service.engine.prompts import Labels
+from moderation_service.errors import Fatal, ModerationError, Poison, Transient
+from moderation_service.settings import EngineSettings
+from moderation_service.telemetry import metrics
+
+Result = TypeVar("Result")
+
+FAILURES_BORNE = 3
+"""Of the simplest question in a row, before the process ends: a new one may find a working device."""
+
+_NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOST_ALLOCATION_FAILED)")
+
+
+class LocalEngine:
+    """Scores with torch and transformers. All that touches the model runs on one thread, in turn.
+
+    Requests are read on another, while the model works on those before them.
+    """
+
+    def __init__(self, settings: EngineSettings, load: Callable[[EngineSettings], Checkpoint] | None = None) -> None:
+        """Takes nothing yet: see `start`, which calls `load`, by default `load_checkpoint`."""
+        self._settings = settings
+        self._load_checkpoint = load
+        self._thread = ModelThread()
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
+        self._scorer: Scorer | None = None
+        self._writer: Generator | None = None
+        self._info: EngineInfo | None = None
+        self._failures = 0  # of the simplest question, in a row
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the verdicts record. Raises Fatal before `start`."""
+        if self._info is None:
+            msg = "the engine has not been started"
+            raise Fatal(msg)
+        return self._info
+
+    async def start(self) -> None:
+        """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
+        scorer, self._writer, self._info = await self._thread.run(self._load)
+        await asyncio.get_running_loop().run_in_executor(self._reading, use_device, scorer.checkpoint.device)
+        self._scorer = scorer
+
+    async def prepare(self, questionnaire: Questionnaire) -> None:
+        """Compute and keep the questionnaire's prefix. Raises Misconfigured where it leaves no room for a post."""
+        scorer, _ = self._running()
+        await self._thread.run(lambda: scorer.prefix(questionnaire))
+
+    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+        """Tokenize words and stage images beside the model. A request that can't be read is left to `score`."""
+        scorer, _ = self._running()
+        asked = tuple(requests)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, lambda: [_read(scorer, request) for request in asked])
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Answer each request; calls queue for the thread, but pass between the words of an explanation.
+
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; Poison,
+        `engine_error`, for a request that fails alone and again while the engine answers another; Fatal where the
+        device or the model answers nothing any more.
+        """
+        scorer, _ = self._running()
+        asked = tuple(requests)
+        return await self._thread.run_brief(lambda: self._answer(scorer, asked))
+
+    async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
+        """Write for each request; scoring has half of the thread's time meanwhile, if it needs it.
+
+        Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
+        """
+        _, writer = self._running()
+        asked = tuple(requests)
+        return await self._thread.run(
+            lambda: _with_fate(lambda: writer.explain(asked, TimeSlice(self._thread)), len(asked))
+        )
+
+    async def check(self, checked: CheckInput) -> ModelReport:
+        """Ask and measure what `moderation model check` shows. Raises as `score`."""
+        scorer, _ = self._running()
+        took = await latency_ms(self, checked)  # before the rest, which tells the peak of memory
+        return await self._thread.run(lambda: _with_fate(partial(self._check, scorer, took, checked), 1))
+
+    async def close(self) -> None:
+        """Let the calls that wait finish, take no more, and free the model."""
+        self._scorer = self._writer = None
+        await asyncio.to_thread(self._reading.shutdown)
+        await asyncio.to_thread(self._thread.close)
+        _free_memory()
+
+    def _answer(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+        """Score; where one request alone fails twice, tell whether it or the engine is at fault.
+
+        Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
+        never the post's fault: another process may have taken it, and a smaller request that passes proves nothing.
+        """
+        try:
+            scored = _score(scorer, requests)
+        except Transient as error:
+            if len(requests) > 1 or error.reason == OUT_OF_MEMORY:
+                raise
+        else:
+            self._failures = 0
+            return scored
+        try:
+            return _score(scorer, requests)
+        except Transient as error:
+            if error.reason == OUT_OF_MEMORY:
+                raise
+            self._answer_another(scorer)
+            msg = f"the engine fails on this post and answers another: {error}"
+            raise Poison(error.reason, msg, stage="score") from error
+
+    def _answer_another(self, scorer: Scorer) -> None:
+        """Raise Transient where the model can't answer the simplest question, Fatal where that happened too often."""
+        try:
+            _score(scorer, (WARM_UP,))
+        except Transient as error:
+            self._failures += 1
+            if self._failures < FAILURES_BORNE or error.reason == OUT_OF_MEMORY:
+                raise
+            msg = (
+                f"the model failed {self._failures} times in a row on a question that it answered at the start: {error}"
+            )
+            raise Fatal(msg) from error
+        self._failures = 0
+
+    def _check(self, scorer: Scorer, took: float, checked: CheckInput) -> ModelReport:
+        behind, own = None, scorer.prompts.answer_prefix
+        if self._settings.answer_prefix != "auto":
+            _find_answer_prefix(scorer, "auto")
+            behind = scorer.prompts.answer_prefix
+            scorer.set_answer_prefix(own)
+        return check_model(scorer, self._settings, self.info, behind, took, checked)
+
+    def _running(self) -> tuple[Scorer, Generator]:
+        if self._scorer is None or self._writer is None:
+            msg = "the engine is not running"
+            raise Fatal(msg)
+        return self._scorer, self._writer
+
+    def _load(self) -> tuple[Scorer, Generator, EngineInfo]:
+        settings = self._settings
+        checkpoint = (self._load_checkpoint or load_checkpoint)(settings)
+        scorer = Scorer(
+            checkpoint,
+            settings.layout,
+            settings.prompt_mode,
+            labels=Labels.of(settings.labels),
+            max_context_tokens=settings.max_context_tokens,
+            max_batch_tokens=settings.max_batch_tokens,
+        )
+        try:
+            _find_answer_prefix(scorer, settings.answer_prefix)
+        except Transient as error:
+            msg = f"engine.model {settings.model}: the first forward fails: {error}"
+            raise Fatal(msg) from error
+        info = EngineInfo(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            dtype=str(checkpoint.dtype).removeprefix("torch."),
+            quantization=settings.quantization,
+            engine="local",
+            layout=settings.layout,
+            prompt_digest=scorer.prompts.digest,
+            context_tokens=scorer.limit,
+            image_pixels=scorer.preprocessor.most_pixels,
+        )
+        _watch_memory(checkpoint.device)
+        return scorer, Generator(scorer), info
+
+
+def _find_answer_prefix(scorer: Scorer, configured: str) -> None:
+    """Ask what every model can answer, and let the scorer ask behind the prefix that is found."""
+    searching = search(configured)
+    prefix, probes = next(searching)
+    while True:
+        scorer.set_answer_prefix(prefix)
+        answers = [_with_fate(partial(scorer.first_tokens, probe), 1) for probe in probes]
+        try:
+            prefix, probes = searching.send(answers)
+        except StopIteration as found:
+            scorer.set_answer_prefix(found.value)
+            return
+
+
+def _watch_memory(device: torch.device) -> None:
+    """Let every look at the metrics ask the GPU."""
+    if device.type == "cuda":
+        metrics.GPU_MEMORY_TOTAL.set(torch.cuda.mem_get_info(device)[1])
+        metrics.GPU_MEMORY_USED.set_function(lambda: _used(device))
+
+
+def _used(device: torch.device) -> int:
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+def _read(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
+    try:
+        return scorer.read(request)
+    except Exception:  # noqa: BLE001 - `score` meets it again, and gives it its fate
+        return request
+
+
+def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    return _with_fate(lambda: scorer.score(requests), len(requests))
+
+
+def _with_fate(work: Callable[[], Result], requests: int) -> Result:
+    """Do what one call asks of the model, and give what fails its fate."""
+    try:
+        return work()
+    except ModerationError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except torch.AcceleratorError as error:
+        # Sticky: after an illegal access every call of this process fails, and another process may work.
+        msg = f"the device failed, and answers nothing more in this process: {str(error).splitlines()[0]}"
+        raise Fatal(msg) from error
+    except Exception as error:
+        if not _NO_MEMORY.search(str(error)):
+            # The class alone: a library's message may quote what it was given.
+            reason = "engine_error"
+            raise Transient(reason, f"the model failed with {type(error).__name__}") from error
+    # Out of the handler: the exception's frames would go on holding the very tensors there is no memory for.
+    _free_memory()
+    raise Transient(OUT_OF_MEMORY, f"no memory for a call of {requests} requests")
+
+
+def _free_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
