@@ -81,7 +81,7 @@ def test_the_kernel_of_the_gated_silu_computes_it_of_two_halves(monkeypatch: pyt
     """By Triton's interpreter: a kernel needs a GPU."""
     pytest.importorskip("triton", reason="Triton is for Linux")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    kernel = run_path(str(Path(fused_modules.__file__).with_name("silu.py")))["silu_mul"]
+    kernel = run_path(str(Path(fused_modules.__file__).with_name("triton_kernels.py")))["silu_mul"]
     for shape in ((1, 5, 2 * size), (0, 2 * size)):
         gate, up = torch.randn(shape, generator=torch.Generator().manual_seed(1)).chunk(2, dim=-1)
         found = kernel(gate, up)

@@ -79,7 +79,7 @@ def test_the_kernels_quantize_and_rescale_as_torch_does(monkeypatch: pytest.Monk
     """By Triton's interpreter: a kernel needs a GPU."""
     pytest.importorskip("triton", reason="Triton is for Linux")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    kernels = run_path(str(Path(quantization.__file__).with_name("row_quantization.py")))
+    kernels = run_path(str(Path(quantization.__file__).with_name("triton_kernels.py")))
     random = torch.Generator().manual_seed(1)
     rows = torch.randn(5, size, generator=random)
     rows[2] = 0
