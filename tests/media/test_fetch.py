@@ -341,7 +341,7 @@ async def test_of_mixed_answers_only_the_allowed_are_dialled(
 async def test_a_name_that_changes_its_answer_is_checked_at_each_dial(
     serve: Serve, reaching: Reaching, sockets: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dns_cache, "_KEPT_S", 0.0)
+    monkeypatch.setattr(dns_cache, "_TTL_S", 0.0)
     asked = 0
 
     async def handler(_: web.Request) -> web.Response:
