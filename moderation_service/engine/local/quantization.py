@@ -95,16 +95,16 @@ def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
     if device.type != "cuda":
         return PLAIN
     try:
-        from moderation_service.engine.local import row_quantization as fused  # noqa: PLC0415 - Triton is not everywhere
+        from moderation_service.engine.local import triton_kernels  # noqa: PLC0415 - Triton is not everywhere
 
-        levels, scales = fused.quantize_rows(torch.ones(2, 2, device=device, dtype=torch.bfloat16), dtype)
-        fused.rescale(levels.int(), scales, scales[:, 0], torch.bfloat16)
+        levels, scales = triton_kernels.quantize_rows(torch.ones(2, 2, device=device, dtype=torch.bfloat16), dtype)
+        triton_kernels.rescale(levels.int(), scales, scales[:, 0], torch.bfloat16)
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the model works without
         log.warning(
             "activations are quantized slowly: Triton built no kernel", error=f"{type(error).__name__}: {error}"
         )
         return PLAIN
-    return Kernels(fused.quantize_rows, fused.rescale)
+    return Kernels(triton_kernels.quantize_rows, triton_kernels.rescale)
 
 
 class QuantizedLinear(nn.Module):
