@@ -1,89 +1,30 @@
-"""Admission control: which waiting records may begin.
+"""Admission control: which waiting records may begin, and how much more may be read.
 
-Records start as the in-flight limits allow: the most urgent topic first, round-robin over its partitions. A less urgent
+Records begin as the in-flight limits allow: the most urgent topic first, round-robin over its partitions. A less urgent
 topic is never starved, because half of each limit is reserved in equal parts for the partitions: a blocked one fills
 the shared half at most. A circuit breaker on the dead-letter ratio pauses intake.
 """
 
-import asyncio
 import random
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from moderation_service.errors import Fatal
-from moderation_service.judging.scheduler import FAIRNESS_KEY
+from moderation_service.kafka.aiokafka_workarounds import CorruptBatch, FetchBuffer
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.offset_tracker import InFlightLimit, InFlightLimits
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.polling import HeldPartitions
-from moderation_service.stream.processing_result import ReceivedRecord, crashed_worker
-from moderation_service.stream.processor import RecordProcessor
+from moderation_service.stream.polling import BlockedPartitions, Polled, ReadAhead, Unreadable
+from moderation_service.stream.processing_result import ReceivedRecord
 from moderation_service.telemetry import metrics
 
+_COMMIT_POSITIONS_EVERY_S = 1.0
 _log = structlog.get_logger(__name__)
-
-
-class InFlightLimit:
-    """A limit over all partitions, of posts or of bytes. `used` is what each holds; asking and taking cost O(1)."""
-
-    def __init__(self, limit: int, used: Sequence[int]) -> None:
-        """Count what is held."""
-        processors = len(used)
-        self._used = list(used)
-        self._kept = limit // (2 * processors) or int(limit >= processors)
-        self._shared = limit - self._kept * processors
-        self._over = sum(map(self._beyond, used))
-
-    def admits(self, processor: int, more: int) -> bool:
-        """Whether `processor` (an index of `used`) may take `more`; the sum never passes the limit."""
-        held = self._used[processor]
-        if more and held + more <= self._kept:
-            return True
-        return self._over + self._beyond(held + more) - self._beyond(held) <= self._shared
-
-    def take(self, processor: int, more: int) -> None:
-        """Count `more` for `processor`."""
-        held = self._used[processor]
-        self._used[processor] = held + more
-        self._over += self._beyond(held + more) - self._beyond(held)
-
-    def holds(self, processor: int) -> bool:
-        """Whether `processor` holds anything."""
-        return self._used[processor] > 0
-
-    def _beyond(self, held: int) -> int:
-        """What of it comes out of the shared half."""
-        return max(0, held - self._kept)
-
-
-class InFlightLimits:
-    """Posts and bytes in flight."""
-
-    def __init__(self, posts: InFlightLimit, size: InFlightLimit) -> None:
-        """Both bounds are of the same processors."""
-        self._posts = posts
-        self._size = size
-
-    def admits(self, processor: int, size: int) -> bool:
-        """Whether `processor` may take one more record of `size` bytes.
-
-        A record larger than its partition's part must pass too: with nothing else of its partition in flight, and one
-        such record at a time beyond the limit. So the sum never exceeds the limit by more than one record.
-        """
-        if not self._posts.admits(processor, 1):
-            return False
-        return self._size.admits(processor, size) or (
-            not self._posts.holds(processor) and self._size.admits(processor, 0)
-        )
-
-    def take(self, processor: int, size: int) -> None:
-        """Count a record of `size` bytes for `processor`."""
-        self._posts.take(processor, 1)
-        self._size.take(processor, size)
 
 
 class DeadLetterBreaker:
@@ -127,101 +68,161 @@ class DeadLetterBreaker:
             self._dead = 0
 
 
-class TaskRegistry:
-    """Starts and cancels judging tasks. `failed` is called with what must end the process."""
-
-    def __init__(self, processing: RecordProcessor, failed: Callable[[Fatal], None]) -> None:
-        """Nothing is judged yet."""
-        self._processing = processing
-        self._failed = failed
-        self._tasks: defaultdict[TopicPartition, dict[asyncio.Task[None], ReceivedRecord]] = defaultdict(dict)
-
-    def start(self, processor: PartitionProcessor, received: ReceivedRecord) -> None:
-        """Judge a record of a processor, which takes it into its tracker now, and hears when it is finished.
-
-        One that several processes died on becomes a dead letter, unread. A deletion has nothing to die on.
-        """
-        metrics.RECEIVED.inc()
-        processor.tracker.take(received.record.offset, received.size)
-        processor.taken_at = time.monotonic()
-        if processor.guard.convicts and received.record.value is not None:
-            attempts = processor.guard.deaths + 1
-            processor.finish(
-                received.record.offset, crashed_worker(received, self._processing.settings, attempts=attempts)
-            )
-            return
-        task = asyncio.create_task(self._judge(processor, received))
-        tasks = self._tasks[processor.partition]
-        tasks[task] = received
-        task.add_done_callback(lambda done: tasks.pop(done, None))
-
-    @property
-    def held(self) -> bool:
-        """Whether the engine finishes nothing."""
-        return self._processing.held
-
-    def survives(self, partition: TopicPartition) -> bool:
-        """Whether a record of this partition has gone through the engine's hands, and waits for it now."""
-        return any(self._processing.retries(received) for received in self._tasks.get(partition, {}).values())
-
-    def abandon(self, partition: TopicPartition) -> None:
-        """Leave what is not finished to the partition's next owner."""
-        for task in self._tasks.pop(partition, ()):
-            task.cancel()
-
-    async def _judge(self, processor: PartitionProcessor, received: ReceivedRecord) -> None:
-        FAIRNESS_KEY.set(processor.partition)
-        try:
-            finished = await self._processing.finish(received)
-            processor.finish(received.record.offset, finished)
-        except Fatal as error:
-            self._failed(error)
-        except Exception as error:  # noqa: BLE001 - a bug must stop the process, not the partition
-            _log.exception(
-                "a record could not be finished",
-                topic=processor.partition.topic,
-                partition=processor.partition.partition,
-            )
-            self._failed(Fatal(f"a record could not be finished: {type(error).__name__}"))
-
-
 class AdmissionController:
-    """Starts records within the bounds, and pauses the partitions that have a queue."""
+    """Queues what was read, reads no more than may wait, and lets records begin within the limits."""
 
     def __init__(
-        self, settings: KafkaSettings, consumer: AIOKafkaConsumer, breaker: DeadLetterBreaker, held: HeldPartitions
+        self,
+        settings: KafkaSettings,
+        consumer: AIOKafkaConsumer,
+        processors: Mapping[TopicPartition, PartitionProcessor],
+        breaker: DeadLetterBreaker,
+        unreadable: BlockedPartitions,
     ) -> None:
-        """The bounds are the settings'; an open breaker lets nothing begin, and what is held stays paused."""
-        self._consumer = consumer
-        self._held = held
-        self._breaker = breaker
+        """An open breaker lets nothing begin, and what is unreadable stays paused."""
+        self.accepts = False  # while partitions are assigned
         self._settings = settings
+        self._consumer = consumer
+        self._processors = processors
+        self._breaker = breaker
+        self._unreadable = unreadable
+        self._buffer = FetchBuffer(consumer)
         self._urgency = {topic: number for number, topic in enumerate(settings.input_topics)}
+        self._commit_positions_at = 0.0
 
-    def admit(
-        self, processors: Iterable[PartitionProcessor], start: Callable[[PartitionProcessor, ReceivedRecord], None]
-    ) -> None:
-        """Call `start` for what may begin; pause the processors with a queue, resume the others.
+    @property
+    def backpressure(self) -> bool:
+        """Whether some processor takes nothing in because too much is in flight."""
+        return any(processor.waiting or processor.given_back for processor in self._processors.values())
 
-        A processor that is not open yet has its part of the budget too, or those that open first could take all of it.
+    @property
+    def readable(self) -> AbstractSet[TopicPartition]:
+        """The partitions of which more may be read: nothing waits there."""
+        if not self.accepts:
+            return frozenset()
+        return {its.partition for its in self._processors.values() if its.is_open and self._may_read(its)}
+
+    @property
+    def read_ahead(self) -> ReadAhead:
+        """How much of them may be read now."""
+        waiting = (received.size for processor in self._processors.values() for received in processor.waiting)
+        limits = self._settings.max_in_flight_posts, self._settings.max_in_flight_bytes
+        return ReadAhead(*limits, len(self._processors), waiting)
+
+    def receive(self, polled: Polled) -> None:
+        """Queue what a poll found, and note where the log can't be read."""
+        self._leave(polled.out_of_range)
+        if polled.corrupt is not None:
+            self._block(polled.corrupt)
+        for partition, records in polled.batches.items():
+            processor = self._processors.get(partition)
+            if processor is None or not processor.is_open:
+                continue  # it seeks once it is open, and they come again
+            if records[0].offset < processor.position:
+                self._leave({partition: processor.position})  # the topic was made anew
+                continue
+            self._unreadable.release(partition)
+            processor.waiting.extend(map(ReceivedRecord.of, records))
+            processor.position = records[-1].offset + 1
+        if not self._breaker.is_open and not any(its.tracker.posts for its in self._processors.values()):
+            self.take_again()  # nothing is in flight that could make room
+
+    def admit(self) -> Sequence[tuple[PartitionProcessor, ReceivedRecord]]:
+        """Take from the queues what may begin; pause the partitions that still have one, resume the others.
+
+        A processor that is not open yet has its part of the limits too, or those that open first could take all of it.
         """
-        its = list(processors)
-        random.shuffle(its)
-        if not self._breaker.is_open and (ready := [index for index in _turns(its) if its[index].ready]):
-            self._take(its, ready, start)
+        shuffled = list(self._processors.values())
+        random.shuffle(shuffled)
+        ready = [] if self._breaker.is_open else [index for index in _turns(shuffled) if shuffled[index].may_take()]
+        admitted = self._take(shuffled, ready) if ready else []
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
-        for processor in its:
-            full = processor.full or self._held.is_waiting(processor.partition)
+        for processor in shuffled:
+            full = not self._may_read(processor)
             if processor.is_open and processor.partition in assigned and full != (processor.partition in paused):
                 (self._consumer.pause if full else self._consumer.resume)(processor.partition)
+        return admitted
+
+    def give_back(self) -> None:
+        """Let go of what waits and what is fetched beyond the limit of bytes; it is fetched again later."""
+        most = self._settings.max_in_flight_bytes
+        sizes = {
+            its: sum(received.size for received in its.waiting) for its in self._processors.values() if its.waiting
+        }
+        while sum(sizes.values()) > most:
+            largest = max(sizes, key=lambda processor: sizes[processor])
+            del sizes[largest]
+            largest.position = largest.waiting[0].record.offset
+            largest.waiting.clear()
+            largest.given_back = True
+            self.seek(largest)
+        if self._buffer.held_bytes > most:
+            for processor in self._processors.values():
+                if processor.is_open and processor.full and not processor.is_out_of_range:
+                    self.seek(processor)
+
+    def take_again(self) -> None:
+        """Let a partition be read again of which something was given back."""
+        for processor in self._processors.values():
+            if processor.given_back:
+                processor.given_back = False
+                break
+
+    def rewind(self) -> None:
+        """Fetch again what was not taken in."""
+        for processor in self._processors.values():
+            if processor.is_open and not processor.is_out_of_range:
+                self.seek(processor)
+
+    def seek(self, processor: PartitionProcessor) -> None:
+        """Fetch from the processor's position."""
+        if processor.partition in self._consumer.assignment():
+            self._consumer.seek(processor.partition, processor.position)
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch nothing of it for now."""
+        if partition in self._consumer.assignment():
+            self._consumer.pause(partition)
+
+    def commit_positions(self) -> None:
+        """Once a second let idle processors commit the position of the consumer: it passes what is no record."""
+        if time.monotonic() < self._commit_positions_at:
+            return
+        self._commit_positions_at = time.monotonic() + _COMMIT_POSITIONS_EVERY_S
+        for partition in self.readable & self._consumer.assignment():
+            processor, offset = self._processors[partition], self._buffer.position(partition)
+            if offset is not None and not processor.tracker.posts:
+                processor.pass_by(offset)
+
+    def _leave(self, out_of_range: Mapping[TopicPartition, int]) -> None:
+        """What comes next in these is not in the log: what they have in flight is published, then they open anew."""
+        for partition, offset in out_of_range.items():
+            processor = self._processors.get(partition)
+            if processor is not None and processor.is_open and offset >= processor.position:
+                processor.is_out_of_range = True
+                processor.drain()
+                processor.end_if_out_of_range()
+
+    def _block(self, batch: CorruptBatch) -> None:
+        """Block its partition: others go on, and it is fetched again after a while."""
+        partition = batch.partition
+        processor = self._processors.get(partition)
+        if processor is not None and processor.is_open:
+            error = Unreadable(partition, "corrupt_batch", batch.offset, batch.next_offset, str(batch))
+            self._unreadable.block(error)
+            self.pause(partition)
+
+    def _may_read(self, processor: PartitionProcessor) -> bool:
+        return not processor.full and not self._unreadable.is_waiting(processor.partition)
 
     def _take(
-        self,
-        processors: Sequence[PartitionProcessor],
-        ready: Sequence[int],
-        start: Callable[[PartitionProcessor, ReceivedRecord], None],
-    ) -> None:
-        budget = self._budget_of(processors)
+        self, processors: Sequence[PartitionProcessor], ready: Sequence[int]
+    ) -> Sequence[tuple[PartitionProcessor, ReceivedRecord]]:
+        admitted = []
+        limits = InFlightLimits(
+            InFlightLimit(self._settings.max_in_flight_posts, [its.tracker.posts for its in processors]),
+            InFlightLimit(self._settings.max_in_flight_bytes, [its.tracker.size for its in processors]),
+        )
 
         def urgency(index: int) -> int:
             return self._urgency.get(processors[index].partition.topic, len(self._urgency))
@@ -233,23 +234,18 @@ class AdmissionController:
                 for index in hungry:
                     processor = processors[index]
                     size = processor.waiting[0].size
-                    if budget.admits(index, size):
-                        budget.take(index, size)
-                        start(processor, processor.waiting.popleft())
-                        if processor.ready:
+                    if limits.admits(index, size):
+                        limits.take(index, size)
+                        admitted.append((processor, processor.take()))
+                        if processor.may_take():
                             still.append(index)
                 hungry = still
-
-    def _budget_of(self, processors: Sequence[PartitionProcessor]) -> InFlightLimits:
-        return InFlightLimits(
-            InFlightLimit(self._settings.max_in_flight_posts, [processor.tracker.posts for processor in processors]),
-            InFlightLimit(self._settings.max_in_flight_bytes, [processor.tracker.size for processor in processors]),
-        )
+        return admitted
 
 
 def _turns(processors: Sequence[PartitionProcessor]) -> Sequence[int]:
     """Whose records may be taken: everybody's, unless one may have killed a process. That is alone in flight."""
-    isolated = [index for index, processor in enumerate(processors) if processor.guard.isolates and not processor.held]
+    isolated = [index for index, its in enumerate(processors) if its.guard.isolates and not its.delivery.blocked]
     isolated = [index for index in isolated if processors[index].waiting or processors[index].tracker.posts]
     if not isolated:
         return range(len(processors))

@@ -11,7 +11,6 @@ from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.processor import RecordProcessor
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
@@ -29,7 +28,6 @@ class LagReporter:
         settings: KafkaSettings,
         consumer: AIOKafkaConsumer,
         manager: PartitionManager,
-        processing: RecordProcessor,
         health: Health,
     ) -> None:
         """Nothing is reported yet."""
@@ -37,23 +35,23 @@ class LagReporter:
         self._consumer = consumer
         self._buffer = FetchBuffer(consumer)
         self._manager = manager
-        self._processing = processing
         self._health = health
         self._shown: set[TopicPartition] = set()
         self._next = 0.0
         self._ends: dict[TopicPartition, int] = {}  # of partitions that are not fetched now
         self._asking: asyncio.Task[None] | None = None
 
-    def maybe(self) -> None:
+    def report_if_due(self) -> None:
         """Report if a second has passed."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY_S
-        self._hold("engine", held=self._processing.held)
-        self._hold("kafka", held=self._manager.held or self._silent())
-        self._hold("dead letters", held=self._manager.poisoned)
+        deliveries = [processor.delivery for processor in self._manager.processors.values()]
+        self._hold("engine", held=self._manager.engine_blocked)
+        self._hold("kafka", held=any(delivery.blocked for delivery in deliveries) or self._silent())
+        self._hold("dead letters", held=self._manager.breaker.is_open)
         self._hold("unreadable partition", held=len(self._manager.unreadable) > 0)
-        self._hold("records lost", held=self._manager.lossy)
+        self._hold("records lost", held=any(delivery.loss_marker for delivery in deliveries))
         # a member joins the group whether or not there is the topic, and gets its partitions once there is
         there = (self._consumer.partitions_for_topic(topic) for topic in self._settings.input_topics)
         missing = self._health.joined and not all(there)
@@ -66,14 +64,14 @@ class LagReporter:
         for partition, processor in processors.items():
             number = str(partition.partition)
             metrics.INCOMPLETE.labels(partition.topic, number).set(processor.tracker.posts)
-            metrics.COMMITTED.labels(partition.topic, number).set(processor.committed)
+            metrics.COMMITTED.labels(partition.topic, number).set(processor.delivery.committed)
             lag = self._lag(processor)
             if lag is not None:
                 metrics.LAG.labels(partition.topic, number).set(lag)
         ago = {partition: self._fetched_ago_s(partition) for partition in processors}
         self._ask_for_ends([partition for partition, s in ago.items() if s is None or s > _FETCHED_LATELY_S])
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         """The worker ended: nothing is ours, nothing is held."""
         if self._asking is not None:
             self._asking.cancel()
@@ -95,7 +93,7 @@ class LagReporter:
 
     def _silent(self) -> bool:
         """Whether a partition that should be fetched has not been for long: the broker is away."""
-        waited_for = self._manager.hungry - set(self._buffer.partitions)
+        waited_for = self._manager.admission.readable - set(self._buffer.partitions)
         return any((self._fetched_ago_s(partition) or 0.0) > _SILENT_AFTER_S for partition in waited_for)
 
     def _fetched_ago_s(self, partition: TopicPartition) -> float | None:
@@ -113,7 +111,7 @@ class LagReporter:
         end = max((known for known in ends if known is not None), default=None)
         if end is None:
             return None
-        reached = processor.committed
+        reached = processor.delivery.committed
         if not processor.tracker.posts and not processor.full:
             reached = max(reached, self._buffer.position(processor.partition) or 0)
         return max(0, end - reached)

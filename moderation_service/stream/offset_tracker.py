@@ -1,4 +1,4 @@
-"""Offset tracker of one partition: which offsets are in flight, and the first that is not finished.
+"""Offset tracker of one partition: which offsets are in flight, and the first that is not finished; limits over all.
 
 Pure. Offsets have gaps (transaction markers, compaction, aborted records), so nothing here assumes offset + 1.
 """
@@ -25,6 +25,7 @@ class Release(Generic[T]):
 
     offsets: Sequence[int]
     results: Sequence[T]
+    is_part: bool = False
 
     @property
     def next_offset(self) -> int:
@@ -34,7 +35,7 @@ class Release(Generic[T]):
     def parts(self, posts: int) -> "Iterator[Release[T]]":
         """The same in order, at most `posts` a part."""
         for begin in range(0, len(self.offsets), posts):
-            yield Release(self.offsets[begin : begin + posts], self.results[begin : begin + posts])
+            yield Release(self.offsets[begin : begin + posts], self.results[begin : begin + posts], is_part=True)
 
 
 class OffsetTracker(Generic[T]):
@@ -104,3 +105,62 @@ class OffsetTracker(Generic[T]):
         """Forget what was released: it is published and committed."""
         for offset in release.offsets:
             self._size -= self._entries.pop(offset).size
+
+
+class InFlightLimit:
+    """A limit over all partitions, of posts or of bytes. `used` is what each holds; asking and taking cost O(1)."""
+
+    def __init__(self, limit: int, used: Sequence[int]) -> None:
+        """Count what is held."""
+        processors = len(used)
+        self._used = list(used)
+        self._kept = limit // (2 * processors) or int(limit >= processors)
+        self._shared = limit - self._kept * processors
+        self._over = sum(map(self._beyond, used))
+
+    def admits(self, processor: int, more: int) -> bool:
+        """Whether `processor` (an index of `used`) may take `more`; the sum never passes the limit."""
+        used = self._used[processor]
+        if more and used + more <= self._kept:
+            return True
+        return self._over + self._beyond(used + more) - self._beyond(used) <= self._shared
+
+    def take(self, processor: int, more: int) -> None:
+        """Count `more` for `processor`."""
+        used = self._used[processor]
+        self._used[processor] = used + more
+        self._over += self._beyond(used + more) - self._beyond(used)
+
+    def holds(self, processor: int) -> bool:
+        """Whether `processor` holds anything."""
+        return self._used[processor] > 0
+
+    def _beyond(self, used: int) -> int:
+        """What of it comes out of the shared half."""
+        return max(0, used - self._kept)
+
+
+class InFlightLimits:
+    """Posts and bytes in flight."""
+
+    def __init__(self, posts: InFlightLimit, size: InFlightLimit) -> None:
+        """Both bounds are of the same processors."""
+        self._posts = posts
+        self._size = size
+
+    def admits(self, processor: int, size: int) -> bool:
+        """Whether `processor` may take one more record of `size` bytes.
+
+        A record larger than its partition's part must pass too: with nothing else of its partition in flight, and one
+        such record at a time beyond the limit. So the sum never exceeds the limit by more than one record.
+        """
+        if not self._posts.admits(processor, 1):
+            return False
+        return self._size.admits(processor, size) or (
+            not self._posts.holds(processor) and self._size.admits(processor, 0)
+        )
+
+    def take(self, processor: int, size: int) -> None:
+        """Count a record of `size` bytes for `processor`."""
+        self._posts.take(processor, 1)
+        self._size.take(processor, size)

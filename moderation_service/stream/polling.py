@@ -8,21 +8,21 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal
 from moderation_service.kafka.aiokafka_workarounds import CorruptBatch
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 
-_FIRST_DELAY_S = 1.0
-_LONGEST_DELAY_S = 60.0
+_BACKOFF = Backoff(first_s=1.0, longest_s=60.0, jitter=0.0)
 _log = structlog.get_logger(__name__)
 Reason = Literal["corrupt_batch", "offset_out_of_range"]
 _WAIT_S = 0.2
@@ -31,7 +31,6 @@ _POLL_LIMIT_S = 1.0  # the fetcher waits for a rebalance to end, however long th
 _ERRORS_BORNE = 60
 _UNMENDABLE_BORNE = 5
 _UNMENDABLE_WITHIN_S = 60.0
-_PAUSE_S = 0.5
 _BREATH_S = 0.005
 Batches = dict[TopicPartition, list[ConsumerRecord]]
 
@@ -68,36 +67,33 @@ class Unreadable(Exception):  # noqa: N818 - a fate, not a fault
 
 
 @dataclass(slots=True)
-class _Held:
+class _Blocked:
     error: Unreadable
-    delay_s: float
+    failures: int
     until: float
 
 
-class HeldPartitions:
-    """Which partitions are held, and when each is tried again."""
+class BlockedPartitions:
+    """Which partitions can't be read, and when each is tried again."""
 
     def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """None is held."""
+        """None is blocked."""
         self._settings = settings
         self._clock = clock
-        self._held: dict[TopicPartition, _Held] = {}
+        self._blocked: dict[TopicPartition, _Blocked] = {}
 
     def __len__(self) -> int:
-        """How many are held."""
-        return len(self._held)
+        """How many are blocked."""
+        return len(self._blocked)
 
-    def __contains__(self, partition: TopicPartition) -> bool:
-        """Whether this one is held."""
-        return partition in self._held
-
-    def hold(self, error: Unreadable) -> float:
-        """Hold its partition; the seconds until it is tried again. Logs how to reset it."""
-        partition, last = error.partition, self._held.get(error.partition)
-        delay_s = min(_LONGEST_DELAY_S, last.delay_s * 2) if last else _FIRST_DELAY_S
+    def block(self, error: Unreadable) -> float:
+        """Block its partition; the seconds until it is tried again. Logs how to reset it."""
+        partition, last = error.partition, self._blocked.get(error.partition)
+        failures = last.failures + 1 if last else 1
+        delay_s = _BACKOFF.delay_s(failures)
         if last and last.error.reason != error.reason:
             _clear_gauge(last.error)
-        self._held[partition] = _Held(error, delay_s, self._clock() + delay_s)
+        self._blocked[partition] = _Blocked(error, failures, self._clock() + delay_s)
         metrics.PARTITION_HELD.labels(*_labels(error)).set(1)
         _log.error(
             "a partition can't be read and is held; the others go on",
@@ -112,15 +108,15 @@ class HeldPartitions:
         return delay_s
 
     def is_waiting(self, partition: TopicPartition) -> bool:
-        """Whether it is held and not to be tried yet."""
-        held = self._held.get(partition)
-        return held is not None and self._clock() < held.until
+        """Whether it is blocked and not to be tried yet."""
+        blocked = self._blocked.get(partition)
+        return blocked is not None and self._clock() < blocked.until
 
     def release(self, partition: TopicPartition) -> None:
         """It can be read again."""
-        held = self._held.pop(partition, None)
-        if held is not None:
-            error = held.error
+        blocked = self._blocked.pop(partition, None)
+        if blocked is not None:
+            error = blocked.error
             _clear_gauge(error)
             _log.warning(
                 "a partition that was held can be read again",
@@ -131,9 +127,9 @@ class HeldPartitions:
 
     def clear(self) -> None:
         """Other workers may own them now."""
-        for held in self._held.values():
-            _clear_gauge(held.error)
-        self._held.clear()
+        for blocked in self._blocked.values():
+            _clear_gauge(blocked.error)
+        self._blocked.clear()
 
     def _reset(self, error: Unreadable) -> str:
         partition, settings = error.partition, self._settings
@@ -151,6 +147,16 @@ def _clear_gauge(error: Unreadable) -> None:
     metrics.PARTITION_HELD.remove(*_labels(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll found: records, and partitions that can't be read on. `failed`: fetch again what was not taken."""
+
+    batches: Batches = field(default_factory=dict)
+    out_of_range: Mapping[TopicPartition, int] = field(default_factory=dict)  # by partition the offset asked for
+    corrupt: CorruptBatch | None = None
+    failed: bool = False
+
+
 class RecordSource(Protocol):
     """Fetched records; see FetchBuffer."""
 
@@ -165,49 +171,41 @@ class RecordSource(Protocol):
 class Polling:
     """Knows how the last polls went."""
 
-    def __init__(
-        self,
-        source: RecordSource,
-        out_of_range: Callable[[Mapping[TopicPartition, int]], None],
-        corrupt: Callable[[CorruptBatch], None],
-    ) -> None:
-        """All went well so far. `out_of_range` hears of offsets not in the log, `corrupt` of broken batches."""
+    def __init__(self, source: RecordSource, pause_s: float = 0.5) -> None:
+        """All went well so far. After an error it waits `pause_s`."""
         self._source = source
-        self._out_of_range = out_of_range
-        self._corrupt = corrupt
+        self._pause_s = pause_s
         self._errors = 0
         self._unmendable: list[float] = []
 
-    async def poll(self, among: AbstractSet[TopicPartition], ahead: ReadAhead, *, backpressure: bool) -> Batches | None:
+    async def poll(self, among: AbstractSet[TopicPartition], ahead: ReadAhead, *, backpressure: bool) -> Polled:
         """What has arrived of these partitions, as much as may be read ahead; maybe nothing.
-
-        None after an error: what was not taken in must be fetched again.
 
         Raises Fatal for an error that stays: soon where waiting mends nothing, late where a broker may come back.
         """
+        polled = Polled()
         try:
             async with asyncio.timeout(_POLL_LIMIT_S):  # cancels before a record is taken out, so none is lost
                 first = await self._source.first(among, _WAIT_FOR_ROOM_S if backpressure else _WAIT_S)
-            found = {} if first is None else self._taken(first, among, ahead)
+            if first is not None:
+                polled = Polled(self._taken(first, among, ahead))
         except TimeoutError:
-            return {}
+            return polled
         except NoOffsetForPartitionError:  # its processor is not open yet, and seeks
-            found = {}
+            pass
         except OffsetOutOfRangeError as error:
-            self._out_of_range(error.args[0])
-            found = {}
+            polled = Polled(out_of_range=error.args[0])
         except CorruptBatch as error:
-            self._corrupt(error)
-            return None
+            return Polled(corrupt=error, failed=True)
         except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the loop goes on or ends loudly
             self._count(error)
             _log.warning("the consumer failed", error=f"{type(error).__name__}: {error}"[:300], times=self._errors)
-            await asyncio.sleep(_PAUSE_S)
-            return None
+            await asyncio.sleep(self._pause_s)
+            return Polled(failed=True)
         self._errors = 0
-        if not found:
+        if not polled.batches:
             await asyncio.sleep(_BREATH_S)  # whatever the fetcher did: judging and heartbeats have their turn
-        return found
+        return polled
 
     def _taken(self, first: ConsumerRecord, among: AbstractSet[TopicPartition], ahead: ReadAhead) -> Batches:
         """It, what is there behind it, and what is there of the other partitions."""

@@ -1,12 +1,9 @@
-"""A received record and what it became: the records to publish, dead letters among them, and its completion log.
-
-Dead letters have progressively smaller fallbacks, so that one always fits `max_message_bytes`.
-"""
+"""A received record and what it became: the records to publish, dead letters among them, and its completion log."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Literal, Self
@@ -30,6 +27,7 @@ OFF_LOOP_BYTES = 256 * 1024  # a larger value is parsed on a thread
 _CHARS = 128
 _PROCESSED, _PUBLISHED = cache(metrics.PROCESSED.labels), cache(metrics.PUBLISHED.labels)
 _log = structlog.get_logger(__name__)
+VERDICT_TOO_LARGE = "verdict_too_large"
 Outcome = Literal["verdict", "dead_letter", "deleted"]
 
 
@@ -62,53 +60,61 @@ class Output:
         return size_of(self.key, self.value, self.headers)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProcessingResult:
-    """`smaller` gives what to publish instead where this is too large; None: there is nothing smaller.
+    """What became of a record: its outputs, and the `facts` of its log line, which are never words of a post.
 
-    `also` goes out with it. `facts` are what the log line tells; never words of a post.
+    `fallbacks` are progressively smaller dead letters, made when an output turns out too large for its topic.
     """
 
-    output: Output
+    received: ReceivedRecord
     outcome: Outcome
-    reason: str | None = None
-    smaller: "Callable[[], ProcessingResult] | None" = None
-    also: tuple[Output, ...] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
-    received: float = 0.0
-    timestamp_ms: int = -1
-    way: RecordSpan = UNTRACED
+    outputs: tuple[Output, ...]
+    fallbacks: Iterator[Output]
+    reason: str | None = None  # of a dead letter
+    facts: dict[str, object] = field(default_factory=dict)
+    span: RecordSpan = UNTRACED
 
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        """All that is to be published."""
-        return (self.output, *self.also)
+    def use_fallback(self) -> bool:
+        """Become the next fallback. Returns whether there is one."""
+        fallback = next(self.fallbacks, None)
+        if fallback is None:
+            return False
+        self.outcome, self.outputs = "dead_letter", (fallback,)
+        self.reason = self.reason or VERDICT_TOO_LARGE
+        return True
 
-    def within(self, limit: int) -> "ProcessingResult":
-        """The first of the ever smaller forms that fits, or the smallest."""
-        fitting = self
-        while fitting.output.size > limit and fitting.smaller is not None:
-            fitting = fitting.smaller()
-        return fitting
+    def fit(self, max_bytes: int) -> None:
+        """Fall back until no output is larger, or the smallest fallback is reached."""
+        while any(output.size > max_bytes for output in self.outputs) and self.use_fallback():
+            pass
+
+
+def dead_letter(
+    received: ReceivedRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1
+) -> ProcessingResult:
+    """The dead letter of a record that can't be judged."""
+    letters = dead_letters(received.record, poison, settings, attempts=attempts)
+    return ProcessingResult(received, "dead_letter", (next(letters),), letters, poison.reason)
 
 
 def crashed_worker(received: ReceivedRecord, settings: KafkaSettings, *, attempts: int) -> ProcessingResult:
     """The dead letter of a record that was never finished because its processes died. Looks at none of its bytes."""
     record = received.record
-    msg = f"{attempts} workers died while they judged this record"
-    finished = dead_letter(record, Poison("crashed_worker", msg, stage="judge"), settings, attempts=attempts)
-    facts = {"partition": record.partition, "offset": record.offset}
-    recorded = replace(finished, facts=facts, received=received.at, timestamp_ms=record.timestamp)
-    return recorded.within(record_limit(settings))
+    poison = Poison("crashed_worker", f"{attempts} workers died while they judged this record", stage="judge")
+    result = dead_letter(received, poison, settings, attempts=attempts)
+    result.facts = {"partition": record.partition, "offset": record.offset}
+    result.fit(record_limit(settings))
+    return result
 
 
-def dead_letter(
+def dead_letters(
     record: ConsumerRecord, poison: Poison, settings: KafkaSettings, *, attempts: int = 1
-) -> ProcessingResult:
-    """Turn a record and its refusal into what goes to the dead-letter topic.
+) -> Iterator[Output]:
+    """Yield dead letters with progressively smaller fallbacks, so that one always fits `max_message_bytes`.
 
-    First the whole record: its key, bytes and headers, with the reason headers. Where that is too large: by reference,
-    then without its own key and headers, then without the beginning of its bytes.
+    First the whole record: its key, bytes and headers, with the reason headers. Then a reference to it; then that
+    without the record's key and headers; then without the beginning of its bytes.
     """
     cause = poison.__cause__ or poison
     letter = DeadLetter(
@@ -125,46 +131,37 @@ def dead_letter(
         failed_at=datetime.now(UTC),
         service_version=__version__,
     )
-    own, referring = letter.headers(), letter.model_copy(update={"by_reference": True}).headers()
-    theirs = list(record.headers)
-    topic = settings.dead_letter_topic
+    topic, theirs = settings.dead_letter_topic, list(record.headers)
     value = record.value or b""  # a null value would delete the key
-
-    def finished(output: Output) -> ProcessingResult:
-        return ProcessingResult(output, "dead_letter", poison.reason)
-
-    def reference() -> ProcessingResult:
-        referred = DeadLetterReference.of(record.topic, record.partition, record.offset, value)
-        if isinstance(value, PartialValue):
-            referred = referred.model_copy(update={"size": value.size, "sha256": value.sha256})
-        headless = referred.model_copy(update={"head": b""})
-        least = finished(Output(topic, None, headless.to_json(), referring))
-        bare = replace(finished(Output(topic, None, referred.to_json(), referring)), smaller=lambda: least)
-        whole = Output(topic, record.key, referred.to_json(), [*theirs, *referring])
-        return replace(finished(whole), smaller=lambda: bare)
-
-    if isinstance(value, PartialValue):  # the whole was never held
-        return reference()
-    return replace(finished(Output(topic, record.key, value, [*theirs, *own])), smaller=reference)
+    if not isinstance(value, PartialValue):  # whose whole was never held
+        yield Output(topic, record.key, value, [*theirs, *letter.headers()])
+    headers = letter.model_copy(update={"by_reference": True}).headers()
+    reference = DeadLetterReference.of(record.topic, record.partition, record.offset, value)
+    if isinstance(value, PartialValue):
+        reference = reference.model_copy(update={"size": value.size, "sha256": value.sha256})
+    yield Output(topic, record.key, reference.to_json(), [*theirs, *headers])
+    yield Output(topic, None, reference.to_json(), headers)
+    yield Output(topic, None, reference.model_copy(update={"head": b""}).to_json(), headers)
 
 
-def log_completion(finished: ProcessingResult) -> None:
-    """Say what became of a record and count it; now that it is published."""
-    _PROCESSED(finished.outcome).inc()
-    _PUBLISHED(finished.output.topic, finished.outcome).inc()
-    if finished.reason is not None:
-        metrics.DEAD_LETTERS.labels(finished.reason).inc()
+def log_completion(result: ProcessingResult) -> None:
+    """Log and count what became of a record, now that it is published."""
+    record = result.received.record
+    _PROCESSED(result.outcome).inc()
+    _PUBLISHED(result.outputs[0].topic, result.outcome).inc()
+    if result.reason is not None:
+        metrics.DEAD_LETTERS.labels(result.reason).inc()
     end_to_end = None
-    if finished.timestamp_ms > 0:  # a producer may set none
-        end_to_end = max(0.0, time.time() - finished.timestamp_ms / 1000)
-        metrics.END_TO_END.observe(end_to_end, finished.way.exemplar)
-    finished.way.published()
+    if record.timestamp > 0:  # a producer may set none
+        end_to_end = max(0.0, time.time() - record.timestamp / 1000)
+        metrics.END_TO_END.observe(end_to_end, result.span.exemplar)
+    result.span.published()
     _log.info(
         "post",
-        **finished.facts,
-        outcome=finished.outcome,
-        reason=finished.reason,
-        in_process_ms=round((time.monotonic() - finished.received) * 1000, 2),
+        **result.facts,
+        outcome=result.outcome,
+        reason=result.reason,
+        in_process_ms=round((time.monotonic() - result.received.at) * 1000, 2),
         end_to_end_ms=None if end_to_end is None else round(end_to_end * 1000, 1),
     )
 

@@ -1,20 +1,20 @@
-"""Record processor: parse, judge, and build what to publish. No record makes it fail.
+"""Record processor: one record to its result, step by step. No record makes it fail.
 
 A record whose key is not its post id is judged, counted and logged: a deletion by that key would erase nothing.
 """
 
 import asyncio
-import random
 import time
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import structlog
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.envelope import CloudEvent, Headers, Trace, check_content_type, verdict_headers
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
@@ -26,24 +26,25 @@ from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import (
     OFF_LOOP_BYTES,
+    VERDICT_TOO_LARGE,
+    Outcome,
     Output,
     ProcessingResult,
     ReceivedRecord,
     dead_letter,
+    dead_letters,
     name_of,
     short,
 )
 from moderation_service.telemetry import metrics, tracing
 
-_EVERY_S = 60.0
-_log = structlog.get_logger(__name__)
 BUG_TRIES = 3
 INTERNAL_ERROR = "internal_error"
-_HELD_AFTER_TRIES = 3
-_HUNG_AFTER_S = 60.0
-_FIRST_WAIT_S = 0.2
-_LONGEST_WAIT_S = 5.0
+_BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
+_EVERY_S = 60.0
+_BLOCKED_AFTER_TRIES = 3
 _OPENING = metrics.STAGE_SECONDS.labels("open")
+_log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -61,7 +62,7 @@ def check_size(received: ReceivedRecord, most: int) -> None:
         raise Poison("record_too_large", msg)
 
 
-async def open_record(record: ConsumerRecord) -> Post | None:
+async def parse_record(record: ConsumerRecord) -> Post | None:
     """Read the post; None where the record deletes its key. Raises Poison with the reason."""
     if record.value is None:
         if record.key is None:
@@ -113,91 +114,61 @@ class PostJudge(Protocol):
 
 @dataclass(slots=True)
 class RecordProcessor:
-    """The line, and whether the engine holds it up. A post stays with the `judge` that it began with."""
+    """Turns records into results, and knows when the engine blocks it. A post stays with the `judge` it began with."""
 
     settings: KafkaSettings
     judge: PostJudge
+    backoff: Backoff = _BACKOFF
+    hung_after_s: float = 60.0
     _keys: KeyCheck = field(default_factory=KeyCheck)
-    _failing: set[int] = field(default_factory=set)
+    _failing: dict[int, TopicPartition] = field(default_factory=dict)  # by the record's id()
     _in_work: int = 0
-    _moved_at: float = 0.0  # when a post was finished, or began with no other in work
+    _moved_at: float = 0.0  # when a record was finished, or began with no other in work
+
+    async def process(self, received: ReceivedRecord) -> ProcessingResult:
+        """Check, parse, judge, and build what to publish, for as long as the engine takes. Raises Fatal alone."""
+        record, headers = received.record, headers_of(received.record)
+        span, facts = tracing.begin(record.topic, headers), dict[str, object]()
+        trace = Trace(*span.ids) if span.ids else Trace.of(headers)
+        with self._working_on(received):
+            try:
+                if event := CloudEvent.of(headers):
+                    facts["ce_id"] = short(event.id)
+                check_size(received, self.settings.max_message_bytes)
+                with _OPENING.time():
+                    post = await parse_record(record)
+                if post is None:
+                    result = self._deletion(received)
+                else:
+                    self._keys.check(record.key, post.post_id)
+                    judged = await self._judge_until_done(post, received, trace)
+                    result = self._verdict(received, post, judged, trace)
+            except Poison as poison:
+                attempts = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
+                result = dead_letter(received, poison, self.settings, attempts=attempts)
+            facts |= result.facts or await name_of(record)
+        facts |= {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        result.facts, result.span = facts | {"trace.id": trace.trace_id}, span
+        span.judged(result.outcome, result.reason)
+        result.fit(record_limit(self.settings))
+        return result
 
     @property
-    def held(self) -> bool:
+    def blocked(self) -> bool:
         """Whether some post was tried several times and no post has passed since, or none is finished for long."""
-        hung = self._in_work > 0 and time.monotonic() - self._moved_at > _HUNG_AFTER_S
+        hung = self._in_work > 0 and time.monotonic() - self._moved_at > self.hung_after_s
         return hung or bool(self._failing)
 
-    def retries(self, received: ReceivedRecord) -> bool:
-        """Whether this record was tried several times, and the engine was not there for it."""
-        return id(received) in self._failing
-
-    async def finish(self, received: ReceivedRecord) -> ProcessingResult:
-        """Judge one record, for as long as that takes. Raises Fatal, and nothing else."""
-        if not self._in_work:
-            self._moved_at = time.monotonic()
-        self._in_work += 1
-        try:
-            finished = await self._finish(received)
-            self._moved_at = time.monotonic()
-        finally:
-            self._in_work -= 1
-            self._failing.discard(id(received))
-        return _carrying(finished).within(record_limit(self.settings))
-
-    async def _finish(self, received: ReceivedRecord) -> ProcessingResult:
-        record, headers = received.record, headers_of(received.record)
-        way, facts = tracing.begin(record.topic, headers), dict[str, object]()
-        trace = Trace(*way.ids) if way.ids else Trace.of(headers)
-        try:
-            if event := CloudEvent.of(headers):
-                facts["ce_id"] = short(event.id)
-            finished = await self._judge(received, trace)
-        except Poison as poison:
-            tries = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
-            finished = dead_letter(record, poison, self.settings, attempts=tries)
-        facts |= finished.facts or await name_of(record)
-        facts |= {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        facts |= {"trace.id": trace.trace_id}
-        way.judged(finished.outcome, finished.reason)
-        return replace(finished, facts=facts, received=received.at, timestamp_ms=record.timestamp, way=way)
-
-    async def _judge(self, received: ReceivedRecord, trace: Trace) -> ProcessingResult:
-        record, settings = received.record, self.settings
-        check_size(received, settings.max_message_bytes)
-        forwarded = [header for header in headers_of(record) if header[0] in settings.forward_headers]
-        with _OPENING.time():
-            post = await open_record(record)
-
-        def too_large() -> ProcessingResult:
-            poison = Poison("verdict_too_large", "the verdict is larger than its topic takes", stage="publish")
-            return dead_letter(record, poison, settings)
-
-        if post is None:
-            # verdicts are keyed by the post id; a dead letter has the key that its record had
-            verdicts = Output(settings.output_topic, unframed_key(record.key), None, forwarded)
-            letters = Output(settings.dead_letter_topic, record.key, None, forwarded)
-            return ProcessingResult(verdicts, "deleted", smaller=too_large, also=(letters,))
-        self._keys.check(record.key, post.post_id)
-        judged = await self._judge_until_done(post, received, trace)
-        self._failing.clear()
-        verdict = judged.verdict
-        headers = [*verdict_headers(verdict, trace), *forwarded]
-        output = Output(settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)
-        facts = {
-            "post_id": short(post.post_id),
-            "decision": verdict.decision,
-            "tokens": judged.tokens,
-            **{f"{step}_ms": took for step, took in verdict.timings_ms},
-        }
-        return ProcessingResult(output, "verdict", smaller=too_large, facts=facts)
+    def is_retrying(self, partition: TopicPartition) -> bool:
+        """Whether a record of this partition was tried several times, and the engine was not there for it."""
+        return partition in self._failing.values()
 
     async def _judge_until_done(self, post: Post, received: ReceivedRecord, trace: Trace) -> Judged:
-        """Try until the engine answers, on evidence that is loaded once.
+        """Load the evidence once, and try until the engine answers.
 
         Raises Poison for what can't be judged, also after BUG_TRIES of a bug.
         """
-        judge, bugs, tries, pause = self.judge, 0, 0, _FIRST_WAIT_S
+        judge, bugs, tries = self.judge, 0, 0
         queue_ms = (time.monotonic() - received.at) * 1000
         async with AsyncExitStack() as held:
             evidence: Evidence | None = None
@@ -206,7 +177,7 @@ class RecordProcessor:
                     if evidence is None:
                         evidence = await _uncancelled(held.enter_async_context(judge.evidence(post)))
                     judging = judge.judge_on(post, evidence, trace_id=trace.trace_id, queue_ms=queue_ms)
-                    return await _uncancelled(judging)
+                    judged = await _uncancelled(judging)
                 except Transient as error:
                     reason = error.reason
                 except ModerationError:
@@ -219,13 +190,54 @@ class RecordProcessor:
                     if bugs == BUG_TRIES:
                         msg = "unexpected error while judging; the log has its trace"
                         raise Poison(INTERNAL_ERROR, msg, stage="judge") from error
-                # no library: stamina's costs as much as the rest of this file, and leaves cycles for the collector
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads tries, hides nothing
-                pause = min(pause * 2, _LONGEST_WAIT_S)
+                else:
+                    self._failing.clear()
+                    return judged
                 tries += 1
+                await self.backoff.wait(tries)
                 metrics.RETRIES.labels(reason).inc()
-                if tries >= _HELD_AFTER_TRIES and not bugs:
-                    self._failing.add(id(received))
+                if tries >= _BLOCKED_AFTER_TRIES and not bugs:
+                    self._failing[id(received)] = TopicPartition(received.record.topic, received.record.partition)
+
+    def _deletion(self, received: ReceivedRecord) -> ProcessingResult:
+        """Nulls: verdicts are keyed by the post id, a dead letter has the key that its record had."""
+        key, forwarded = received.record.key, self._forwarded(received)
+        verdicts = Output(self.settings.output_topic, unframed_key(key), None, forwarded)
+        letters = Output(self.settings.dead_letter_topic, key, None, forwarded)
+        return self._result(received, "deleted", verdicts, letters)
+
+    def _verdict(self, received: ReceivedRecord, post: Post, judged: Judged, trace: Trace) -> ProcessingResult:
+        verdict = judged.verdict
+        headers = [*verdict_headers(verdict, trace), *self._forwarded(received)]
+        output = Output(self.settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)
+        result = self._result(received, "verdict", output)
+        result.facts = {
+            "post_id": short(post.post_id),
+            "decision": verdict.decision,
+            "tokens": judged.tokens,
+            **{f"{step}_ms": took for step, took in verdict.timings_ms},
+        }
+        return result
+
+    def _result(self, received: ReceivedRecord, outcome: Outcome, *outputs: Output) -> ProcessingResult:
+        poison = Poison(VERDICT_TOO_LARGE, "the verdict is larger than its topic takes", stage="publish")
+        return ProcessingResult(received, outcome, outputs, dead_letters(received.record, poison, self.settings))
+
+    def _forwarded(self, received: ReceivedRecord) -> Headers:
+        return [header for header in headers_of(received.record) if header[0] in self.settings.forward_headers]
+
+    @contextmanager
+    def _working_on(self, received: ReceivedRecord) -> Iterator[None]:
+        """Count a record that is in work, to notice an engine that finishes none."""
+        if not self._in_work:
+            self._moved_at = time.monotonic()
+        self._in_work += 1
+        try:
+            yield
+            self._moved_at = time.monotonic()
+        finally:
+            self._in_work -= 1
+            self._failing.pop(id(received), None)
 
 
 async def _uncancelled(judging: Awaitable[T]) -> T:
@@ -238,16 +250,3 @@ async def _uncancelled(judging: Awaitable[T]) -> T:
             raise
         msg = "judging was cancelled from within"
         raise RuntimeError(msg) from None
-
-
-def _carrying(finished: ProcessingResult) -> ProcessingResult:
-    """The same, whose smaller forms keep its facts."""
-    smaller = finished.smaller
-    if smaller is None:
-        return finished
-
-    def keeping() -> ProcessingResult:
-        kept = {name: getattr(finished, name) for name in ("facts", "received", "timestamp_ms", "way")}
-        return _carrying(replace(smaller(), **kept))
-
-    return replace(finished, smaller=keeping)

@@ -1,17 +1,10 @@
 """Publisher of one partition: outputs and offset in one transaction, or first the outputs and then the offset."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
-    MessageSizeTooLargeError,
-    ProducerFenced,
-    RecordListTooLargeError,
-)
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 
 from moderation_service.kafka import clients
 from moderation_service.kafka.aiokafka_workarounds import close
@@ -19,13 +12,14 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import Output
 
 CLOSE_S = 0.8
+_TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
 
-class PartitionFenced(Exception):  # noqa: N818 - a fate, not a fault
+class ProducerFenced(Exception):  # noqa: N818 - a fate, not a fault
     """The partition belongs to somebody else now."""
 
 
-class TooLarge(Exception):  # noqa: N818 - a fate, not a fault
+class OutputTooLarge(Exception):  # noqa: N818 - a fate, not a fault
     """The broker refuses an output's size; `index` says which, where it is known."""
 
     def __init__(self, index: int | None) -> None:
@@ -34,21 +28,26 @@ class TooLarge(Exception):  # noqa: N818 - a fate, not a fault
 
 
 class Publisher(Protocol):
-    """Publishes one partition's outputs. Other exceptions than PartitionFenced and TooLarge: the outcome is unknown."""
+    """Publishes one partition's outputs. After another exception than these two the outcome is unknown."""
 
     async def start(self) -> None:
         """Begin, or begin anew: what an earlier producer of this processor left open is aborted."""
 
     async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
     ) -> None:
-        """Write the outputs and commit the offset with a note; `singly` waits for each, to learn which is refused."""
+        """Write the outputs and commit the offset with its metadata.
+
+        Raises ProducerFenced and OutputTooLarge, which names the output when each send is awaited.
+        """
 
     async def close(self) -> None:
         """End in bounded time."""
 
 
 class _Base:
+    _transactional_id: str | None = None
+
     def __init__(self, settings: KafkaSettings, partition: TopicPartition) -> None:
         self._settings = settings
         self._partition = partition
@@ -58,10 +57,9 @@ class _Base:
         await self.close()
         settings = self._settings
         topics = (settings.output_topic, settings.dead_letter_topic)
-        producer = clients.producer(settings, self._transactional_id, topics=topics)
-        self._producer = producer
+        producer = self._producer = clients.producer(settings, self._transactional_id, topics=topics)
         try:
-            async with asyncio.timeout(self._settings.request_timeout_s):
+            async with asyncio.timeout(settings.request_timeout_s):
                 await producer.start()
         except BaseException:
             await self.close()
@@ -71,10 +69,6 @@ class _Base:
         producer, self._producer = self._producer, None
         if producer is not None:
             await close(producer, CLOSE_S)
-
-    @property
-    def _transactional_id(self) -> str | None:
-        return None
 
     @property
     def _started(self) -> AIOKafkaProducer:
@@ -87,30 +81,28 @@ class _Base:
 class ExactlyOnce(_Base):
     """Outputs and offset in one transaction. Starting fences whoever held the partition before."""
 
-    @property
-    def _transactional_id(self) -> str:
-        """The partition's own. Group and topic may hold dots: the length of the group, at the end, tells them apart.
-
-        It begins with GROUP.TOPIC. for which ACLs are given.
-        """
-        group, partition = self._settings.group, self._partition
-        return f"{group}.{partition.topic}.{partition.partition}/{len(group)}"
+    def __init__(self, settings: KafkaSettings, partition: TopicPartition) -> None:
+        super().__init__(settings, partition)
+        # Group and topic may hold dots: the length of the group, at the end, tells them apart.
+        # It begins with GROUP.TOPIC. for which ACLs are given.
+        group = settings.group
+        self._transactional_id = f"{group}.{partition.topic}.{partition.partition}/{len(group)}"
 
     async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
     ) -> None:
-        """One transaction. Raises PartitionFenced: there is a newer producer, or the broker ended this one."""
+        """One transaction. It is fenced where there is a newer producer, or the broker ended this one."""
         producer = self._started
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await producer.begin_transaction()
-                sent = await _send(producer, outputs, singly=singly)
-                commit = {self._partition: (next_offset, note)}
+                sent = await _send(producer, outputs, await_each_send=await_each_send)
+                commit = {self._partition: (next_offset, metadata)}
                 offsets = producer.send_offsets_to_transaction(commit, self._settings.group)
-                await _all(*sent, offsets)
+                await _gather(*sent, offsets)
                 await producer.commit_transaction()
-        except ProducerFenced as error:
-            raise PartitionFenced from error
+        except errors.ProducerFenced as error:
+            raise ProducerFenced from error
 
 
 class AtLeastOnce(_Base):
@@ -121,18 +113,18 @@ class AtLeastOnce(_Base):
         self._consumer = consumer
 
     async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
     ) -> None:
-        """Write, then commit. Raises PartitionFenced where the group has moved on."""
+        """Write, then commit. It is fenced where the group has moved on."""
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
-                await _all(*await _send(self._started, outputs, singly=singly))
-                await self._consumer.commit({self._partition: (next_offset, note)})
-        except (CommitFailedError, IllegalStateError) as error:
-            raise PartitionFenced from error
+                await _gather(*await _send(self._started, outputs, await_each_send=await_each_send))
+                await self._consumer.commit({self._partition: (next_offset, metadata)})
+        except (errors.CommitFailedError, errors.IllegalStateError) as error:
+            raise ProducerFenced from error
 
 
-def publisher_of(settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Publisher:
+def publisher_for(settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Publisher:
     """As the settings promise."""
     if settings.delivery == "exactly_once":
         return ExactlyOnce(settings, partition)
@@ -140,34 +132,36 @@ def publisher_of(settings: KafkaSettings, partition: TopicPartition, consumer: A
 
 
 async def _send(
-    producer: AIOKafkaProducer, outputs: Sequence[Output], *, singly: bool
+    producer: AIOKafkaProducer, outputs: Sequence[Output], *, await_each_send: bool
 ) -> "list[asyncio.Future[object]]":
     sent = []
     for index, output in enumerate(outputs):
         try:
             future = await producer.send(output.topic, output.value, output.key, headers=output.headers)
-            future.add_done_callback(_look_at)
-            if singly:
+            future.add_done_callback(_retrieve_exception)
+            if await_each_send:
                 await future
-        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-            raise TooLarge(index) from error
+        except _TOO_LARGE as error:
+            raise OutputTooLarge(index) from error
         sent.append(future)
     return sent
 
 
-def _look_at(future: "asyncio.Future[object]") -> None:
+def _retrieve_exception(future: "asyncio.Future[object]") -> None:
     """See its exception, or asyncio complains where another one was raised first."""
     if not future.cancelled():
         future.exception()
 
 
-async def _all(*awaitables: object) -> None:
+async def _gather(*awaitables: Awaitable[object]) -> None:
     """Wait for all of them, then raise what matters most."""
-    results = await asyncio.gather(*awaitables, return_exceptions=True)  # type: ignore[call-overload]
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
-    for kind in (ProducerFenced, MessageSizeTooLargeError, RecordListTooLargeError, BaseException):
-        for failure in failures:
-            if isinstance(failure, kind):
-                if kind in {MessageSizeTooLargeError, RecordListTooLargeError}:
-                    raise TooLarge(None) from failure
-                raise failure
+    for failure in failures:
+        if isinstance(failure, errors.ProducerFenced):
+            raise failure
+    for failure in failures:
+        if isinstance(failure, _TOO_LARGE):
+            raise OutputTooLarge(None) from failure
+    if failures:
+        raise failures[0]

@@ -1,13 +1,13 @@
 """Where a partition resumes, and what the metadata of its committed offset says: losses, and poison-pill detection.
 
-Where the log starts later than the committed offset, the loss is noted there, so that it outlives restarts, until
-`kafka.acknowledged_loss_offsets` names it. A crash note says that a process died on a record.
+Where the log starts later than the committed offset, a loss marker is written there. It outlives restarts, until
+`kafka.acknowledged_loss_offsets` names it. A crash marker says that a process died on a record.
 
-The note names the owner for as long as it may have records in flight; a clean close takes the name out again. An owner
-that finds another's name knows that the other died, and takes what may have been in flight one record at a time. Before
-each it writes that this record is attempted. A record whose attempts killed its owners is found so, and never judged.
-The note travels with the commits that are made anyway; it costs one more when a partition is first taken from, and one
-when it is closed with records left.
+The crash marker names the owner for as long as it may have records in flight; a clean close takes the name out again.
+An owner that finds another's name knows that the other died, and takes what may have been in flight one record at a
+time. Before each it writes that this record is attempted. A record whose attempts killed its owners is found so, and
+never judged. The marker travels with the commits that are made anyway; it costs one more when a partition is first
+taken from, and one when it is closed with records left.
 """
 
 import re
@@ -18,18 +18,19 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from moderation_service.kafka.aiokafka_workarounds import committed
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.polling import Unreadable
 
-_NOTE = re.compile(r"lost below (\d+)")
+_LOSS = re.compile(r"lost below (\d+)")
 
 
 # Deaths with no other record of the partition in flight. From the second attempt on the record is alone in the whole
 # process: a kill from outside then meets the same record twice in a row very rarely, and once quite often.
 ATTEMPTS = 3
-_FORM = re.compile(r"(?:owner (\w+); )?attempts (\d+); suspects (\d+)")
+_CRASH = re.compile(r"(?:owner (\w+); )?attempts (\d+); suspects (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class CrashNote:
+class CrashMarker:
     """`attempts` are of the first record at the committed offset; `suspects` counts the records from there on."""
 
     owner: str = ""  # who may have records in flight; empty after a clean close
@@ -39,38 +40,38 @@ class CrashNote:
     @classmethod
     def of(cls, metadata: str) -> Self:
         """Read it from a committed offset's metadata; what has none is clean."""
-        found = _FORM.search(metadata)
+        found = _CRASH.search(metadata)
         return cls(found[1] or "", int(found[2]), int(found[3])) if found else cls()
 
     def metadata(self) -> str:
         """As it is committed; empty for a clean one."""
-        if self == CrashNote():
+        if self == CrashMarker():
             return ""
         owner = f"owner {self.owner}; " if self.owner else ""
         return f"{owner}attempts {self.attempts}; suspects {self.suspects}"
 
+    def tells_of_a_crash(self, owner: str) -> bool:
+        """Whether another owner than this one ended without saying so."""
+        return bool(owner and self.owner) and self.owner != owner
+
 
 class CrashGuard:
-    """What the note says, and what it must say before the next record is taken. Without an owner it is off."""
+    """Poison-pill detection: what the crash marker must say before the next record is taken. Off without an owner."""
 
     def __init__(self, owner: str = "") -> None:
         """Nothing is known yet; `owner` is unique to a process."""
         self.owner = owner
-        self.written = CrashNote()
+        self.written = CrashMarker()
         self.suspects = 0
         self.deaths = 0  # of owners that had the next record alone
         self.survived = False  # the record that is in flight has shown that it does not kill
 
-    def open(self, found: CrashNote, lag: int) -> None:
+    def open(self, found: CrashMarker, lag: int) -> None:
         """Begin with what the last owner left; `lag` is how many records may have been in flight when it died."""
         ours = found.owner == self.owner
         self.written = found
-        self.suspects = found.suspects or (lag if self.died(found) else 0)
+        self.suspects = found.suspects or (lag if found.tells_of_a_crash(self.owner) else 0)
         self.deaths = max(0, found.attempts - ours) if self.suspects else 0
-
-    def died(self, found: CrashNote) -> bool:
-        """Whether another owner ended without saying so."""
-        return bool(self.owner and found.owner) and found.owner != self.owner
 
     @property
     def convicts(self) -> bool:
@@ -83,68 +84,86 @@ class CrashGuard:
         return 0 < self.deaths < ATTEMPTS and not self.survived
 
     @property
-    def mark(self) -> CrashNote:
+    def mark(self) -> CrashMarker:
         """What is to be written before the next record is taken."""
         attempts = self.deaths + (not self.survived) if self.suspects else 0
-        return CrashNote(self.owner, attempts, self.suspects)
+        return CrashMarker(self.owner, attempts, self.suspects)
 
     @property
     def marked(self) -> bool:
         """Whether that is written."""
         return not self.owner or self.written == self.mark
 
-    def after(self, settled: int, *, left: int, waiting: bool, closing: bool) -> CrashNote:
+    def after(self, settled: int, *, left: int, waiting: bool, closing: bool) -> CrashMarker:
         """What a commit of `settled` records says, where `left` others stay in flight."""
         if not self.owner:
-            return CrashNote()
+            return CrashMarker()
         suspects = max(0, self.suspects - settled)
         if closing and not left:
-            return CrashNote(suspects=suspects)
-        return CrashNote(self.owner, int(waiting and suspects > 0), suspects)
+            return CrashMarker(suspects=suspects)
+        return CrashMarker(self.owner, int(waiting and suspects > 0), suspects)
 
     @property
-    def closed(self) -> CrashNote:
+    def closed(self) -> CrashMarker:
         """What a clean close writes: no owner, and what was found out before."""
         return replace(self.mark, owner="", attempts=self.deaths)
 
-    def settle(self, note: CrashNote) -> None:
-        """Records were committed with this note."""
-        self.written, self.suspects = note, note.suspects
+    def settle(self, marker: CrashMarker) -> None:
+        """Records were committed with this marker."""
+        self.written, self.suspects = marker, marker.suspects
         self.deaths, self.survived = 0, False
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeOffset:
-    """An offset; whether it is committed already; the note for every commit; how many offsets before it are lost.
-
-    `crash` is what the last owner noted of itself; `lag` is how far the log goes on, where that owner died.
-    """
+    """Where a partition resumes, and what was found there."""
 
     offset: int
-    pinned: bool = True
-    note: str = ""
-    lost: int = 0
-    crash: CrashNote = field(default_factory=CrashNote)
-    lag: int = 0
+    is_committed: bool = True
+    loss_marker: str = ""  # for every commit
+    lost: int = 0  # offsets before it that are gone
+    crash_marker: CrashMarker = field(default_factory=CrashMarker)  # of the last owner
+    lag: int = 0  # how far the log goes on, where that owner died
 
 
-async def resume_offset_of(
-    settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: TopicPartition, *, opening: bool
-) -> ResumeOffset:
-    """Ask the broker. The log's own start matters only when a partition is `opening`: later its records are in memory.
+@dataclass(frozen=True, slots=True)
+class ResumeOffsetFinder:
+    """Asks the brokers where a partition resumes for this owner."""
 
-    Raises aiokafka's errors where the broker does not answer.
-    """
-    found = await committed(consumer, partition, stable=settings.delivery == "exactly_once")
-    if found is None:
-        edge = consumer.end_offsets if settings.auto_offset_reset == "latest" else consumer.beginning_offsets
-        return ResumeOffset((await edge([partition]))[partition], pinned=False)
-    known = settings.acknowledged_loss(partition.topic, partition.partition)
-    if opening:
-        begin: int = (await consumer.beginning_offsets([partition]))[partition]
+    settings: KafkaSettings
+    consumer: AIOKafkaConsumer
+    partition: TopicPartition
+    owner: str = ""
+    was_out_of_range: bool = False  # the consumer just said that what came next is not in the log
+
+    async def find(self, *, opening: bool) -> ResumeOffset:
+        """Read the committed offset; the log's edges matter only when `opening`: later its records are in memory.
+
+        Raises Unreadable where the log ends before it, and aiokafka's errors where the broker does not answer.
+        """
+        found = await committed(self.consumer, self.partition, stable=self.settings.delivery == "exactly_once")
+        if found is None:
+            edge = self._end if self.settings.auto_offset_reset == "latest" else self._beginning
+            return ResumeOffset(await edge(), is_committed=False)
+        known = self.settings.acknowledged_loss(self.partition.topic, self.partition.partition)
+        begin = await self._beginning() if opening else 0
         if found.offset < begin:
-            note = f"lost below {begin}" if known < begin else ""
-            return ResumeOffset(begin, pinned=False, note=note, lost=begin - found.offset)
-    noted = _NOTE.search(found.metadata)
-    note = noted[0] if noted and known < int(noted[1]) else ""
-    return ResumeOffset(found.offset, note=note, crash=CrashNote.of(found.metadata))
+            marker = f"lost below {begin}" if known < begin else ""
+            return ResumeOffset(begin, is_committed=False, loss_marker=marker, lost=begin - found.offset)
+        crash, loss = CrashMarker.of(found.metadata), _LOSS.search(found.metadata)
+        marker, lag = loss[0] if loss and known < int(loss[1]) else "", 0
+        if opening and (self.was_out_of_range or crash.tells_of_a_crash(self.owner)):
+            end = await self._end()
+            if self.was_out_of_range and found.offset > end:
+                what = f"{found.offset} is committed, and the log ends at {end}: was the topic made anew?"
+                raise Unreadable(self.partition, "offset_out_of_range", found.offset, end, what)
+            lag = max(0, end - found.offset)
+        return ResumeOffset(found.offset, loss_marker=marker, crash_marker=crash, lag=lag)
+
+    async def _beginning(self) -> int:
+        offsets: dict[TopicPartition, int] = await self.consumer.beginning_offsets([self.partition])
+        return offsets[self.partition]
+
+    async def _end(self) -> int:
+        offsets: dict[TopicPartition, int] = await self.consumer.end_offsets([self.partition])
+        return offsets[self.partition]

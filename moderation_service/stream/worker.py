@@ -52,7 +52,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         if names := _names(revoked):
             metrics.REBALANCES.labels("revoked").inc()
             _log.info("partitions revoked", partitions=names)
-        await self._manager.close(0.0 if self._manager.engine_held else self._budget_s)
+        await self._manager.close(0.0 if self._manager.engine_blocked else self._budget_s)
         metrics.ASSIGNED.set(0)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -86,12 +86,12 @@ class Worker:
         """Nothing is connected yet."""
         self._settings = settings
         self._health = health
-        self._processing = RecordProcessor(settings, judge)
+        self._records = RecordProcessor(settings, judge)
         self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: PostJudge) -> None:
         """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
-        self._processing.judge = judge
+        self._records.judge = judge
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain: at most 10 seconds in all.
@@ -100,27 +100,27 @@ class Worker:
         """
         spare_logs()
         consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # processors seek
-        manager = self._manager = PartitionManager(self._settings, consumer, self._processing)
-        report = LagReporter(self._settings, consumer, manager, self._processing, self._health)
+        manager = self._manager = PartitionManager(self._settings, consumer, self._records)
+        reporter = LagReporter(self._settings, consumer, manager, self._health)
         try:
             await _unless(stop, _start(consumer, self._settings))
             if not stop.is_set():
                 membership = RebalanceListener(self._settings, manager, self._health)
                 consumer.subscribe(list(self._settings.input_topics), listener=membership)
-                await self._work(consumer, manager, report, stop)
+                await self._work(consumer, manager, reporter, stop)
         finally:
             self._health.draining = True
             self._health.stop_beating()
-            await manager.end(self._settings.drain_timeout_s * _DRAINING_SHARE if manager.failure is None else 0.0)
+            budget_s = self._settings.drain_timeout_s * _DRAINING_SHARE if manager.failure is None else 0.0
+            await manager.close(budget_s, for_good=True)
             await close(consumer, _CLOSE_S)
-            await report.end()
+            await reporter.close()
             _log.info("drained")
 
     async def _work(
-        self, consumer: AIOKafkaConsumer, manager: PartitionManager, report: LagReporter, stop: asyncio.Event
+        self, consumer: AIOKafkaConsumer, manager: PartitionManager, reporter: LagReporter, stop: asyncio.Event
     ) -> None:
-        buffer = FetchBuffer(consumer)
-        polling = Polling(buffer, manager.out_of_range, manager.corrupt)
+        polling, admission = Polling(FetchBuffer(consumer)), manager.admission
         while not stop.is_set():
             if manager.failure is not None:
                 raise manager.failure
@@ -128,18 +128,12 @@ class Worker:
                 msg = f"the Kafka client has stopped working and does not recover; {ended}"
                 raise Fatal(msg)
             self._health.beat()
-            begun, backpressure = time.monotonic(), manager.paused
-            received = await polling.poll(manager.hungry, manager.read_ahead, backpressure=backpressure)
-            if received is None:
-                manager.rewind()
-            else:
-                manager.arrive(received)
-            if buffer.held_bytes > self._settings.max_in_flight_bytes:
-                manager.forget_fetched()
+            begun, backpressure = time.monotonic(), admission.backpressure
+            polled = await polling.poll(admission.readable, admission.read_ahead, backpressure=backpressure)
+            manager.receive(polled)
             if backpressure:
                 metrics.BACKPRESSURE.inc(time.monotonic() - begun)
-            manager.pass_by(buffer.position)
-            report.maybe()
+            reporter.report_if_due()
 
 
 async def _unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, None]) -> None:

@@ -23,6 +23,7 @@ from PIL.ExifTags import Base
 from prometheus_client import generate_latest
 from pydantic import SecretStr
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import PREFIX
 from moderation_service.engine.base import Engine, ExplainRequest, GeneratedText, Scored, ScoreRequest
 from moderation_service.engine.openai import client
@@ -42,7 +43,6 @@ from moderation_service.settings import (
     Settings,
     shipped_policies,
 )
-from moderation_service.stream import processor
 from moderation_service.stream.processing_result import ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
 from moderation_service.telemetry import logs, tracing
@@ -129,14 +129,15 @@ async def line(engine: Engine, media: MediaSettings | None = None) -> AsyncItera
                 batcher=batcher,
                 shadow_batcher=batcher,
             ),
+            Backoff(0.001, 0.001),
         )
 
 
 async def finish(through: RecordProcessor, value: bytes, *headers: tuple[str, bytes]) -> None:
     """As a lane does, and say what a reader is told of an error beside the record itself."""
-    finished = await through.finish(ReceivedRecord.of(record(value, b"p-1", headers)))
+    finished = await through.process(ReceivedRecord.of(record(value, b"p-1", headers)))
     log_completion(finished)
-    told = [(name, said.decode()) for name, said in finished.output.headers if name.startswith((PREFIX, "trace"))]
+    told = [(name, said.decode()) for name, said in finished.outputs[0].headers if name.startswith((PREFIX, "trace"))]
     print(finished.outcome, told)  # noqa: T201
 
 
@@ -233,7 +234,7 @@ def traced() -> AbstractContextManager[None]:
 
 async def main(how: Literal["json", "console"], *parts: str) -> None:
     logs.configure(LoggingSettings(level="DEBUG", format=how))
-    processor._FIRST_WAIT_S = processor._LONGEST_WAIT_S = client._FIRST_WAIT_S = 0.001  # type: ignore[attr-defined]
+    client._FIRST_WAIT_S = 0.001  # type: ignore[attr-defined]
     log = structlog.get_logger(__name__)
     log.info("starting", settings=Settings(kafka=KAFKA, engine=ENGINE).model_dump(mode="json"))
     print(repr(Settings(kafka=KAFKA, engine=ENGINE)))  # noqa: T201

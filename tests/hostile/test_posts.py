@@ -72,7 +72,7 @@ async def line(kafka: KafkaSettings) -> AsyncIterator[RecordProcessor]:
 
 def what_became(finished: ProcessingResult, kafka: KafkaSettings) -> str:
     """Its outcome, checked as a reader of the topics would."""
-    output = finished.output
+    output = finished.outputs[0]
     assert output.size <= record_limit(kafka)
     if finished.outcome == "deleted":
         assert (output.topic, output.value) == (kafka.output_topic, None)
@@ -100,7 +100,7 @@ def test_ten_thousand_hostile_records_each_become_a_verdict_a_deletion_or_a_dead
 
     async def finish(processing: RecordProcessor, arriving: Sequence[ConsumerRecord]) -> list[ProcessingResult]:
         async with asyncio.timeout(60):
-            return await asyncio.gather(*(processing.finish(ReceivedRecord.of(one)) for one in arriving))
+            return await asyncio.gather(*(processing.process(ReceivedRecord.of(one)) for one in arriving))
 
     with asyncio.Runner() as runner:
         opened = line(kafka)
@@ -141,7 +141,7 @@ async def test_a_giant_record_is_done_with_in_seconds(name: str) -> None:
     kafka = KafkaSettings(max_message_bytes=64 * MIB)
     async with line(kafka) as processing:
         begun = time.process_time()
-        finished = await processing.finish(ReceivedRecord.of(record(GIANTS[name])))
+        finished = await processing.process(ReceivedRecord.of(record(GIANTS[name])))
         took = time.process_time() - begun
     assert what_became(finished, kafka)
     assert took < LONGEST_S

@@ -1,6 +1,10 @@
 """Records as the consumer gives them."""
 
+from collections.abc import Iterable
+
 from aiokafka import ConsumerRecord
+
+from moderation_service.stream.processing_result import Outcome, Output, ProcessingResult, ReceivedRecord
 
 
 def record(
@@ -8,3 +12,7 @@ def record(
 ) -> ConsumerRecord:
     sizes = len(key or b""), len(value or b"")
     return ConsumerRecord("moderation.posts", 3, offset, 1_700_000_000_000, 0, key, value, None, *sizes, headers)
+
+
+def result(*outputs: Output, outcome: Outcome = "verdict", fallbacks: Iterable[Output] = ()) -> ProcessingResult:
+    return ProcessingResult(ReceivedRecord.of(record(b"{}")), outcome, outputs, iter(fallbacks))

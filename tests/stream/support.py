@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Content, Model, Service, Timings, Verdict
 from moderation_service.contracts.verdict import verdict_id as named
@@ -19,8 +20,11 @@ from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.delivery import Delivery
 from moderation_service.stream.partition_processor import PartitionProcessor
 from moderation_service.stream.processor import PostJudge
+from moderation_service.stream.publisher import Publisher
+from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
@@ -232,10 +236,44 @@ async def running(settings: KafkaSettings, judge: PostJudge) -> AsyncIterator[Ru
             await task
 
 
+@dataclass
+class Resumes:
+    """Finds the offsets that `find` gives, one after the other."""
+
+    next_one: Callable[[], ResumeOffset]
+
+    async def find(self, *, opening: bool) -> ResumeOffset:
+        del opening
+        return self.next_one()
+
+
+def processor_of(
+    settings: KafkaSettings,
+    publisher: Publisher,
+    finder: ResumeOffsetFinder | Resumes,
+    partition: TopicPartition = TopicPartition("posts", 0),  # noqa: B008 - immutable
+    first_s: float = 0.001,
+) -> PartitionProcessor:
+    """A processor that soon tries again what failed."""
+    delivery = Delivery(partition, settings, publisher, finder, Backoff(first_s, 10 * first_s))  # type: ignore[arg-type]
+    return PartitionProcessor(partition, settings, delivery)
+
+
+async def serve(processor: PartitionProcessor, settled: list[int] | None = None) -> None:
+    """Open it and publish until it ends, as the manager does."""
+    try:
+        await processor.open()
+        while (release := await processor.publish_next()) is not None:
+            if settled is not None:
+                settled.extend(release.offsets)
+    finally:
+        await processor.close()
+
+
 @asynccontextmanager
 async def open_processor(processor: PartitionProcessor) -> AsyncIterator[PartitionProcessor]:
     """Let it run until the block is left; it is open at once."""
-    task = asyncio.create_task(processor.run(lambda _: None))
+    task = asyncio.create_task(serve(processor))
     try:
         await eventually(lambda: processor.is_open, "the processor is open")
         yield processor

@@ -1,6 +1,6 @@
 """What may begin, on processors that nothing runs."""
 
-import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.polling import HeldPartitions
+from moderation_service.stream.polling import BlockedPartitions
 from moderation_service.stream.processing_result import ReceivedRecord
 from tests.stream.records import record
 
@@ -37,27 +37,36 @@ class Consumer:
 def lanes_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[PartitionProcessor]:
     """Processors that are not open, each with a queue."""
     processors = [
-        PartitionProcessor(TopicPartition("posts", number), settings, *[SimpleNamespace()] * 3)
+        PartitionProcessor(TopicPartition("posts", number), settings, SimpleNamespace(blocked=False))  # type: ignore[arg-type]
         for number in range(count)
-    ]  # type: ignore[arg-type]
+    ]
     for processor in processors:
         processor.waiting.extend(ReceivedRecord.of(record(b"x", offset=offset)) for offset in range(waiting))
     return processors
 
 
-def begin(processor: PartitionProcessor, received: ReceivedRecord) -> None:
-    processor.tracker.take(received.record.offset, received.size)
+def admission_of(
+    settings: KafkaSettings,
+    consumer: Consumer,
+    processors: Sequence[PartitionProcessor],
+    breaker: DeadLetterBreaker | None = None,
+) -> AdmissionController:
+    its = {processor.partition: processor for processor in processors}
+    unreadable = BlockedPartitions(settings)
+    admission = AdmissionController(settings, consumer, its, breaker or DeadLetterBreaker(settings), unreadable)  # type: ignore[arg-type]
+    admission.accepts = True
+    return admission
 
 
 def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     processors = lanes_with(settings, 20)
     consumer = Consumer({processor.partition for processor in processors})
-    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    admission = admission_of(settings, consumer, processors)
     taken = []
     for processor in processors:
         processor.is_open = True
-        admission.admit(processors, begin)
+        admission.admit()
         taken.append([its.tracker.posts for its in processors])
     assert taken == [[4, 0, 0], [4, 1, 0], [4, 1, 1]]
 
@@ -66,17 +75,17 @@ def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
     processors = lanes_with(settings, 3)
     consumer = Consumer({processor.partition for processor in processors})
-    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
-    admission.admit(processors, begin)
+    admission = admission_of(settings, consumer, processors)
+    admission.admit()
     assert not any(processor.tracker.posts for processor in processors), "none is open"
     for processor in processors:
         processor.is_open = True
-    admission.admit(processors, begin)
+    admission.admit()
     assert sum(processor.tracker.posts for processor in processors) == 6
     assert consumer.at_rest == {processor.partition for processor in processors if processor.waiting}
     for processor in processors:
         processor.waiting.clear()
-    admission.admit(processors, begin)
+    admission.admit()
     assert not consumer.at_rest
 
 
@@ -87,15 +96,14 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     processors = lanes_with(settings, 3)
     for processor in processors:
         processor.is_open = True
-    admission = AdmissionController(
-        settings, Consumer({processor.partition for processor in processors}), breaker, HeldPartitions(settings)
-    )  # type: ignore[arg-type]
+    consumer = Consumer({processor.partition for processor in processors})
+    admission = admission_of(settings, consumer, processors, breaker)
     for _ in range(2):
         breaker.record(dead_letter=True)
-    admission.admit(processors, begin)
+    admission.admit()
     assert [len(processor.waiting) for processor in processors] == [3, 3, 3]
     now = 5.0
-    admission.admit(processors, begin)
+    admission.admit()
     assert [len(processor.waiting) for processor in processors] == [0, 0, 0]
 
 
@@ -105,7 +113,7 @@ def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_susp
     settings = KafkaSettings()
     processors = lanes_with(settings, waiting=5)
     consumer = Consumer({processor.partition for processor in processors})
-    admission = AdmissionController(settings, consumer, DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
+    admission = admission_of(settings, consumer, processors)
     for processor, deaths in zip(processors, (0, 1, 1), strict=True):
         processor.is_open = True
         processor.guard.suspects, processor.guard.deaths = 2, deaths
@@ -113,19 +121,15 @@ def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_susp
     def in_flight() -> list[int]:
         return [processor.tracker.posts for processor in processors]
 
-    def begin_now(processor: PartitionProcessor, received: ReceivedRecord) -> None:
-        begin(processor, received)
-        processor.taken_at = time.monotonic()
-
-    admission.admit(processors, begin_now)
-    admission.admit(processors, begin_now)
+    admission.admit()
+    admission.admit()
     assert in_flight() == [0, 1, 0]
     processors[1].guard.survived = True
-    admission.admit(processors, begin_now)
+    admission.admit()
     assert in_flight() == [0, 1, 1]
     processors[2].guard.survived = True
-    admission.admit(processors, begin_now)
-    admission.admit(processors, begin_now)
+    admission.admit()
+    admission.admit()
     assert in_flight() == [1, 1, 1]
 
 
@@ -136,7 +140,7 @@ def test_the_most_urgent_topic_goes_first_and_the_others_keep_their_part(urgent:
     processors[2].partition = TopicPartition("urgent", 0)
     for processor in processors:
         processor.is_open = True
-    admission = AdmissionController(settings, Consumer(set()), DeadLetterBreaker(settings), HeldPartitions(settings))  # type: ignore[arg-type]
-    admission.admit(processors, begin)
+    admission = admission_of(settings, Consumer(set()), processors)
+    admission.admit()
     posts = [processor.tracker.posts for processor in processors]
     assert [*sorted(posts[:2]), posts[2]] == taken

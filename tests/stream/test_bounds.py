@@ -19,6 +19,7 @@ from moderation_service.settings import MIB, KafkaSettings
 from moderation_service.stream.offset_tracker import OffsetTracker
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.polling import Polled
 from tests.stream.processes import WorkerProcess, worker_processes
 from tests.stream.support import (
     FakeJudge,
@@ -31,7 +32,7 @@ from tests.stream.support import (
     running,
     send,
 )
-from tests.stream.test_admission import Consumer
+from tests.stream.test_admission import Consumer, admission_of
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -123,21 +124,25 @@ def test_what_was_given_back_is_read_again_where_nothing_is_in_flight_that_would
     settings = KafkaSettings()
     partitions = [TopicPartition("posts", number) for number in range(3)]
     consumer = Consumer(set(partitions))
-    manager = PartitionManager(settings, consumer, None)  # type: ignore[arg-type]
-    manager._intake = True
-    for partition in partitions:
-        processor = manager.processors[partition] = PartitionProcessor(partition, settings, *[SimpleNamespace()] * 3)  # type: ignore[arg-type]
+    processors = [PartitionProcessor(partition, settings, SimpleNamespace()) for partition in partitions]  # type: ignore[arg-type]
+    for processor in processors:
         processor.is_open = True
-        processor.given_back = partition != partitions[0]
-    manager.processors[partitions[0]].tracker.take(0, 10)
-    manager.arrive({})
+        processor.given_back = processor is not processors[0]
+    admission = admission_of(settings, consumer, processors)
+
+    def poll() -> None:
+        admission.receive(Polled())
+        admission.admit()
+
+    processors[0].tracker.take(0, 10)
+    poll()
     assert consumer.paused() == set(partitions[1:])
-    manager.processors[partitions[0]].tracker = OffsetTracker()
-    manager.arrive({})
+    processors[0].tracker = OffsetTracker()
+    poll()
     assert consumer.paused() == {partitions[2]}
-    manager.arrive({})
+    poll()
     assert not consumer.paused()
-    assert manager.hungry == set(partitions)
+    assert admission.readable == set(partitions)
 
 
 async def test_the_lag_of_a_partition_that_is_not_read_grows_to_the_last_stable_offset(kafka: str, unique: str) -> None:

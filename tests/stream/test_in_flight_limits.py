@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.stream.admission import InFlightLimit, InFlightLimits
+from moderation_service.stream.offset_tracker import InFlightLimit, InFlightLimits
 
 LIMIT = 64
 

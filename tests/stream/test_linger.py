@@ -8,20 +8,22 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_processor import ENOUGH_POSTS, Linger, PartitionProcessor
-from moderation_service.stream.processing_result import Output, ProcessingResult
+from moderation_service.stream.processing_result import Output
 from moderation_service.stream.resume_offset import ResumeOffset
+from tests.stream.records import result
 from tests.stream.support import (
     FakeJudge,
+    Resumes,
     eventually,
     kafka_settings,
     make_topics,
     open_processor,
     post_record,
+    processor_of,
     published,
     running,
     send,
@@ -78,11 +80,8 @@ class Transactions:
 
 @asynccontextmanager
 async def opened(publisher: Transactions, **fields: object) -> AsyncIterator[PartitionProcessor]:
-    async def start(_: PartitionProcessor) -> ResumeOffset:
-        return ResumeOffset(0)
-
     settings = KafkaSettings.model_validate({"linger_ms": NEVER_MS, **fields})
-    processor = PartitionProcessor(TopicPartition("posts", 0), settings, publisher, start, lambda *_: None)
+    processor = processor_of(settings, publisher, Resumes(lambda: ResumeOffset(0)))
     async with open_processor(processor):
         yield processor
 
@@ -90,7 +89,7 @@ async def opened(publisher: Transactions, **fields: object) -> AsyncIterator[Par
 def finish(processor: PartitionProcessor, *offsets: int, size: int = 1) -> None:
     for offset in offsets:
         processor.tracker.take(offset, 10)
-        processor.finish(offset, ProcessingResult(Output("verdicts", b"p", b"x" * size, []), "verdict"))
+        processor.finish(offset, result(Output("verdicts", b"p", b"x" * size, [])))
 
 
 async def quiet() -> None:
@@ -144,7 +143,7 @@ async def test_what_keeps_other_posts_from_beginning_does_not_linger() -> None:
         await one_and_five_that_linger(processor, publisher)
         processor.waiting.append(SimpleNamespace(size=10))  # type: ignore[arg-type]
         processor.tracker.take(6, 10)
-        processor.finish(6, ProcessingResult(Output("verdicts", b"p", b"x", []), "verdict"))
+        processor.finish(6, result(Output("verdicts", b"p", b"x", [])))
         await eventually(lambda: publisher.sizes == [1, 6], "no post is in work that could join")
 
 

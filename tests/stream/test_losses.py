@@ -167,7 +167,7 @@ async def test_markers_behind_the_last_record_are_no_loss(kafka: str, unique: st
         manager = work.worker._manager
         assert manager is not None
         (processor,) = manager.processors.values()
-        await eventually(lambda: processor.committed == 2, "the marker is committed past")
+        await eventually(lambda: processor.delivery.committed == 2, "the marker is committed past")
     await delete_before(settings, 2)
     before = lost()
     async with running(settings, FakeJudge()) as again:

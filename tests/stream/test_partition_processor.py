@@ -10,12 +10,21 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from moderation_service.kafka import clients
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.offset_tracker import Release
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.processing_result import Output, ProcessingResult
-from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, PartitionFenced, Publisher
-from moderation_service.stream.resume_offset import ResumeOffset, resume_offset_of
-from tests.stream.support import eventually, everything, kafka_settings, make_topics, post_record, send
+from moderation_service.stream.processing_result import Output
+from moderation_service.stream.publisher import AtLeastOnce, ExactlyOnce, ProducerFenced, Publisher
+from moderation_service.stream.resume_offset import ResumeOffsetFinder
+from tests.stream.records import result
+from tests.stream.support import (
+    eventually,
+    everything,
+    kafka_settings,
+    make_topics,
+    post_record,
+    processor_of,
+    send,
+    serve,
+)
 
 pytestmark = pytest.mark.timeout(60)
 Fault = Callable[["Faulty", Sequence[Output], int], Awaitable[None]]
@@ -34,12 +43,12 @@ class Faulty:
         await self.real.start()
 
     async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
     ) -> None:
         if self.faults and outputs:
             await self.faults.pop(0)(self, outputs, next_offset)
         else:
-            await self.real.publish(outputs, next_offset, note=note, singly=singly)
+            await self.real.publish(outputs, next_offset, metadata=metadata, await_each_send=await_each_send)
 
     async def close(self) -> None:
         await self.real.close()
@@ -81,17 +90,11 @@ class Bench:
 
     async def processor(self, *faults: Fault) -> tuple[PartitionProcessor, Faulty]:
         publisher = Faulty(ExactlyOnce(self.settings, self.partition), *faults)
-        processor = PartitionProcessor(self.partition, self.settings, publisher, self._start, self._settle)
-        opened = asyncio.Event()
-        self.tasks.append(asyncio.create_task(processor.run(lambda _: opened.set())))
-        await asyncio.wait_for(opened.wait(), 20)
+        finder = ResumeOffsetFinder(self.settings, self.consumer, self.partition)
+        processor = processor_of(self.settings, publisher, finder, self.partition, first_s=0.1)
+        self.tasks.append(asyncio.create_task(serve(processor, self.settled)))
+        await eventually(lambda: processor.is_open, "the processor is open", 20)
         return processor, publisher
-
-    async def _start(self, processor: PartitionProcessor) -> ResumeOffset:
-        return await resume_offset_of(self.settings, self.consumer, processor.partition, opening=not processor.is_open)
-
-    def _settle(self, _: PartitionProcessor, release: Release[ProcessingResult]) -> None:
-        self.settled += release.offsets
 
     async def committed(self) -> int | None:
         found: int | None = await self.consumer.committed(self.partition)
@@ -108,7 +111,7 @@ class Bench:
 
 def finish(settings: KafkaSettings, processor: PartitionProcessor, *offsets: int) -> None:
     for offset in offsets:
-        processor.finish(offset, ProcessingResult(Output(settings.output_topic, b"p%d" % offset, b"{}", []), "verdict"))
+        processor.finish(offset, result(Output(settings.output_topic, b"p%d" % offset, b"{}", [])))
 
 
 def take(processor: PartitionProcessor, *offsets: int) -> None:
@@ -150,7 +153,7 @@ async def test_a_zombie_is_fenced_and_publishes_nothing(kafka: str, unique: str)
         take(zombie, 0, 1)
         owner, _ = await its.processor()
         finish(its.settings, zombie, 0, 1)
-        with pytest.raises(PartitionFenced):
+        with pytest.raises(ProducerFenced):
             await asyncio.wait_for(its.tasks[0], 20)
         assert not its.settled
         await its.until_committed(0)  # what the first processor pinned when it opened
@@ -181,7 +184,7 @@ async def test_a_release_that_was_cut_off_is_sent_again(kafka: str, unique: str)
         finish(its.settings, processor, 0, 1)
         await eventually(lambda: its.settled == [0, 1], "the release is settled")
         assert publisher.starts == 3
-        assert not processor.held
+        assert not processor.delivery.blocked
         await its.until_committed(2)
         seen = await everything(its.settings)
     assert [record.key for record in seen.verdicts] == [b"p0", b"p1"]
@@ -202,7 +205,7 @@ async def test_a_lane_that_finds_the_partition_advanced_by_another_is_lost(kafka
         processor, _ = await its.processor(overtaken)
         take(processor, 0, 1, 60)
         finish(its.settings, processor, 0)
-        with pytest.raises(PartitionFenced):
+        with pytest.raises(ProducerFenced):
             await asyncio.wait_for(its.tasks[0], 20)
         await its.until_committed(50)
         seen = await everything(its.settings)
@@ -224,10 +227,9 @@ async def test_an_output_that_the_broker_refuses_is_replaced_by_a_smaller_form(k
         processor, _ = await its.processor()
         take(processor, 0, 1, 2)
         reference = Output(roomy.dead_letter_topic, b"p1", b"by reference", [])
-        small = ProcessingResult(reference, "dead_letter", "verdict_too_large")
         large = Output(roomy.output_topic, b"p1", random.Random(3).randbytes(16 * 1024 * 1024), [])
         finish(roomy, processor, 0)
-        processor.finish(1, ProcessingResult(large, "verdict", smaller=lambda: small))
+        processor.finish(1, result(large, fallbacks=[reference]))
         finish(roomy, processor, 2)
         await eventually(lambda: its.settled == [0, 1, 2], "all three are settled")
         seen = await everything(roomy)

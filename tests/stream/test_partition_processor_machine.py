@@ -4,20 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pytest
-from aiokafka import TopicPartition
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream import partition_processor as module
-from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.processing_result import Output, ProcessingResult
-from moderation_service.stream.publisher import PartitionFenced
+from moderation_service.stream.processing_result import Output
+from moderation_service.stream.publisher import ProducerFenced
 from moderation_service.stream.resume_offset import ResumeOffset
+from tests.stream.records import result
+from tests.stream.support import Resumes, processor_of, serve
 
-PARTITION = TopicPartition("posts", 0)
 FAULTS = ["cut off", "went through, unknown", "start fails"]
 
 
@@ -48,11 +45,11 @@ class Transactions:
         self.epoch = self.broker.epoch
 
     async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, note: str = "", singly: bool = False
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
     ) -> None:
         await asyncio.sleep(0)
         if self.epoch != self.broker.epoch:
-            raise PartitionFenced
+            raise ProducerFenced
         fault = self.broker.fault("cut off", "went through, unknown")
         if fault == "cut off":
             raise ConnectionError
@@ -70,20 +67,16 @@ class Owner:
 
     def __init__(self, broker: Broker) -> None:
         self.in_flight: list[int] = []
-        self.next = 0
-
-        async def start(_: PartitionProcessor) -> ResumeOffset:
-            return ResumeOffset(broker.committed)
-
+        self.next: int | None = None
+        finder = Resumes(lambda: ResumeOffset(broker.committed))
         kafka = KafkaSettings(max_batch_posts=3, linger_ms=0)
-        self.processor = PartitionProcessor(PARTITION, kafka, Transactions(broker), start, lambda *_: None)
-        self.task = asyncio.get_event_loop().create_task(self.processor.run(self._opened))
-
-    def _opened(self, processor: PartitionProcessor) -> None:
-        self.next = processor.position
+        self.processor = processor_of(kafka, Transactions(broker), finder, first_s=0.0)
+        self.task = asyncio.get_event_loop().create_task(serve(self.processor))
 
     def take(self, log: Sequence[int]) -> None:
         if self.processor.is_open:
+            if self.next is None:
+                self.next = self.processor.position
             for offset in log:
                 if offset >= self.next:
                     self.processor.tracker.take(offset, 1)
@@ -92,7 +85,7 @@ class Owner:
 
     def finish(self, offset: int) -> None:
         self.in_flight.remove(offset)
-        self.processor.finish(offset, ProcessingResult(Output("verdicts", b"%d" % offset, b"", []), "verdict"))
+        self.processor.finish(offset, result(Output("verdicts", b"%d" % offset, b"", [])))
 
 
 class LanesAgainstAModel(RuleBasedStateMachine):
@@ -154,7 +147,7 @@ class LanesAgainstAModel(RuleBasedStateMachine):
             self.loop.run_until_complete(asyncio.sleep(0))
         for owner in list(self.owners):
             if owner.task.done():
-                assert isinstance(owner.task.exception(), PartitionFenced)
+                assert isinstance(owner.task.exception(), ProducerFenced)
                 self.owners.remove(owner)
             else:
                 owner.take(self.log)
@@ -183,16 +176,11 @@ class LanesAgainstAModel(RuleBasedStateMachine):
         published, tasks = self.broker.published, [owner.task for owner in self.owners]
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError, PartitionFenced):
+            with suppress(asyncio.CancelledError, ProducerFenced):
                 self.loop.run_until_complete(task)
         self.loop.close()
         assert published == self.log
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.0)
-
-
-TestLanesAgainstAModel = pytest.mark.usefixtures("at_once")(LanesAgainstAModel.TestCase)
+TestLanesAgainstAModel = LanesAgainstAModel.TestCase
 TestLanesAgainstAModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

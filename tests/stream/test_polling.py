@@ -16,7 +16,6 @@ from aiokafka.errors import (
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.sizes import bytes_of
-from moderation_service.stream import polling as module
 from moderation_service.stream.polling import Polling, ReadAhead
 from tests.stream.records import record
 
@@ -51,16 +50,13 @@ A, B, C = (TopicPartition("moderation.posts", number) for number in (3, 4, 5))
 
 
 async def poll(polling: Polling, ahead: ReadAhead | None = None) -> object:
-    return await polling.poll({A, B}, ahead or ReadAhead(8, 1000, 2, []), backpressure=False)
+    """The batches; None where they are to be fetched again."""
+    polled = await polling.poll({A, B}, ahead or ReadAhead(8, 1000, 2, []), backpressure=False)
+    return None if polled.failed else polled.batches
 
 
-def ignore(_: object) -> None:
-    """Nothing is out of range here, and nothing corrupt."""
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_S", 0.001)
+def polling_of(source: Source) -> Polling:
+    return Polling(source, pause_s=0.001)
 
 
 async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
@@ -75,7 +71,7 @@ async def test_polls_that_find_nothing_let_other_tasks_run() -> None:
             others += 1
 
     task = asyncio.create_task(another())
-    polling = Polling(consumer, ignore, ignore)
+    polling = polling_of(consumer)
     for _ in range(20):
         assert await poll(polling) == {}
     assert others == 5
@@ -88,7 +84,7 @@ UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 @pytest.mark.parametrize("error", [UNDECODABLE, CorruptRecordException("crc")], ids=["undecodable", "corrupt"])
 async def test_what_waiting_does_not_mend_is_fatal_soon_also_between_polls_that_go_well(error: Exception) -> None:
     consumer = Source(*[answer for _ in range(4) for answer in (error, None)], error)
-    polling = Polling(consumer, ignore, ignore)
+    polling = polling_of(consumer)
     found = [await poll(polling) for _ in range(8)]
     assert found == [None, {}] * 4
     with pytest.raises(Fatal, match="the input topic can't be read"):
@@ -98,14 +94,14 @@ async def test_what_waiting_does_not_mend_is_fatal_soon_also_between_polls_that_
 async def test_offsets_out_of_range_are_handed_on_and_a_partition_without_any_is_waited_for() -> None:
     partition = TopicPartition("posts", 3)
     consumer = Source(NoOffsetForPartitionError(partition), OffsetOutOfRangeError({partition: 17}), None)
-    heard: list[object] = []
-    polling = Polling(consumer, heard.append, ignore)
-    assert [await poll(polling) for _ in range(100)] == [{}] * 100
-    assert heard == [{partition: 17}]
+    polling = polling_of(consumer)
+    polled = [await polling.poll({A, B}, ReadAhead(8, 1000, 2, []), backpressure=False) for _ in range(100)]
+    assert [(each.failed, each.batches) for each in polled] == [(False, {})] * 100
+    assert [each.out_of_range for each in polled if each.out_of_range] == [{partition: 17}]
 
 
 async def test_a_broker_that_is_away_is_borne_for_longer() -> None:
-    polling = Polling(Source(KafkaConnectionError("away")), ignore, ignore)
+    polling = polling_of(Source(KafkaConnectionError("away")))
     for _ in range(59):
         assert await poll(polling) is None
     with pytest.raises(Fatal, match="the input topic can't be read: KafkaConnectionError"):
@@ -121,7 +117,7 @@ def records(count: int, partition: TopicPartition = A) -> list[ConsumerRecord]:
 async def test_a_poll_takes_of_each_partition_its_part_or_half_of_what_may_wait() -> None:
     first, *rest = records(500)
     source = Source(first, there={A: rest, B: records(500, B), C: records(1, C)})
-    found = await poll(Polling(source, ignore, ignore), ReadAhead(64, 100_000, 2, []))
+    found = await poll(polling_of(source), ReadAhead(64, 100_000, 2, []))
     assert isinstance(found, dict)
     assert {partition: [each.offset for each in taken] for partition, taken in found.items()} == {
         A: list(range(1 + 16)),
@@ -132,14 +128,14 @@ async def test_a_poll_takes_of_each_partition_its_part_or_half_of_what_may_wait(
 async def test_a_poll_takes_no_more_bytes_than_may_wait_and_one_record() -> None:
     first, *rest = records(500)
     source = Source(first, there={A: rest, B: records(500, B)})
-    found = await poll(Polling(source, ignore, ignore), ReadAhead(1000, 100, 2, [40, 20]))
+    found = await poll(polling_of(source), ReadAhead(1000, 100, 2, [40, 20]))
     assert isinstance(found, dict)
     assert {partition: len(taken) for partition, taken in found.items()} == {A: 4}
 
 
 async def test_while_some_lane_is_full_a_poll_does_not_wait_long_for_the_others() -> None:
     source = Source(None)
-    polling = Polling(source, ignore, ignore)
+    polling = polling_of(source)
     for backpressure in (False, True):
         await polling.poll({A}, ReadAhead(8, 1000, 2, []), backpressure=backpressure)
     assert source.waits[1] < source.waits[0] / 4

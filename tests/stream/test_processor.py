@@ -6,6 +6,7 @@ import stamina
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import DeadLetter
 from moderation_service.contracts.envelope import Headers
 from moderation_service.contracts.post import Post
@@ -14,7 +15,6 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.result_cache import Judged
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream import processor as module
 from moderation_service.stream.processing_result import ReceivedRecord
 from moderation_service.stream.processor import BUG_TRIES, OFF_LOOP_BYTES, KeyCheck, RecordProcessor
 from tests.stream.records import record
@@ -23,13 +23,8 @@ from tests.stream.support import FakeJudge, eventually
 SETTINGS = KafkaSettings(max_message_bytes=64 * 1024)
 POST = b'{"post_id": "p1", "text": "hello"}'
 SECRET = "the words of the post"
+QUICK = Backoff(0.001, 0.005)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 0.005)
 
 
 class Failing:
@@ -45,7 +40,7 @@ class Failing:
 
 def processing(*errors: BaseException) -> tuple[RecordProcessor, FakeJudge]:
     judge = FakeJudge(before=Failing(*errors))
-    return RecordProcessor(SETTINGS, judge), judge
+    return RecordProcessor(SETTINGS, judge, QUICK), judge
 
 
 def headers(found: Headers) -> dict[str, str]:
@@ -59,8 +54,8 @@ def retries(reason: str) -> float:
 async def test_a_post_becomes_its_verdict_in_the_producers_trace() -> None:
     line, _ = processing()
     traced = record(POST, headers=(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01".encode()),))
-    finished = await line.finish(ReceivedRecord.of(traced))
-    output = finished.output
+    finished = await line.process(ReceivedRecord.of(traced))
+    output = finished.outputs[0]
     assert (finished.outcome, output.topic, output.key) == ("verdict", SETTINGS.output_topic, b"p1")
     assert output.value is not None
     verdict = json.loads(output.value)
@@ -72,29 +67,29 @@ async def test_a_post_becomes_its_verdict_in_the_producers_trace() -> None:
 
 async def test_headers_that_are_to_be_forwarded_are_on_verdicts_nulls_and_dead_letters() -> None:
     settings = SETTINGS.model_copy(update={"forward_headers": frozenset({"tenant", "correlation-id"})})
-    line = RecordProcessor(settings, FakeJudge())
+    line = RecordProcessor(settings, FakeJudge(), QUICK)
     given = (("tenant", b"t-1"), ("secret", b"s"), ("correlation-id", b"c"), ("tenant", b"t-2"))
     expected = [("tenant", b"t-1"), ("correlation-id", b"c"), ("tenant", b"t-2")]
     for value in (POST, None, b"no JSON"):
-        finished = await line.finish(ReceivedRecord.of(record(value, b"p1", given)))
+        finished = await line.process(ReceivedRecord.of(record(value, b"p1", given)))
         for output in finished.outputs:
             found = [header for header in output.headers if header[0] in settings.forward_headers]
             assert found == expected, finished.outcome
-    verdict = (await line.finish(ReceivedRecord.of(record(POST, b"p1", given)))).output
+    verdict = (await line.process(ReceivedRecord.of(record(POST, b"p1", given)))).outputs[0]
     assert "secret" not in dict(verdict.headers)
 
 
 async def test_a_deleted_post_publishes_a_null_for_its_key() -> None:
     line, judge = processing()
-    finished = await line.finish(ReceivedRecord.of(record(None, b"gone")))
-    assert (finished.outcome, finished.output.key, finished.output.value) == ("deleted", b"gone", None)
+    finished = await line.process(ReceivedRecord.of(record(None, b"gone")))
+    assert (finished.outcome, finished.outputs[0].key, finished.outputs[0].value) == ("deleted", b"gone", None)
     assert not judge.seen
 
 
 async def test_a_deletion_by_a_framed_key_erases_the_verdicts_of_its_post_and_the_letters_of_its_key() -> None:
     line, _ = processing()
     framed = b'\0\0\0\0\x11"gone"'
-    finished = await line.finish(ReceivedRecord.of(record(None, framed)))
+    finished = await line.process(ReceivedRecord.of(record(None, framed)))
     verdicts, letters = finished.outputs
     assert (verdicts.topic, verdicts.key, verdicts.value) == (SETTINGS.output_topic, b"gone", None)
     assert (letters.topic, letters.key, letters.value) == (SETTINGS.dead_letter_topic, framed, None)
@@ -104,8 +99,8 @@ async def test_a_post_with_another_key_is_judged_and_counted() -> None:
     line, judge = processing()
     before = mismatched("other"), mismatched("absent")
     for key in (b"p1", b'\0\0\0\0\x11"p1"', b"author-9", None):
-        finished = await line.finish(ReceivedRecord.of(record(POST, key)))
-        assert (finished.outcome, finished.output.key) == ("verdict", b"p1")
+        finished = await line.process(ReceivedRecord.of(record(POST, key)))
+        assert (finished.outcome, finished.outputs[0].key) == ("verdict", b"p1")
     assert len(judge.seen) == 4
     assert (mismatched("other"), mismatched("absent")) == (before[0] + 1, before[1] + 1)
 
@@ -126,7 +121,7 @@ def test_other_keys_are_logged_once_a_minute_with_their_number() -> None:
 
 async def test_an_engine_that_fails_three_times_loads_the_evidence_once() -> None:
     line, judge = processing(*[Transient("engine_away", "away")] * 3)
-    finished = await line.finish(ReceivedRecord.of(record(POST)))
+    finished = await line.process(ReceivedRecord.of(record(POST)))
     assert finished.outcome == "verdict"
     assert (len(judge.loaded), len(judge.seen)) == (1, 4)
     assert judge.held == 0
@@ -141,23 +136,23 @@ async def test_a_post_that_is_tried_again_stays_with_the_judge_it_began_with_and
             raise Transient("engine_away", "away")
 
     first = FakeJudge(before=fails_while_another_takes_over)
-    line = RecordProcessor(SETTINGS, first)
-    assert (await line.finish(ReceivedRecord.of(record(POST)))).outcome == "verdict"
+    line = RecordProcessor(SETTINGS, first, QUICK)
+    assert (await line.process(ReceivedRecord.of(record(POST)))).outcome == "verdict"
     assert (len(first.seen), second.loaded, second.seen) == (3, [], [])
-    await line.finish(ReceivedRecord.of(record(POST)))
+    await line.process(ReceivedRecord.of(record(POST)))
     assert (len(first.seen), second.seen) == (3, ["p1"])
 
 
 async def test_evidence_that_could_not_be_loaded_is_loaded_again() -> None:
     judge = FakeJudge(load=Failing(ValueError("once")))
-    finished = await RecordProcessor(SETTINGS, judge).finish(ReceivedRecord.of(record(POST)))
+    finished = await RecordProcessor(SETTINGS, judge, QUICK).process(ReceivedRecord.of(record(POST)))
     assert finished.outcome == "verdict"
     assert (len(judge.loaded), len(judge.seen)) == (2, 1)
 
 
 async def test_a_bug_in_loading_evidence_is_a_dead_letter_after_three_tries() -> None:
     judge = FakeJudge(load=Failing(*[ValueError(SECRET)] * 5))
-    finished = await RecordProcessor(SETTINGS, judge).finish(ReceivedRecord.of(record(POST)))
+    finished = await RecordProcessor(SETTINGS, judge, QUICK).process(ReceivedRecord.of(record(POST)))
     assert (finished.outcome, finished.reason) == ("dead_letter", "internal_error")
     assert (len(judge.loaded), len(judge.seen)) == (BUG_TRIES, 0)
 
@@ -174,42 +169,40 @@ async def test_the_queue_is_the_time_before_judging_began_whatever_comes_then() 
         await asyncio.sleep(0.2)
 
     judge = Noting(load=slowly, before=Failing(*[Transient("engine_away", "away")] * 2))
-    await RecordProcessor(SETTINGS, judge).finish(ReceivedRecord.of(record(POST)))
+    await RecordProcessor(SETTINGS, judge, QUICK).process(ReceivedRecord.of(record(POST)))
     assert len(queued) == 3
     assert len(set(queued)) == 1
     assert queued[0] < 200
 
 
-async def test_an_engine_that_hangs_is_a_hold_until_a_post_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_HUNG_AFTER_S", 0.1)
+async def test_an_engine_that_hangs_is_a_hold_until_a_post_is_finished() -> None:
     answers = asyncio.Event()
 
     async def hang(_: Post) -> None:
         await answers.wait()
 
-    line = RecordProcessor(SETTINGS, FakeJudge(before=hang))
+    line = RecordProcessor(SETTINGS, FakeJudge(before=hang), hung_after_s=0.1)
     await asyncio.sleep(0.15)
-    assert not line.held, "nothing is in work"
-    hung = asyncio.create_task(line.finish(ReceivedRecord.of(record(POST))))
+    assert not line.blocked, "nothing is in work"
+    hung = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
     await asyncio.sleep(0)
-    assert not line.held, "it has only begun"
-    await eventually(lambda: line.held, "the engine holds")
+    assert not line.blocked, "it has only begun"
+    await eventually(lambda: line.blocked, "the engine holds")
     answers.set()
     await hung
-    assert not line.held
+    assert not line.blocked
 
 
-async def test_a_post_that_hangs_beside_others_that_finish_is_no_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_HUNG_AFTER_S", 0.2)
+async def test_a_post_that_hangs_beside_others_that_finish_is_no_hold() -> None:
 
     async def hang(post: Post) -> None:
         await asyncio.sleep(3600 if post.post_id == "hung" else 0.05)
 
-    line = RecordProcessor(SETTINGS, FakeJudge(before=hang))
-    hung = asyncio.create_task(line.finish(ReceivedRecord.of(record(b'{"post_id": "hung", "text": "x"}'))))
+    line = RecordProcessor(SETTINGS, FakeJudge(before=hang), hung_after_s=0.2)
+    hung = asyncio.create_task(line.process(ReceivedRecord.of(record(b'{"post_id": "hung", "text": "x"}'))))
     for _ in range(8):
-        await line.finish(ReceivedRecord.of(record(POST)))
-        assert not line.held
+        await line.process(ReceivedRecord.of(record(POST)))
+        assert not line.blocked
     hung.cancel()
     await asyncio.wait({hung})
 
@@ -234,7 +227,7 @@ async def test_the_log_names_a_record_without_a_verdict(
     value: bytes | None, key: bytes | None, named: dict[str, str]
 ) -> None:
     line, _ = processing()
-    facts = dict((await line.finish(ReceivedRecord.of(record(value, key)))).facts)
+    facts = dict((await line.process(ReceivedRecord.of(record(value, key)))).facts)
     assert len(str(facts.pop("trace.id"))) == 32
     assert facts == {**named, "topic": "moderation.posts", "partition": 3, "offset": 41}
 
@@ -243,13 +236,13 @@ async def test_the_log_names_the_event_that_carried_the_record() -> None:
     event = (("ce_specversion", b"1.0"), ("ce_id", b"e" * 200), ("ce_source", b"/shop"), ("ce_type", b"post.made"))
     line, _ = processing()
     for value in (POST, b"\x00", None):
-        finished = await line.finish(ReceivedRecord.of(record(value, headers=event)))
+        finished = await line.process(ReceivedRecord.of(record(value, headers=event)))
         assert finished.facts["ce_id"] == "e" * 128
 
 
 async def test_an_event_that_is_none_is_a_dead_letter() -> None:
     line, judge = processing()
-    finished = await line.finish(ReceivedRecord.of(record(POST, headers=(("ce_specversion", b"0.3"),))))
+    finished = await line.process(ReceivedRecord.of(record(POST, headers=(("ce_specversion", b"0.3"),))))
     assert (finished.outcome, finished.reason) == ("dead_letter", "wrong_envelope")
     assert finished.facts["post_id"] == "p1"
     assert not judge.seen
@@ -258,7 +251,7 @@ async def test_an_event_that_is_none_is_a_dead_letter() -> None:
 async def test_a_transient_error_is_tried_again_until_it_passes() -> None:
     before = retries("engine_busy")
     line, judge = processing(*[Transient("engine_busy", "busy")] * 10)
-    finished = await line.finish(ReceivedRecord.of(record(POST)))
+    finished = await line.process(ReceivedRecord.of(record(POST)))
     assert finished.outcome == "verdict"
     assert len(judge.seen) == 11
     assert retries("engine_busy") - before == 10
@@ -273,12 +266,12 @@ async def test_an_engine_that_stays_away_is_a_hold_until_any_post_passes() -> No
             raise Transient("engine_away", "away")
 
     judge.before = before
-    line = RecordProcessor(SETTINGS, judge)
-    waiting = asyncio.create_task(line.finish(ReceivedRecord.of(record(POST))))
-    await eventually(lambda: line.held, "the engine holds")
+    line = RecordProcessor(SETTINGS, judge, QUICK)
+    waiting = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
+    await eventually(lambda: line.blocked, "the engine holds")
     away.set()
     await waiting
-    assert not line.held
+    assert not line.blocked
 
 
 async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are_its_words() -> None:
@@ -286,7 +279,7 @@ async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are
     line, judge = processing(*[ValueError(SECRET)] * 5)
     try:
         with capture_logs() as logged:
-            finished = await line.finish(ReceivedRecord.of(record(POST, b"p1")))
+            finished = await line.process(ReceivedRecord.of(record(POST, b"p1")))
     finally:
         stamina.instrumentation.set_on_retry_hooks(None)
     assert [(line["error"], line["tries"]) for line in logged] == [("ValueError", tries) for tries in (1, 2, 3)]
@@ -294,43 +287,43 @@ async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are
     assert len({line["trace.id"] for line in logged}) == 1
     assert SECRET not in str(logged)
     assert len(judge.seen) == BUG_TRIES
-    letter = DeadLetter.from_headers(finished.output.headers)
+    letter = DeadLetter.from_headers(finished.outputs[0].headers)
     assert (letter.reason, letter.attempts, letter.exception_class_name) == ("internal_error", 3, "ValueError")
-    assert SECRET not in str(finished.output.headers)
+    assert SECRET not in str(finished.outputs[0].headers)
 
 
 async def test_a_bug_that_goes_away_costs_nothing() -> None:
     line, _ = processing(ValueError("once"))
-    assert (await line.finish(ReceivedRecord.of(record(POST)))).outcome == "verdict"
+    assert (await line.process(ReceivedRecord.of(record(POST)))).outcome == "verdict"
 
 
 async def test_a_cancellation_inside_the_judge_does_not_leave_the_record_unfinished() -> None:
     line, _ = processing(*[asyncio.CancelledError()] * 3)
-    finished = await line.finish(ReceivedRecord.of(record(POST)))
+    finished = await line.process(ReceivedRecord.of(record(POST)))
     assert (finished.outcome, finished.reason) == ("dead_letter", "internal_error")
 
 
 async def test_a_record_can_be_abandoned_between_tries() -> None:
     line, judge = processing(*[Transient("engine_away", "away")] * 100_000)
-    task = asyncio.create_task(line.finish(ReceivedRecord.of(record(POST))))
+    task = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
     await eventually(lambda: len(judge.seen) > 5, "some tries")
     task.cancel()
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
-    assert not line.held
+    assert not line.blocked
 
 
 async def test_poison_found_while_judging_is_a_dead_letter_of_that_stage() -> None:
     line, _ = processing(Poison("unreadable", "can't be read", stage="decode"))
-    finished = await line.finish(ReceivedRecord.of(record(POST)))
-    letter = DeadLetter.from_headers(finished.output.headers)
-    assert (letter.reason, letter.stage, finished.output.value) == ("unreadable", "decode", POST)
+    finished = await line.process(ReceivedRecord.of(record(POST)))
+    letter = DeadLetter.from_headers(finished.outputs[0].headers)
+    assert (letter.reason, letter.stage, finished.outputs[0].value) == ("unreadable", "decode", POST)
 
 
 async def test_a_fatal_error_is_handed_on() -> None:
     line, _ = processing(Fatal("the model is gone"))
     with pytest.raises(Fatal, match="the model is gone"):
-        await line.finish(ReceivedRecord.of(record(POST)))
+        await line.process(ReceivedRecord.of(record(POST)))
 
 
 class Verbose(FakeJudge):
@@ -343,7 +336,7 @@ class Verbose(FakeJudge):
 
 
 async def test_a_verdict_too_large_for_its_topic_is_a_dead_letter() -> None:
-    finished = await RecordProcessor(SETTINGS, Verbose()).finish(ReceivedRecord.of(record(POST, b"p1")))
+    finished = await RecordProcessor(SETTINGS, Verbose(), QUICK).process(ReceivedRecord.of(record(POST, b"p1")))
     assert (finished.outcome, finished.reason) == ("dead_letter", "verdict_too_large")
-    assert finished.output.size <= record_limit(SETTINGS)
+    assert finished.outputs[0].size <= record_limit(SETTINGS)
     assert finished.facts["post_id"] == "p1"

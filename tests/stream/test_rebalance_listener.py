@@ -10,18 +10,18 @@ from moderation_service.telemetry.health import Health
 class Closing:
     """A manager that remembers how long it was given."""
 
-    def __init__(self, *, engine_held: bool) -> None:
-        self.engine_held = engine_held
+    def __init__(self, *, engine_blocked: bool) -> None:
+        self.engine_blocked = engine_blocked
         self.budgets: list[float] = []
 
     async def close(self, budget_s: float) -> None:
         self.budgets.append(budget_s)
 
 
-@pytest.mark.parametrize(("engine_held", "budget_s"), [(False, 1.0), (True, 0.0)])
+@pytest.mark.parametrize(("engine_blocked", "budget_s"), [(False, 1.0), (True, 0.0)])
 async def test_a_member_finishes_what_is_nearly_done_unless_the_engine_finishes_nothing(
-    *, engine_held: bool, budget_s: float
+    *, engine_blocked: bool, budget_s: float
 ) -> None:
-    manager = Closing(engine_held=engine_held)
+    manager = Closing(engine_blocked=engine_blocked)
     await RebalanceListener(KafkaSettings(), manager, Health()).on_partitions_revoked([])  # type: ignore[arg-type]
     assert manager.budgets == [budget_s]

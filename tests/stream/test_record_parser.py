@@ -8,18 +8,18 @@ from moderation_service.errors import Poison
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.stream import processor as record_parser
 from moderation_service.stream.processing_result import ReceivedRecord
-from moderation_service.stream.processor import OFF_LOOP_BYTES, check_size, open_record
+from moderation_service.stream.processor import OFF_LOOP_BYTES, check_size, parse_record
 from tests.stream.records import record
 
 
 async def test_a_record_becomes_its_post() -> None:
-    post = await open_record(record(b'{"post_id": "p1", "text": "hello"}'))
+    post = await parse_record(record(b'{"post_id": "p1", "text": "hello"}'))
     assert post is not None
     assert (post.post_id, post.text) == ("p1", "hello")
 
 
 async def test_a_null_value_is_a_deletion() -> None:
-    assert await open_record(record(None)) is None
+    assert await parse_record(record(None)) is None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ async def test_what_is_no_post_is_poison(
     value: bytes | None, key: bytes | None, headers: tuple[tuple[str, bytes | None], ...], reason: str
 ) -> None:
     with pytest.raises(Poison) as refusal:
-        await open_record(record(value, key, headers))
+        await parse_record(record(value, key, headers))
     assert refusal.value.reason == reason
 
 
@@ -51,7 +51,7 @@ async def test_a_large_record_is_parsed_off_the_loop(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(record_parser, "read_post", noting)
     for size in (10, OFF_LOOP_BYTES):
-        await open_record(record(json.dumps({"post_id": "p", "text": "x" * size}).encode()))
+        await parse_record(record(json.dumps({"post_id": "p", "text": "x" * size}).encode()))
     assert threads[0] is threading.main_thread()
     assert threads[1] is not threading.main_thread()
 

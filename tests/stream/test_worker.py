@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from moderation_service.app.dlq import redrive
 from moderation_service.app.dlq_letters import Chosen
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
@@ -24,9 +25,9 @@ from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream import processor
-from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.resume_offset import ResumeOffset
+from moderation_service.stream.partition_manager import PartitionManager
+from moderation_service.stream.polling import Polled
+from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.telemetry.health import Health
 from tests.stream.support import (
     FakeJudge,
@@ -303,10 +304,7 @@ async def test_stopping_abandons_what_does_not_finish_in_time(kafka: str, unique
     assert seen.judged == names(50)
 
 
-async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(
-    kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processor, "_LONGEST_WAIT_S", 1.0)
+async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 40, session_timeout_s=2.0)
     back = asyncio.Event()
 
@@ -316,6 +314,7 @@ async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(
 
     revoked = sample("rebalances_total", event="revoked")
     async with running(settings, FakeJudge(before=away)) as work:
+        work.worker._records.backoff = Backoff(0.2, 1.0)
         await eventually(lambda: work.health.not_ready == ["engine"], "readiness names the engine")
         await asyncio.sleep(4)  # two sessions: the membership must outlive them
         assert sample("rebalances_total", event="revoked") == revoked
@@ -397,7 +396,7 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
         assert manager is not None
         (processor,) = manager.processors.values()
         stale = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
-        manager.arrive({processor.partition: [stale]})
+        manager.receive(Polled({processor.partition: [stale]}))
         await eventually(lambda: manager.processors[processor.partition] is not processor, "another processor begins")
         await send(settings, [post_record(settings.input_topic, "p5")])
         seen = await published(settings, 6)
@@ -407,24 +406,22 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
 async def test_records_that_come_before_their_lane_is_open_are_not_taken_and_fetched_again(
     kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation_service.stream import partition_manager  # noqa: PLC0415
-
     settings = await prepared(kafka, unique)
     await _pin(settings)
     await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(50)])
     gate, early = asyncio.Event(), list[object]()
-    real_start, real_arrive = partition_manager.PartitionManager._start_of, partition_manager.PartitionManager.arrive
+    real_find, real_receive = ResumeOffsetFinder.find, PartitionManager.receive
 
-    async def slow(self: partition_manager.PartitionManager, processor: PartitionProcessor) -> ResumeOffset:
+    async def slow(self: ResumeOffsetFinder, *, opening: bool) -> ResumeOffset:
         await gate.wait()
-        return await real_start(self, processor)
+        return await real_find(self, opening=opening)
 
-    def noting(self: partition_manager.PartitionManager, batches: dict[object, list[ConsumerRecord]]) -> None:
-        early.extend(() if gate.is_set() else batches)
-        real_arrive(self, batches)  # type: ignore[arg-type]
+    def noting(self: PartitionManager, polled: Polled) -> None:
+        early.extend(() if gate.is_set() else polled.batches)
+        real_receive(self, polled)
 
-    monkeypatch.setattr(partition_manager.PartitionManager, "_start_of", slow)
-    monkeypatch.setattr(partition_manager.PartitionManager, "arrive", noting)
+    monkeypatch.setattr(ResumeOffsetFinder, "find", slow)
+    monkeypatch.setattr(PartitionManager, "receive", noting)
     # as if the pause in the callback had come too late
     monkeypatch.setattr("aiokafka.AIOKafkaConsumer.pause", lambda *_: None)
     async with running(settings, FakeJudge()) as work:
@@ -501,7 +498,7 @@ async def test_records_out_of_order_stop_the_worker_with_one_line(kafka: str, un
         processor.position = 0
         twice = ConsumerRecord(settings.input_topic, 0, 0, 0, 0, b"p0", b"{}", None, 1, 2, ())
         with pytest.raises(Fatal, match="offset 0 taken after 4"):
-            manager.arrive({processor.partition: [twice]})
+            manager.receive(Polled({processor.partition: [twice]}))
 
 
 class _NotUtf8(str):

@@ -34,7 +34,7 @@ async def judge_and_tell(post_id: str) -> None:
     processing = RecordProcessor(KafkaSettings(), FakeJudge())
     for value in (json.dumps({"post_id": post_id, "text": "hello", "author_id": post_id}).encode(), b"{" + b"x", None):
         headers = (("ce_specversion", b"1.0"), ("ce_id", post_id.encode()), ("ce_source", b"/s"), ("ce_type", b"t"))
-        log_completion(await processing.finish(ReceivedRecord.of(record(value, post_id.encode(), headers))))
+        log_completion(await processing.process(ReceivedRecord.of(record(value, post_id.encode(), headers))))
 
 
 async def test_posts_make_no_series() -> None:

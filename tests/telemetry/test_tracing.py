@@ -58,7 +58,7 @@ async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(export
     settings = BareSettings()
     async with open_judge(settings, load_pack(shipped_policies())) as judge:
         arrived = ReceivedRecord.of(record(post(images=[make_image()]), headers=TRACED))
-        finished = await RecordProcessor(settings.kafka, judge).finish(arrived)
+        finished = await RecordProcessor(settings.kafka, judge).process(arrived)
     log_completion(finished)
     spans = {span.name: span for span in exporter.get_finished_spans()}
     assert set(spans) == {"process moderation.posts", "decode", "score", "attribute", "explain", "publish"}
@@ -68,9 +68,9 @@ async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(export
     for span in spans.values():
         assert span.parent.span_id == whole.context.span_id
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
-    handed_on = dict(finished.output.headers)["traceparent"].decode()
+    handed_on = dict(finished.outputs[0].headers)["traceparent"].decode()
     assert handed_on == f"00-{PRODUCER}-{whole.context.span_id:016x}-01"
-    assert Verdict.model_validate_json(finished.output.value or b"").trace_id == PRODUCER
+    assert Verdict.model_validate_json(finished.outputs[0].value or b"").trace_id == PRODUCER
     assert SECRET not in "".join(span.to_json() for span in exporter.get_finished_spans())
 
 
@@ -83,7 +83,7 @@ async def test_a_fetch_is_a_span_and_what_fails_in_it_says_nothing_of_the_post(e
 
 
 async def test_a_dead_letters_span_has_its_reason(exporter: Any) -> None:
-    log_completion(await RecordProcessor(KafkaSettings(), FakeJudge()).finish(ReceivedRecord.of(record(b"{"))))
+    log_completion(await RecordProcessor(KafkaSettings(), FakeJudge()).process(ReceivedRecord.of(record(b"{"))))
     whole = next(span for span in exporter.get_finished_spans() if span.name.startswith("process"))
     assert (whole.attributes["moderation.outcome"], whole.attributes["error.type"]) == ("dead_letter", "not_json")
     assert whole.links == ()
@@ -91,11 +91,11 @@ async def test_a_dead_letters_span_has_its_reason(exporter: Any) -> None:
 
 async def test_a_traced_posts_latency_is_an_exemplar_and_an_unsampled_ones_is_not(exporter: Any) -> None:
     processing = RecordProcessor(KafkaSettings(), FakeJudge())
-    log_completion(await processing.finish(ReceivedRecord.of(record(post(), headers=TRACED))))
+    log_completion(await processing.process(ReceivedRecord.of(record(post(), headers=TRACED))))
     assert f'trace_id="{PRODUCER}"' in generate_latest(REGISTRY).decode()
     other = "1" + PRODUCER[1:]
     unsampled = (("traceparent", f"00-{other}-{THEIR_SPAN}-00".encode()),)
-    log_completion(await processing.finish(ReceivedRecord.of(record(post(), headers=unsampled))))
+    log_completion(await processing.process(ReceivedRecord.of(record(post(), headers=unsampled))))
     assert other not in generate_latest(REGISTRY).decode()
 
 
@@ -105,13 +105,13 @@ async def test_without_being_asked_for_nothing_is_traced_and_the_producers_trace
     for name in tracing.ASKED_BY:
         monkeypatch.delenv(name, raising=False)
     with tracing.exporting():
-        finished = await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+        finished = await RecordProcessor(KafkaSettings(), FakeJudge()).process(
             ReceivedRecord.of(record(post(), headers=TRACED))
         )
         log_completion(finished)
         assert tracing.step("score") is tracing.step("fetch")
-    assert finished.way is tracing.UNTRACED
-    assert PRODUCER in dict(finished.output.headers)["traceparent"].decode()
+    assert finished.span is tracing.UNTRACED
+    assert PRODUCER in dict(finished.outputs[0].headers)["traceparent"].decode()
 
 
 def test_asked_for_without_the_extra_it_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ async def test_spans_reach_a_collector_by_otlp(collector: str, got: "Queue[tuple
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         with tracing.exporting():
             log_completion(
-                await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+                await RecordProcessor(KafkaSettings(), FakeJudge()).process(
                     ReceivedRecord.of(record(post(), headers=TRACED))
                 )
             )
@@ -143,7 +143,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.Mon
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     with tracing.exporting():
         log_completion(
-            await RecordProcessor(KafkaSettings(), FakeJudge()).finish(
+            await RecordProcessor(KafkaSettings(), FakeJudge()).process(
                 ReceivedRecord.of(record(post(), headers=TRACED))
             )
         )
