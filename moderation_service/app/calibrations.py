@@ -7,7 +7,7 @@ import structlog
 from moderation_service.engine.base import EngineInfo
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.verdict_builder import recorded_model
+from moderation_service.judging.verdict_builder import model_metadata
 from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, Settings
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ def fitting(settings: Settings, calibration: Calibration, engine: EngineInfo) ->
 
     Raises Misconfigured where it is the owner's and does not fit; the bundled model's own is left out instead.
     """
-    why = calibration.differs_from(recorded_model(engine, settings, None))
+    why = calibration.differs_from(model_metadata(engine, settings, None))
     if why is None:
         return calibration
     if isinstance(settings.judging.calibration, Path):

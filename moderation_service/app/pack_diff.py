@@ -34,10 +34,10 @@ async def diff_packs(settings: Settings, old: Path, new: Path, posts: Path) -> t
         async with open_judges(chosen, *packs) as (by_old, by_new):
 
             async def work(post: Post) -> None:
-                async with by_old.evidence(post) as evidence:
+                async with by_old.load_evidence(post) as evidence:
                     trace_id = secrets.token_hex(16)
-                    judged_by_old = await by_old.judge_on(post, evidence, trace_id=trace_id)
-                    judged_by_new = await by_new.judge_on(post, evidence, trace_id=trace_id)
+                    judged_by_old = await by_old.judge(post, trace_id=trace_id, evidence=evidence)
+                    judged_by_new = await by_new.judge(post, trace_id=trace_id, evidence=evidence)
                 diff.add(post, judged_by_old, judged_by_new)
                 advance(post)
 

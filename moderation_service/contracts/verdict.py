@@ -155,6 +155,13 @@ class Verdict(Contract):
         return self.model_dump_json(by_alias=True).encode()
 
 
+def content_key(content: Content, surface: str | None, policy_set_digest: str, model: Model) -> str:
+    """The key of a content: the verdict's id without the post, so that posts of the same content share it."""
+    return verdict_id(
+        post_id="", revision=0, content=content, surface=surface, policy_set_digest=policy_set_digest, model=model
+    )
+
+
 def verdict_id(
     *,
     post_id: str,

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured, Poison, Transient
+from moderation_service.judging.evidence import text_digest
 from moderation_service.judging.judge import Judge
-from moderation_service.judging.verdict_builder import text_digest
 
 AT_ONCE = 16
 BEGINNING = b'{"schema_version":"1","verdict_id"'

@@ -12,8 +12,8 @@ from moderation_service.evaluation.examples import Examples, ExampleSource
 from moderation_service.evaluation.metric_block import rounded
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
-from moderation_service.judging.calibration import CalibrationFile, FittedOn, Map
-from moderation_service.judging.score_drift import PARTS, part_of
+from moderation_service.judging.calibration import CalibrationFile, Calibrator, FittedOn
+from moderation_service.judging.score_drift import BINS, bin_of
 
 COLUMNS = (
     "policy",
@@ -38,7 +38,7 @@ class CalibrationLine:
     labels: int
     violations: int
     raw: Figures
-    map: Map | None = None
+    map: Calibrator | None = None
     calibrated: Figures | None = None
     precision: float | None = None
     recall: float | None = None
@@ -101,8 +101,8 @@ def calibrate(
 
 
 def _histogram(examples: Examples) -> tuple[int, ...]:
-    counts = Counter(part_of(score) for score in examples.score)
-    return tuple(counts[part] for part in range(PARTS))
+    counts = Counter(bin_of(score) for score in examples.score)
+    return tuple(counts[part] for part in range(BINS))
 
 
 def _line(policy: str, examples: Examples, own: Thresholds | None, target: Target | None, seed: int) -> CalibrationLine:

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from moderation_service.evaluation.answers import Bools, Floats, Ints
 from moderation_service.evaluation.examples import Examples
-from moderation_service.judging.calibration import Isotonic, Map, Platt, logit
+from moderation_service.judging.calibration import Calibrator, Isotonic, Platt, logit
 
 LEAST = 20
 """Posts of either kind, violating and not, in as many families, that the least of fits wants."""
@@ -34,14 +34,14 @@ class CalibrationRefused(Exception):  # noqa: N818 - an outcome
 class Fitted:
     """The chosen map, and each example's probability by a map that was fitted without its family."""
 
-    map: Map
+    map: Calibrator
     held_out: Floats
 
 
 def fit(examples: Examples, *, seed: int) -> Fitted:
     """The map whose held-out predictions have the smaller log loss. Raises Refused."""
     _enough(examples)
-    candidates: dict[str, Callable[[Floats, Bools], Map]] = {"platt": platt}
+    candidates: dict[str, Callable[[Floats, Bools], Calibrator]] = {"platt": platt}
     if len(examples.truth) >= LEAST_ISOTONIC and _rarer(examples.truth) >= LEAST_ISOTONIC_KIND:
         candidates["isotonic"] = isotonic
     held_out = {name: _held_out(examples, make, seed) for name, make in candidates.items()}
@@ -73,7 +73,7 @@ def isotonic(score: Floats, truth: Bools) -> Isotonic:
     return Isotonic(scores=tuple(map(float, model.X_thresholds_)), probabilities=tuple(map(float, model.y_thresholds_)))
 
 
-def apply(fitted: Map, score: Floats) -> Floats:
+def apply(fitted: Calibrator, score: Floats) -> Floats:
     """Every score through the map."""
     return np.array([fitted.apply(float(each)) for each in score])
 
@@ -92,7 +92,7 @@ def _enough(examples: Examples) -> None:
             raise CalibrationRefused(msg)
 
 
-def _held_out(examples: Examples, make: Callable[[Floats, Bools], Map], seed: int) -> Floats:
+def _held_out(examples: Examples, make: Callable[[Floats, Bools], Calibrator], seed: int) -> Floats:
     found = np.zeros(len(examples.truth))
     for fitted_on, left in folds(examples, seed):
         found[left] = apply(make(examples.score[fitted_on], examples.truth[fitted_on]), examples.score[left])

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.judge import JudgeResult
 from moderation_service.policies.model import Mode, Policy
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.telemetry.redaction import redacted
@@ -89,7 +89,7 @@ class PackDiff:
             for policy_id in sorted(before.keys() | after.keys())
         }
 
-    def add(self, post: Post, old: Judged, new: Judged) -> None:
+    def add(self, post: Post, old: JudgeResult, new: JudgeResult) -> None:
         """Count one post."""
         self.posts += 1
         for side, judged in ((self.old, old), (self.new, new)):

@@ -4,7 +4,7 @@ Calls are filled by an estimate of how many tokens the model will read for a req
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -20,7 +20,7 @@ from moderation_service.engine.base import (
     SupportsPreprocessing,
 )
 from moderation_service.engine.layouts import LAYOUTS
-from moderation_service.judging.scheduler import Bounds, Scheduler
+from moderation_service.judging.scheduler import CallLimits, Scheduler
 from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
 
@@ -81,10 +81,10 @@ class Batcher:
         """`engine` is started."""
         self._engine = engine
         tokens, most = settings.max_batch_tokens, settings.concurrent_requests
-        scoring, explaining = Bounds(1, tokens, tokens), Bounds(1, MAX_EXPLANATIONS, tokens)
+        scoring, explaining = CallLimits(1, tokens, tokens), CallLimits(1, MAX_EXPLANATIONS, tokens)
         if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
-            scoring = Bounds(most, 1, tokens)
-            explaining = Bounds(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
+            scoring = CallLimits(most, 1, tokens)
+            explaining = CallLimits(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
         self._sizes = sizes = TokenEstimator(settings, engine.info)
         self._staged, most_staged = 0, _READ_AHEAD * tokens
         self._reading = None
@@ -108,14 +108,14 @@ class Batcher:
             await self._reading.__aexit__()
         await self._scoring.__aexit__()
 
-    async def score(self, request: ScoreRequest) -> Scored:
+    async def score(self, request: ScoreRequest, fairness_key: Hashable = None) -> Scored:
         """Answer one modality pass. Raises what the engine raised for it."""
         if self._reading is None:
-            return await self._scoring.ask(request)
-        ready, size = await self._reading.ask(request), self._sizes.staging(request)
+            return await self._scoring.ask(request, fairness_key)
+        ready, size = await self._reading.ask(request, fairness_key), self._sizes.staging(request)
         self._staged += size
         try:
-            return await self._scoring.ask(ready)
+            return await self._scoring.ask(ready, fairness_key)
         finally:
             self._staged -= size
             self._reading.wake()
@@ -125,9 +125,9 @@ class Batcher:
         """Whether the next call to explain is full: whoever asks now waits for it, and for the one that runs."""
         return self._explaining.waiting >= MAX_EXPLANATIONS
 
-    async def explain(self, request: ExplainRequest) -> GeneratedText:
+    async def explain(self, request: ExplainRequest, fairness_key: Hashable = None) -> GeneratedText:
         """Write why one post was flagged, within `within_s` of now. Raises what the engine raised for it."""
-        return await self._explaining.ask((request, time.monotonic() + request.within_s))
+        return await self._explaining.ask((request, time.monotonic() + request.within_s), fairness_key)
 
     async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[Scored]:
         metrics.ENGINE_BATCH.observe(len(requests))

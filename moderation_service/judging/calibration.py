@@ -15,7 +15,7 @@ from moderation_service.contracts.base import Digest
 from moderation_service.contracts.json_text import validate_json
 from moderation_service.contracts.verdict import Model, Probability, Thresholds
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.score_drift import PARTS
+from moderation_service.judging.score_drift import BINS
 
 
 def _method(entry: object) -> str:
@@ -27,7 +27,7 @@ _BY_METHOD = Discriminator(_method)
 _EDGE = 1e-7  # scores are kept off 0 and 1, where the logit has no end
 
 
-class _Map(BaseModel):
+class _PolicyEntry(BaseModel):
     """One policy's entry of a calibration file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class _Map(BaseModel):
     thresholds: Thresholds | None = None
 
 
-class Platt(_Map):
+class Platt(_PolicyEntry):
     """p = sigmoid(slope × logit(score) + intercept); Platt, "Probabilistic outputs for SVMs", 1999."""
 
     method: Literal["platt"] = "platt"
@@ -48,7 +48,7 @@ class Platt(_Map):
         return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
 
-class Isotonic(_Map):
+class Isotonic(_PolicyEntry):
     """Straight lines between points (score, probability), neither ever falling; flat beyond the outer points.
 
     Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", 2002.
@@ -76,7 +76,7 @@ class Isotonic(_Map):
         return float(np.interp(score, self.scores, self.probabilities))
 
 
-Map = Platt | Isotonic
+Calibrator = Platt | Isotonic
 """From one policy's raw scores to probabilities."""
 
 
@@ -86,7 +86,7 @@ def logit(score: float) -> float:
     return math.log(bounded / (1 - bounded))
 
 
-Histogram = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=PARTS, max_length=PARTS)]
+Histogram = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=BINS, max_length=BINS)]
 
 
 class FittedOn(BaseModel):
@@ -122,7 +122,7 @@ class Calibration:
     """What to do with each policy's raw score; a policy without an entry keeps its own score and thresholds."""
 
     calibration_id: str | None
-    policies: dict[str, Map]
+    policies: dict[str, Calibrator]
     fitted_on: FittedOn | None = None
     scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
 

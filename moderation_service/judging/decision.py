@@ -63,7 +63,9 @@ def outcome(score: float, thresholds: Thresholds, alone: Iterable[float] = (), *
     return "review" if score >= thresholds.review or any(one >= block for one in alone) else "allow"
 
 
-def cannot_tell(content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float) -> AbstainReason | None:
+def find_abstain_reason(
+    content: Content, policies: Iterable[PolicyVerdict], min_label_mass: float
+) -> AbstainReason | None:
     """Why an `allow` would be a guess, the weightiest reason first; None when all was seen and answered."""
     for image in content.images:
         if image.status in _UNSEEN:

@@ -1,14 +1,20 @@
-"""What of a post could be had, and a bound on how much of it is held at once."""
+"""Evidence: the words and images of a post as they could be loaded, and what a verdict records of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+import math
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from moderation_service.contracts.pixels import Pixels
 from moderation_service.contracts.post import Post
-from moderation_service.judging.injection import without_orders
-from moderation_service.media.loader import ImageLoader, Loaded
+from moderation_service.contracts.question import Language
+from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
+from moderation_service.engine.base import Scored
+from moderation_service.judging.injection import without_injections_in_thread
+from moderation_service.media.loader import ImageLoader, Loaded, LoadedImage
 from moderation_service.settings import MediaSettings
 
 _CHANNELS = 3
@@ -18,24 +24,26 @@ _CHANNELS = 3
 class Evidence:
     """A post's words, and its images as pixels, in order (frames of one image behind one another).
 
-    `without_orders`: the words as they are asked about once more where they look meant for the model.
+    `without_injections`: the words to score once more where they look meant for the model. `fairness_key`: requests of
+    one key wait for the engine in one queue, and the queues take turns.
     """
 
     text: str
     images: tuple[Pixels, ...]
     loaded: Loaded
-    without_orders: tuple[str, ...] = ()
+    without_injections: tuple[str, ...] = ()
+    fairness_key: Hashable = None
 
     @property
-    def both(self) -> bool:
+    def has_both_modalities(self) -> bool:
         """Whether there are two modalities to tell apart."""
         return bool(self.text and self.images)
 
 
-class EvidenceRoom:
-    """Loads evidence while there is room for its pixels; a post waits whole, so that none holds half of what it needs.
+class EvidenceLoader:
+    """Loads evidence within a budget of pixels. A post waits whole, so that none holds half of what it needs.
 
-    Room is counted in bytes by the most a post's images can take: `max_frames` of `max_side` squared each.
+    A post counts with the most bytes its images can take: `max_frames` of `max_side` squared each.
     """
 
     def __init__(self, settings: MediaSettings, loader: ImageLoader) -> None:
@@ -45,27 +53,76 @@ class EvidenceRoom:
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
-    async def of(self, post: Post) -> AsyncIterator[Evidence]:
+    async def load(self, post: Post, fairness_key: Hashable = None) -> AsyncIterator[Evidence]:
         """The post's evidence, held until the block is left. Nothing that is wrong with an image raises."""
         text = post.text if post.text.strip() else ""
-        rests = await without_orders(text)
+        cleaned = await without_injections_in_thread(text)
         if not post.images:
-            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0), rests)
+            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0), cleaned, fairness_key)
             return
-        size = self._most(post)
+        size = self._max_bytes(post)
         async with self._changed:
             await self._changed.wait_for(lambda: self._free >= size)
             self._free -= size
         try:
             loaded = await self._loader.load(post.images)
             images = tuple(frame for image in loaded.images for frame in image.frames)
-            yield Evidence(text, images, loaded, rests)
+            yield Evidence(text, images, loaded, cleaned, fairness_key)
         finally:
             async with self._changed:
                 self._free += size
                 self._changed.notify_all()
 
-    def _most(self, post: Post) -> int:
+    def _max_bytes(self, post: Post) -> int:
         images = min(len(post.images), self._settings.max_images)
         one = self._settings.max_side**2 * _CHANNELS * self._settings.max_frames
         return min(images * one, self._settings.max_pixel_bytes)
+
+
+def text_digest(post: Post) -> str | None:
+    """The digest of a post's words; None without any."""
+    return hashlib.sha256(post.text.encode()).hexdigest() if post.text else None
+
+
+def describe_content(post: Post, language: Language, loaded: Loaded) -> Content:
+    """The content as it was loaded, before the model reads it."""
+    return Content(
+        text_sha256=text_digest(post),
+        language=language,
+        truncated=False,
+        images=tuple(
+            ImageContent(
+                sha256=image.sha256,
+                width=image.width,
+                height=image.height,
+                frames=len(image.frames),
+                media_type=image.media_type,
+                status=image.status,
+                flags=image.flags,
+            )
+            for image in loaded.images
+        ),
+    )
+
+
+def content_as_read(content: Content, scored: Scored, loaded: Loaded) -> Content:
+    """The content as the model read it: an image without room in the prompt is `skipped`, a small one is flagged."""
+    if not content.images and content.truncated == scored.truncated:
+        return content
+    pixels_read = iter(scored.pixels_read)
+    images = []
+    for image, source in zip(content.images, loaded.images, strict=True):
+        pixels = list(islice(pixels_read, len(source.frames)))
+        changes: dict[str, object] = {"frames": len(pixels), "pixels_read": sum(pixels) if pixels else None}
+        if image.status == "judged" and not pixels:
+            changes["status"] = "skipped"
+        if _scale(source, pixels) < LEAST_SCALE:
+            changes["flags"] = ("downscaled", *image.flags)
+        images.append(image.model_copy(update=changes))
+    return content.model_copy(update={"truncated": scored.truncated, "images": tuple(images)})
+
+
+def _scale(source: LoadedImage, pixels: Sequence[int]) -> float:
+    """The scale of width and height at which the worst frame was read, shrunk first by us and then by the model."""
+    frames = zip(pixels, source.frames, strict=False)
+    return source.scale * min((math.sqrt(read / math.prod(frame.shape[:2])) for read, frame in frames), default=1.0)

@@ -95,7 +95,7 @@ MAX_FINDING = 400  # characters: a title may be long
 log = structlog.get_logger(__name__)
 
 
-class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
+class UnusableExplanation(Exception):  # noqa: N818 - no failure: the template says it instead
     """The text can't stand in a verdict; `reason` is a bounded word for metrics."""
 
     def __init__(self, reason: str) -> None:
@@ -103,29 +103,29 @@ class Unfit(Exception):  # noqa: N818 - no failure: the template says it instead
         self.reason = reason
 
 
-def fit(written: str, post_text: str, language: Language) -> str:
-    """What of `written` a verdict may say. Raises Unfit where nothing of it may."""
+def sanitize_explanation(written: str, post_text: str, language: Language) -> str:
+    """What of `written` a verdict may say. Raises UnusableExplanation where nothing of it may."""
     said, post_text = _plain(written), post_text[:_POST_READ]
     if len(said) < _LEAST:
-        raise Unfit("empty")
+        raise UnusableExplanation("empty")
     if _LOOP.search(said):
-        raise Unfit("looping")
+        raise UnusableExplanation("looping")
     ends = [0, *(end.end() for end in islice(_END.finditer(said), _MAX_SENTENCES))]
     sentences = [said[begin:end].strip() for begin, end in pairwise(ends)]
     if not sentences:
-        raise Unfit("unfinished")
+        raise UnusableExplanation("unfinished")
     if len(set(sentences)) < len(sentences):
-        raise Unfit("looping")
+        raise UnusableExplanation("looping")
     if language_of("auto", None, "".join(sentences)) != language:
-        raise Unfit("wrong_language")
+        raise UnusableExplanation("wrong_language")
     if _quotes("".join(sentences), post_text, _VERBATIM[language]):
-        raise Unfit("quotes_post")
+        raise UnusableExplanation("quotes_post")
     between = " " if language == "en" else ""
     for count in range(len(sentences), 0, -1):
         text = _masked(between.join(sentences[:count]), post_text)
         if len(text) <= MAX_CHARACTERS:
             return text
-    raise Unfit("too_long")
+    raise UnusableExplanation("too_long")
 
 
 def _plain(text: str) -> str:
@@ -153,31 +153,33 @@ def _masked(text: str, post_text: str) -> str:
     return _NUMBER.sub(lambda n: MASK if nfkc(n.group(), _POST_READ) in known else n.group(), text)
 
 
-def explain(policies: Iterable[PolicyVerdict], titles: Mapping[str, str], language: Language) -> str | None:
+def template_explanation(
+    policies: Iterable[PolicyVerdict], titles: Mapping[str, str], language: Language
+) -> str | None:
     """Name each policy that flags, where the violation lies, and the scores that show it; None if none flags.
 
     `titles` are the policies' titles by id, in `language`.
     """
     form = _FORMS[language][3]
     sentences = (
-        form.format(title=titles[policy.policy_id], measured=measured(policy, language))
+        form.format(title=titles[policy.policy_id], measured=scores_in_words(policy, language))
         for policy in policies
         if policy.outcome != "allow"
     )
     return ("" if language == "zh" else " ").join(sentences) or None
 
 
-def cannot_tell_why(reason: AbstainReason, language: Language) -> str:
+def abstention_sentence(reason: AbstainReason, language: Language) -> str:
     """Why an `allow` would be a guess, in a sentence."""
     return _UNSEEN[language][reason]
 
 
-def place(policy: PolicyVerdict, language: Language) -> str | None:
+def place_in_words(policy: PolicyVerdict, language: Language) -> str | None:
     """Where the violation of a violated policy lies, in words; None where that was not measured."""
     return _SENTENCES[language][policy.attribution.class_] if policy.attribution else None
 
 
-def measured(policy: PolicyVerdict, language: Language) -> str:
+def scores_in_words(policy: PolicyVerdict, language: Language) -> str:
     """Where the violation of a violated policy lies, with the scores that show it; else its score alone."""
     whole, unmeasured, comma, _ = _FORMS[language]
     attribution = policy.attribution
@@ -186,18 +188,18 @@ def measured(policy: PolicyVerdict, language: Language) -> str:
     values = (attribution.joint, attribution.text_only, attribution.image_only)
     named = zip(_VIEWS[language], values, strict=True)
     scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
-    return whole.format(place=place(policy, language), scores=scores)
+    return whole.format(place=place_in_words(policy, language), scores=scores)
 
 
 class Explanation(NamedTuple):
     """What a verdict says of why, and who says it; both None where there is nothing to explain.
 
-    Not `lasting` where the template stands in for words that the model may find the next time.
+    Not cacheable where the template stands in for words that the model may find the next time.
     """
 
     text: str | None
     kind: ExplanationKind | None
-    lasting: bool = True
+    is_cacheable: bool = True
 
 
 class Explainer:
@@ -212,20 +214,20 @@ class Explainer:
         self,
         policies: Sequence[PolicyVerdict],
         by_id: Mapping[str, Policy],
-        unseen: AbstainReason | None,
+        reason: AbstainReason | None,
         evidence: Evidence,
         language: Language,
     ) -> Explanation:
-        """Explain the violated policies (`by_id` has their words), else the abstention (`unseen`). Never raises."""
+        """Explain the violated policies (`by_id` has their words), else the abstention (`reason`). Never raises."""
         violated = gravest_first(policies)
-        if self._mode == "never" or not (violated or unseen):
+        if self._mode == "never" or not (violated or reason):
             return Explanation(None, None)
         outcome = "template"
         if violated and self._mode == "generate":
             try:
                 findings = tuple(_finding(policy, by_id, language) for policy in violated[:MAX_FINDINGS])
                 text = await self._write(findings, evidence, language)
-            except Unfit as unfit:
+            except UnusableExplanation as unfit:
                 outcome = unfit.reason
                 log.info("explanation not fit to be said", reason=outcome)
             except Exception as error:  # noqa: BLE001 - whatever fails here, the post is judged
@@ -235,34 +237,36 @@ class Explainer:
                 metrics.EXPLANATIONS.labels("generated").inc()
                 return Explanation(text, "generated")
         metrics.EXPLANATIONS.labels(outcome).inc()
-        lasting = outcome not in {"busy", "failed", "timeout"}
-        return Explanation(_template(policies, by_id, unseen, language), "template", lasting=lasting)
+        is_cacheable = outcome not in {"busy", "failed", "timeout"}
+        return Explanation(_template(policies, by_id, reason, language), "template", is_cacheable=is_cacheable)
 
     async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
-        """The model's words, made fit. Raises Unfit, or what the engine raised."""
+        """The model's words, made fit. Raises UnusableExplanation, or what the engine raised."""
         if self._batcher.busy:
-            raise Unfit("busy")
+            raise UnusableExplanation("busy")
         request = ExplainRequest(evidence.text, evidence.images, language, findings, self._within_s)
         try:
             async with asyncio.timeout(self._within_s):
-                written = await self._batcher.explain(request)
+                written = await self._batcher.explain(request, evidence.fairness_key)
         except TimeoutError:
-            raise Unfit("timeout") from None
+            raise UnusableExplanation("timeout") from None
         if written.ended == "time":
             # How far it came depends on the machine's load: nobody could write it again.
-            raise Unfit("timeout")
+            raise UnusableExplanation("timeout")
         # On a thread: a post of megabytes takes seconds to compare with.
-        return await asyncio.to_thread(fit, written.text, evidence.text, language)
+        return await asyncio.to_thread(sanitize_explanation, written.text, evidence.text, language)
 
 
 def _finding(policy: PolicyVerdict, by_id: Mapping[str, Policy], language: Language) -> str:
     own = by_id[policy.policy_id]
-    said = (own.title.in_language(language), own.question.in_language(language), place(policy, language))
+    said = (own.title.in_language(language), own.question.in_language(language), place_in_words(policy, language))
     return "; ".join(filter(None, said))[:MAX_FINDING]
 
 
 def _template(
-    policies: Sequence[PolicyVerdict], by_id: Mapping[str, Policy], unseen: AbstainReason | None, language: Language
+    policies: Sequence[PolicyVerdict], by_id: Mapping[str, Policy], reason: AbstainReason | None, language: Language
 ) -> str | None:
     titles = {policy_id: policy.title.in_language(language) for policy_id, policy in by_id.items()}
-    return explain(policies, titles, language) or (cannot_tell_why(unseen, language) if unseen else None)
+    return template_explanation(policies, titles, language) or (
+        abstention_sentence(reason, language) if reason else None
+    )

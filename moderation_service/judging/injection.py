@@ -51,29 +51,29 @@ _WORDS = (
 
 _SENTENCE = re.compile(r"[^.!?;\n。！？；]*[.!?;\n。！？；]*")
 
-SHAPE = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, MAX_MARKS, "sentences and spans")
+RULES = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, MAX_MARKS, "sentences and spans")
 """All that decides which words a post is judged without."""
 
 
-def suspected(text: str) -> bool:
+def is_suspected(text: str) -> bool:
     """Whether words look meant for the model: a control token, the mark of a role, an order to judge otherwise."""
     plain = _plain(text)
     folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the orders' own IGNORECASE
     return any(map(folded.__contains__, _WORDS)) and ORDERS.search(plain) is not None
 
 
-def unled(text: str) -> tuple[str, ...]:
+def without_injections(text: str) -> tuple[str, ...]:
     """The words without the sentences that look meant for the model, and without those very words; () where none do."""
-    if not suspected(text):
+    if not is_suspected(text):
         return ()
-    apart = "".join(part for part in _SENTENCE.findall(text[:_READ]) if not suspected(part)).strip()
+    apart = "".join(part for part in _SENTENCE.findall(text[:_READ]) if not is_suspected(part)).strip()
     cut = " ".join(ORDERS.sub("\n", _plain(text)).split())
     return tuple(dict.fromkeys((apart, cut)))
 
 
-async def without_orders(text: str) -> tuple[str, ...]:
-    """The same, of a long text on a thread."""
-    return unled(text) if len(text) <= _OFF_LOOP else await asyncio.to_thread(unled, text)
+async def without_injections_in_thread(text: str) -> tuple[str, ...]:
+    """The same; a long text is read on a thread."""
+    return without_injections(text) if len(text) <= _OFF_LOOP else await asyncio.to_thread(without_injections, text)
 
 
 def _plain(text: str) -> str:

@@ -1,26 +1,27 @@
-"""One post to one verdict: load images, score, attribute, decide, explain, build the verdict."""
+"""Judge: one post to one verdict. `Judge.judge` is the whole way, step by step."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import copy
+from dataclasses import dataclass
 from functools import cache
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import Content, Timings, Verdict
+from moderation_service.contracts.verdict import Timings, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
-from moderation_service.judging.decision import cannot_tell, decide
-from moderation_service.judging.evidence import Evidence, EvidenceRoom
+from moderation_service.judging.decision import decide, find_abstain_reason, flags
+from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.policy_scorer import PolicyScorer
-from moderation_service.judging.result_cache import CachedResult, Judged, ResultCache
-from moderation_service.judging.score_drift import Drift
-from moderation_service.judging.shadow import Shadow, beside, shadow_sets
-from moderation_service.judging.verdict_builder import VerdictBuilder, as_read, content_of, recorded_model
-from moderation_service.media.loader import ImageLoader
+from moderation_service.judging.result_cache import CachedResult, ResultCache
+from moderation_service.judging.score_drift import DriftMonitor
+from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
+from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
+from moderation_service.media.loader import ImageLoader, Loaded
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
@@ -33,6 +34,14 @@ _STAGES = {
     for stage in ("queue", "fetch", "decode", "score", "attribution", "explain")
 }
 _DECIDED = cache(metrics.VERDICTS.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """A verdict, and the tokens that the model read for it (all modality passes)."""
+
+    verdict: Verdict
+    tokens: int
 
 
 class Judge:
@@ -55,19 +64,19 @@ class Judge:
         self._language = settings.policies.language
         self._engine = engine
         self.calibration = calibration
-        self._room = EvidenceRoom(settings.media, loader)
+        self._evidence_loader = EvidenceLoader(settings.media, loader)
         self._batcher = batcher
         self._shadow_batcher = shadow_batcher
         self._explainer = Explainer(settings, batcher)
         self._clock = clock
-        self._drift = Drift(calibration.scores)
-        self.model = recorded_model(engine.info, settings, calibration.calibration_id)
-        self._rule_by(pack, shadow_pack)
+        self._drift = DriftMonitor(calibration.scores)
+        self.model = model_metadata(engine.info, settings, calibration.calibration_id)
+        self._use_policies(pack, shadow_pack)
 
     def with_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> "Judge":
         """A judge by other policies that shares all else; posts that are in work stay with this one."""
         other = copy(self)
-        other._rule_by(pack, shadow_pack)  # noqa: SLF001 - it is a judge too
+        other._use_policies(pack, shadow_pack)  # noqa: SLF001 - it is a judge too
         return other
 
     async def prepare(self) -> None:
@@ -78,88 +87,73 @@ class Judge:
                 if questionnaire.questions:
                     await self._engine.prepare(questionnaire)
 
-    async def judge(self, post: Post, *, trace_id: str, queue_ms: float = 0.0, published: bool = True) -> Judged:
-        """Load a post's evidence and judge it, once. Raises as `judge_on`."""
-        async with self.evidence(post) as evidence:
-            return await self.judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms, published=published)
+    def load_evidence(self, post: Post, fairness_key: Hashable = None) -> AbstractAsyncContextManager[Evidence]:
+        """What of the post can be loaded, held while it is judged, for all attempts. A bad image never raises."""
+        return self._evidence_loader.load(post, fairness_key)
 
-    def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
-        """What of the post could be had, held while it is judged, also again and again. A bad image never raises."""
-        return self._room.of(post)
+    async def judge(
+        self,
+        post: Post,
+        *,
+        trace_id: str,
+        queue_ms: float = 0.0,
+        published: bool = True,
+        evidence: Evidence | None = None,
+    ) -> JudgeResult:
+        """Judge one post, on `evidence` where the caller holds it for several attempts.
 
-    async def judge_on(
-        self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float = 0.0, published: bool = True
-    ) -> Judged:
-        """Judge a post on its evidence. Of a verdict that is not to be `published` no other is the duplicate.
-
-        Raises Transient where trying again may help, Poison where this post breaks the engine.
+        A verdict that is not to be `published` is kept out of the cache: no other may be its duplicate.
+        Raises Transient where another attempt may succeed, Poison where this post breaks the engine.
         """
-        begun = self._clock()
-        language = language_of(self._language, post.language, post.text)
-        content = content_of(post, language, evidence)
-        key = self._verdict_builder.key(content, post.surface)
-        had = all(image.sha256 for image in content.images)
-        found = await self._result_cache.get_or_compute(
-            key if had and published else None, lambda: self._compute(post, language, content, evidence, key)
-        )
-        found_ms = (self._clock() - begun) * 1000
-        loading_ms = evidence.loaded.fetch_ms + evidence.loaded.decode_ms
-        timings = Timings(
-            queue=_ms(queue_ms),
-            fetch=_ms(evidence.loaded.fetch_ms),
-            decode=_ms(evidence.loaded.decode_ms),
-            score=_ms(found_ms - found.attribution_ms - found.explain_ms),
-            attribution=_ms(found.attribution_ms),
-            explain=_ms(found.explain_ms),
-            total=_ms(queue_ms + loading_ms + found_ms),
-        )
-        verdict = self._verdict_builder.build(post, found, trace_id, timings)
-        _count(verdict)
-        self._drift.record(verdict.policies)
-        for policy_id in found.shadowed.flips(found.policies, found.decision):
-            metrics.SHADOW_FLIPS.labels(policy_id).inc()
-        return Judged(verdict, found.tokens)
+        async with nullcontext(evidence) if evidence else self.load_evidence(post) as evidence:  # noqa: PLR1704
+            begun = self._clock()
+            language = language_of(self._language, post.language, post.text)
+            content = describe_content(post, language, evidence.loaded)
+            key = content_key(content, post.surface, self.pack.digest, self.model)
+            is_reusable = published and all(image.sha256 for image in content.images)
+            async with self._result_cache.entry(key if is_reusable else None) as entry:
+                if (result := entry.result) is None:
+                    enforced, shadow = self._scorers(language)
+                    with tracing.step("score"):
+                        scores, shadow_scores = await run_with_shadow(
+                            enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
+                        )
 
-    async def _compute(
-        self, post: Post, language: Language, content: Content, evidence: Evidence, key: str
-    ) -> CachedResult:
-        """Score, attribute, decide, explain."""
-        enforced, shadow = self._scorers(language)
-        with tracing.step("score"):
-            enforced_joint, shadow_joints = await beside(
-                enforced.joint(evidence, post.surface), shadow.joint(evidence, post.surface)
-            )
+                    attribution_begun = self._clock()
+                    sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
+                    with tracing.step("attribute"):
+                        (policies, tokens), shadow_result = await run_with_shadow(
+                            enforced.attribute(evidence, scores, sampled=sampled),
+                            shadow.attribute(evidence, shadow_scores, sampled=sampled),
+                        )
 
-        attribution_begun = self._clock()
-        sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
-        with tracing.step("attribute"):
-            (policies, tokens), shadowed = await beside(
-                enforced.verdicts(evidence, enforced_joint, sampled=sampled),
-                shadow.verdicts(evidence, shadow_joints, sampled=sampled),
-            )
+                    content = content_as_read(content, scores.scored, evidence.loaded)
+                    reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
+                    decision = decide(policies, reason)
 
-        explain_begun = self._clock()
-        read = as_read(content, enforced_joint.scored, evidence.loaded)
-        unseen = cannot_tell(read, policies, self._settings.min_label_mass)
-        with tracing.step("explain"):
-            explanation = await self._explainer.explain(policies, self._by_id, unseen, evidence, language)
-        return CachedResult(
-            post_id=post.post_id,
-            revision=post.revision,
-            language=language,
-            content=read,
-            suspected=bool(evidence.without_orders),
-            policies=policies,
-            shadowed=shadowed,
-            decision=decide(policies, unseen),
-            unseen=unseen,
-            explanation=explanation,
-            tokens=enforced_joint.scored.tokens + tokens + shadowed.tokens,
-            attribution_ms=(explain_begun - attribution_begun) * 1000,
-            explain_ms=(self._clock() - explain_begun) * 1000,
-        )
+                    explain_begun = self._clock()
+                    with tracing.step("explain"):
+                        explanation = await self._explainer.explain(policies, self._by_id, reason, evidence, language)
+                    result = entry.result = CachedResult(
+                        post_id=post.post_id,
+                        revision=post.revision,
+                        content=content,
+                        flags=flags(content, suspected=bool(evidence.without_injections)),
+                        policies=policies,
+                        shadow=shadow_result,
+                        decision=decision,
+                        abstain_reason=reason if decision == "abstain" else None,
+                        explanation=explanation,
+                        tokens=scores.scored.tokens + tokens + shadow_result.tokens,
+                        attribution_ms=(explain_begun - attribution_begun) * 1000,
+                        explain_ms=(self._clock() - explain_begun) * 1000,
+                    )
+            timings = _timings(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
+            verdict = self._verdict_builder.build(post, language, result, trace_id, timings)
+            self._record(verdict, result)
+            return JudgeResult(verdict, result.tokens)
 
-    def _rule_by(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
+    def _use_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
         self._verdict_builder = VerdictBuilder(pack, self.model, self._settings.redress)
@@ -167,27 +161,42 @@ class Judge:
         self._scorers = cache(self._make_scorers)
         self._result_cache = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ
 
-    def _make_scorers(self, language: Language) -> tuple[PolicyScorer, Shadow]:
+    def _make_scorers(self, language: Language) -> tuple[PolicyScorer, ShadowScorer]:
         def scorer(pack: PolicyPack, mode: Mode, batcher: Batcher) -> PolicyScorer:
             questionnaire = pack.questionnaire(language, mode)
             return PolicyScorer(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
 
-        apart = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
-        return scorer(self.pack, "enforce", self._batcher), Shadow(apart)
+        shadow = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
+        return scorer(self.pack, "enforce", self._batcher), ShadowScorer(shadow)
+
+    def _record(self, verdict: Verdict, result: CachedResult) -> None:
+        """Count the verdict in metrics, and its scores towards drift."""
+        _DECIDED(verdict.decision).inc()
+        for image in verdict.content.images:
+            metrics.IMAGES.labels(image.status).inc()
+        for policy in verdict.policies:
+            if policy.violated:
+                named = policy.attribution.class_ if policy.attribution else "unknown"
+                metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
+        for stage, seconds in _STAGES.items():
+            if took := getattr(verdict.timings_ms, stage):  # a step that a post did not need took no time
+                seconds.observe(took / 1000)
+        self._drift.record(verdict.policies)
+        for policy_id in result.shadow.flips(result.policies, result.decision):
+            metrics.SHADOW_FLIPS.labels(policy_id).inc()
+
+
+def _timings(queue_ms: float, loaded: Loaded, result: CachedResult, judging_ms: float) -> Timings:
+    return Timings(
+        queue=_ms(queue_ms),
+        fetch=_ms(loaded.fetch_ms),
+        decode=_ms(loaded.decode_ms),
+        score=_ms(judging_ms - result.attribution_ms - result.explain_ms),
+        attribution=_ms(result.attribution_ms),
+        explain=_ms(result.explain_ms),
+        total=_ms(queue_ms + loaded.fetch_ms + loaded.decode_ms + judging_ms),
+    )
 
 
 def _ms(milliseconds: float) -> float:
     return round(max(milliseconds, 0.0), 2)
-
-
-def _count(verdict: Verdict) -> None:
-    _DECIDED(verdict.decision).inc()
-    for image in verdict.content.images:
-        metrics.IMAGES.labels(image.status).inc()
-    for policy in verdict.policies:
-        if policy.violated:
-            named = policy.attribution.class_ if policy.attribution else "unknown"
-            metrics.VIOLATIONS.labels(policy.policy_id, named).inc()
-    for stage, seconds in _STAGES.items():
-        if took := getattr(verdict.timings_ms, stage):  # a step that a post did not need took no time
-            seconds.observe(took / 1000)

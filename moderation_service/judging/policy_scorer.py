@@ -47,36 +47,36 @@ class PolicyScorer:
         self._settings = settings
         self._in_scope = lru_cache(_KINDS_OF_POST)(self._applying)
 
-    async def joint(self, evidence: Evidence, surface: str | None) -> FullPostScores:
+    async def score(self, evidence: Evidence, surface: str | None) -> FullPostScores:
         """Score the post whole by every policy in whose scope it is."""
         asked = self._in_scope(bool(evidence.text), bool(evidence.images), surface)
         if not asked:
             return FullPostScores((), Scored.unasked(evidence.images))
         return FullPostScores(asked, await self._score(evidence, asked))
 
-    async def verdicts(
-        self, evidence: Evidence, joint: FullPostScores, *, sampled: bool
+    async def attribute(
+        self, evidence: Evidence, full: FullPostScores, *, sampled: bool
     ) -> tuple[tuple[PolicyVerdict, ...], int]:
         """Each asked policy's part, with its attribution where the modality passes ran; tokens read for these."""
-        wanted = self._wants_passes(joint, sampled=sampled) if evidence.both else ()
+        wanted = self._wants_passes(full, sampled=sampled) if evidence.has_both_modalities else ()
         texts: dict[int, LabelScore] = {}
         images: dict[int, LabelScore] = {}
         tokens = 0
         if wanted:
             text_pass, image_pass = await asyncio.gather(
                 self._score(replace(evidence, images=()), wanted),
-                self._score(replace(evidence, text="", without_orders=()), wanted),
+                self._score(replace(evidence, text="", without_injections=()), wanted),
             )
             texts = dict(zip(wanted, text_pass.labels, strict=True))
             images = dict(zip(wanted, image_pass.labels, strict=True))
             tokens = text_pass.tokens + image_pass.tokens
-        elif not evidence.both:
+        elif not evidence.has_both_modalities:
             # A post of one modality needs no pass of its own for it.
-            whole = dict(zip(joint.asked, joint.scored.labels, strict=True))
+            whole = dict(zip(full.asked, full.scored.labels, strict=True))
             texts, images = (whole, {}) if evidence.text else ({}, whole)
         parts = tuple(
-            self._part(index, label, texts.get(index), images.get(index))
-            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+            self._policy_verdict(index, label, texts.get(index), images.get(index))
+            for index, label in zip(full.asked, full.scored.labels, strict=True)
         )
         return parts, tokens
 
@@ -86,10 +86,11 @@ class PolicyScorer:
         So an order that is recognised can add to what a post is found to violate, and take nothing away.
         """
         request = ScoreRequest(evidence.text, evidence.images, self._questionnaire, asked)
-        others = [replace(request, text=rest) for rest in evidence.without_orders if rest or request.images]
+        others = [replace(request, text=rest) for rest in evidence.without_injections if rest or request.images]
         if not others:
-            return await self._batcher.score(request)
-        whole, *rest = await asyncio.gather(*map(self._batcher.score, (request, *others)))
+            return await self._batcher.score(request, evidence.fairness_key)
+        passes = [self._batcher.score(one, evidence.fairness_key) for one in (request, *others)]
+        whole, *rest = await asyncio.gather(*passes)
         labels = tuple(
             LabelScore(max(label.score for label in each), min(label.mass for label in each))
             for each in zip(whole.labels, *(one.labels for one in rest), strict=True)
@@ -103,14 +104,14 @@ class PolicyScorer:
             if policy.applies_to(has_text=has_text, has_images=has_images, surface=surface)
         )
 
-    def _wants_passes(self, joint: FullPostScores, *, sampled: bool) -> tuple[int, ...]:
+    def _wants_passes(self, full: FullPostScores, *, sampled: bool) -> tuple[int, ...]:
         if self._settings.attribution == "never":
             return ()
         if self._settings.attribution == "always" or sampled:
-            return joint.asked
+            return full.asked
         return tuple(
             index
-            for index, label in zip(joint.asked, joint.scored.labels, strict=True)
+            for index, label in zip(full.asked, full.scored.labels, strict=True)
             if self._near_or_over(index, label)
         )
 
@@ -124,7 +125,9 @@ class PolicyScorer:
         """Whether the model said yes or no at all: a score of little label mass decides nothing, either way."""
         return label.mass >= self._settings.min_label_mass
 
-    def _part(self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None) -> PolicyVerdict:
+    def _policy_verdict(
+        self, index: int, label: LabelScore, text: LabelScore | None, image: LabelScore | None
+    ) -> PolicyVerdict:
         policy, thresholds = self.policies[index], self._thresholds[index]
 
         def calibrated(label: LabelScore | None) -> float | None:

@@ -1,29 +1,21 @@
-"""LRU cache of results by content, with single-flight: posts of the same content are judged once.
+"""LRU cache of results by content key, with single-flight: posts of the same content are judged once.
 
 A result holds all of a verdict that is the same for every post of that content.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
+from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from moderation_service.contracts.question import Language
-from moderation_service.contracts.verdict import AbstainReason, Content, Decision, PolicyVerdict, Verdict
+from moderation_service.contracts.verdict import AbstainReason, Content, Decision, Flag, PolicyVerdict
 from moderation_service.judging.explanation import Explanation
-from moderation_service.judging.shadow import Shadowed
+from moderation_service.judging.shadow import ShadowResult
 from moderation_service.telemetry import metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A verdict, and the tokens that the model read for it (all modality passes)."""
-
-    verdict: Verdict
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +24,23 @@ class CachedResult:
 
     post_id: str
     revision: int
-    language: Language
     content: Content
-    suspected: bool  # whether words look meant for the model
+    flags: tuple[Flag, ...]
     policies: tuple[PolicyVerdict, ...]
-    shadowed: Shadowed
+    shadow: ShadowResult
     decision: Decision
-    unseen: AbstainReason | None
+    abstain_reason: AbstainReason | None
     explanation: Explanation
     tokens: int
     attribution_ms: float
     explain_ms: float
 
     @property
-    def lasting(self) -> bool:
-        """Whether nothing failed on the way that might go well the next time."""
-        return self.shadowed.whole and self.explanation.lasting
+    def is_cacheable(self) -> bool:
+        """Whether nothing failed on the way that may succeed the next time."""
+        return self.shadow.is_complete and self.explanation.is_cacheable
 
-    def again(self) -> Self:
+    def for_duplicate(self) -> Self:
         """The same for another post, for which nothing had to be asked."""
         return replace(self, tokens=0, attribution_ms=0.0, explain_ms=0.0)
 
@@ -57,50 +48,50 @@ class CachedResult:
 _JSON = TypeAdapter(CachedResult)
 
 
+@dataclass(slots=True)
+class CacheEntry:
+    """One content's entry. Where `result` is None, its holder alone computes it, and sets it."""
+
+    result: CachedResult | None
+
+
 class ResultCache:
-    """Results by the content's key, those used last, at most `most`; 0: every post is judged itself.
+    """The `max_entries` results that were used last; 0: every post is judged itself.
 
     They are kept as JSON: 4 KB of eight policies, a quarter of the objects.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+    def __init__(self, max_entries: int) -> None:
+        self._kept = LRUCache[str, bytes](max_entries)
         self._in_flight: dict[str, asyncio.Future[CachedResult | None]] = {}
 
-    async def get_or_compute(self, key: str | None, compute: Callable[[], Awaitable[CachedResult]]) -> CachedResult:
-        """The cached result of a content, else what `compute` returns. A content without a key is never cached.
+    @asynccontextmanager
+    async def entry(self, key: str | None) -> AsyncIterator[CacheEntry]:
+        """The entry of a content; without a key, one that is never kept.
 
         Single-flight: one caller computes, concurrent callers wait. If it fails or is cancelled, the next takes over.
-        Raises what `compute` raises.
         """
-        if key is None or not self._most:
-            return await compute()
-        while (found := self._recall(key)) is None and (other := self._in_flight.get(key)):
-            if found := await asyncio.shield(other):
+        if key is None or not self._kept.maxsize:
+            yield CacheEntry(None)
+            return
+        while (result := self._recall(key)) is None and (other := self._in_flight.get(key)):
+            if result := await asyncio.shield(other):
                 break
-        if found:
+        if result:
             metrics.CACHE_HITS.inc()
-            return found.again()
+            yield CacheEntry(result.for_duplicate())
+            return
         metrics.CACHE_MISSES.inc()
         mine = self._in_flight[key] = asyncio.get_running_loop().create_future()
+        entry = CacheEntry(None)
         try:
-            found = await compute()
-            self._keep(key, found)
+            yield entry
+            if entry.result and entry.result.is_cacheable:
+                self._kept[key] = _JSON.dump_json(entry.result, by_alias=True)
         finally:
             del self._in_flight[key]
-            mine.set_result(found)
-        return found
+            mine.set_result(entry.result)
 
     def _recall(self, key: str) -> CachedResult | None:
         kept = self._kept.get(key)
-        if kept is None:
-            return None
-        self._kept.move_to_end(key)
-        return _JSON.validate_json(kept)
-
-    def _keep(self, key: str, found: CachedResult) -> None:
-        if found.lasting:
-            self._kept[key] = _JSON.dump_json(found, by_alias=True)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+        return None if kept is None else _JSON.validate_json(kept)

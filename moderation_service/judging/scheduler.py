@@ -7,7 +7,6 @@ budget of tokens. The queue is fair: first in, first out within a fairness key, 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
@@ -16,9 +15,6 @@ import structlog
 from moderation_service.engine.base import OUT_OF_MEMORY
 from moderation_service.errors import Fatal, ModerationError
 from moderation_service.telemetry import metrics
-
-FAIRNESS_KEY: ContextVar[Hashable] = ContextVar("fairness_key", default=None)
-"""Whose work a task does. Whoever begins the work sets it; the tasks that it makes inherit it."""
 
 Item = TypeVar("Item")
 RECOVERY = 32
@@ -39,9 +35,9 @@ class FairQueue(Generic[Item]):
         """How many wait."""
         return self._items
 
-    def put(self, item: Item) -> None:
-        """Let it wait as the last of its key, which is a context variable of the calling task."""
-        self._queues.setdefault(FAIRNESS_KEY.get(), deque()).append(item)
+    def put(self, item: Item, fairness_key: Hashable) -> None:
+        """Let it wait as the last of its key."""
+        self._queues.setdefault(fairness_key, deque()).append(item)
         self._items += 1
 
     @property
@@ -62,7 +58,7 @@ class FairQueue(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class CallLimits:
     """Calls at once; requests a call; and about how many tokens a call. A request that is larger goes alone."""
 
     calls: int
@@ -71,7 +67,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked(Generic[Request, Answer]):
+class _PendingRequest(Generic[Request, Answer]):
     request: Request
     tokens: int
     answer: "asyncio.Future[Answer]"
@@ -89,7 +85,7 @@ class Scheduler(Generic[Request, Answer]):
         self,
         call: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
         size: Callable[[Request], int],
-        bounds: Bounds,
+        bounds: CallLimits,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         """`call` answers requests, in order; `size` is about how many tokens one is.
@@ -101,7 +97,7 @@ class Scheduler(Generic[Request, Answer]):
         self._bounds = bounds
         self._has_room = has_room
         self._tokens = bounds.tokens  # less for a while, where there was no memory for so many
-        self._waiting: FairQueue[_Asked[Request, Answer]] = FairQueue()
+        self._waiting: FairQueue[_PendingRequest[Request, Answer]] = FairQueue()
         self._calls: set[asyncio.Task[None]] = set()
         self._due: asyncio.Handle | None = None
 
@@ -122,11 +118,11 @@ class Scheduler(Generic[Request, Answer]):
         """How many requests no call has taken yet."""
         return len(self._waiting)
 
-    async def ask(self, request: Request) -> Answer:
-        """Have one request answered. Raises what the call raised for it."""
+    async def ask(self, request: Request, fairness_key: Hashable = None) -> Answer:
+        """Have one request answered, in the turn of its key. Raises what the call raised for it."""
         loop = asyncio.get_running_loop()
-        asked: _Asked[Request, Answer] = _Asked(request, self._size(request), loop.create_future())
-        self._waiting.put(asked)
+        asked: _PendingRequest[Request, Answer] = _PendingRequest(request, self._size(request), loop.create_future())
+        self._waiting.put(asked, fairness_key)
         self.wake()
         return await asked.answer
 
@@ -146,9 +142,9 @@ class Scheduler(Generic[Request, Answer]):
         self._calls.discard(call)
         self._begin()
 
-    def _batch(self) -> list[_Asked[Request, Answer]]:
+    def _batch(self) -> list[_PendingRequest[Request, Answer]]:
         """The next batch, within the call's limits; at least one where any waits."""
-        batch: list[_Asked[Request, Answer]] = []
+        batch: list[_PendingRequest[Request, Answer]] = []
         left = self._tokens
         while self._waiting and len(batch) < self._bounds.requests:
             if batch and self._waiting.next.tokens > left:
@@ -159,14 +155,14 @@ class Scheduler(Generic[Request, Answer]):
                 left -= asked.tokens
         return batch
 
-    async def _serve(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
+    async def _serve(self, batch: Sequence[_PendingRequest[Request, Answer]]) -> None:
         try:
             await self._answer(batch)
         finally:
             for asked in batch:
                 asked.answer.cancel()  # where the call was ended: nobody is left waiting
 
-    async def _answer(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
+    async def _answer(self, batch: Sequence[_PendingRequest[Request, Answer]]) -> None:
         try:
             answers = await self._call([asked.request for asked in batch])
             answered = list(zip(batch, answers, strict=True))
@@ -178,7 +174,7 @@ class Scheduler(Generic[Request, Answer]):
             if asked.is_open:
                 asked.answer.set_result(answer)
 
-    async def _failed(self, batch: Sequence[_Asked[Request, Answer]], error: Exception) -> None:
+    async def _failed(self, batch: Sequence[_PendingRequest[Request, Answer]], error: Exception) -> None:
         """Make the call again in halves: what breaks the engine must not take the others with it."""
         reason = _reason(error)
         metrics.ENGINE_ERRORS.labels(reason).inc()

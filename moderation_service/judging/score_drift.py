@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.telemetry import metrics
 
-PARTS = 10
+BINS = 10
 WINDOW = 2_000  # scores of a policy that are looked at
 EVERY = 100  # scores between two looks
 _FEWEST = 500  # before which chance is larger than drift
 
 
-class Drift:
+class DriftMonitor:
     """Keeps the last scores of every policy that has a reference: how many of its scores fell in each part."""
 
     def __init__(self, reference: Mapping[str, Sequence[int]]) -> None:
@@ -34,11 +34,11 @@ class _Window:
     def __init__(self, policy: str, reference: Sequence[int]) -> None:
         self._policy, self._reference = policy, reference
         self._last: deque[int] = deque()
-        self._counts = [0] * PARTS
+        self._counts = [0] * BINS
         self._taken = 0
 
     def take(self, score: float) -> None:
-        part = part_of(score)
+        part = bin_of(score)
         self._last.append(part)
         self._counts[part] += 1
         if len(self._last) > WINDOW:
@@ -48,13 +48,13 @@ class _Window:
             metrics.SCORE_DRIFT.labels(self._policy).set(stability_index(self._counts, self._reference))
 
 
-def part_of(score: float) -> int:
+def bin_of(score: float) -> int:
     """Which tenth of 0..1 a score is in."""
-    return min(int(score * PARTS), PARTS - 1)
+    return min(int(score * BINS), BINS - 1)
 
 
 def stability_index(counts: Sequence[int], reference: Sequence[int]) -> float:
     """The index of two histograms; half a score is added to each part, for none has no logarithm."""
-    found, meant = sum(counts) + PARTS / 2, sum(reference) + PARTS / 2
+    found, meant = sum(counts) + BINS / 2, sum(reference) + BINS / 2
     shares = (((here + 0.5) / found, (there + 0.5) / meant) for here, there in zip(counts, reference, strict=True))
     return sum((p - q) * math.log(p / q) for p, q in shares)

@@ -41,16 +41,16 @@ def is_flip(outcome: Outcome, enforced: Outcome | None, decision: Decision) -> b
 
 
 @dataclass(frozen=True, slots=True)
-class Shadowed:
-    """What the sets said that did not fail: their parts by policy id, all their policies' ids, and tokens read.
+class ShadowResult:
+    """What the sets found that did not fail: the policies whose scope the post is in, all ids, and tokens read.
 
-    `whole` where none failed.
+    `is_complete`: no set failed.
     """
 
-    parts: tuple[PolicyVerdict, ...]
-    judged: tuple[str, ...]
+    policies: tuple[PolicyVerdict, ...]
+    judged_ids: tuple[str, ...]
     tokens: int
-    whole: bool
+    is_complete: bool
 
     def flips(self, enforced: Sequence[PolicyVerdict], decision: Decision) -> list[str]:
         """The ids of the policies under which something would change.
@@ -58,21 +58,20 @@ class Shadowed:
         Beside an enforced policy of the same id: another outcome, `allow` where the post is out of the shadow
         policy's scope. Without one that judged this post: an outcome stronger than the decision.
         """
-        outcomes = {part.policy_id: part.outcome for part in self.parts}
+        outcomes = {part.policy_id: part.outcome for part in self.policies}
         in_force = {part.policy_id: part.outcome for part in enforced}
-
         return [
             policy_id
-            for policy_id in self.judged
+            for policy_id in self.judged_ids
             if is_flip(outcomes.get(policy_id, "allow"), in_force.get(policy_id), decision)
         ]
 
 
-_NOTHING = Shadowed((), (), 0, whole=True)
-Joints = list[FullPostScores | None]
+_NOTHING = ShadowResult((), (), 0, is_complete=True)
+ShadowScores = list[FullPostScores | None]
 
 
-async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> tuple[T, S]:
+async def run_with_shadow(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> tuple[T, S]:
     """Both answers; a shadow's that is there already costs no task.
 
     Where the enforced fails, the shadow ends with it: each try again would leave one more behind.
@@ -86,41 +85,41 @@ async def beside(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> 
         shadowing.cancel()
 
 
-class Shadow:
+class ShadowScorer:
     """Asks for each set in requests of its own. Nothing of theirs may touch the enforced, nor may their failures."""
 
     def __init__(self, scorers: Sequence[PolicyScorer]) -> None:
         self._scorers = scorers
 
-    def joint(self, evidence: Evidence, surface: str | None) -> Joints | Coroutine[Any, Any, Joints]:
-        """Score the post whole by each set; None for one that failed."""
-        return self._joint(evidence, surface) if self._scorers else []
+    def score(self, evidence: Evidence, surface: str | None) -> ShadowScores | Coroutine[Any, Any, ShadowScores]:
+        """Score the full post by each set; None for one that failed."""
+        return self._score(evidence, surface) if self._scorers else []
 
-    def verdicts(
-        self, evidence: Evidence, joints: Joints, *, sampled: bool
-    ) -> Shadowed | Coroutine[Any, Any, Shadowed]:
-        """Each asked policy's part, with its attribution where the modality passes ran; `joints` are `joint`'s."""
-        return self._verdicts(evidence, joints, sampled=sampled) if self._scorers else _NOTHING
+    def attribute(
+        self, evidence: Evidence, scores: ShadowScores, *, sampled: bool
+    ) -> ShadowResult | Coroutine[Any, Any, ShadowResult]:
+        """Each policy's outcome, with its attribution where the modality passes ran; `scores` are from `score`."""
+        return self._attribute(evidence, scores, sampled=sampled) if self._scorers else _NOTHING
 
-    async def _joint(self, evidence: Evidence, surface: str | None) -> Joints:
-        return await asyncio.gather(*(_apart(partial(scorer.joint, evidence, surface)) for scorer in self._scorers))
+    async def _score(self, evidence: Evidence, surface: str | None) -> ShadowScores:
+        return await asyncio.gather(*(_or_none(partial(scorer.score, evidence, surface)) for scorer in self._scorers))
 
-    async def _verdicts(self, evidence: Evidence, joints: Joints, *, sampled: bool) -> Shadowed:
-        answered = [(scorer, joint) for scorer, joint in zip(self._scorers, joints, strict=True) if joint]
+    async def _attribute(self, evidence: Evidence, scores: ShadowScores, *, sampled: bool) -> ShadowResult:
+        answered = [(scorer, joint) for scorer, joint in zip(self._scorers, scores, strict=True) if joint]
         found = await asyncio.gather(
-            *(_apart(partial(scorer.verdicts, evidence, joint, sampled=sampled)) for scorer, joint in answered)
+            *(_or_none(partial(scorer.attribute, evidence, joint, sampled=sampled)) for scorer, joint in answered)
         )
         done = [(scorer, joint, *made) for (scorer, joint), made in zip(answered, found, strict=True) if made]
         parts = (part for _, _, parts, _ in done for part in parts)
-        return Shadowed(
-            parts=tuple(sorted(parts, key=lambda part: part.policy_id)),
-            judged=tuple(policy.id for scorer, *_ in done for policy in scorer.policies),
+        return ShadowResult(
+            policies=tuple(sorted(parts, key=lambda part: part.policy_id)),
+            judged_ids=tuple(policy.id for scorer, *_ in done for policy in scorer.policies),
             tokens=sum(joint.scored.tokens + tokens for _, joint, _, tokens in done),
-            whole=len(done) == len(self._scorers),
+            is_complete=len(done) == len(self._scorers),
         )
 
 
-async def _apart(ask: Callable[[], Awaitable[T]]) -> T | None:
+async def _or_none(ask: Callable[[], Awaitable[T]]) -> T | None:
     try:
         return await ask()
     except Exception as error:  # noqa: BLE001 - whatever it is

@@ -16,7 +16,7 @@ from moderation_service.contracts.statement import (
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
-from moderation_service.judging.explanation import place
+from moderation_service.judging.explanation import place_in_words
 from moderation_service.policies.model import Policy
 
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
@@ -76,7 +76,7 @@ _WORDINGS: dict[Language, StatementWording] = {
 }
 
 
-def draft(
+def draft_statement(
     verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language, redress: str | None = None
 ) -> StatementOfReasons | None:
     """The draft for a block or a review; None where no policy is violated. `policies` are the judged ones, by id.
@@ -95,7 +95,8 @@ def draft(
     ground = wording.ground.format(title=own.title.in_language(language), id=own.id, version=gravest.version)
     explanation = _cut(
         wording.explanation.format(
-            question=own.question.in_language(language), place=place(gravest, language) or wording.without_views
+            question=own.question.in_language(language),
+            place=place_in_words(gravest, language) or wording.without_views,
         ),
         MAX_EXPLANATION,
     )
@@ -146,7 +147,7 @@ def _facts(
         wording.fact.format(
             title=policies[policy.policy_id].title.in_language(language),
             version=policy.version,
-            place=place(policy, language) or wording.violated,
+            place=place_in_words(policy, language) or wording.violated,
         )
         for policy in violated
     ]

@@ -11,7 +11,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal
-from moderation_service.judging.scheduler import FAIRNESS_KEY
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker
 from moderation_service.stream.delivery import Delivery
@@ -151,7 +150,6 @@ class PartitionManager:
         self._gauge()
 
     async def _judge(self, processor: PartitionProcessor, received: ReceivedRecord) -> None:
-        FAIRNESS_KEY.set(processor.partition)
         try:
             result = await self._records.process(received)
             processor.finish(received.record.offset, result)

@@ -6,7 +6,7 @@ A record whose key is not its post id is judged, counted and logged: a deletion 
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -20,7 +20,7 @@ from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
@@ -103,11 +103,11 @@ class KeyCheck:
 class PostJudge(Protocol):
     """What turns a post into a verdict."""
 
-    def evidence(self, post: Post) -> AbstractAsyncContextManager[Evidence]:
+    def load_evidence(self, post: Post, fairness_key: Hashable) -> AbstractAsyncContextManager[Evidence]:
         """What of the post could be had, held for as long as it is judged."""
         ...
 
-    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
+    async def judge(self, post: Post, *, trace_id: str, queue_ms: float, evidence: Evidence) -> JudgeResult:
         """Judge one post. Raises Poison (never readable), Transient (try again) or Fatal (stop the process)."""
         ...
 
@@ -163,7 +163,7 @@ class RecordProcessor:
         """Whether a record of this partition was tried several times, and the engine was not there for it."""
         return partition in self._failing.values()
 
-    async def _judge_until_done(self, post: Post, received: ReceivedRecord, trace: Trace) -> Judged:
+    async def _judge_until_done(self, post: Post, received: ReceivedRecord, trace: Trace) -> JudgeResult:
         """Load the evidence once, and try until the engine answers.
 
         Raises Poison for what can't be judged, also after BUG_TRIES of a bug.
@@ -175,8 +175,9 @@ class RecordProcessor:
             while True:
                 try:
                     if evidence is None:
-                        evidence = await _uncancelled(held.enter_async_context(judge.evidence(post)))
-                    judging = judge.judge_on(post, evidence, trace_id=trace.trace_id, queue_ms=queue_ms)
+                        loading = judge.load_evidence(post, (received.record.topic, received.record.partition))
+                        evidence = await _uncancelled(held.enter_async_context(loading))
+                    judging = judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms, evidence=evidence)
                     judged = await _uncancelled(judging)
                 except Transient as error:
                     reason = error.reason
@@ -206,7 +207,7 @@ class RecordProcessor:
         letters = Output(self.settings.dead_letter_topic, key, None, forwarded)
         return self._result(received, "deleted", verdicts, letters)
 
-    def _verdict(self, received: ReceivedRecord, post: Post, judged: Judged, trace: Trace) -> ProcessingResult:
+    def _verdict(self, received: ReceivedRecord, post: Post, judged: JudgeResult, trace: Trace) -> ProcessingResult:
         verdict = judged.verdict
         headers = [*verdict_headers(verdict, trace), *self._forwarded(received)]
         output = Output(self.settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)

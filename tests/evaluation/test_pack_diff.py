@@ -2,8 +2,7 @@ import json
 
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.pack_diff import Flip, PackDiff, PolicyFlip, Said
-from moderation_service.judging.judge import Judge
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.policies.model import Policy, PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
 from tests.judging.conftest import MakeJudge, ask, engine, make_image, make_judge, pack
@@ -33,7 +32,7 @@ def changed(pack: PolicyPack) -> PolicyPack:
     return PolicyPack(tuple(edited(Policy.model_validate(one.model_dump())) for one in pack.policies))
 
 
-async def judged(judge: Judge, post: Post) -> Judged:
+async def judged(judge: Judge, post: Post) -> JudgeResult:
     return await judge.judge(post, trace_id="a" * 32)
 
 

@@ -138,8 +138,10 @@ WRITTEN = "Somebody sells a weapon. It is 12 or 13 cm long."
 ROOM = EngineSettings.model_fields["max_context_tokens"].default
 PASSES = {
     "normalization": Pass(lambda text: nfkc(text, 100_000), 100_000, TEXTS),
-    "judging.injection, on the loop": Pass(injection.unled, injection._OFF_LOOP, TEXTS + ORDERS),
-    "judging.injection, off the loop": Pass(injection.unled, injection._READ, TEXTS + ORDERS, off_loop=True),
+    "judging.injection, on the loop": Pass(injection.without_injections, injection._OFF_LOOP, TEXTS + ORDERS),
+    "judging.injection, off the loop": Pass(
+        injection.without_injections, injection._READ, TEXTS + ORDERS, off_loop=True
+    ),
     "judging.explanation, what the model wrote": Pass(
         _plainly_masked, explanation._READ, TEXTS + ORDERS, off_loop=True
     ),

@@ -11,7 +11,6 @@ from moderation_service.engine.base import ExplainRequest, GeneratedText, Scored
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
-from moderation_service.judging.scheduler import FAIRNESS_KEY
 from moderation_service.settings import EngineSettings
 from tests.judging.engines import INFO, RuleEngine
 
@@ -138,8 +137,7 @@ async def test_lanes_are_read_in_turn_and_who_gave_up_is_not_read() -> None:
     engine.gate.set()
 
     async def ask(text: str) -> None:
-        FAIRNESS_KEY.set(text[0])
-        await batcher.score(request(f"{text}{'x' * 800}"))  # more than half of a call's tokens
+        await batcher.score(request(f"{text}{'x' * 800}"), fairness_key=text[0])  # more than half of a call's tokens
 
     async with Batcher(engine, EngineSettings(max_batch_tokens=256)) as batcher, asyncio.TaskGroup() as group:
         group.create_task(ask("a1"))

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 
 from moderation_service.contracts.verdict import Content, ImageContent, PolicyVerdict, Thresholds
-from moderation_service.judging.decision import cannot_tell, decide, flags, outcome
+from moderation_service.judging.decision import decide, find_abstain_reason, flags, outcome
 from tests.contracts.examples import CONTENT, IMAGE, POLICY
 
 LIMITS = Thresholds(review=0.5, block=0.9)
@@ -55,13 +55,13 @@ def test_a_post_by_no_policy_is_allowed_unless_something_was_unseen() -> None:
     ],
 )
 def test_an_unseen_image_is_a_reason_and_a_flag(status: str, reason: str) -> None:
-    assert cannot_tell(content("judged", status), [part("allow")], 0.5) == reason
+    assert find_abstain_reason(content("judged", status), [part("allow")], 0.5) == reason
     assert flags(content("judged", status), suspected=False) == ("image_missing",)
 
 
 def test_a_cut_text_and_a_low_label_mass_are_reasons() -> None:
-    assert cannot_tell(content(truncated=True), [part("allow")], 0.5) == "truncated"
+    assert find_abstain_reason(content(truncated=True), [part("allow")], 0.5) == "truncated"
     assert flags(content(truncated=True), suspected=False) == ("truncated",)
-    assert cannot_tell(content("judged"), [part("allow"), part("allow", mass=0.49)], 0.5) == "label_mass_low"
-    assert cannot_tell(content("judged"), [part("allow", mass=0.5)], 0.5) is None
+    assert find_abstain_reason(content("judged"), [part("allow"), part("allow", mass=0.49)], 0.5) == "label_mass_low"
+    assert find_abstain_reason(content("judged"), [part("allow", mass=0.5)], 0.5) is None
     assert flags(content("judged"), suspected=False) == ()

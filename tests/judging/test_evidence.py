@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.judging.evidence import EvidenceRoom
+from moderation_service.judging.evidence import EvidenceLoader
 from moderation_service.media.loader import ImageLoader, Loaded
 from moderation_service.settings import MediaSettings
 from tests.judging.conftest import make_image
@@ -31,10 +31,10 @@ def post(images: int) -> Post:
 
 async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
     async with CountingLoader(SETTINGS) as loader:
-        room = EvidenceRoom(SETTINGS, loader)
-        async with room.of(post(1)), room.of(post(1)):
-            third = asyncio.create_task(room.of(post(1)).__aenter__())
-            async with room.of(post(0)):
+        budget = EvidenceLoader(SETTINGS, loader)
+        async with budget.load(post(1)), budget.load(post(1)):
+            third = asyncio.create_task(budget.load(post(1)).__aenter__())
+            async with budget.load(post(0)):
                 await asyncio.sleep(0)  # words take no room
             assert not third.done()
             assert loader.calls == 2
@@ -43,10 +43,10 @@ async def test_posts_wait_while_the_pixels_of_others_are_held() -> None:
 
 async def test_a_post_larger_than_the_room_has_it_alone() -> None:
     async with CountingLoader(SETTINGS) as loader:
-        room = EvidenceRoom(SETTINGS, loader)
-        async with room.of(post(5)) as evidence:
+        budget = EvidenceLoader(SETTINGS, loader)
+        async with budget.load(post(5)) as evidence:
             assert len(evidence.images) == 5
-            waiting = asyncio.create_task(room.of(post(1)).__aenter__())
+            waiting = asyncio.create_task(budget.load(post(1)).__aenter__())
             await asyncio.sleep(0)
             assert not waiting.done()
         await waiting
@@ -54,13 +54,13 @@ async def test_a_post_larger_than_the_room_has_it_alone() -> None:
 
 async def test_room_is_given_back_when_judging_fails_or_waiting_is_given_up() -> None:
     async with CountingLoader(SETTINGS) as loader:
-        room = EvidenceRoom(SETTINGS, loader)
+        budget = EvidenceLoader(SETTINGS, loader)
         with pytest.raises(RuntimeError):
-            async with room.of(post(2)):
+            async with budget.load(post(2)):
                 raise RuntimeError
-        async with room.of(post(2)):
-            given_up = asyncio.create_task(room.of(post(1)).__aenter__())
+        async with budget.load(post(2)):
+            given_up = asyncio.create_task(budget.load(post(1)).__aenter__())
             await asyncio.sleep(0)
             given_up.cancel()
-        async with room.of(post(2)) as evidence:
-            assert evidence.both
+        async with budget.load(post(2)) as evidence:
+            assert evidence.has_both_modalities

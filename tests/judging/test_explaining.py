@@ -12,8 +12,8 @@ from moderation_service.engine.base import ExplainRequest, GeneratedText
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import explanation as explaining
 from moderation_service.judging.batcher import MAX_EXPLANATIONS
-from moderation_service.judging.explanation import MAX_CHARACTERS, fit
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.explanation import MAX_CHARACTERS, sanitize_explanation
+from moderation_service.judging.judge import JudgeResult
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
@@ -163,9 +163,9 @@ async def test_comparing_words_with_a_long_post_holds_no_other_post_up(
 
     def compare(written: str, post_text: str, language: Language) -> str:
         threads.append(threading.current_thread())
-        return fit(written, post_text, language)
+        return sanitize_explanation(written, post_text, language)
 
-    monkeypatch.setattr(explaining, "fit", compare)
+    monkeypatch.setattr(explaining, "sanitize_explanation", compare)
     await ask(await make_judge(explain="generate"), "I sell this", make_image())
     assert len(threads) == 1
     assert threading.main_thread() not in threads
@@ -203,7 +203,7 @@ async def test_more_posts_than_the_next_call_takes_have_the_template_at_once(
     monkeypatch.setattr(engine, "explain", held)
     judge = await make_judge(explain="generate", explain_timeout_s=60.0)
 
-    def judged(number: int) -> asyncio.Task[Judged]:
+    def judged(number: int) -> asyncio.Task[JudgeResult]:
         post = Post(post_id=f"p-{number}", text=f"I sell this {number}", images=(make_image(),))
         return asyncio.create_task(judge.judge(post, trace_id="a" * 32))
 

@@ -2,7 +2,7 @@ import pytest
 
 from moderation_service.contracts.question import Language
 from moderation_service.judging.decision import attribute
-from moderation_service.judging.explanation import explain
+from moderation_service.judging.explanation import template_explanation
 from tests.contracts.examples import POLICY
 
 TITLES = {"weapon_sale": "Sale of weapons"}
@@ -31,14 +31,16 @@ def test_a_violation_is_explained_by_its_measured_views(
     scores: tuple[float, float | None, float | None], language: Language, says: str
 ) -> None:
     policy = POLICY.model_copy(update={"attribution": attribute(*scores, threshold=0.5)})
-    assert explain([policy], TITLES, language) == says
+    assert template_explanation([policy], TITLES, language) == says
 
 
 def test_without_views_the_score_is_all_there_is() -> None:
     policy = POLICY.model_copy(update={"attribution": None})
-    assert explain([policy], TITLES, "en") == "Sale of weapons: score 0.97."
-    assert explain([policy, policy], TITLES, "zh") == "Sale of weapons：得分 0.97。" * 2
+    assert template_explanation([policy], TITLES, "en") == "Sale of weapons: score 0.97."
+    assert template_explanation([policy, policy], TITLES, "zh") == "Sale of weapons：得分 0.97。" * 2
 
 
 def test_nothing_violated_is_nothing_to_explain() -> None:
-    assert explain([POLICY.model_copy(update={"violated": False, "outcome": "allow"})], TITLES, "en") is None
+    assert (
+        template_explanation([POLICY.model_copy(update={"violated": False, "outcome": "allow"})], TITLES, "en") is None
+    )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.judging import injection
-from moderation_service.judging.injection import suspected, unled
+from moderation_service.judging.injection import is_suspected, without_injections
 from tests.engine.tiny import PARSED, SPECIAL
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine, combined
@@ -53,12 +53,12 @@ ORDINARY = [
 
 @pytest.mark.parametrize("text", [*ORDERS, *SPECIAL[1:3], *PARSED[:4], "<|user|>", "/nothink"])
 def test_words_for_the_model_are_suspected(text: str) -> None:
-    assert suspected(text)
+    assert is_suspected(text)
 
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_words_for_people_are_not(text: str) -> None:
-    assert not suspected(text)
+    assert not is_suspected(text)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_words_for_people_are_not(text: str) -> None:
     ],
 )
 def test_words_without_the_orders_among_them(text: str, rests: tuple[str, ...]) -> None:
-    assert unled(text) == rests
+    assert without_injections(text) == rests
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_words_without_the_orders_among_them(text: str, rests: tuple[str, ...]) 
 )
 def test_looking_is_quick_whatever_there_is(hostile: str) -> None:
     begun = time.process_time()
-    unled(hostile)
+    without_injections(hostile)
     assert time.process_time() - begun < 1  # tenths; minutes where time grew with the square
 
 
@@ -163,7 +163,7 @@ async def test_a_harmless_post_with_an_order_is_allowed_and_flagged(make_judge: 
 @given(st.from_regex(injection.ORDERS))
 def test_what_is_looked_for_first_is_in_every_sign(words: str) -> None:
     plain = unicodedata.normalize("NFKC", injection._INVISIBLE.sub("", words))
-    assert suspected(words) == bool(injection.ORDERS.search(plain))
+    assert is_suspected(words) == bool(injection.ORDERS.search(plain))
 
 
 async def test_names_and_metadata_are_no_part_of_what_the_model_reads(

@@ -314,9 +314,9 @@ async def test_the_pixels_read_of_an_image_are_recorded_and_less_than_a_sixth_of
 async def test_evidence_is_loaded_once_for_several_tries(make_judge: MakeJudge, engine: RuleEngine) -> None:
     judge = await make_judge(result_cache_size=0)
     post = Post(post_id="p", text="hello museum", images=(make_image(),))
-    async with judge.evidence(post) as evidence:
-        first = await judge.judge_on(post, evidence, trace_id="a" * 32)
-        again = await judge.judge_on(post, evidence, trace_id="a" * 32)
+    async with judge.load_evidence(post) as evidence:
+        first = await judge.judge(post, trace_id="a" * 32, evidence=evidence)
+        again = await judge.judge(post, trace_id="a" * 32, evidence=evidence)
     assert first.verdict.verdict_id == again.verdict.verdict_id
     assert len(engine.requests) == 2
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.contracts.question import Language
-from moderation_service.judging.explanation import MASK, MAX_CHARACTERS, Unfit, fit
+from moderation_service.judging.explanation import MASK, MAX_CHARACTERS, UnusableExplanation, sanitize_explanation
 from tests.telemetry.test_redaction import MARKED
 
 SAID = "The picture shows a weapon. The words offer it to a buyer."
@@ -43,7 +43,7 @@ PATIENT_S = 2.0  # a millisecond; minutes where the time grew with the cube
     ],
 )
 def test_what_is_fit_is_kept_as_two_plain_sentences(written: str, language: Language, says: str) -> None:
-    assert fit(written, "a post", language) == says
+    assert sanitize_explanation(written, "a post", language) == says
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_what_is_fit_is_kept_as_two_plain_sentences(written: str, language: Lang
     ],
 )
 def test_what_is_not_fit_is_refused_by_name(written: str, language: Language, reason: str) -> None:
-    with pytest.raises(Unfit) as caught:
-        fit(written, "a post", language)
+    with pytest.raises(UnusableExplanation) as caught:
+        sanitize_explanation(written, "a post", language)
     assert caught.value.reason == reason
 
 
 def test_a_second_sentence_that_is_too_long_is_left_out_whole() -> None:
     long = "The words " + " ".join(f"and{chr(97 + n % 26)}{n}" for n in range(90)) + "."
     assert len(long) > MAX_CHARACTERS
-    assert fit(f"The picture shows a weapon. {long}", "a post", "en") == "The picture shows a weapon."
+    assert sanitize_explanation(f"The picture shows a weapon. {long}", "a post", "en") == "The picture shows a weapon."
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_a_second_sentence_that_is_too_long_is_left_out_whole() -> None:
     ],
 )
 def test_a_quotation_of_the_post_is_refused_however_it_is_spelled(written: str, post: str, language: Language) -> None:
-    with pytest.raises(Unfit, match="quotes_post"):
-        fit(written, post, language)
+    with pytest.raises(UnusableExplanation, match="quotes_post"):
+        sanitize_explanation(written, post, language)
 
 
 @pytest.mark.parametrize(
@@ -106,20 +106,20 @@ def test_a_quotation_of_the_post_is_refused_however_it_is_spelled(written: str, 
     ],
 )
 def test_contact_data_and_the_posts_numbers_are_masked(written: str, post: str, says: str) -> None:
-    assert fit(written, post, "en") == says
+    assert sanitize_explanation(written, post, "en") == says
 
 
 @pytest.mark.parametrize(("private", "_"), MARKED)
 def test_no_private_number_is_explained(private: str, _: str) -> None:
-    with suppress(Unfit):  # sixteen equal digits are not said at all
-        said = fit(f"The words name {private} there.", "", "en")
+    with suppress(UnusableExplanation):  # sixteen equal digits are not said at all
+        said = sanitize_explanation(f"The words name {private} there.", "", "en")
         assert MASK in said
         assert private not in said
 
 
 def test_a_post_of_many_megabytes_holds_no_explanation_up() -> None:
     begun = time.process_time()
-    assert fit(SAID, "buy now 12 " * 4_000_000, "en")
+    assert sanitize_explanation(SAID, "buy now 12 " * 4_000_000, "en")
     assert time.process_time() - begun < PATIENT_S
 
 
@@ -128,8 +128,8 @@ def test_a_model_that_is_led_to_write_marks_holds_nothing_up() -> None:
     while len(marks) < 1500:  # no part of it follows itself, so it is no loop
         marks = "".join({"a": "abc", "b": "ac", "c": "b"}[mark] for mark in marks)
     begun = time.perf_counter()
-    with pytest.raises(Unfit, match="unfinished"):
-        fit(f"Look {marks.translate(str.maketrans('abc', '.!?'))}x", "a post", "en")
+    with pytest.raises(UnusableExplanation, match="unfinished"):
+        sanitize_explanation(f"Look {marks.translate(str.maketrans('abc', '.!?'))}x", "a post", "en")
     assert time.perf_counter() - begun < PATIENT_S
 
 
@@ -139,7 +139,7 @@ def test_a_model_that_is_led_to_write_marks_holds_nothing_up() -> None:
     st.sampled_from(["en", "zh"]),
 )
 def test_whatever_a_model_writes_stays_in_bounds(written: str, post: str, language: Language) -> None:
-    with suppress(Unfit):
-        said = fit(written, post, language)
+    with suppress(UnusableExplanation):
+        said = sanitize_explanation(written, post, language)
         assert 0 < len(said) <= MAX_CHARACTERS
         assert said.isprintable()

@@ -1,7 +1,7 @@
 """Posts of one content: judged once, each with a verdict of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from moderation_service.errors import Poison, Transient
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.judge import Judge
 from moderation_service.judging.result_cache import CachedResult, ResultCache
-from moderation_service.judging.shadow import Shadowed
+from moderation_service.judging.shadow import ShadowResult
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import JudgingSettings
 from tests.judging.conftest import MakeJudge, make_image
@@ -254,18 +254,24 @@ def findings(key: str, number: int) -> CachedResult:
     return CachedResult(
         post_id=key,
         revision=number,
-        language="en",
         content=Content(text_sha256=key, language="en", truncated=False, images=()),
-        suspected=False,
+        flags=(),
         policies=(),
-        shadowed=Shadowed((), (), tokens=0, whole=True),
+        shadow=ShadowResult((), (), tokens=0, is_complete=True),
         decision="allow",
-        unseen=None,
+        abstain_reason=None,
         explanation=Explanation(None, None),
         tokens=5,
         attribution_ms=1.0,
         explain_ms=1.0,
     )
+
+
+async def get_or_compute(cache: ResultCache, key: str, compute: Callable[[], Awaitable[CachedResult]]) -> CachedResult:
+    async with cache.entry(key) as entry:
+        result = entry.result or await compute()
+        entry.result = result
+    return result
 
 
 class Seekers:
@@ -306,7 +312,7 @@ def test_each_has_the_findings_of_its_own_content_whatever_becomes_of_others(
         tasks = []
         for key, fate, steps in asked:
             compute = partial(seekers.find, key, steps=steps, fails=fate == "fails")
-            tasks.append(asyncio.create_task(cache.get_or_compute(key, compute)))
+            tasks.append(asyncio.create_task(get_or_compute(cache, key, compute)))
             await turns(steps // 2)
             if fate == "cancelled":
                 tasks[-1].cancel()
@@ -330,7 +336,7 @@ async def test_the_content_asked_for_least_lately_is_forgotten_first() -> None:
             sought.append(key)
             return findings(key, len(sought))
 
-        return await cache.get_or_compute(key, find)
+        return await get_or_compute(cache, key, find)
 
     for key in "abacab":
         await ask(key)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation_service.errors import Fatal, Transient
-from moderation_service.judging.scheduler import FAIRNESS_KEY, RECOVERY, Bounds, Scheduler
+from moderation_service.judging.scheduler import RECOVERY, CallLimits, Scheduler
 
 BUDGET = 64
 
@@ -49,13 +49,12 @@ class Callee:
 @asynccontextmanager
 async def scheduling(callee: Callee, calls: int = 1, tokens: int = BUDGET) -> AsyncIterator[Scheduler[int, int]]:
     """Each request is of one token."""
-    async with Scheduler(callee, lambda _: 1, Bounds(calls, 10_000, tokens)) as scheduler:
+    async with Scheduler(callee, lambda _: 1, CallLimits(calls, 10_000, tokens)) as scheduler:
         yield scheduler
 
 
 async def ask_with_key(scheduler: Scheduler[int, int], key: str, number: int) -> int:
-    FAIRNESS_KEY.set(key)
-    return await scheduler.ask(number)
+    return await scheduler.ask(number, key)
 
 
 async def test_an_idle_callee_is_asked_at_once_and_a_busy_one_by_all_who_came_meanwhile() -> None:
@@ -91,7 +90,7 @@ async def test_lanes_have_their_turn_however_much_another_asks() -> None:
 
 async def test_a_request_larger_than_a_call_goes_alone_and_none_passes_it() -> None:
     callee = Callee()
-    async with Scheduler(callee, lambda number: number, Bounds(1, 10, BUDGET)) as scheduler:
+    async with Scheduler(callee, lambda number: number, CallLimits(1, 10, BUDGET)) as scheduler:
         await asyncio.gather(*(scheduler.ask(number) for number in (1, 2, 10 * BUDGET, 3, 4)))
     assert callee.calls == [[1, 2], [10 * BUDGET], [3, 4]]
 

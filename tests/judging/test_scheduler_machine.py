@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from moderation_service.errors import Transient
-from moderation_service.judging.scheduler import Bounds, Scheduler
+from moderation_service.judging.scheduler import CallLimits, Scheduler
 
 Call = tuple[Sequence["Request"], "asyncio.Future[None]"]
 
@@ -37,7 +37,7 @@ class SchedulerAgainstAModel(RuleBasedStateMachine):
 
     @initialize(calls=st.integers(1, 3), requests=st.integers(1, 5), tokens=st.integers(10, 60))
     def begin(self, calls: int, requests: int, tokens: int) -> None:
-        self.bounds = Bounds(calls, requests, tokens)
+        self.bounds = CallLimits(calls, requests, tokens)
         self.scheduler = Scheduler(self.call, lambda request: request.tokens, self.bounds)
 
     async def call(self, requests: Sequence[Request]) -> list[int]:

@@ -5,10 +5,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.judging.score_drift import EVERY, PARTS, WINDOW, Drift, part_of, stability_index
+from moderation_service.judging.score_drift import BINS, EVERY, WINDOW, DriftMonitor, bin_of, stability_index
 from moderation_service.telemetry import metrics
 
-EVEN = [400] * PARTS
+EVEN = [400] * BINS
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +45,11 @@ def test_the_index_is_that_of_the_book() -> None:
 
 @pytest.mark.parametrize(("score", "part"), [(0.0, 0), (0.0999, 0), (0.1, 1), (0.95, 9), (1.0, 9)])
 def test_a_score_is_in_its_tenth(score: float, part: int) -> None:
-    assert part_of(score) == part
+    assert bin_of(score) == part
 
 
 def test_scores_spread_as_in_the_calibration_set_drift_little_and_others_much() -> None:
-    drift, rng = Drift({"same": EVEN, "other": EVEN}), random.Random(1)
+    drift, rng = DriftMonitor({"same": EVEN, "other": EVEN}), random.Random(1)
     for _ in range(WINDOW):
         drift.record([scored("same", rng.random()), scored("other", rng.random() ** 3), scored("unknown", 0.5)])
     same, other = told("same"), told("other")
@@ -61,7 +61,7 @@ def test_scores_spread_as_in_the_calibration_set_drift_little_and_others_much() 
 
 
 def test_what_is_long_ago_is_forgotten() -> None:
-    drift, rng = Drift({"p": EVEN}), random.Random(1)
+    drift, rng = DriftMonitor({"p": EVEN}), random.Random(1)
     for _ in range(WINDOW):
         drift.record([scored("p", 0.05)])
     strayed = told("p")
@@ -75,7 +75,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
 
 
 def test_a_few_scores_say_nothing() -> None:
-    drift = Drift({"p": EVEN})
+    drift = DriftMonitor({"p": EVEN})
     for _ in range(4 * EVERY):
         drift.record([scored("p", 0.05)])
     assert told("p") is None

@@ -72,10 +72,10 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
     monkeypatch.setattr(engine, "score", held)
     judge = await make_judge(shadow_pack=candidate, attribution="always", result_cache_size=0)
     post = Post(post_id="p", text=KILL, images=(make_image(),))
-    async with judge.evidence(post) as evidence:
+    async with judge.load_evidence(post) as evidence:
         judging = []
         for _ in range(5):  # each finds the engine busy with those before it, and waits with all it asks
-            judging.append(asyncio.create_task(judge.judge_on(post, evidence, trace_id="a" * 32)))
+            judging.append(asyncio.create_task(judge.judge(post, trace_id="a" * 32, evidence=evidence)))
             for _ in range(20):
                 await asyncio.sleep(0)
         go.set()

@@ -13,7 +13,7 @@ from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
 from moderation_service.contracts.verdict import Attribution, PolicyVerdict, Verdict
 from moderation_service.judging.decision import attribute
-from moderation_service.judging.statement import draft
+from moderation_service.judging.statement import draft_statement
 from moderation_service.policies.model import Bilingual, Policy, Statement
 from moderation_service.policies.pack import PolicyPack
 from tests.contracts.examples import POLICY, verdict
@@ -37,7 +37,7 @@ def policies(pack: PolicyPack) -> dict[str, Policy]:
 def drafted(
     by_id: Mapping[str, Policy], language: Language = "en", post: Post = POST, **changes: Any
 ) -> StatementOfReasons:
-    statement = draft(verdict(**changes), post, by_id, language)
+    statement = draft_statement(verdict(**changes), post, by_id, language)
     assert statement is not None
     return statement
 
@@ -86,7 +86,7 @@ def test_it_tells_the_author_no_score_and_no_threshold(
 
 
 def test_the_owners_words_say_how_to_contest_it(policies: dict[str, Policy]) -> None:
-    statement = draft(verdict(), POST, policies, "en", "Appeal at https://example.com/appeals.")
+    statement = draft_statement(verdict(), POST, policies, "en", "Appeal at https://example.com/appeals.")
     assert statement is not None
     assert statement.redress == "Appeal at https://example.com/appeals."
 
@@ -121,7 +121,7 @@ def test_without_a_violation_there_is_nothing_to_state(policies: dict[str, Polic
             "attribution": attribute(0.1, 0.1, 0.9, threshold=0.5),
         }
     )
-    assert draft(verdict(decision=decision, policies=(mitigated,)), POST, policies, "en") is None
+    assert draft_statement(verdict(decision=decision, policies=(mitigated,)), POST, policies, "en") is None
 
 
 @pytest.mark.parametrize(

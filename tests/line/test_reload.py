@@ -105,10 +105,10 @@ async def test_a_post_in_work_keeps_the_policies_it_began_with_and_the_next_has_
     old = load_pack(mounted.path, images=False).digest
     before = reloads("taken")
     async with followed(PolicySettings(path=mounted.path, reload_seconds=EVERY_S)) as follow:
-        async with follow.judge.evidence(POST) as evidence:
+        async with follow.judge.load_evidence(POST) as evidence:
             mounted.update(with_threshold(0.61))
             newer = await follow.took()
-            in_work = (await follow.judge.judge_on(POST, evidence, trace_id="0" * 32)).verdict
+            in_work = (await follow.judge.judge(POST, trace_id="0" * 32, evidence=evidence)).verdict
         new = load_pack(mounted.path, images=False)
         assert in_work.policy_set_digest == old
         assert {part.digest for part in in_work.policies} <= {policy.digest for policy in follow.judge.pack.policies}

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Content, Model, Service, Timings, Verdict
 from moderation_service.contracts.verdict import verdict_id as named
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import Loaded
@@ -93,7 +93,7 @@ class FakeJudge:
     most_bytes: int = 0
 
     @asynccontextmanager
-    async def evidence(self, post: Post) -> AsyncIterator[Evidence]:
+    async def load_evidence(self, post: Post, fairness_key: Hashable) -> AsyncIterator[Evidence]:
         self.loaded.append(post.post_id)
         if self.load is not None:
             await self.load(post)
@@ -103,7 +103,7 @@ class FakeJudge:
         finally:
             self.held -= 1
 
-    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
+    async def judge(self, post: Post, *, trace_id: str, queue_ms: float, evidence: Evidence) -> JudgeResult:
         assert queue_ms >= 0
         assert evidence.text == post.text
         assert self.held > 0
@@ -119,7 +119,7 @@ class FakeJudge:
         finally:
             self.now -= 1
             self.bytes_now -= size
-        return Judged(verdict_of(post, trace_id), tokens=7)
+        return JudgeResult(verdict_of(post, trace_id), tokens=7)
 
 
 def post_record(topic: str, post_id: str, text: str = "hello", **fields: object) -> Record:

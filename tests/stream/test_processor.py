@@ -12,7 +12,7 @@ from moderation_service.contracts.envelope import Headers
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.result_cache import Judged
+from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import ReceivedRecord
@@ -161,9 +161,9 @@ async def test_the_queue_is_the_time_before_judging_began_whatever_comes_then() 
     queued: list[float] = []
 
     class Noting(FakeJudge):
-        async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
+        async def judge(self, post: Post, *, trace_id: str, queue_ms: float, evidence: Evidence) -> JudgeResult:
             queued.append(queue_ms)
-            return await super().judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+            return await super().judge(post, trace_id=trace_id, queue_ms=queue_ms, evidence=evidence)
 
     async def slowly(_: Post) -> None:
         await asyncio.sleep(0.2)
@@ -329,10 +329,10 @@ async def test_a_fatal_error_is_handed_on() -> None:
 class Verbose(FakeJudge):
     """Whose verdicts are larger than a record may be."""
 
-    async def judge_on(self, post: Post, evidence: Evidence, *, trace_id: str, queue_ms: float) -> Judged:
-        judged = await super().judge_on(post, evidence, trace_id=trace_id, queue_ms=queue_ms)
+    async def judge(self, post: Post, *, trace_id: str, queue_ms: float, evidence: Evidence) -> JudgeResult:
+        judged = await super().judge(post, trace_id=trace_id, queue_ms=queue_ms, evidence=evidence)
         metadata = {"padding": "x" * record_limit(SETTINGS)}
-        return Judged(judged.verdict.model_copy(update={"metadata": metadata}), judged.tokens)
+        return JudgeResult(judged.verdict.model_copy(update={"metadata": metadata}), judged.tokens)
 
 
 async def test_a_verdict_too_large_for_its_topic_is_a_dead_letter() -> None:

@@ -26,9 +26,9 @@ from moderation_service.contracts.verdict import (
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import render
 from moderation_service.judging.decision import attribute, decide, flags, outcome
-from moderation_service.judging.explanation import cannot_tell_why, explain
-from moderation_service.judging.injection import suspected
-from moderation_service.judging.statement import draft
+from moderation_service.judging.explanation import abstention_sentence, template_explanation
+from moderation_service.judging.injection import is_suspected
+from moderation_service.judging.statement import draft_statement
 from moderation_service.policies.pack import PolicyPack
 from tests.contracts.examples import CONTENT, IMAGE, POLICY, verdict
 
@@ -85,17 +85,17 @@ def judged(
     content = Content(text_sha256=CONTENT.text_sha256, language=told.language, truncated=False, images=make_image)
     titles = {policy.id: policy.title.in_language(told.language) for policy in pack.policies}
     decision = decide(parts, told.reason)
-    said = explain(parts, titles, told.language)
+    said = template_explanation(parts, titles, told.language)
     made = verdict(
         verdict_id=f"{abs(hash((name, revision))):032x}",
         post_id=name,
         post_revision=revision,
         decision=decision,
         abstain_reason=told.reason if decision == "abstain" else None,
-        flags=flags(content, suspected=suspected(told.text)),
+        flags=flags(content, suspected=is_suspected(told.text)),
         policies=parts,
         content=content,
-        explanation=said or (cannot_tell_why(told.reason, told.language) if told.reason else None),
+        explanation=said or (abstention_sentence(told.reason, told.language) if told.reason else None),
         explanation_kind="template",
         policy_set_digest=pack.digest,
         timings_ms=Timings(
@@ -105,7 +105,7 @@ def judged(
     )
     policies = {policy.id: policy for policy in pack.policies}
     post = Post(post_id=name, revision=revision, text=told.text or "x")
-    return made.model_copy(update={"statement_of_reasons": draft(made, post, policies, told.language)})
+    return made.model_copy(update={"statement_of_reasons": draft_statement(made, post, policies, told.language)})
 
 
 async def keep(database: AsyncEngine, told: Told, made: Verdict) -> None:
