@@ -15,7 +15,7 @@ from moderation_service.console.store.leader_lock import turn
 from moderation_service.console.store.offsets import OffsetConflict, move_offsets, read_offsets
 from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
 from moderation_service.errors import Fatal, Transient
-from moderation_service.kafka.topic_follower import Follower, Place, following
+from moderation_service.kafka.topic_consumer import Offsets, TopicConsumer
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 
@@ -36,7 +36,7 @@ class Ingest:
         self._parts = parts
         self._database = parts.database
         self._kafka = parts.settings.kafka
-        self._ends: dict[Place, int] = {}
+        self._ends: Offsets = {}
         self._held: str | None = None
         self.wrote = asyncio.Event()  # set after every transaction
 
@@ -59,31 +59,32 @@ class Ingest:
         topics = (self._kafka.output_topic, *self._kafka.input_topics, self._kafka.review_topic)
         try:
             async with (
-                following(self._kafka, topics, self._ends) as follower,
-                aclosing(self._batches(follower)) as batches,
+                TopicConsumer.open(self._kafka, topics, self._ends) as consumer,
+                aclosing(self._batches(consumer)) as batches,
             ):
                 await self.write_all(batches)
         finally:
             metrics.CONSOLE_LAG.clear()  # the console that reads next tells it
 
-    async def _batches(self, follower: Follower) -> AsyncGenerator[Sequence[StoredRecord], None]:
+    async def _batches(self, consumer: TopicConsumer) -> AsyncGenerator[Sequence[StoredRecord], None]:
         """What comes, for ever; how far behind this is is looked at in between."""
         looked, behind, records = 0.0, True, list[StoredRecord]()
         while True:
             if time.monotonic() - looked >= _LOOK_S or (behind and not records):
-                behind, looked = await self._look(follower), time.monotonic()
-            if records := await follower.take(TOGETHER, _WAIT_S):
+                behind, looked = await self._look(consumer), time.monotonic()
+            if records := await consumer.take(TOGETHER, _WAIT_S):
                 yield records
 
-    async def _look(self, follower: Follower) -> bool:
+    async def _look(self, consumer: TopicConsumer) -> bool:
         """Ask how far behind this is; whether posts wait for that."""
-        lags = await follower.lags()
+        await consumer.add_new_partitions()
+        lags = await consumer.lags()
         self._hold(None)
         for (topic, partition), lag in lags.items():
             metrics.CONSOLE_LAG.labels(topic, partition).set(lag)
         behind = sum(lag for (topic, _), lag in lags.items() if topic == self._kafka.output_topic) > _BEHIND
         for topic in self._kafka.input_topics:
-            follower.hold(topic, held=behind)
+            (consumer.pause if behind else consumer.resume)(topic)
         return behind
 
     async def write_all(self, batches: AsyncIterator[Sequence[StoredRecord]]) -> None:

@@ -1,27 +1,25 @@
 """Where reading goes on: kept with what was read, so that both are written or neither."""
 
-from collections.abc import Mapping
-
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import offsets
-from moderation_service.kafka.topic_follower import Place
+from moderation_service.kafka.topic_consumer import Offsets
 
 
 class OffsetConflict(Exception):  # noqa: N818 - a fate, not a fault
     """Another console wrote what we read."""
 
 
-async def read_offsets(database: AsyncEngine) -> dict[Place, int]:
+async def read_offsets(database: AsyncEngine) -> Offsets:
     """Where reading goes on, by topic and partition."""
     async with database.connect() as connection:
         rows = await connection.execute(select(offsets))
         return {(row.topic, row.partition): row.next_offset for row in rows}
 
 
-async def move_offsets(connection: AsyncConnection, before: Mapping[Place, int], after: Mapping[Place, int]) -> None:
+async def move_offsets(connection: AsyncConnection, before: Offsets, after: Offsets) -> None:
     """Move the offsets on. Raises Elsewhere where they are not what they were."""
     for (topic, partition), end in sorted(after.items()):
         if (known := before.get((topic, partition))) is None:
