@@ -1,6 +1,7 @@
 """The pages speak of what is there: links, headings, files and commands."""
 
 import re
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def test_a_command_that_is_named_is_there(page: Path) -> None:
             assert name in cli, f"moderation {name}"
             groups = set(cli[name]) - {"--help", "-h", "--version"}
             assert not (groups and second) or second in groups, f"moderation {name} {second}"
+
+
+def test_the_example_of_the_readme_judges_a_post(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = (ROOT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "example.py"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("block {")
