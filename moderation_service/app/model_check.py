@@ -9,7 +9,7 @@ from PIL import Image
 from moderation_service.app import calibrations
 from moderation_service.app.compose import check_packs, engine_class
 from moderation_service.app.loading import load
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.model_report import SAMPLES, CheckInput, Memory, ModelReport
 from moderation_service.media.views import views
 from moderation_service.policies.pack import load_pack

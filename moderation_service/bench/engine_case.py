@@ -21,7 +21,7 @@ from moderation_service.bench.engine_shape import (
 )
 from moderation_service.bench.engine_ways import BenchServer, DecisionPipeline, Masked, Prefill
 from moderation_service.bench.memory import peak_bytes, reset_peak
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.full_forward import full_forward_scores

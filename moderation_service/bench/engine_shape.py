@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from moderation_service.bench.posts import text
-from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.contracts.engine_input import Question, Questionnaire
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.fused_modules import optimize, swap_patch_embedding

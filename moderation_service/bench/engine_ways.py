@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, pipeline
 from transformers.cache_utils import Cache
 from transformers.pipelines import SUPPORTED_TASKS
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.local.full_forward import label_score
 from moderation_service.engine.local.packing import KeptPrefixLayer, PostRow, pack

@@ -31,7 +31,7 @@ from moderation_service.bench.engine_shape import (
     make_scorer,
 )
 from moderation_service.bench.engine_ways import Prefill
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.quantization import LAYERS, Quantization, check_quantization, quantize

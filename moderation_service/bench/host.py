@@ -21,7 +21,7 @@ from transformers.vision_utils import get_vision_position_ids
 
 from moderation_service.bench.engine_shape import CONTEXT, WORDS, make_questionnaire, make_scorer
 from moderation_service.bench.posts import photograph, text
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.local.attention import CuSeqlens
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.image_preprocessor import ImagePreprocessor

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, LabelScore, Scored, ScoreRequest
 
 FLAGGED = 0.1

@@ -13,8 +13,8 @@ from moderation_service.app import files
 from moderation_service.app.pack_diff import diff_packs, tables
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, say_left_out, show, writable
 from moderation_service.judging.policy_cases import junit as junit_of
+from moderation_service.policies.model import policy_schema
 from moderation_service.policies.pack import load_pack
-from moderation_service.policies.schema import policy_schema
 
 policies = App(name="policies", help="The owner's policy files.")
 

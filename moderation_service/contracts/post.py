@@ -6,9 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from moderation_service.contracts.base import Contract, Identifier, Metadata, Moment
-from moderation_service.contracts.json_text import (
+from moderation_service.contracts.base import (
     MAX_VALUES,
+    Contract,
+    Identifier,
+    Metadata,
+    Moment,
     has_too_many_values,
     is_invalid_json,
     other_encoding,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language
 from moderation_service.demo.disguise import FAKE_ROLES, SPELLINGS, again, written
 from moderation_service.demo.glyphs import CLASSES, ImageClass
 from moderation_service.demo.post_factory import Made, PostFactory

@@ -28,7 +28,7 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
 
 if TYPE_CHECKING:
-    from moderation_service.contracts.question import Language, Questionnaire
+    from moderation_service.contracts.engine_input import Language, Questionnaire
 
 LOG = logging.getLogger(__name__)
 

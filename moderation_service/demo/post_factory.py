@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import render
 from moderation_service.demo.posts import SIZES, Draft, draw

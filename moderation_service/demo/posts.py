@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.demo.glyphs import CLASSES, ImageClass
 from moderation_service.demo.images import Size, render
 from moderation_service.demo.texts import INTENTS, HeldOut, Intent, injection, joined, sentence

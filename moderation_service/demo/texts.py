@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import yaml
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 
 Intent = Literal["sale", "cure", "invest", "meet", "group", "menace", "threat", "dox", "context", "neutral"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import WARM_UP, LabelScore, ScoreRequest
 from moderation_service.telemetry import metrics
 

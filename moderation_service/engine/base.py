@@ -9,8 +9,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.contracts.engine_input import Language, Pixels, Question, Questionnaire
 from moderation_service.settings import LayoutName
 
 OUT_OF_MEMORY = "out_of_memory"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 
 MAX_ASPECT = 150
 """The family's image processors refuse images longer than 200 times their width."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, Protocol
 
-from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Pixels, Questionnaire
 from moderation_service.contracts.verdict import LEAST_SCALE
 from moderation_service.engine.answer_prefix import ENOUGH_MASS, PROBES, UNANSWERED, FirstTokens
 from moderation_service.engine.base import Engine, EngineInfo, ScoreRequest

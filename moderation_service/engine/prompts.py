@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.untrusted import CONTROL, MAY_BE_DISGUISED, STRANGE, neutralise
 from moderation_service.errors import Fatal
 from moderation_service.settings import LayoutName

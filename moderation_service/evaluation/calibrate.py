@@ -12,8 +12,7 @@ from moderation_service.evaluation.examples import Examples, ExampleSource
 from moderation_service.evaluation.metric_block import rounded
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
-from moderation_service.judging.calibration import CalibrationFile, Calibrator, FittedOn
-from moderation_service.judging.score_drift import BINS, bin_of
+from moderation_service.judging.calibration import BINS, CalibrationFile, Calibrator, FittedOn, bin_of
 
 COLUMNS = (
     "policy",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from moderation_service.contracts.json_text import validate_json
+from moderation_service.contracts.base import validate_json
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.readers.rows import BadPost, json_lines

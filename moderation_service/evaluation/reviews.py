@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from moderation_service.contracts.base import Contract
-from moderation_service.contracts.json_text import validate_json
+from moderation_service.contracts.base import Contract, validate_json
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Model, Verdict
@@ -22,7 +21,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.examples import Examples, ExampleSource
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
-from moderation_service.policies.digest import digest_of
+from moderation_service.policies.model import digest_of
 from moderation_service.readers.rows import BadPost, Row
 
 _Read = TypeVar("_Read", bound=Contract)

@@ -8,8 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.question import Question
+from moderation_service.contracts.engine_input import Pixels, Question
 from moderation_service.engine.base import (
     Engine,
     EngineInfo,

@@ -1,8 +1,9 @@
-"""Calibration: a model's raw scores to probabilities on the owner's data, and thresholds found there."""
+"""Calibration: a model's raw scores to probabilities on the owner's data, and the drift of scores since then."""
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from moderation_service.contracts.base import Digest
-from moderation_service.contracts.json_text import validate_json
-from moderation_service.contracts.verdict import Model, Probability, Thresholds
+from moderation_service.contracts.base import Digest, validate_json
+from moderation_service.contracts.verdict import Model, PolicyVerdict, Probability, Thresholds
 from moderation_service.errors import Misconfigured
-from moderation_service.judging.score_drift import BINS
+from moderation_service.telemetry import metrics
+
+BINS = 10  # of equal width over 0..1
+WINDOW = 2_000  # the last scores of a policy, of which drift is computed
+EVERY = 100  # scores between two computations
+_MIN_SCORES = 500  # with fewer, chance is larger than drift
 
 
 def _method(entry: object) -> str:
@@ -171,3 +176,48 @@ class Calibration:
         entry = self.policies.get(policy_id)
         found = entry.thresholds if entry and entry.thresholds else own
         return found.model_copy(update={"block": None}) if own.block is None else found
+
+
+class DriftMonitor:
+    """Score drift as a metric: histograms of the last scores of each policy against those that it was fitted on."""
+
+    def __init__(self, reference: Mapping[str, Sequence[int]]) -> None:
+        self._windows = {policy: _Window(policy, counts) for policy, counts in reference.items()}
+
+    def record(self, policies: Iterable[PolicyVerdict]) -> None:
+        """Record the raw scores of one more post."""
+        for policy in policies:
+            if window := self._windows.get(policy.policy_id):
+                window.record(policy.raw_score)
+
+
+class _Window:
+    def __init__(self, policy: str, reference: Sequence[int]) -> None:
+        self._policy, self._reference = policy, reference
+        self._last: deque[int] = deque()
+        self._counts = [0] * BINS
+        self._recorded = 0
+
+    def record(self, score: float) -> None:
+        self._last.append(bin_of(score))
+        self._counts[self._last[-1]] += 1
+        if len(self._last) > WINDOW:
+            self._counts[self._last.popleft()] -= 1
+        self._recorded += 1
+        if self._recorded % EVERY == 0 and len(self._last) >= _MIN_SCORES:
+            metrics.SCORE_DRIFT.labels(self._policy).set(stability_index(self._counts, self._reference))
+
+
+def bin_of(score: float) -> int:
+    """Which tenth of 0..1 a score is in."""
+    return min(int(score * BINS), BINS - 1)
+
+
+def stability_index(counts: Sequence[int], reference: Sequence[int]) -> float:
+    """Population stability index: sum of (p - q) × ln(p / q); Siddiqi, "Credit Risk Scorecards", 2006.
+
+    Under 0.1 two histograms are alike, over 0.25 they differ much. Half a score more a bin: 0 has no logarithm.
+    """
+    found, meant = sum(counts) + BINS / 2, sum(reference) + BINS / 2
+    shares = (((here + 0.5) / found, (there + 0.5) / meant) for here, there in zip(counts, reference, strict=True))
+    return sum((p - q) * math.log(p / q) for p, q in shares)

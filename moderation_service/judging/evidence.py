@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Language, Pixels
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
 from moderation_service.engine.base import Scored
 from moderation_service.judging.injection import without_injections_in_thread

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.verdict import AbstainReason, AttributionClass, ExplanationKind, PolicyVerdict
 from moderation_service.engine.base import ExplainRequest
 from moderation_service.judging.batcher import Batcher

@@ -7,18 +7,17 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import Timings, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
-from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.calibration import Calibration, DriftMonitor
 from moderation_service.judging.decision import decide, find_abstain_reason, flags
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
-from moderation_service.judging.score_drift import DriftMonitor
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
 from moderation_service.media.loader import ImageLoader, Loaded

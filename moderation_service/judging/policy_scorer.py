@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.judging.batcher import Batcher

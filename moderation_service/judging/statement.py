@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.statement import (
     EEA,
     MAX_EXPLANATION,

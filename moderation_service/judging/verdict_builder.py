@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from moderation_service import __version__
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import Model, Service, Timings, Verdict, verdict_id
 from moderation_service.engine.base import EngineInfo
 from moderation_service.judging.injection import RULES

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.verdict import ImageFlag, ImageStatus
 
 

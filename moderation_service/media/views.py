@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.media.backdrop import composite_over, hides
 from moderation_service.settings import MediaSettings
 

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 
 _CHINESE = {"zh", "zho", "chi", "cmn", "yue", "wuu", "hak", "nan", "gan", "hsn", "cdo"}
 _UNTOLD = {"und", "mul", "zxx", "mis"}

@@ -3,18 +3,36 @@
 A field's description says what would be right: it is shown in the JSON Schema and in every refusal.
 """
 
+import hashlib
+import json
 import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from moderation_service.contracts.engine_input import Language, Question
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language, Question
 from moderation_service.contracts.statement import MAX_GROUND, Country, DsaCategory
 from moderation_service.contracts.verdict import AttributionClass
-from moderation_service.policies.categories import OpenAICategory
-from moderation_service.policies.digest import digest_of
+
+OpenAICategory = Literal[
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+]
+"""What OpenAI's clients expect in a moderation answer."""
+
 
 Modality = Literal["text", "image"]
 Mode = Literal["enforce", "shadow"]
@@ -217,3 +235,15 @@ class Policy(PolicySection):
             text=case.text,
             images=tuple(ImageRef(url=f"file:{path}") for path in case.images),
         )
+
+
+def policy_schema() -> str:
+    """The JSON Schema of a policy file as text: editors check a policy with it while it is written."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def digest_of(value: object) -> str:
+    """`sha256:` and the hex digest of the value as canonical JSON: sorted keys, no spaces, UTF-8."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

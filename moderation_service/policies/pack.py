@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.errors import Misconfigured
-from moderation_service.policies.digest import digest_of
 from moderation_service.policies.faults import Fault, PackRefused
 from moderation_service.policies.file import read_policy
-from moderation_service.policies.model import Mode, Policy
+from moderation_service.policies.model import Mode, Policy, digest_of
 from moderation_service.settings import PolicySettings
 
 PATH, SHADOW_PATH = "policies.path", "policies.shadow_path"

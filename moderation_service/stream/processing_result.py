@@ -13,9 +13,9 @@ from aiokafka import ConsumerRecord
 from pydantic_core import from_json
 
 from moderation_service import __version__
+from moderation_service.contracts.base import has_too_many_values
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.contracts.envelope import Headers
-from moderation_service.contracts.json_text import has_too_many_values
 from moderation_service.errors import Poison
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.sizes import bytes_of, record_limit, size_of

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.demo import glyphs, texts
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import choose, paint, render

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import Pixels
 from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint
 from moderation_service.engine.local.scorer import Scorer

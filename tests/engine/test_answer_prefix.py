@@ -10,7 +10,7 @@ import torch
 from structlog.testing import capture_logs
 
 from moderation_service.app.compose import open_judge
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.demo.samples import posts
 from moderation_service.engine.answer_prefix import PROBES, FirstTokens, search
 from moderation_service.engine.base import LabelScore, Pixels, ScoreRequest

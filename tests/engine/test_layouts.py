@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import packed_row
 from moderation_service.engine.local import scorer as scorer_module

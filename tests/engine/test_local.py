@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Engine, ExplainRequest, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import engine as local
 from moderation_service.engine.local.engine import LocalEngine

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.engine.local import quantization
 from moderation_service.engine.local.checkpoint import load_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderation_service.contracts.question import Language, Question, Questionnaire
+from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
 from moderation_service.engine.openai import client
 from moderation_service.engine.openai.engine import RemoteEngine

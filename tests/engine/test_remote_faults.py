@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.contracts.engine_input import Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.openai import client
 from moderation_service.engine.openai.circuit_breaker import COOL_DOWN_S, FAILURES, CircuitBreaker

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.image_preprocessor import ImagePreprocessor, StagedImage

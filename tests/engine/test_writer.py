@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import ExplainRequest, GeneratedText, Pixels, ScoreRequest
 from moderation_service.engine.local import generator
 from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import normalizers
 from transformers import AutoTokenizer
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.local.vocabulary import SafeTokenizer
 from moderation_service.engine.untrusted import neutralise

@@ -24,8 +24,8 @@ from moderation_service.console.accounts import guard, users
 from moderation_service.console.api import bodies
 from moderation_service.console.pages import verdict, words
 from moderation_service.console.store import keys
+from moderation_service.contracts.base import has_too_many_values
 from moderation_service.contracts.envelope import CloudEvent, check_content_type
-from moderation_service.contracts.json_text import has_too_many_values
 from moderation_service.contracts.post import read_post
 from moderation_service.engine.local.post_tokenizer import CHARACTERS_A_TOKEN
 from moderation_service.engine.openai import client
@@ -164,13 +164,13 @@ PASSES = {
     "contracts.envelope, content type": Pass(_content_type, MIB, ("+", "a+", "json ", " ", ";", "application/")),
     "contracts.envelope, CloudEvents": Pass(_event, MIB, ("1", "1.", "\xff")),
     "contracts.post": Pass(_language, MIB, ("en-", "-a", "_", "a")),
-    "contracts.json_text, before it is read": Pass(
+    "contracts.base, before it is read": Pass(
         lambda text: has_too_many_values(text.encode()),
         8 * MIB,
         ("[]", '"",', '"a,b",', "\\u4e70", "a, "),
         off_loop=True,
     ),
-    "contracts.json_text, half pairs": Pass(_unpaired, MIB, ("\\ud800", "\\udc00", "\\", "\\\\ud800"), off_loop=True),
+    "contracts.base, half pairs": Pass(_unpaired, MIB, ("\\ud800", "\\udc00", "\\", "\\\\ud800"), off_loop=True),
     "contracts.registry_frame": Pass(_framed, MIB, ("\0", "\0aaaa", '\0aaaa"', " ", "{"), off_loop=True),
     "media.gate, hosts": Pass(lambda text: _addressed(f"https://{text}"), URL, TEXTS),
     "media.gate, paths": Pass(lambda text: _addressed(f"https://a.example/{text}"), URL, (*TEXTS, "/..", "%zz", "?a")),
@@ -201,7 +201,6 @@ ELSEWHERE = {
     "bench.broker": "no pattern: a setting of Kafka's log",
     "console.api.openapi": "our own paths",
     "console.pages.case": "one class of characters, bounded",
-    "contracts.base": "patterns of pydantic, whose engine is linear",
     "contracts.statement": "patterns of pydantic, of what is drafted here",
     "demo.texts": "our own wordings",
     "engine.answer_prefix": "one token of the model",

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, LabelScore, Scored, ScoreRequest
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration

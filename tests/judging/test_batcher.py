@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moderation_service.contracts.question import Question, Questionnaire
+from moderation_service.contracts.engine_input import Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, GeneratedText, Scored, ScoreRequest
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching

@@ -6,8 +6,8 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language
 from moderation_service.engine.base import ExplainRequest, GeneratedText
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import explanation as explaining

@@ -1,6 +1,6 @@
 import pytest
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.judging.decision import attribute
 from moderation_service.judging.explanation import template_explanation
 from tests.contracts.examples import POLICY

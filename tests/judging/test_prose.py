@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.judging.explanation import MASK, MAX_CHARACTERS, UnusableExplanation, sanitize_explanation
 from tests.telemetry.test_redaction import MARKED
 

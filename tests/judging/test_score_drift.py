@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.judging.score_drift import BINS, EVERY, WINDOW, DriftMonitor, bin_of, stability_index
+from moderation_service.judging.calibration import BINS, EVERY, WINDOW, DriftMonitor, bin_of, stability_index
 from moderation_service.telemetry import metrics
 
 EVEN = [400] * BINS

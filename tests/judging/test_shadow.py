@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from moderation_service.contracts.engine_input import Question
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.question import Question
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.errors import Transient

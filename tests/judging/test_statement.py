@@ -7,8 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
 from moderation_service.contracts.verdict import Attribution, PolicyVerdict, Verdict

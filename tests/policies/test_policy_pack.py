@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from moderation_service.contracts.engine_input import Question
 from moderation_service.contracts.post import ImageRef
-from moderation_service.contracts.question import Question
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.model import Policy, Statement
 from moderation_service.policies.pack import PolicyPack, load_pack

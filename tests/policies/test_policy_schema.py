@@ -7,7 +7,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from moderation_service.policies.schema import policy_schema
+from moderation_service.policies.model import policy_schema
 from moderation_service.settings import shipped_policies
 
 SCHEMA = json.loads(policy_schema())

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from moderation_service.console.api.problems import Problem
-from moderation_service.contracts.json_text import MAX_VALUES, has_too_many_values, is_invalid_json, validate_json
+from moderation_service.contracts.base import MAX_VALUES, has_too_many_values, is_invalid_json, validate_json
 
 WITHIN_S = 15.0
 _OFF_LOOP_BYTES = 256 * 1024

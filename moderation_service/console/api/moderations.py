@@ -14,7 +14,7 @@ from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import Contract
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import AbstainReason, Decision, PolicyVerdict, Probability, Verdict
-from moderation_service.policies.categories import OpenAICategory
+from moderation_service.policies.model import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
 
 MOST_INPUTS = 32

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from moderation_service.console.context import parts_of
 from moderation_service.console.pages import words
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 
 Theme = Literal["auto", "light", "dark"]
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from moderation_service.console.store.posts import post_row
 from moderation_service.console.store.rows import verdict_row
-from moderation_service.contracts.json_text import is_invalid_json
+from moderation_service.contracts.base import is_invalid_json
 from moderation_service.contracts.post import read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.contracts.review import Review

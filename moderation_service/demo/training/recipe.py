@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.demo.images import ROUGH
 from moderation_service.demo.training import joint, vision
 from moderation_service.demo.training.bank import Shelf, fill, merged

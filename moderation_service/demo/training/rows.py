@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 
-from moderation_service.contracts.question import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import Draft, draft
 from moderation_service.demo.texts import INTENTS, injection

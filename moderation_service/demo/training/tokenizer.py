@@ -6,7 +6,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import draft
 from moderation_service.demo.texts import INTENTS

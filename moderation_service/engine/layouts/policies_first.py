@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from moderation_service.contracts.question import Question
+from moderation_service.contracts.engine_input import Question
 from moderation_service.engine.prompts import PACKED_ATTENTION, PromptName, Wording
 from moderation_service.settings import LayoutName
 

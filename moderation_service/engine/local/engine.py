@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.base import (
     OUT_OF_MEMORY,

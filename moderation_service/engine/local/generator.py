@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import ExplainRequest, GeneratedText
 from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.local.packing import plan_padded_batches

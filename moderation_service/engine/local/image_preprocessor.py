@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.image_resizing import widened
 from moderation_service.errors import Fatal
 

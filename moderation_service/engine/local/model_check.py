@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.engine.answer_prefix import PROBES
 from moderation_service.engine.base import EngineInfo
 from moderation_service.engine.layouts import LAYOUTS

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moderation_service.contracts.pixels import Pixels
+from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.image_resizing import shrunk
 from moderation_service.engine.local.image_preprocessor import ImagePreprocessor, StagedImage
 from moderation_service.engine.local.vocabulary import SafeTokenizer

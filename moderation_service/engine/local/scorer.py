@@ -11,7 +11,7 @@ import torch
 from cachetools import LRUCache
 from transformers.cache_utils import DynamicCache
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Scored, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS

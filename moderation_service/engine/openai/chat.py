@@ -11,8 +11,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Pixels, Questionnaire
 from moderation_service.engine.image_resizing import shrunk, widened
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, ChatFrame, Prompts
 

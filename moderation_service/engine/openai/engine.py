@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, Scored, ScoreRequest
 from moderation_service.engine.model_report import CheckInput, ModelReport
 from moderation_service.engine.openai import server_handshake

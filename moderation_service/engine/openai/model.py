@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import structlog
 from cachetools import LRUCache
 
-from moderation_service.contracts.pixels import Pixels
-from moderation_service.contracts.question import Questionnaire
+from moderation_service.contracts.engine_input import Pixels, Questionnaire
 from moderation_service.engine.answer_prefix import search
 from moderation_service.engine.base import KEPT_PREFIXES, WARM_UP, ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from moderation_service.contracts.question import Language
+from moderation_service.contracts.engine_input import Language
 from moderation_service.engine.answer_prefix import PROBES, FirstTokens
 from moderation_service.engine.base import Engine
 from moderation_service.engine.model_report import (

@@ -18,7 +18,7 @@ from moderation_service.console.store.tables import outbox, verdicts
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Attribution, AttributionClass, Verdict
 from moderation_service.demo.samples import posts
-from moderation_service.policies.categories import OpenAICategory
+from moderation_service.policies.model import OpenAICategory
 from moderation_service.settings import MediaSettings, Settings
 from tests.console.api.callers import ON_SQLITE, Api, running, serving
 from tests.console.support import console_settings, shipped_pack

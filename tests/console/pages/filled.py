@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store import posts, tables, verdicts
 from moderation_service.console.store.tables import case_results, reviews, thumbnails
+from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.question import Language
 from moderation_service.contracts.verdict import (
     AbstainReason,
     Content,
