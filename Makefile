@@ -37,7 +37,7 @@ lint: .venv/ready
 
 demo-model: .venv/ready
 	scripts/system-packages.sh demo-model
-	$(BIN)/python -m moderation_service.demo.training
+	$(BIN)/python -m demo_model
 	$(MAKE) demo-calibrations
 
 demo-calibrations: .venv/ready
@@ -47,7 +47,7 @@ demo-calibrations: .venv/ready
 	done
 
 evaluation: .venv/ready
-	$(BIN)/python scripts/evaluation.py $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+	$(BIN)/python -m benchmarks.evaluation $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 reference: .venv/ready
 	$(BIN)/python scripts/reference.py
@@ -62,7 +62,7 @@ audit sbom: .venv/ready
 
 kafka: .venv/ready
 	scripts/system-packages.sh test
-	$(BIN)/python -m moderation_service.bench.broker
+	$(BIN)/python -m moderation_service.bench.local_kafka
 
 console-images: .venv/ready # and that of the model check
 	scripts/system-packages.sh test
@@ -70,7 +70,7 @@ console-images: .venv/ready # and that of the model check
 
 bench: .venv/ready
 	scripts/system-packages.sh test
-	$(BIN)/python scripts/performance.py pipeline cache host scale
+	$(BIN)/python -m benchmarks $(NAMES)
 
 lock:
 	uv pip compile --upgrade --universal --generate-hashes --python-version 3.11 --all-extras --group dev \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `moderation bench engine` beside a vLLM that serves the bundled model on the same CPU; its options are handed on.
+# `python -m benchmarks.engine` beside a vLLM that serves the bundled model on the same CPU; its options are handed on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/vllm.sh
@@ -17,4 +17,4 @@ until curl --silent --fail "http://127.0.0.1:$port/health"; do
   kill -0 "$server" 2>/dev/null || { tail -n 30 "$folder/log" >&2; exit 1; }
   sleep 1
 done
-.venv/bin/moderation bench engine --vllm "http://127.0.0.1:$port/v1" "$@"
+.venv/bin/python -m benchmarks.engine --vllm "http://127.0.0.1:$port/v1" "$@"

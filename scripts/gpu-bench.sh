@@ -21,4 +21,4 @@ if [ "${1:-}" = --wheels ]; then
   PYTHONPATH=.:$scratch/site
   shift 2
 fi
-"$python" scripts/gpu_bench.py "$@"
+"$python" -m benchmarks.gpu "$@"

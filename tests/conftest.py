@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moderation_service.bench.broker import KAFKA_VERSION, free_port, local_kafka, missing_tools
+from moderation_service.bench.local_kafka import KAFKA_VERSION, free_port, local_kafka, missing_tools
 
 _DOCKER_READY_S = 60.0
 

@@ -1,36 +1,25 @@
-"""One pack of policies put to one model by every way, the same posts at each."""
+"""One pack of policies put to one model in several ways: the same posts in each, with its rate, memory and answers."""
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from moderation_service.bench.engine_shape import (
-    Arithmetic,
-    make_processor,
-    make_questionnaire,
-    make_requests,
-    make_scorer,
-)
-from moderation_service.bench.engine_ways import BenchServer, DecisionPipeline, Masked, Prefill
-from moderation_service.bench.memory import peak_bytes, reset_peak
-from moderation_service.contracts.engine_input import Questionnaire
+from moderation_service.bench.machine import peak_memory
+from moderation_service.bench.random_model import make_questionnaire, make_requests, make_scorer
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
-from moderation_service.engine.local.full_forward import full_forward_scores
-from moderation_service.engine.local.quantization import quantize
+from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.quantization import Quantization, quantize
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import LayoutName
-
-MASK_BOUND = 2400
-"""Tokens of all policies: a mask over more takes minutes, and loses by more."""
 
 Answers = Sequence[Sequence[LabelScore]]
 Way = Callable[[Sequence[ScoreRequest]], Answers | None]
@@ -38,8 +27,8 @@ Way = Callable[[Sequence[ScoreRequest]], Answers | None]
 POST_FIRST: LayoutName = "post_first"
 POLICIES_FIRST: LayoutName = "policies_first"
 LAYOUTS = (POST_FIRST, POLICIES_FIRST)
-MASKED, INT8 = "post_first_masked", "post_first_int8"
-PREFILL, GENERATE, PIPELINE, VLLM = "prefill_per_policy", "generate_per_policy", "decision_pipeline", "vllm"
+
+_CLEAR, _PEAK = Path("/proc/self/clear_refs"), "5"  # what Linux takes for: forget the peak so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +44,15 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchCase:
-    """Posts a second, peak memory and answers of the last round, by way; operations a post that arithmetic asks for."""
+class Measured:
+    """By way: posts a second, peak memory in bytes, and the answers of the last round."""
 
-    rates: Mapping[str, float]
-    peaks: Mapping[str, int | None]
-    answers: Mapping[str, Answers]
-    operations: Mapping[str, float]
-    differences: Mapping[str, float]
-    int8: Mapping[str, float] | None
+    rates: dict[str, float]
+    peaks: dict[str, int | None]
+    answers: dict[str, Answers]
 
     @property
-    def better(self) -> str:
+    def better_layout(self) -> str:
         """The faster layout."""
         return max(LAYOUTS, key=self.rates.__getitem__)
 
@@ -75,88 +61,76 @@ class BenchCase:
         rates = [self.rates[other] for other in others if other in self.rates]
         return round(self.rates[one] / max(rates), 3) if rates else None
 
-    def said(self) -> dict[str, Any]:
-        """For the figures."""
-        return {
-            "posts_per_second": {way: round(rate, 3) for way, rate in self.rates.items()},
-            "peak_memory_bytes": dict(self.peaks),
-            "gflop_a_post": {way: round(each / 1e9, 2) for way, each in self.operations.items()},
-            "max_abs_score_difference": dict(self.differences),
-            "int8": self.int8,
-        }
 
+class BenchCase:
+    """A questionnaire, batches of posts that are new each round, and a scorer a layout; the pack is read before."""
 
-def measure(
-    checkpoint: Checkpoint, load: Load, *, all_ways: bool = False, server: tuple[str, str] | None = None
-) -> BenchCase:
-    """Ask by both layouts; with `all_ways` as others do too, and a `server` by its address and its model's name."""
-    rng = random.Random(load.seed)  # noqa: S311 - repeatable, no secret
-    scorers = {layout: make_scorer(checkpoint, layout) for layout in LAYOUTS}
-    scorers_of_all = list(scorers.values())
-    questionnaire = make_questionnaire(scorers[POST_FIRST], load.policies, load.tokens, rng)
-    batches = [make_requests(questionnaire, load.posts, load.side, load.seed + n) for n in range(load.rounds + 1)]
-    ways: dict[str, Way] = {layout: engine_way(scorer) for layout, scorer in scorers.items()}
-    smaller: Checkpoint | None = None
-    if load.policies * load.tokens <= MASK_BOUND:
-        ways[MASKED] = Masked(scorers[POST_FIRST]).score
-    with ExitStack() as stack:
-        if all_ways:
-            prefill = Prefill(scorers[POST_FIRST])
-            smaller = replace(checkpoint, model=deepcopy(checkpoint.model))
-            quantize(smaller.model, "int8", smaller.device)
-            scorers_of_all.append(make_scorer(smaller, POST_FIRST))
-            ways |= {PREFILL: prefill.score, GENERATE: prefill.generate, INT8: engine_way(scorers_of_all[-1])}
-            if not DecisionPipeline.missing():
-                ways[PIPELINE] = DecisionPipeline(checkpoint.model, make_processor(load.side)).score
-        if server:
-            address, name = server
-            for layout in LAYOUTS:
-                asked = stack.enter_context(closing(BenchServer(address, name, layout)))
-                asked.prepare(questionnaire)
-                ways[f"{VLLM}_{layout}"] = asked.score
-        for scorer in scorers_of_all:
-            scorer.prefix(questionnaire)
-        rates, peaks, answers = in_turn(ways, batches, checkpoint.device)
-    exact = {POST_FIRST: answers.get(PREFILL), MASKED: answers[POST_FIRST]}
-    exact |= {f"{VLLM}_{layout}": answers[layout] for layout in LAYOUTS}
-    differences = {way: _apart(answers[way], wanted) for way, wanted in exact.items() if wanted and way in answers}
-    if all_ways:  # a stock forward a policy, the whole pack before the post in each: too slow for all posts
-        stock = full_forward_scores(scorers[POLICIES_FIRST], batches[-1][0])
-        differences[POLICIES_FIRST] = _apart(answers[POLICIES_FIRST][:1], [stock])
-    int8 = quantization_effect(answers[INT8], answers[POST_FIRST], smaller.model, checkpoint.model) if smaller else None
-    return BenchCase(rates, peaks, answers, operations_per_post(scorers, questionnaire, batches[-1]), differences, int8)
+    def __init__(self, checkpoint: Checkpoint, load: Load, max_batch_tokens: int = 2**20) -> None:
+        """By default a batch holds whatever it is given."""
+        self.checkpoint, self._max_batch_tokens = checkpoint, max_batch_tokens
+        self.scorers = {layout: make_scorer(checkpoint, layout, max_batch_tokens) for layout in LAYOUTS}
+        rng = random.Random(load.seed)  # noqa: S311 - repeatable, no secret
+        self.questionnaire = make_questionnaire(self.scorers[POST_FIRST], load.policies, load.tokens, rng)
+        self.batches = [
+            make_requests(self.questionnaire, load.posts, load.side, load.seed + number)
+            for number in range(load.rounds + 1)
+        ]
+        for scorer in self.scorers.values():
+            scorer.prefix(self.questionnaire)
+
+    def quantized(self, kind: Quantization) -> Scorer:
+        """`post_first` by a copy of the model with quantized weights."""
+        smaller = replace(self.checkpoint, model=deepcopy(self.checkpoint.model))
+        quantize(smaller.model, kind, smaller.device)
+        scorer = make_scorer(smaller, POST_FIRST, self._max_batch_tokens)
+        scorer.prefix(self.questionnaire)
+        return scorer
+
+    def layout_ways(self) -> dict[str, Way]:
+        """Both layouts, as the engine asks."""
+        return {layout: engine_way(scorer) for layout, scorer in self.scorers.items()}
+
+    def measure(self, ways: Mapping[str, Way]) -> Measured:
+        """Each batch by each way; the first of a way is slower, and does not count."""
+        device = self.checkpoint.device
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        peaks: dict[str, int | None] = {}
+        answers: dict[str, Answers] = {}
+        for number, batch in enumerate(self.batches):
+            for name, way in ways.items():
+                _reset_peak(device)
+                begun = time.perf_counter()
+                found = way(batch)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if number:
+                    seconds[name].append(time.perf_counter() - begun)
+                peaks[name] = _peak_bytes(device)
+                if found is not None:
+                    answers[name] = found
+        return Measured({name: len(self.batches[0]) / median(taken) for name, taken in seconds.items()}, peaks, answers)
+
+    def operations_per_post(self, layout: LayoutName) -> float:
+        """What arithmetic asks of the last batch."""
+        return self._arithmetic().packed(*self._lengths(layout)) / len(self.batches[-1])
+
+    def operations_per_post_apart(self) -> float:
+        """The same where each policy has a prompt of its own, in `post_first`'s order."""
+        return self._arithmetic().apart(*self._lengths(POST_FIRST)) / len(self.batches[-1])
+
+    def _arithmetic(self) -> "Arithmetic":
+        return Arithmetic.of(self.checkpoint.model)
+
+    def _lengths(self, layout: LayoutName) -> tuple[list[TokenizedPost], int, list[int]]:
+        scorer = self.scorers[layout]
+        prefix = scorer.prefix(self.questionnaire)
+        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in self.batches[-1]]
+        return posts, len(prefix.ids), [len(suffix) for suffix in prefix.suffixes]
 
 
 def engine_way(scorer: Scorer) -> Way:
     """As the engine asks."""
     return lambda requests: [scored.labels for scored in scorer.score(requests)]
-
-
-def in_turn(
-    ways: Mapping[str, Way], batches: Sequence[Sequence[ScoreRequest]], device: torch.device
-) -> tuple[dict[str, float], dict[str, int | None], dict[str, Answers]]:
-    """Each batch by each way; the first of a batch and a way is slower, and does not count."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    peaks: dict[str, int | None] = {}
-    answers: dict[str, Answers] = {}
-    for number, batch in enumerate(batches):
-        for name, way in ways.items():
-            reset_peak(device)
-            begun = time.perf_counter()
-            found = way(batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if number:
-                seconds[name].append(time.perf_counter() - begun)
-            peaks[name] = peak_bytes(device)
-            if found is not None:
-                answers[name] = found
-    return {name: len(batches[0]) / median(taken) for name, taken in seconds.items()}, peaks, answers
-
-
-def _apart(one: Answers, other: Answers) -> float:
-    """The largest difference between two answers' scores."""
-    return max(score_differences(one, other))
 
 
 def score_differences(one: Answers, other: Answers) -> list[float]:
@@ -180,16 +154,75 @@ def quantization_effect(small: Answers, plain: Answers, quantized: nn.Module, mo
     }
 
 
-def operations_per_post(
-    scorers: Mapping[LayoutName, Scorer], questionnaire: Questionnaire, requests: Sequence[ScoreRequest]
-) -> dict[str, float]:
-    """By layout, and with `post_first` of one prefill a policy too."""
-    needed: dict[str, float] = {}
-    for layout, scorer in scorers.items():
-        arithmetic, prefix = Arithmetic.of(scorer.checkpoint.model), scorer.prefix(questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in requests]
-        lengths = len(prefix.ids), [len(suffix) for suffix in prefix.suffixes]
-        needed[layout] = arithmetic.packed(posts, *lengths) / len(posts)
-        if layout == POST_FIRST:
-            needed[PREFILL] = arithmetic.apart(posts, *lengths) / len(posts)
-    return needed
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Floating-point operations that no way of asking can do without, a multiplication and an addition being two.
+
+    Matrix products of words and patches, and logits and sums of the pairs of tokens of which one may see the other.
+    """
+
+    a_token: int
+    a_pair: int
+    an_answer: int
+    a_patch: int
+    a_patch_pair: int
+    an_image_token: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Arithmetic":
+        """Counted off the model's own weights."""
+        text_config, vision = model.config.text_config, model.config.vision_config
+        tower = model.model.visual
+        return cls(
+            a_token=2 * _weights([model.model.language_model.layers]),
+            a_pair=4 * text_config.hidden_size * text_config.num_hidden_layers,
+            an_answer=2 * model.lm_head.weight.numel(),
+            a_patch=2 * _weights([tower.patch_embed, tower.blocks]),
+            a_patch_pair=4 * vision.hidden_size * vision.depth,
+            an_image_token=2 * _weights([tower.downsample, tower.merger]),
+        )
+
+    def images(self, post: TokenizedPost) -> int:
+        """The tower's, once an image."""
+        patches = [int(image.grid.prod()) for image in post.images]
+        return sum(n * (self.a_patch + n * self.a_patch_pair) + n // 4 * self.an_image_token for n in patches)
+
+    def packed(self, posts: Sequence[TokenizedPost], prefix: int, suffixes: Sequence[int]) -> int:
+        """All suffixes of each post behind a kept prefix."""
+        return sum(
+            self.images(post)
+            + self._words(len(post.ids), prefix)
+            + sum(self._words(suffix, prefix + len(post.ids)) + self.an_answer for suffix in suffixes)
+            for post in posts
+        )
+
+    def apart(self, posts: Sequence[TokenizedPost], prefix: int, suffixes: Sequence[int]) -> int:
+        """A prompt of its own for each suffix of each post, the image in it, and nothing kept."""
+        return sum(
+            self.images(post) + self._words(prefix + len(post.ids) + suffix, 0) + self.an_answer
+            for post in posts
+            for suffix in suffixes
+        )
+
+    def _words(self, count: int, before: int) -> int:
+        return count * self.a_token + (count * before + count * (count + 1) // 2) * self.a_pair
+
+
+def _weights(modules: Iterable[nn.Module]) -> int:
+    """Of all matrix products, each used once a token."""
+    kinds = (nn.Linear, nn.Conv2d, nn.Conv3d)
+    return sum(part.weight.numel() for module in modules for part in module.modules() if isinstance(part, kinds))
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR.exists():
+        _CLEAR.write_text(_PEAK, encoding="utf-8")
+
+
+def _peak_bytes(device: torch.device) -> int | None:
+    """Since then: of tensors on a GPU; elsewhere of the whole process, where it can be told (on Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_memory() if _CLEAR.exists() else None

@@ -1,9 +1,11 @@
-"""What a figure was measured on."""
+"""What a figure was measured on: the machine, the versions, and the command that repeats it."""
 
+import json
 import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from moderation_service import __version__
 
 _CPUINFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
+
+
+def with_conditions(figures: Mapping[str, Any], command: str) -> str:
+    """The figures as JSON, with the machine, the versions and the command."""
+    return json.dumps({**figures, "machine": machine(), "versions": versions(), "command": command}, indent=1)
 
 
 def machine() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
 from moderation_service.kafka.aiokafka_workarounds import close
 from moderation_service.kafka.topic_io import Record, send
-from moderation_service.kafka.topics import connected, partitions_of
+from moderation_service.kafka.topics import connected, create, partitions_of
 from moderation_service.settings import KafkaSettings
 
 SILENCE_S = 60.0
@@ -110,3 +110,18 @@ async def open_loop(settings: KafkaSettings, silence_s: float = SILENCE_S) -> As
     finally:
         await close(sender, _CLOSE_S)
         await close(reader, _CLOSE_S)
+
+
+async def topics_of(address: str, name: str, role: str, partitions: int) -> KafkaSettings:
+    """Settings with an input that all share, and an output and a group of this role's own."""
+    settings = KafkaSettings(
+        bootstrap_servers=address,
+        group=f"{name}.{role}",
+        input_topic=f"{name}.posts",
+        output_topic=f"{name}.{role}.verdicts",
+        dead_letter_topic=f"{name}.dlq",
+        review_topic=f"{name}.reviews",
+        audit_topic=f"{name}.audit",
+    )
+    await create(settings, partitions)
+    return settings

@@ -27,7 +27,7 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 _log = structlog.get_logger(__name__)
-TESTED_PARTITIONS = 200  # by `moderation bench partitions`: each has a producer, with connections of its own
+TESTED_PARTITIONS = 200  # by `python -m benchmarks.partitions`: each has a producer, with connections of its own
 _SHARE = 1 / 30  # of the rebalance timeout: the whole group waits while one member finishes
 _CLOSE_S = 0.8
 _COLLECT_AT = 5_000  # objects; at Python's 700 a seventh of a post's time is spent looking for cycles, and it has none

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from moderation_service.bench.broker import KAFKA_VERSION, Broker, free_port
+from moderation_service.bench.local_kafka import KAFKA_VERSION, Broker, free_port
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 _PRODUCTION = {

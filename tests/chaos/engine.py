@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 
 _FLAGGED = 0.2
 

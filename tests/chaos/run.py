@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from moderation_service.bench.broker import KAFKA_VERSION
+from moderation_service.bench.local_kafka import KAFKA_VERSION
 from tests.chaos.arena import Outcome, take_place
 from tests.chaos.cluster import cluster
 from tests.chaos.coordinator import BUSY, make_groups

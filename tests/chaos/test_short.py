@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moderation_service.bench.broker import missing_tools
+from moderation_service.bench.local_kafka import missing_tools
 from tests.chaos.arena import take_place
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.scenarios import SHORT

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.bench.postgres import local_postgres, missing_postgres
+from benchmarks.postgres import local_postgres, missing_postgres
 from moderation_service.console.store.database import open_database
 from tests.conftest import skip_or_fail
 

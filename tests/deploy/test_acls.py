@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from moderation_service.app.console import run_parts
-from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import deleted, outbox
 from moderation_service.console.store.database import open_database

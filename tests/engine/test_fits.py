@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig
 
-from moderation_service.bench.engine_shape import (
+from moderation_service.bench.random_model import (
     NINE_B,
     make_checkpoint,
     make_questionnaire,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from moderation_service.bench.engine_shape import TINY, make_checkpoint
+from moderation_service.bench.random_model import TINY, make_checkpoint
 from moderation_service.engine.local import fused_modules
 from tests.engine.tiny import MEMBERS, make_config, make_model, make_tokenizer
 

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from tests.hostile.canaries import AUTHOR, CANARIES, ENCODED, METADATA, POISON, QUERY, TEXT, post

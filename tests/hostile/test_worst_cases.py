@@ -198,7 +198,7 @@ PASSES = {
 
 
 ELSEWHERE = {
-    "bench.broker": "no pattern: a setting of Kafka's log",
+    "bench.local_kafka": "no pattern: a setting of Kafka's log",
     "console.api.openapi": "our own paths",
     "console.pages.case": "one class of characters, bounded",
     "contracts.statement": "patterns of pydantic, of what is drafted here",

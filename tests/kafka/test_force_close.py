@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moderation_service.bench.broker import Broker, missing_tools
+from moderation_service.bench.local_kafka import Broker, missing_tools
 from moderation_service.kafka import clients
 from moderation_service.kafka.aiokafka_workarounds import close
 from tests.conftest import skip_or_fail

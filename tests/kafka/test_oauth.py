@@ -10,7 +10,7 @@ from aiohttp import web
 from aiokafka.errors import KafkaConnectionError
 from pydantic import ValidationError
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.security import TokenRefusedError, token_provider
 from moderation_service.settings import KafkaSettings

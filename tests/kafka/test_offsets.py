@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from moderation_service.bench.broker import local_kafka, missing_tools
+from moderation_service.bench.local_kafka import local_kafka, missing_tools
 from moderation_service.kafka import aiokafka_workarounds, clients
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail

@@ -17,8 +17,8 @@ from confluent_kafka.admin import (
 )
 from structlog.testing import capture_logs
 
-from moderation_service.bench.broker import Broker, free_port, missing_tools
-from moderation_service.bench.certificates import Authority, Signed
+from benchmarks.certificates import Authority, Signed
+from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka import clients
 from moderation_service.kafka.clients import reach

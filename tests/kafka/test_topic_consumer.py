@@ -8,7 +8,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import NewPartitions
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.clients import admin
 from moderation_service.kafka.topic_consumer import TopicConsumer

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from moderation_service.bench.broker import missing_tools
+from moderation_service.bench.local_kafka import missing_tools
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
 from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit

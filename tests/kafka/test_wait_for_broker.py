@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka.clients import reach
 from moderation_service.settings import KafkaSettings

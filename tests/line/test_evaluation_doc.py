@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.evaluation import NOT_MADE, ROOT, commands, goals, moderation, shown, tables, written
 from moderation_service.cli import cli
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.layouts import side_by_side
 from moderation_service.evaluation.metric_block import Bootstrap
-from scripts.evaluation import NOT_MADE, ROOT, commands, goals, moderation, shown, tables, written
 from tests.evaluation.made import judged, run
 
 BOTH, NEITHER, WORDS = ({"sale": views} for views in ((0.9, 0.1, 0.2), (0.1, 0.1, 0.2), (0.8, 0.8, 0.1)))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
 from tests.engine.openai_server import ScriptedServer, failing, serving

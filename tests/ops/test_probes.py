@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.app import loading
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from moderation_service.bench.broker import Broker, free_port, missing_tools
+from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
 from moderation_service.kafka.topic_io import Record

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from moderation_service.bench.certificates import Authority
+from benchmarks.certificates import Authority
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import certificates, metrics
 from tests.conftest import skip_or_fail

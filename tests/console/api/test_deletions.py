@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.console.sender import Sender
 from moderation_service.console.store import posts
 from moderation_service.console.store.ingest import Ingest

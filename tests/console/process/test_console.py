@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from sqlalchemy import func, select
 
-from moderation_service.bench.broker import free_port
-from moderation_service.bench.postgres import local_postgres, missing_postgres
+from benchmarks.postgres import local_postgres, missing_postgres
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.tables import verdicts
 from moderation_service.contracts.verdict import Verdict

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.bench.broker import free_port
+from moderation_service.bench.local_kafka import free_port
 from moderation_service.console import sender
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.sender import Sender

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import insert, select
 
-from moderation_service.bench.postgres import programs
+from benchmarks.postgres import programs
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.tables import users
 from tests.contracts.examples import verdict
