@@ -25,10 +25,8 @@ from moderation_service.bench.random_model import CONTEXT, WORDS, make_questionn
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.local.attention import CuSeqlens
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.image_preprocessor import ImagePreprocessor
-from moderation_service.engine.local.packed_row import pack_rows
-from moderation_service.engine.local.packing import PostRow
-from moderation_service.engine.local.vision_encoder import VisionEncoder
+from moderation_service.engine.local.image_encoder import ImagePreprocessor, VisionEncoder
+from moderation_service.engine.local.packed_row import PostRow, pack_rows
 from moderation_service.media.decode import decode
 from moderation_service.settings import EngineSettings, MediaSettings
 

@@ -16,7 +16,7 @@ from demo_model.tokenizer import train_tokenizer
 from demo_model.vision import Heads
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.demo.images import ROUGH
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import shipped_policies
 

@@ -16,10 +16,10 @@ from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import Draft, draft
 from moderation_service.demo.texts import INTENTS, injection
 from moderation_service.engine.layouts import LAYOUTS
-from moderation_service.engine.local.image_preprocessor import StagedImage
-from moderation_service.engine.local.packing import Batch, PostRow, pack
-from moderation_service.engine.local.post_tokenizer import TokenizedPost
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.image_encoder import StagedImage
+from moderation_service.engine.local.masked_batch import MaskedBatch, pack
+from moderation_service.engine.local.packed_row import PostRow
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer, TokenizedPost
 from moderation_service.engine.prompts import Prompts
 from moderation_service.settings import LayoutName
 
@@ -52,7 +52,7 @@ class Lesson:
     """One training batch."""
 
     prefix: list[int]
-    rows: Batch
+    rows: MaskedBatch
     images: SeenRow | None
     answers: torch.Tensor  # [A] token ids
 

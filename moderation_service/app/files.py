@@ -16,7 +16,7 @@ from moderation_service.judging import policy_cases as cases
 from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.kafka.sizes import size_of
 from moderation_service.kafka.topic_io import Record, publish, read
-from moderation_service.media.files import FileReader
+from moderation_service.media.storage import FileReader
 from moderation_service.policies.pack import load_pack, load_packs
 from moderation_service.readers.input_file import root_of
 from moderation_service.readers.post_files import located_posts, read_posts, unread, with_images

@@ -11,7 +11,7 @@ from moderation_service.app.compose import check_packs, engine_class
 from moderation_service.app.loading import load
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.model_report import SAMPLES, CheckInput, Memory, ModelReport
-from moderation_service.media.views import views
+from moderation_service.media.frame_selection import select_frames
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import MediaSettings, Settings
 
@@ -63,4 +63,4 @@ def check_shape(settings: Settings, shape: str, card_gb: float) -> Memory:
 
 
 def _shown(size: tuple[int, int], media: MediaSettings) -> tuple[Pixels, ...]:
-    return views(_Still(Image.new("RGB", size, (127, 127, 127))), media).frames
+    return select_frames(_Still(Image.new("RGB", size, (127, 127, 127))), media).frames

@@ -24,7 +24,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka.topic_io import Record
 from moderation_service.kafka.topics import PARTITIONS
-from moderation_service.media.files import FileReader
+from moderation_service.media.storage import FileReader
 from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_images
 from moderation_service.settings import PREFIX, KafkaSettings, load_settings
 

@@ -10,7 +10,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
 from moderation_service.judging.judge import Judge
-from moderation_service.media.files import is_file_url
+from moderation_service.media.storage import is_file_url
 
 
 class JudgingOff(Exception):  # noqa: N818 - a fate, not a fault

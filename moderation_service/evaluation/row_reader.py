@@ -10,8 +10,8 @@ from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation.labelled import VIOLATIONS, Labelled
-from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.loaded_image import ImageFault
+from moderation_service.media.storage import FileReader, is_file_url
 from moderation_service.readers.rows import BadPost
 
 _WORDS = {

@@ -1,10 +1,13 @@
 """Bytes to pixels, within bounds that are known before any pixel is decoded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
+from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ExifTags import Base
@@ -14,23 +17,23 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from moderation_service.media import containers
-from moderation_service.media.animation import composed
 from moderation_service.media.colour import ConversionCostError, to_srgb
-from moderation_service.media.containers.container import Container, Patch
+from moderation_service.media.containers import Container, Patch, compose_frames, gif, jpeg, media_type, png, webp_avif
+from moderation_service.media.frame_selection import select_frames
 from moderation_service.media.icc import Profile
 from moderation_service.media.loaded_image import LoadedImage
-from moderation_service.media.media_type import DECODED, media_type
-from moderation_service.media.views import views
-from moderation_service.settings import MediaSettings
+from moderation_service.settings import MIB, MediaSettings
 
-# The classes, not Image.open: no format but the sniffed one is tried, and no process-wide pixel limit is needed.
-_DECODERS: dict[str, type[ImageFile]] = {
-    "image/jpeg": JpegImageFile,
-    "image/png": PngImageFile,
-    "image/gif": GifImageFile,
-    "image/webp": WebPImageFile,
-    "image/avif": AvifImageFile,
+KEPT_BYTES = 64 * MIB
+"""Pixels of 21 images of 1024 × 1024."""
+
+# Pillow's classes, not Image.open: no format but the sniffed one is tried, and no process-wide pixel limit is needed.
+_FORMATS: dict[str, tuple[Callable[[bytes], Container], type[ImageFile]]] = {
+    "image/jpeg": (jpeg.read, JpegImageFile),
+    "image/png": (png.read, PngImageFile),
+    "image/gif": (gif.read, GifImageFile),
+    "image/webp": (webp_avif.read_webp, WebPImageFile),
+    "image/avif": (webp_avif.read_avif, AvifImageFile),
 }
 _LEAST_WORK = 128 * 128  # pixels; what a frame costs however small it is
 _USUAL_SCANS = 10  # of a progressive JPEG
@@ -48,6 +51,27 @@ _UNKNOWN = 128  # the level of what a JPEG lacks
 _MOST_ROWS = 15 / 16  # of a JPEG without its end: more than that is the whole
 
 
+class Decoder:
+    """LRU cache of decoded images, keyed by digest: a repost costs a digest of its bytes. Threads may share it."""
+
+    def __init__(self, settings: MediaSettings, kept_bytes: int = KEPT_BYTES) -> None:
+        self._settings = settings
+        self._decoded: LRUCache[str, LoadedImage] = LRUCache(kept_bytes, getsizeof=_size)
+        self._lock = Lock()
+
+    def __call__(self, data: bytes) -> LoadedImage:
+        """One image; blocks. Never raises for what the bytes hold."""
+        digest = sha256(data).hexdigest()
+        with self._lock:
+            if decoded := self._decoded.get(digest):
+                return decoded
+        image = decode(data, self._settings, digest)
+        if image.frames:
+            with self._lock, suppress(ValueError):  # larger than the whole cache
+                self._decoded[digest] = image
+        return image
+
+
 def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> LoadedImage:
     """Decode one image as a browser shows it; blocks. Never raises for what the bytes hold.
 
@@ -56,16 +80,16 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
     image on white, a frame on black comes behind each on white. `digest`: the bytes' SHA-256, where it is known.
     """
     digest, kind = digest or sha256(data).hexdigest(), media_type(data)
-    if kind is None or kind not in DECODED:
+    if kind is None or kind not in _FORMATS:
         return LoadedImage("unsupported" if kind else "undecodable", digest, media_type=kind)
     width: int | None = None
     height: int | None = None
     try:
-        container = containers.read(data, kind)
+        container = read_container(data, kind)
         _check(container, settings)
         source = _Source(container, kind, settings)
         width, height = source.size
-        seen = views(source, settings)
+        seen = select_frames(source, settings)
     except _TooLarge as fault:
         return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
     except (ConversionCostError, MemoryError):
@@ -81,6 +105,11 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
     )
 
 
+def read_container(data: bytes, kind: str) -> Container:
+    """The container of a file of one of the decoded media types."""
+    return _FORMATS[kind][0](data)
+
+
 class _TooLarge(Exception):  # noqa: N818 - an outcome
     def __init__(self, width: int, height: int) -> None:
         super().__init__()
@@ -92,7 +121,7 @@ class _Source:
 
     def __init__(self, container: Container, kind: str, settings: MediaSettings) -> None:
         """Raises _TooLarge where the decoder tells of more than the container did."""
-        self._container, self._decoder = container, _DECODERS[kind]
+        self._container, self._decoder = container, _FORMATS[kind][1]
         self._image: ImageFile | None = None
         exif, size, self.frames = container.exif, (container.width, container.height), container.frames
         if not container.patches:
@@ -110,7 +139,7 @@ class _Source:
         """The wanted frames, L, RGB or RGBA, one at a time."""
         profile = self._container.profile
         if self._image is None:
-            for frame in composed(self._container, wanted, self._patch):
+            for frame in compose_frames(self._container, wanted, self._patch):
                 yield self._upright(to_srgb(frame, profile))
             return
         for at in wanted:
@@ -187,3 +216,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if key is None:
         return grey
     return Image.merge("LA", (grey, Image.fromarray(np.where(levels == key, 0, 255).astype(np.uint8))))
+
+
+def _size(image: LoadedImage) -> int:
+    return sum(frame.nbytes for frame in image.frames)

@@ -1,31 +1,32 @@
-"""The images of one post: where each is had from, within which bounds, and what became of it."""
+"""Image loader: a post's references to bytes (inline, file, bucket, web) to pixels, side by side and bounded."""
 
 import asyncio
+import binascii
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Self, TypeVar
+from urllib.parse import unquote_to_bytes
 
-import stamina
-
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import ImageRef, is_data_url
-from moderation_service.media.decode_cache import Decoder
+from moderation_service.media.decode import Decoder
 from moderation_service.media.dns_cache import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.fetch import WebFetcher
-from moderation_service.media.files import FileReader, is_file_url
-from moderation_service.media.inline import from_base64, from_data_url
 from moderation_service.media.loaded_image import ImageFault, Loaded, LoadedImage, TransientFault
-from moderation_service.media.object_store import ObjectReader
+from moderation_service.media.storage import FileReader, ObjectReader, is_file_url
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import tracing
 
 __all__ = ["ImageLoader", "Loaded", "LoadedImage"]
-
+_WHITESPACE = b" \t\r\n\f"
+_STANDARD = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
+_BASE64 = re.compile(r";\s*base64\s*\Z", re.IGNORECASE)
+BACKOFF = Backoff(first_s=0.2, longest_s=1.0)
 _T = TypeVar("_T")
-_FIRST_WAIT_S = 0.1
-_LONGEST_WAIT_S = 1.0
 
 
 class _Turns(NamedTuple):
@@ -141,16 +142,15 @@ class ImageLoader:
             raise ImageFault(status="unavailable", why="deadline")
         try:
             async with asyncio.timeout(deadline):
-                async for attempt in stamina.retry_context(
-                    on=TransientFault,
-                    attempts=self._settings.fetch_attempts,
-                    timeout=deadline,
-                    wait_initial=_FIRST_WAIT_S,
-                    wait_max=_LONGEST_WAIT_S,
-                    wait_jitter=_FIRST_WAIT_S,
-                ):
-                    with attempt:
+                failures = 0
+                while True:
+                    try:
                         return await fetch()
+                    except TransientFault:
+                        failures += 1
+                        if failures == self._settings.fetch_attempts:
+                            raise
+                    await BACKOFF.wait(failures)
         except TimeoutError:
             pass
         raise ImageFault(status="unavailable", why="deadline")
@@ -160,6 +160,41 @@ class ImageLoader:
             msg = "the loader is used outside its context"
             raise RuntimeError(msg)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def from_base64(text: str | bytes, max_bytes: int) -> bytes:
+    """The bytes of a base64 text: either alphabet, with or without padding, line breaks allowed.
+
+    Raises ImageFault `too_large` or `undecodable`.
+    """
+    # Checked on the text: nothing over the cap is decoded. Line breaks take at most one byte in 32.
+    if len(text) > (max_bytes + 2) // 3 * 4 * 33 // 32 + 4:
+        raise ImageFault(status="too_large", why="base64")
+    try:
+        raw = text.encode("ascii") if isinstance(text, str) else text
+        raw = raw.translate(_STANDARD, _WHITESPACE).rstrip(b"=")
+        data = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are both of it
+        raise ImageFault(status="undecodable", why="not base64") from None
+    if len(data) > max_bytes:
+        raise ImageFault(status="too_large", why="bytes")
+    return data
+
+
+def from_data_url(url: str, max_bytes: int) -> bytes:
+    """The bytes of a `data:` URL, base64 or percent-encoded. Raises ImageFault `too_large` or `undecodable`."""
+    head, comma, payload = url.partition("#")[0].partition(",")
+    if not comma:
+        raise ImageFault(status="undecodable", why="no payload")
+    try:
+        raw = unquote_to_bytes(payload)
+    except UnicodeEncodeError:
+        raise ImageFault(status="undecodable", why="not text") from None
+    if _BASE64.search(head):
+        return from_base64(raw, max_bytes)
+    if len(raw) > max_bytes:
+        raise ImageFault(status="too_large", why="bytes")
+    return raw
 
 
 def _ms_since(started: float) -> float:

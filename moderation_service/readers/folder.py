@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moderation_service.media.media_type import media_type
+from moderation_service.media.containers import media_type
 from moderation_service.readers.rows import BadPost
 
 IMAGES = frozenset(

@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote
 from moderation_service.contracts.post import ImageRef, Post, read_post
 from moderation_service.encodings import decode, not_utf8
 from moderation_service.errors import Poison
-from moderation_service.media.files import FileReader, is_file_url
 from moderation_service.media.loaded_image import ImageFault
+from moderation_service.media.storage import FileReader, is_file_url
 from moderation_service.readers.columns import MISNAMED, Columns, misnamed
 from moderation_service.readers.folder import FolderPost, scan
 from moderation_service.readers.input_file import kind_of, root_of

@@ -18,8 +18,9 @@ from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.images import USUAL
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.image_preprocessor import StagedImage
-from moderation_service.engine.local.packing import PostRow, pack
+from moderation_service.engine.local.image_encoder import StagedImage
+from moderation_service.engine.local.masked_batch import pack
+from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import EngineSettings, LayoutName

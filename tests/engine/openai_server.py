@@ -14,6 +14,9 @@ from aiohttp import web
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from moderation_service.backoff import Backoff
+
+SHORT_BACKOFF = Backoff(first_s=0.001, longest_s=0.001)
 Json = dict[str, Any]
 
 

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from torch.cuda._utils import _get_device_index
 
 from moderation_service.engine.local import checkpoint as module
-from moderation_service.engine.local import digest_cache
+from moderation_service.engine.local import checkpoint_files
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.checkpoint_digest import digest_folder
+from moderation_service.engine.local.checkpoint_files import digest_folder
 from moderation_service.engine.prompts import PACKED_ATTENTION
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.settings import EngineSettings
@@ -86,10 +86,10 @@ def test_large_files_are_digested_once_and_again_when_they_change(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, read = copy / "model.safetensors", list[str]()
-    sha256 = digest_cache._sha256
-    monkeypatch.setattr(digest_cache, "_sha256", lambda path: read.append(path.name) or sha256(path))
-    monkeypatch.setattr(digest_cache, "LARGE_BYTES", weights.stat().st_size)
-    monkeypatch.setattr(digest_cache, "SETTLED_NS", 0)
+    sha256 = checkpoint_files._sha256
+    monkeypatch.setattr(checkpoint_files, "_sha256", lambda path: read.append(path.name) or sha256(path))
+    monkeypatch.setattr(checkpoint_files, "LARGE_BYTES", weights.stat().st_size)
+    monkeypatch.setattr(checkpoint_files, "SETTLED_NS", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def digested() -> tuple[str, bool]:
@@ -119,7 +119,7 @@ def test_without_a_home_directory_the_weights_are_read_at_each_start(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = digest_folder(copy)
-    monkeypatch.setattr(digest_cache, "LARGE_BYTES", 1)
+    monkeypatch.setattr(checkpoint_files, "LARGE_BYTES", 1)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # whom no passwd entry knows

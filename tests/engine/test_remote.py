@@ -13,7 +13,6 @@ from PIL import Image
 
 from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
-from moderation_service.engine.openai import client
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import PromptName
 from moderation_service.errors import Misconfigured
@@ -21,7 +20,15 @@ from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
 from tests.engine.conftest import MakeScorer
 from tests.engine.demo_views import local, views
-from tests.engine.openai_server import CheckpointServer, Json, MediaCache, Refusal, serving, without_uuids
+from tests.engine.openai_server import (
+    SHORT_BACKOFF,
+    CheckpointServer,
+    Json,
+    MediaCache,
+    Refusal,
+    serving,
+    without_uuids,
+)
 from tests.engine.talking import save_talking_checkpoint
 from tests.engine.tiny import PARSED, SPECIAL
 
@@ -38,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 async def connected(server: CheckpointServer, **changes: Any) -> AsyncIterator[RemoteEngine]:
     async with serving(server) as url:
         told = {"kind": "openai", "base_url": url, "model": "judge", "revision": "r1", "prompt": "brief", **changes}
-        engine = RemoteEngine(EngineSettings.model_validate(told))
+        engine = RemoteEngine(EngineSettings.model_validate(told), backoff=SHORT_BACKOFF)
         await engine.start()
         try:
             yield engine
@@ -136,7 +143,7 @@ def garbling_null(part: Json) -> Image.Image | None:
 
 
 @pytest.mark.parametrize(
-    ("check_startup", "later", "sent"),
+    ("at_start", "later", "sent"),
     [
         pytest.param(MediaCache(), None, 1, id="keeps images by UUID"),
         pytest.param(MediaCache(), MediaCache(keeps=0), 8, id="loses them"),
@@ -155,16 +162,15 @@ async def test_a_posts_images_are_sent_once_to_a_server_that_keeps_them_and_with
     bundled: CheckpointServer,
     eight_policies: tuple[ScoreRequest, Scored],
     monkeypatch: pytest.MonkeyPatch,
-    check_startup: Media,
+    at_start: Media,
     later: Media | None,
     sent: int,
 ) -> None:
-    monkeypatch.setattr(client, "_FIRST_WAIT_S", 0.001)
     request, expected = eight_policies
-    monkeypatch.setattr(bundled, "media", check_startup)
+    monkeypatch.setattr(bundled, "media", at_start)
     async with connected(bundled) as engine:
         await engine.prepare(request.questionnaire)
-        bundled.media = later or check_startup
+        bundled.media = later or at_start
         bundled.sizes.clear()
         (found,) = await engine.score([request])
     assert [one.score for one in found.labels] == pytest.approx([one.score for one in expected.labels], abs=EXACT)

@@ -15,11 +15,12 @@ from pydantic import SecretStr
 from moderation_service.contracts.engine_input import Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.openai import client
-from moderation_service.engine.openai.circuit_breaker import COOL_DOWN_S, FAILURES, CircuitBreaker
+from moderation_service.engine.openai.client import COOL_DOWN_S, FAILURES, CircuitBreaker
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient, Unavailable
 from moderation_service.settings import EngineSettings
 from tests.engine.openai_server import (
+    SHORT_BACKOFF,
     Answer,
     ScriptedServer,
     answering,
@@ -58,12 +59,6 @@ def settings_for(url: str, **changes: Any) -> EngineSettings:
     return EngineSettings(**{"kind": "openai", "base_url": url, **usual, **changes})
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tests wait for is what a server asks to be waited for."""
-    monkeypatch.setattr(client, "_FIRST_WAIT_S", 0.001)
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -79,7 +74,7 @@ def started(clock: Clock) -> Started:
         """An engine that has started well on a server, whose script it meets from then on."""
         script, server.script = server.script, []
         async with serving(server) as url:
-            engine = RemoteEngine(settings_for(url, **changes), CircuitBreaker(clock=clock))
+            engine = RemoteEngine(settings_for(url, **changes), CircuitBreaker(clock=clock), SHORT_BACKOFF)
             await engine.start()
             await engine.prepare(QUESTIONNAIRE)
             for seen in (server.times, server.bodies, server.headers):
@@ -421,7 +416,7 @@ async def test_a_server_that_can_t_score_is_told_at_the_start(fault: Answer, kin
     server = ScriptedServer()
     server.well = fault
     async with serving(server) as url:
-        engine = RemoteEngine(settings_for(url))
+        engine = RemoteEngine(settings_for(url), backoff=SHORT_BACKOFF)
         with pytest.raises(kind, match=says) as caught:
             await engine.start()
         assert type(caught.value) is kind
@@ -433,7 +428,7 @@ async def test_a_server_that_can_t_score_is_told_at_the_start(fault: Answer, kin
 
 async def test_a_server_that_is_not_there_is_told_at_the_start() -> None:
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:1/v1: the engine's server can't be reached"):
-        await RemoteEngine(settings_for("http://127.0.0.1:1/v1")).start()
+        await RemoteEngine(settings_for("http://127.0.0.1:1/v1"), backoff=SHORT_BACKOFF).start()
 
 
 @pytest.mark.parametrize(
@@ -452,14 +447,14 @@ async def test_a_model_that_a_verdict_could_not_name_is_refused(
     server.models = models
     async with serving(server) as url:
         with pytest.raises(Misconfigured, match=says):
-            await RemoteEngine(settings_for(url, **changes)).start()
+            await RemoteEngine(settings_for(url, **changes), backoff=SHORT_BACKOFF).start()
 
 
 async def test_the_revision_is_the_servers_where_it_says_so() -> None:
     server = ScriptedServer()
     server.models = [{"id": "judge", "revision": "r2"}]
     async with serving(server) as url:
-        engine = RemoteEngine(settings_for(url, revision=None))
+        engine = RemoteEngine(settings_for(url, revision=None), backoff=SHORT_BACKOFF)
         await engine.start()
         assert engine.info.revision == "r2"
         await engine.close()
@@ -506,7 +501,7 @@ async def test_nothing_of_a_post_or_the_key_is_logged_or_raised(
 
 
 async def test_an_engine_that_is_not_running_says_so() -> None:
-    engine = RemoteEngine(settings_for("http://127.0.0.1:1/v1"))
+    engine = RemoteEngine(settings_for("http://127.0.0.1:1/v1"), backoff=SHORT_BACKOFF)
     with pytest.raises(Fatal, match="not running"):
         await engine.score([ONE])
     await engine.close()

@@ -26,7 +26,6 @@ from pydantic import SecretStr
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import PREFIX
 from moderation_service.engine.base import Engine, ExplainRequest, GeneratedText, Scored, ScoreRequest
-from moderation_service.engine.openai import client
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.batcher import Batcher
@@ -163,14 +162,14 @@ async def engines() -> None:
 
 
 async def servers() -> None:
-    from tests.engine.openai_server import ScriptedServer, cut, serving  # noqa: PLC0415 - torch, ten seconds of it
+    from tests.engine.openai_server import SHORT_BACKOFF, ScriptedServer, cut, serving  # noqa: PLC0415 - torch, ten seconds of it
 
     scripts = [[echoing(status)] for status in (400, 401, 403, 404, 413, 422, 429, 500, 503)]
     scripts += [[echoing(500)] * 9, [echoing(200)] * 5, [cut] * 5]
     for script in scripts:
         server = ScriptedServer()
         async with serving(server) as url:
-            engine = RemoteEngine(ENGINE.model_copy(update={"base_url": url, "revision": "r1"}))
+            engine = RemoteEngine(ENGINE.model_copy(update={"base_url": url, "revision": "r1"}), backoff=SHORT_BACKOFF)
             await engine.start()
             async with line(engine) as through:
                 await through.judge.prepare()  # type: ignore[attr-defined]
@@ -181,7 +180,9 @@ async def servers() -> None:
         server = ScriptedServer(*[echoing(status)] * 9)
         async with serving(server) as url:
             try:
-                await RemoteEngine(ENGINE.model_copy(update={"base_url": url, "revision": "r1"})).start()
+                await RemoteEngine(
+                    ENGINE.model_copy(update={"base_url": url, "revision": "r1"}), backoff=SHORT_BACKOFF
+                ).start()
             except Fatal as error:
                 print(error, file=sys.stderr)  # noqa: T201 - as the command line does
 
@@ -224,7 +225,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/
 
 
 def traced() -> AbstractContextManager[None]:
-    """CuSeqlens on standard output, where the extra for them is installed."""
+    """Spans on standard output, where the extra for them is installed."""
     if find_spec("opentelemetry") is None:
         return nullcontext()
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor  # noqa: PLC0415
@@ -234,7 +235,6 @@ def traced() -> AbstractContextManager[None]:
 
 async def main(how: Literal["json", "console"], *parts: str) -> None:
     logs.configure(LoggingSettings(level="DEBUG", format=how))
-    client._FIRST_WAIT_S = 0.001  # type: ignore[attr-defined]
     log = structlog.get_logger(__name__)
     log.info("starting", settings=Settings(kafka=KAFKA, engine=ENGINE).model_dump(mode="json"))
     print(repr(Settings(kafka=KAFKA, engine=ENGINE)))  # noqa: T201

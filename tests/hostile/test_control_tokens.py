@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.settings import DEMO_MODEL
 from tests.engine.openai_server import CheckpointServer

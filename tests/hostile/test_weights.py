@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings
 from tests.engine.tiny import make_tokenizer

@@ -36,10 +36,10 @@ from moderation_service.errors import Poison
 from moderation_service.judging import explanation, injection
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
-from moderation_service.media import inline
+from moderation_service.media import loader
+from moderation_service.media.containers import media_type
 from moderation_service.media.gate import Gate
 from moderation_service.media.loaded_image import ImageFault
-from moderation_service.media.media_type import media_type
 from moderation_service.normalization import MAX_MARKS, nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
@@ -160,7 +160,9 @@ PASSES = {
     "engine.openai.client": Pass(
         client._TOO_LONG.search, 100_000, ("model", "context", "model.length"[:-1], "too lon")
     ),
-    "media.media_type": Pass(lambda text: media_type(text.encode()), 1_000_000, (" ", "<!--", "<svg ", "<?xml ")),
+    "media.containers.__init__": Pass(
+        lambda text: media_type(text.encode()), 1_000_000, (" ", "<!--", "<svg ", "<?xml ")
+    ),
     "contracts.envelope, content type": Pass(_content_type, MIB, ("+", "a+", "json ", " ", ";", "application/")),
     "contracts.envelope, CloudEvents": Pass(_event, MIB, ("1", "1.", "\xff")),
     "contracts.post": Pass(_language, MIB, ("en-", "-a", "_", "a")),
@@ -174,7 +176,7 @@ PASSES = {
     "contracts.registry_frame": Pass(_framed, MIB, ("\0", "\0aaaa", '\0aaaa"', " ", "{"), off_loop=True),
     "media.gate, hosts": Pass(lambda text: _addressed(f"https://{text}"), URL, TEXTS),
     "media.gate, paths": Pass(lambda text: _addressed(f"https://a.example/{text}"), URL, (*TEXTS, "/..", "%zz", "?a")),
-    "media.inline": Pass(inline._BASE64.search, MIB, (";", ";base64", "; ", " ")),
+    "media.loader": Pass(loader._BASE64.search, MIB, (";", ";base64", "; ", " ")),
     "console.accounts.guard": Pass(lambda text: guard.local(f"/{text}"), HEADERS, ("a", "/", "\\", " ")),
     "console.accounts.users": Pass(users._NAME.fullmatch, HEADERS, ("a", ".")),
     "console.store.keys": Pass(keys._FORM.fullmatch, HEADERS, ("a", "mod_", "_")),
@@ -211,7 +213,7 @@ ELSEWHERE = {
     "judging.policy_cases": "a policy's own cases",
     "readers.post_files": "files that the operator gives",
     "media.containers.jpeg": "two bytes",
-    "media.object_store": "buckets of the settings",
+    "media.storage": "buckets of the settings",
     "policies.model": "the operator's policies",
     "readers.columns": "the head of a file that the operator gives",
     "readers.folder": "paths, which the system bounds",

@@ -2,7 +2,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 
 import pytest
 
-from moderation_service.media.address import embedded_v4, is_allowed, is_public
+from moderation_service.media.gate import embedded_v4, is_allowed, is_public
 
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.1",

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderation_service.media import containers
-from moderation_service.media.animation import composed
-from moderation_service.media.containers.container import Patch
-from moderation_service.media.decode import decode
+from moderation_service.media.containers import Patch, compose_frames
+from moderation_service.media.decode import decode, read_container
 from moderation_service.settings import MediaSettings
 from tests.media.animations import SIDE, random_apng, random_gif
 from tests.media.crafted import apng
@@ -25,8 +23,10 @@ def test_every_way_to_dispose_and_to_blend_gives_the_frames_of_the_specification
     make: Make, media_type: str, seed: int
 ) -> None:
     data, frames = make(seed)
-    container = containers.read(data, media_type)
-    ours = composed(container, range(len(frames)), lambda patch: Image.open(BytesIO(patch.file())).convert("RGBA"))
+    container = read_container(data, media_type)
+    ours = compose_frames(
+        container, range(len(frames)), lambda patch: Image.open(BytesIO(patch.file())).convert("RGBA")
+    )
     for image, wanted in zip(ours, compose(SIDE, SIDE, frames), strict=True):
         levels = np.asarray(image, float)
         opacity = levels[..., 3:] / 255
@@ -42,7 +42,7 @@ def test_only_the_wanted_frames_are_given_and_none_behind_them_is_decoded() -> N
         decoded.append(patch.left)
         return Image.open(BytesIO(patch.file())).convert("RGBA")
 
-    ours = list(composed(containers.read(data, "image/png"), [0, 2], decode_one))
+    ours = list(compose_frames(read_container(data, "image/png"), [0, 2], decode_one))
     every = list(compose(SIDE, SIDE, frames))
     assert len(decoded) == 3
     for image, wanted in zip(ours, [every[0], every[2]], strict=True):

@@ -13,10 +13,9 @@ from aiohttp import web
 from PIL import Image
 from playwright.async_api import Page
 
-from moderation_service.media import containers
-from moderation_service.media.animation import composed
-from moderation_service.media.backdrop import composite_over
-from moderation_service.media.decode import decode
+from moderation_service.media.containers import compose_frames
+from moderation_service.media.decode import decode, read_container
+from moderation_service.media.frame_selection import composite_over
 from moderation_service.settings import MediaSettings
 from tests.conftest import skip_or_fail
 from tests.console.pages.browsing import CHROMIUM, browser, missing_browser
@@ -106,8 +105,8 @@ def fault(data: bytes, shown: tuple[int, int, str] | None) -> str | None:
 
 def frame_faults(data: bytes, media_type: str, shown: list[tuple[int, int, str]]) -> list[str]:
     """How our frames differ from those that were shown."""
-    ours = composed(
-        containers.read(data, media_type),
+    ours = compose_frames(
+        read_container(data, media_type),
         range(len(shown)),
         lambda patch: Image.open(BytesIO(patch.file())).convert("RGBA"),
     )

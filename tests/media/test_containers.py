@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from moderation_service.media import containers
-from moderation_service.media.decode import decode
+from moderation_service.media.decode import decode, read_container
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
@@ -52,7 +51,7 @@ def test_text_and_profile_bombs_of_a_png_are_left_out(make_image: MakeImage) -> 
     finally:
         tracemalloc.stop()
     assert peak < 16 * MIB
-    assert containers.read(data, "image/png").data == make_image()
+    assert read_container(data, "image/png").data == make_image()
 
 
 def test_a_png_keeps_its_first_header_and_palette(make_image: MakeImage) -> None:
@@ -127,7 +126,7 @@ def test_what_is_not_image_in_a_jpeg_is_left_out(make_image: MakeImage) -> None:
     image = read(stuffed)
     assert process_time() - started < 5
     assert (image.status, image.width, image.height) == ("judged", 6, 8)
-    assert containers.read(stuffed, "image/jpeg").data == data
+    assert read_container(stuffed, "image/jpeg").data == data
 
 
 def test_a_jpeg_with_two_sizes_is_undecodable(make_image: MakeImage) -> None:
@@ -178,7 +177,7 @@ def test_comments_and_applications_of_a_gif_are_left_out(make_image: MakeImage) 
     started = process_time()
     assert read(data[:at] + extra + data[at:]).status == "judged"
     assert process_time() - started < 5
-    (patch,) = containers.read(data[:at] + extra + data[at:], "image/gif").patches
+    (patch,) = read_container(data[:at] + extra + data[at:], "image/gif").patches
     assert len(patch.file()) <= len(data) + 768
 
 
@@ -213,7 +212,7 @@ def test_an_animated_webp_is_measured_before_its_canvas_is_set_aside(animation: 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_both_still_kinds_of_webp_tell_their_size(lossless: bool, make_image: MakeImage) -> None:  # noqa: FBT001
     data = make_image("WEBP", (123, 45), lossless=lossless)
-    assert (containers.read(data, "image/webp").width, containers.read(data, "image/webp").height) == (123, 45)
+    assert (read_container(data, "image/webp").width, read_container(data, "image/webp").height) == (123, 45)
 
 
 def test_a_webp_without_an_image_is_undecodable() -> None:

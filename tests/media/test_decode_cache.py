@@ -4,9 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from moderation_service.media import decode_cache
-from moderation_service.media.decode import decode
-from moderation_service.media.decode_cache import Decoder
+from moderation_service.media import decode as decode_module
+from moderation_service.media.decode import Decoder, decode
 from moderation_service.settings import MediaSettings
 
 MakeImage = Callable[..., bytes]
@@ -19,7 +18,7 @@ BYTES = SIDE * SIDE * 3
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was decoded indeed, in its order."""
     seen: list[bytes] = []
-    monkeypatch.setattr(decode_cache, "decode", lambda data, *rest: seen.append(data) or decode(data, *rest))
+    monkeypatch.setattr(decode_module, "decode", lambda data, *rest: seen.append(data) or decode(data, *rest))
     return seen
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from moderation_service.contracts.post import ImageRef
 from moderation_service.errors import Misconfigured
-from moderation_service.media.files import FileReader
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.loader import ImageLoader
+from moderation_service.media.storage import FileReader
 from moderation_service.settings import MediaSettings
 
 MakeImage = Callable[..., bytes]

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from moderation_service.contracts.post import ImageRef
-from moderation_service.media import decode_cache
+from moderation_service.media import decode as decode_module
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 
@@ -184,7 +184,7 @@ async def test_a_post_waits_for_its_own_images_no_longer_than_for_one(serve: Ser
 async def test_the_loop_runs_on_while_an_image_decodes(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, decoding, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     threads: set[int] = set()
-    real = decode_cache.decode
+    real = decode_module.decode
 
     def decode(*arguments: Any) -> Any:
         threads.add(threading.get_ident())
@@ -192,7 +192,7 @@ async def test_the_loop_runs_on_while_an_image_decodes(make_image: MakeImage, mo
         assert seen.wait(10)  # held until the loop has been seen to run
         return real(*arguments)
 
-    monkeypatch.setattr(decode_cache, "decode", decode)
+    monkeypatch.setattr(decode_module, "decode", decode)
     async with ImageLoader(MediaSettings(decode_threads=2)) as loader:
         task = asyncio.create_task(loader.load([inline(make_image())] * 8))
         await decoding.wait()

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
+from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
-from moderation_service.media.media_type import media_type
 from moderation_service.settings import MediaSettings
 
 MakeImage = Callable[..., bytes]

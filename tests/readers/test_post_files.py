@@ -4,7 +4,7 @@ import pytest
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Misconfigured
-from moderation_service.media.files import FileReader
+from moderation_service.media.storage import FileReader
 from moderation_service.readers.post_files import BadPost, read_posts, root_of, with_images
 
 

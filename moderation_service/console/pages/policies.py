@@ -18,7 +18,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
 from moderation_service.judging.policy_cases import CaseResult
-from moderation_service.media.files import FileReader
+from moderation_service.media.storage import FileReader
 from moderation_service.policies.model import Case, Policy
 from moderation_service.readers.post_files import root_of, with_images
 

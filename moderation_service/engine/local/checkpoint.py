@@ -14,11 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local import attention
-from moderation_service.engine.local.checkpoint_digest import digest_folder
+from moderation_service.engine.local.checkpoint_files import check_safetensors, digest_folder
 from moderation_service.engine.local.fused_modules import optimize
 from moderation_service.engine.local.memory_check import check_memory
 from moderation_service.engine.local.quantization import check_quantization, quantize
-from moderation_service.engine.local.safetensors_check import check_safetensors
 from moderation_service.errors import Fatal, Misconfigured, ModerationError
 from moderation_service.settings import EngineSettings
 

@@ -3,8 +3,8 @@
 import torch
 
 from moderation_service.engine.base import LabelScore, ScoreRequest
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.engine.local.scorer import Scorer
-from moderation_service.engine.local.vocabulary import SafeTokenizer
 
 
 @torch.inference_mode()

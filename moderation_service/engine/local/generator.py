@@ -10,7 +10,6 @@ from transformers import GenerationConfig, StoppingCriteria
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import ExplainRequest, GeneratedText
 from moderation_service.engine.layouts.post_first import PostFirst
-from moderation_service.engine.local.packing import plan_padded_batches
 from moderation_service.engine.local.post_tokenizer import PostTokenizer, TokenizedPost
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, Prompts, explanation_suffix
@@ -108,3 +107,18 @@ class Generator:
         if end < len(answer):
             return GeneratedText(text, "itself", tokens, end)
         return GeneratedText(text, "length" if end == MAX_NEW_TOKENS else "time", tokens, end)
+
+
+def plan_padded_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Which rows go together: alike in length, so that little is padded, and `max_batch_tokens` with padding.
+
+    A row is never split; one that is longer by itself is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # Sorted: the row that comes last is the longest so far.
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= max_batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

@@ -1,6 +1,6 @@
 """Memory by part, computed from a checkpoint's configuration: what does not fit is refused before any weight is read.
 
-Activations were counted tensor by tensor (`pytest tests/engine/test_fits.py`).
+Activations were counted tensor by tensor (`pytest tests/engine/test_memory_check.py`).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 from moderation_service.engine.base import KEPT_PREFIXES
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.attention import MATRIX_BYTES, is_plain
-from moderation_service.engine.local.vision_encoder import KEPT_BYTES
+from moderation_service.engine.local.image_encoder import KEPT_BYTES
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 

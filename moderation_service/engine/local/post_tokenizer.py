@@ -1,16 +1,122 @@
-"""A post as a model of the family reads it: image tokens, then words, cut to what fits."""
+"""A post to token ids as a model of the family reads it: image tokens, then words, cut to what fits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.image_resizing import shrunk
-from moderation_service.engine.local.image_preprocessor import ImagePreprocessor, StagedImage
-from moderation_service.engine.local.vocabulary import SafeTokenizer
-from moderation_service.engine.prompts import Prompts
+from moderation_service.engine.local.image_encoder import ImagePreprocessor, StagedImage
+from moderation_service.engine.prompts import ChatFrame, Labels, Prompts, chat_frame
+from moderation_service.engine.untrusted import neutralise
+from moderation_service.errors import Fatal
 
 CHARACTERS_A_TOKEN = 64
 """More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
+
+
+class SafeTokenizer:
+    """A checkpoint's tokenizer, for any thread: it keeps how it splits as state, so a lock lets one in at a time."""
+
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401 - tokenizers are untyped
+        image_token_id: int,
+        labels: Labels = Labels(),  # noqa: B008 - frozen
+    ) -> None:
+        """Read and check the tokenizer. Raises Fatal when it can't be used for scoring."""
+        self._tokenizer = tokenizer
+        self._lock = Lock()
+        self.control: frozenset[int] = frozenset({*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids})
+        self.pad = int(tokenizer.pad_token_id or 0)
+        self.yes = self._label_ids(labels.yes)
+        self.no = self._label_ids(labels.no)
+        if set(self.yes) & set(self.no):
+            msg = "the model's tokenizer has the same token for yes and no"
+            raise Fatal(msg)
+        self._check_neutralise()
+        self.frame = self._frame()
+        image = self.trusted(self.frame.image)
+        if image.count(image_token_id) != 1:
+            msg = f"the model's chat template makes {self.frame.image!r} of an image, without its one image token"
+            raise Fatal(msg)
+        at = image.index(image_token_id)
+        self._before_image, self._after_image, self._image_token = image[:at], image[at + 1 :], image_token_id
+
+    def trusted(self, text: str) -> list[int]:
+        """The token ids of our own words: control tokens are read as such."""
+        return self._encode(text, split_special_tokens=False)
+
+    def untrusted(self, text: str) -> list[int]:
+        """The token ids of a post's words, which never hold a control token.
+
+        `neutralise` has broken the spellings it knows. Behind it, special tokens are not parsed, and what is
+        still parsed (added tokens that are not marked as special, a normaliser's doings) is left out.
+        """
+        return [token for token in self._encode(text, split_special_tokens=True) if token not in self.control]
+
+    def token(self, number: int) -> str:
+        """A token as text, control tokens too."""
+        return self._decode([number])
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """The words of what a model wrote: no control token, and nothing of what it thought before it spoke."""
+        begun, ended = (self._tokenizer.get_added_vocab().get(mark) for mark in ("<think>", "</think>"))
+        said = list(ids)
+        if ended in said:
+            said = said[len(said) - said[::-1].index(ended) :]
+        elif begun in said:
+            said = said[: said.index(begun)]
+        return self._decode([token for token in said if token not in self.control])
+
+    def image(self, tokens: int) -> list[int]:
+        """The token ids that stand for one image of that many image tokens, with the marks round it."""
+        return [*self._before_image, *[self._image_token] * tokens, *self._after_image]
+
+    def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
+        with self._lock:
+            ids: list[int] = self._tokenizer.encode(
+                text, add_special_tokens=False, split_special_tokens=split_special_tokens, verbose=False
+            )
+        return ids
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        with self._lock:
+            text: str = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return text
+
+    def _label_ids(self, words: tuple[str, ...]) -> tuple[int, ...]:
+        """Of those of the words that are one token each."""
+        encoded = [self.trusted(word) for word in words]
+        whole = tuple(dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1))
+        if not whole:
+            msg = f"engine.labels: the model's tokenizer splits {', '.join(words)}; one of them should be one token"
+            raise Fatal(msg)
+        return whole
+
+    def _check_neutralise(self) -> None:
+        # Other engines have no defence behind `neutralise`, and a verdict has to be the same from all.
+        for number in sorted(self.control):
+            token = self._tokenizer.convert_ids_to_tokens(number)
+            if self.control.intersection(self.trusted(neutralise(f"a{token}a"))):
+                msg = f"the model's tokenizer has a control token {token!r} that a post could smuggle in"
+                raise Fatal(msg)
+
+    def _frame(self) -> ChatFrame:
+        def render(messages: list[dict[str, Any]]) -> str:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+            return text
+
+        try:
+            return chat_frame(render)
+        except Fatal:
+            raise
+        except Exception as error:  # a template is a program, if one that is shut in, and fails as it likes
+            msg = f"the model's chat template can't be rendered: {error}".splitlines()[0]
+            raise Fatal(msg) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,10 @@ from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Scored, Sc
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.attention import AttentionMetadata, CuSeqlens, to_device
 from moderation_service.engine.local.checkpoint import Checkpoint
-from moderation_service.engine.local.image_preprocessor import ImagePreprocessor
+from moderation_service.engine.local.image_encoder import ImagePreprocessor, VisionEncoder
 from moderation_service.engine.local.memory_check import ANSWERS_A_PROJECTION, KEPT_CONTEXTS
-from moderation_service.engine.local.packed_row import pack_rows, split_into_batches
-from moderation_service.engine.local.packing import PostRow
-from moderation_service.engine.local.post_tokenizer import PostTokenizer
-from moderation_service.engine.local.vision_encoder import VisionEncoder
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.packed_row import PostRow, pack_rows, split_into_batches
+from moderation_service.engine.local.post_tokenizer import PostTokenizer, SafeTokenizer
 from moderation_service.engine.prompts import Labels, PromptName, Prompts
 from moderation_service.errors import Misconfigured, Transient
 from moderation_service.settings import LayoutName

@@ -1,19 +1,21 @@
-"""The client of an OpenAI-compatible server: bounded, patient with what may pass, silent about what it sends."""
+"""HTTP client of an OpenAI-compatible server: bounded concurrency, retries, a circuit breaker, no content in errors."""
 
 import asyncio
 import json
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, TypeVar
 
 import aiohttp
-import stamina
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from moderation_service import __version__
-from moderation_service.engine.openai.circuit_breaker import CircuitBreaker, ServerFailed
+from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.settings import EngineSettings
 
@@ -21,21 +23,25 @@ ATTEMPTS = 4
 LONGEST_WAIT_S = 30.0
 """A server that asks for more is not waited for here: whoever asked tries again later."""
 
+BACKOFF = Backoff(first_s=0.4, longest_s=5.0)
+FAILURES = 5
+"""In a row, over all calls at once: one bad server of many behind an address does not open the breaker."""
+
+COOL_DOWN_S = 5.0
 TIMEOUT, UNREACHABLE, UNAVAILABLE = "server_timeout", "server_unreachable", "server_unavailable"
 ERROR, GARBLED = "server_error", "server_garbled"
 """Reasons of ServerFailed."""
 
-_FIRST_WAIT_S = 0.2
 _OK = 200
 _BUSY = 429
 _AGAIN = frozenset({408, 425})
 _SERVER_ERROR = 500
-
 _TOO_LONG = re.compile(r"context.length|model.length|too long|max_tokens", re.IGNORECASE)
 """What OpenAI, vLLM and SGLang say of it, in all their versions, in a plain status 400."""
-_OF_THE_REQUEST = frozenset({400, 413, 422})
 
+_OF_THE_REQUEST = frozenset({400, 413, 422})
 Parsed = TypeVar("Parsed", bound=BaseModel)
+log = structlog.get_logger(__name__)
 
 
 class ServerBusy(Transient):
@@ -43,6 +49,14 @@ class ServerBusy(Transient):
 
     def __init__(self, wait_s: float | None) -> None:
         super().__init__("server_busy", "the engine's server is busy (status 429)")
+        self.wait_s = wait_s
+
+
+class ServerFailed(Transient):
+    """The server is away, broken or talks nonsense; `wait_s` is how long it asks to be left alone, if it says so."""
+
+    def __init__(self, reason: str, message: str, wait_s: float | None = None) -> None:
+        super().__init__(reason, message)
         self.wait_s = wait_s
 
 
@@ -60,10 +74,66 @@ class RequestRefused(Exception):  # noqa: N818 - no fate yet: that depends on wh
         return self.status in _OF_THE_REQUEST and bool(_TOO_LONG.search(self.said))
 
 
+class CircuitBreaker:
+    """Circuit breaker: open after FAILURES failures in a row, so that calls fail at once.
+
+    After a cool-down one call is let through to try.
+    """
+
+    def __init__(self, *, cool_down_s: float = COOL_DOWN_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cool_down_s = cool_down_s
+        self._clock = clock
+        self._failed = 0
+        self._failed_at = 0.0
+        self._trying = False
+
+    @contextmanager
+    def call(self, *, probe: bool = False) -> Iterator[None]:
+        """Make a call inside. Raises Transient, `circuit_open`, where it is not to be made; a probe always is.
+
+        ServerFailed counts against the server; whatever else comes back shows that it is there.
+        """
+        trial = not probe and self._admit()
+        try:
+            yield
+        except ServerFailed:
+            self._fail()
+            raise
+        except Exception:
+            self._succeed()
+            raise
+        else:
+            self._succeed()
+        finally:  # a call that is cancelled says nothing of the server, and lets another try
+            if trial:
+                self._trying = False
+
+    def _admit(self) -> bool:
+        """Whether the call is the trial of an open breaker."""
+        if self._failed < FAILURES:
+            return False
+        if self._trying or self._clock() < self._failed_at + self._cool_down_s:
+            reason = "circuit_open"
+            raise Transient(reason, f"the engine's server failed {self._failed} times in a row and is left alone")
+        self._trying = True
+        return True
+
+    def _fail(self) -> None:
+        self._failed += 1
+        self._failed_at = self._clock()
+        if self._failed == FAILURES:
+            log.warning("the engine's server is left alone", failures=self._failed, cool_down_s=self._cool_down_s)
+
+    def _succeed(self) -> None:
+        if self._failed >= FAILURES:
+            log.info("the engine's server is back")
+        self._failed = 0
+
+
 class OpenAIClient:
     """One address, with one server or many behind it. `open` it before and `close` it after use."""
 
-    def __init__(self, settings: EngineSettings, breaker: CircuitBreaker) -> None:
+    def __init__(self, settings: EngineSettings, breaker: CircuitBreaker, backoff: Backoff = BACKOFF) -> None:
         """Raises Misconfigured for a key that can't be sent."""
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         if not key.isascii() or not key.isprintable():
@@ -75,7 +145,7 @@ class OpenAIClient:
         self._base_url = (settings.base_url or "").rstrip("/")
         self._timeout_s = settings.request_timeout_s
         self._slots = asyncio.Semaphore(settings.concurrent_requests)
-        self._breaker = breaker
+        self._breaker, self._backoff = breaker, backoff
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -112,13 +182,17 @@ class OpenAIClient:
         sent = None if body is None else json.dumps(body).encode()
         async with self._slots:  # also while it waits to try again: a server in distress is asked for less
             with self._breaker.call(probe=probe):
-                async for attempt in stamina.retry_context(
-                    on=_wait, attempts=ATTEMPTS, timeout=None, wait_initial=_FIRST_WAIT_S, wait_jitter=_FIRST_WAIT_S
-                ):
-                    with attempt:
+                failures = 0
+                while True:
+                    try:
                         return await self._ask_once(path, answer, sent, has_fallback=has_fallback)
-        msg = "the retries ended without a result"
-        raise Fatal(msg)
+                    except (ServerBusy, ServerFailed) as error:
+                        failures += 1
+                        wait_s = self._backoff.delay_s(failures) if error.wait_s is None else error.wait_s
+                        # A timeout has taken long enough.
+                        if failures == ATTEMPTS or error.reason == TIMEOUT or wait_s > LONGEST_WAIT_S:
+                            raise
+                    await self._backoff.sleep(wait_s)
 
     async def _ask_once(self, path: str, answer: type[Parsed], sent: bytes | None, *, has_fallback: bool) -> Parsed:
         if self._session is None:
@@ -158,15 +232,6 @@ class OpenAIClient:
             where = ".".join(map(str, fault["loc"]))
             msg = f"the engine's server answered what can't be read: {where or 'all of it'}: {fault['type']}"
             raise ServerFailed(GARBLED, msg) from None
-
-
-def _wait(error: Exception) -> bool | float:
-    """Whether to try again, and after how many seconds where the server says so."""
-    if not isinstance(error, ServerBusy | ServerFailed) or error.reason == TIMEOUT:  # which has taken long enough
-        return False
-    if error.wait_s is None:
-        return True
-    return error.wait_s if error.wait_s <= LONGEST_WAIT_S else False
 
 
 def _retry_after(header: str) -> float | None:

@@ -1,37 +1,51 @@
 """The remote engine: a model behind an OpenAI-compatible server, such as vLLM or SGLang."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 import structlog
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, Scored, ScoreRequest
 from moderation_service.engine.model_report import CheckInput, ModelReport
-from moderation_service.engine.openai import server_handshake
 from moderation_service.engine.openai.chat import digest
-from moderation_service.engine.openai.circuit_breaker import CircuitBreaker, ServerFailed
-from moderation_service.engine.openai.client import ERROR, GARBLED, UNREACHABLE, OpenAIClient, RequestRefused
-from moderation_service.engine.openai.gather import gather_or_raise
-from moderation_service.engine.openai.model import RemoteModel, ask_shortened
+from moderation_service.engine.openai.client import (
+    BACKOFF,
+    ERROR,
+    GARBLED,
+    UNREACHABLE,
+    CircuitBreaker,
+    OpenAIClient,
+    RequestRefused,
+    ServerFailed,
+)
+from moderation_service.engine.openai.model import RemoteModel, ask_shortened, gather_or_raise
 from moderation_service.engine.openai.model_check import check_remote_model
-from moderation_service.engine.openai.responses import ModelList
-from moderation_service.errors import Fatal, Poison, Transient
+from moderation_service.engine.openai.responses import ModelCard, ModelList
+from moderation_service.errors import Fatal, Misconfigured, Poison, Transient, Unavailable
 from moderation_service.settings import EngineSettings
 
+NAMED = 5
+SAID = 200
+_UNAUTHORISED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+_REDIRECTS = range(300, 400)
 _THE_POSTS_FAULT = frozenset({400, 413, 422})
 _MAY_BE_THE_POSTS_FAULT = frozenset({ERROR, UNREACHABLE, GARBLED})  # an overload, which the others tell of, is not
-
+Answered = TypeVar("Answered")
 log = structlog.get_logger(__name__)
 
 
 class RemoteEngine:
     """Scores by chat completions of one token, one a question; those of a post find its prefix kept by the server."""
 
-    def __init__(self, settings: EngineSettings, breaker: CircuitBreaker | None = None) -> None:
+    def __init__(
+        self, settings: EngineSettings, breaker: CircuitBreaker | None = None, backoff: Backoff = BACKOFF
+    ) -> None:
         """Takes nothing yet: see `start`. Raises Misconfigured for a key that can't be sent."""
         self._settings = settings
-        self._client = OpenAIClient(settings, breaker or CircuitBreaker())
+        self._client = OpenAIClient(settings, breaker or CircuitBreaker(), backoff)
         self._model = RemoteModel(settings, self._client)
         self._info: EngineInfo | None = None
 
@@ -51,12 +65,12 @@ class RemoteEngine:
         settings, model = self._settings, self._model
         await self._client.open()
         try:
-            listed = await server_handshake.check_startup(settings, self._client.ask("models", ModelList))
-            found = server_handshake.find(settings, listed)
+            listed = await check_startup(settings, self._client.ask("models", ModelList))
+            found = find_model(settings, listed)
             model.limit = min(model.limit, found.max_model_len or model.limit)
-            revision = server_handshake.revision(settings, found)
-            await server_handshake.check_startup(settings, model.find_answer_prefix(settings.answer_prefix))
-            await server_handshake.check_startup(settings, model.detect_image_cache())
+            revision = revision_of(settings, found)
+            await check_startup(settings, model.find_answer_prefix(settings.answer_prefix))
+            await check_startup(settings, model.detect_image_cache())
         except BaseException:
             await self.close()
             raise
@@ -95,9 +109,7 @@ class RemoteEngine:
 
     async def check(self, checked: CheckInput) -> ModelReport:
         """Ask and measure what `moderation model check` shows. Raises Fatal where the server fails meanwhile."""
-        return await server_handshake.check_startup(
-            self._settings, check_remote_model(self, self._model, self._settings, checked)
-        )
+        return await check_startup(self._settings, check_remote_model(self, self._model, self._settings, checked))
 
     async def close(self) -> None:
         """Close all connections; calls that wait fail."""
@@ -174,3 +186,60 @@ def _poison(error: RequestRefused | ServerFailed) -> Poison:
 def _not_now(refused: RequestRefused) -> Transient:
     reason = "server_refused"
     return Transient(reason, f"the engine's server refuses what it is asked (status {refused.status})")
+
+
+async def check_startup(settings: EngineSettings, asking: Awaitable[Answered]) -> Answered:
+    """What was asked, at the start, when nothing that goes wrong may wait.
+
+    Raises Misconfigured, Unavailable where the server is not there yet or can't answer now, and otherwise Fatal.
+    """
+    try:
+        return await asking
+    except RequestRefused as refused:
+        status = refused.status
+        if status in {_UNAUTHORISED, _FORBIDDEN}:
+            msg = f"engine.api_key: the server {'refuses it' if settings.api_key else 'wants one'} (status {status})"
+            raise Misconfigured(msg) from None
+        if status == _NOT_FOUND or status in _REDIRECTS:
+            msg = (
+                f"engine.base_url {settings.base_url}: no OpenAI-compatible API is there (status {status});"
+                " it should be the address that ends in /v1, without a redirect"
+            )
+            raise Misconfigured(msg) from None
+        # Only our own words have been asked so far, so the server's may be repeated, unless they repeat our key.
+        said = " ".join(refused.said.split())
+        if settings.api_key:
+            said = said.replace(settings.api_key.get_secret_value(), "[the key]")
+        msg = f"engine.base_url {settings.base_url}: refused (status {status}): {said[:SAID]}"
+        raise Fatal(msg) from None
+    except Transient as error:
+        msg = f"engine.base_url {settings.base_url}: {error}"
+        if error.reason == GARBLED:
+            msg += "; scoring needs chat completions with usage and logprobs"
+            raise Fatal(msg) from None
+        raise Unavailable(msg) from None
+
+
+def find_model(settings: EngineSettings, models: ModelList) -> ModelCard:
+    """The model that the settings name. Raises Misconfigured where the server does not have it."""
+    for model in models.data:
+        if model.id == settings.model:
+            return model
+    names = ", ".join(model.id for model in models.data[:NAMED]) or "none"
+    msg = f"engine.model {settings.model}: the server at {settings.base_url} does not have it; it has {names}"
+    raise Misconfigured(msg)
+
+
+def revision_of(settings: EngineSettings, model: ModelCard) -> str:
+    """What the server says, or else the settings. Raises Misconfigured where neither does, or they differ."""
+    said, set_ = model.revision, settings.revision
+    if said and set_ and said != set_:
+        msg = f"engine.revision {set_}: the server says that its model is {said}"
+        raise Misconfigured(msg)
+    if found := said or set_:
+        return found
+    msg = (
+        f"engine.revision: the server does not say which revision of {model.id} it has, and verdicts must name it;"
+        " set it to the commit, or the digest, that the server was started with"
+    )
+    raise Misconfigured(msg)

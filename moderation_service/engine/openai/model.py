@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -25,9 +25,7 @@ from moderation_service.engine.openai.chat import (
     continuation_params,
     messages,
 )
-from moderation_service.engine.openai.circuit_breaker import ServerFailed
-from moderation_service.engine.openai.client import ERROR, GARBLED, OpenAIClient, RequestRefused
-from moderation_service.engine.openai.gather import gather_or_raise
+from moderation_service.engine.openai.client import ERROR, GARBLED, OpenAIClient, RequestRefused, ServerFailed
 from moderation_service.engine.openai.responses import ChatCompletion, GenerationResponse, ScoringResponse
 from moderation_service.engine.prompts import Labels, Prompts, explanation_suffix
 from moderation_service.errors import Misconfigured, Transient
@@ -37,8 +35,8 @@ from moderation_service.telemetry import metrics
 SEAM = 4
 """Tokens that a prompt may have more than its parts: they are tokenized as one text."""
 
+Result = TypeVar("Result")
 Answered = TypeVar("Answered", bound=ChatCompletion)
-
 log = structlog.get_logger(__name__)
 
 
@@ -219,3 +217,13 @@ async def ask_shortened(
             if shorter is None:
                 return shown, answer
         shown = shorter
+
+
+async def gather_or_raise(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Do all at once, answers in order; the first that fails ends the others, and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -17,8 +17,7 @@ from moderation_service.engine.model_report import (
     latency_ms,
 )
 from moderation_service.engine.openai.chat import CELL, EMPTY_POST, MARKS, FittedPost
-from moderation_service.engine.openai.gather import gather_or_raise
-from moderation_service.engine.openai.model import RemoteModel
+from moderation_service.engine.openai.model import RemoteModel, gather_or_raise
 from moderation_service.engine.prompts import Labels
 from moderation_service.settings import EngineSettings
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from moderation_service.media.containers.container import CLEAR, KEEP, RESTORE, Container, Patch
+from moderation_service.media.containers import CLEAR, KEEP, RESTORE, Container, Patch
 
 _CONTROL = 0xF9
 _COLOURS = 256

@@ -3,7 +3,7 @@
 import re
 
 from moderation_service.media import icc
-from moderation_service.media.containers.container import Container
+from moderation_service.media.containers import Container
 from moderation_service.media.icc import Profile
 
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

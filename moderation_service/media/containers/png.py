@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from moderation_service.media import colour, icc
-from moderation_service.media.containers.container import CLEAR, KEEP, RESTORE, Container, Patch
+from moderation_service.media.containers import CLEAR, KEEP, RESTORE, Container, Patch
 from moderation_service.media.icc import Profile
 
 _MOST_PROFILE_BYTES = 4 * 1024 * 1024

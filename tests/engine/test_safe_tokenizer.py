@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.engine.local.vocabulary import SafeTokenizer
+from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Fatal

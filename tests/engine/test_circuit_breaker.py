@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from moderation_service.engine.openai.circuit_breaker import COOL_DOWN_S, FAILURES, CircuitBreaker, ServerFailed
+from moderation_service.engine.openai.client import COOL_DOWN_S, FAILURES, CircuitBreaker, ServerFailed
 from moderation_service.errors import Transient
 
 

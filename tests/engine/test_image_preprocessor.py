@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import _geometry as geometry
 from transformers import Glm4vImageProcessor, Glm46VImageProcessor
 
 from moderation_service.engine.base import Pixels
-from moderation_service.engine.local.image_preprocessor import ImagePreprocessor
+from moderation_service.engine.local.image_encoder import ImagePreprocessor
 from moderation_service.errors import Fatal
 from moderation_service.media.decode import decode
 from moderation_service.settings import MediaSettings

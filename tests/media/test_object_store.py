@@ -11,7 +11,7 @@ from moderation_service.contracts.post import ImageRef
 from moderation_service.errors import Misconfigured
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.loader import ImageLoader, LoadedImage
-from moderation_service.media.object_store import ObjectReader
+from moderation_service.media.storage import ObjectReader
 from moderation_service.settings import MediaSettings
 
 obstore = pytest.importorskip("obstore")

@@ -1,28 +1,22 @@
-"""Rows of a batch under a mask, as the demo model is trained: here gradients pass; the engine has `rows`.
+"""Padded rows under a mask, through which gradients pass: for the demo model's training, and as what is compared with.
 
 A post, and behind it all the questions asked of it, none of which sees another.
 
     kept prefix │ post …………… │ suffix 1 │ suffix 2 │ suffix 3 │ padding
-        P        │            Q, the same for all rows of a batch
+        P       │            Q, the same for all rows of a batch
 
-A token sees the whole prefix, its row's post, and of the suffixes only its own, up to itself. Every suffix starts
-at the same position, the one behind its post, as if it stood there alone. In one row the prefix is kept from
-one batch to the next, the post is computed once, and each answer is the one a prompt of its own would get.
-
-The masks and positions that make this exact were measured against one full forward a policy; so were those
-that are silently wrong: positions counted along the row, or left to the model, which keeps those of the
-batch before.
+A token sees the whole prefix, its row's post, and of the suffixes only its own, up to itself. The masks and positions
+that make this exact were measured against one full forward a policy. The engine itself has `packed_row`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.local.packed_row import PostRow, post_positions
 
 POST = 0
 PADDING = -1
@@ -55,35 +49,7 @@ class KeptPrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers' cach
 
 
 @dataclass(frozen=True, slots=True)
-class PostRow:
-    """A post and the suffixes of the questions asked of it."""
-
-    post: TokenizedPost
-    suffixes: tuple[list[int], ...]
-
-    @property
-    def length(self) -> int:
-        """Tokens behind the prefix."""
-        return len(self.post.ids) + sum(map(len, self.suffixes))
-
-    def within(self, most: int) -> Iterator["PostRow"]:
-        """The row in as many as it takes for each to have at most `most` tokens, or one suffix; none without suffixes.
-
-        Each has the whole post, and a suffix sees no other, so the answers are the same.
-        """
-        left = 0
-        parts: list[list[list[int]]] = []
-        for suffix in self.suffixes:
-            if not parts or len(suffix) > left:
-                parts.append([])
-                left = most - len(self.post.ids)
-            parts[-1].append(suffix)
-            left -= len(suffix)
-        return (PostRow(self.post, tuple(part)) for part in parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
+class MaskedBatch:
     """The inputs of one forward (B rows of Q tokens behind P kept ones) and where its A answers are read."""
 
     ids: torch.Tensor  # [B, Q]
@@ -92,9 +58,9 @@ class Batch:
     answer_rows: torch.Tensor  # [A]
     answer_columns: torch.Tensor  # [A]
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "MaskedBatch":
         """The same on another device."""
-        return Batch(
+        return MaskedBatch(
             self.ids.to(device),
             self.mask.to(device),
             self.positions.to(device),
@@ -103,22 +69,7 @@ class Batch:
         )
 
 
-def plan_padded_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Which rows go together: alike in length, so that little is padded, and `max_batch_tokens` with padding.
-
-    A row is never split; one that is longer by itself is a batch of its own.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        # Sorted: the row that comes last is the longest so far.
-        if batches and (len(batches[-1]) + 1) * lengths[index] <= max_batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def pack(rows: Sequence[PostRow], start: int, image_token: int, pad: int, merge: int) -> Batch:
+def pack(rows: Sequence[PostRow], start: int, image_token: int, pad: int, merge: int) -> MaskedBatch:
     """Make one batch of `rows` behind a prefix of `start` tokens, whose last position is `start` - 1.
 
     `merge` patches of an image a side are a token.
@@ -142,34 +93,13 @@ def pack(rows: Sequence[PostRow], start: int, image_token: int, pad: int, merge:
             answers.append((number, end - 1))
             at = end
     where = torch.tensor(answers)  # [A, 2]
-    return Batch(
+    return MaskedBatch(
         ids=ids,
         mask=block_mask(segments, start),
         positions=positions,
         answer_rows=where[:, 0],
         answer_columns=where[:, 1],
     )
-
-
-def post_positions(post: TokenizedPost, start: int, image_token: int, merge: int) -> torch.Tensor:
-    """The post's M-RoPE positions [3, tokens]: those the model gives it alone, behind `start` earlier ones.
-
-    The model's `get_rope_index` takes a step of Python for each token; this is the same, for all tokens at once.
-    """
-    of_images = np.flatnonzero(np.asarray(post.ids, np.int64) == image_token)
-    # Words go on by one. An image's tokens stand still, and what comes behind its last goes on by its longer side.
-    steps = np.ones(len(post.ids), np.int64)
-    steps[of_images] = 0
-    cells = np.zeros((3, len(of_images)), np.int64)  # time, row and column of each token in its image
-    end = 0
-    for image in post.images:
-        down, across = (side // merge for side in image.grid[0, 1:].tolist())
-        begin, end = end, end + down * across
-        cells[1:, begin:end] = np.divmod(np.arange(down * across), across)
-        steps[of_images[end - 1]] = max(down, across)
-    positions = np.tile(start + np.cumsum(steps) - steps, (3, 1))
-    positions[:, of_images] += cells
-    return torch.from_numpy(positions)
 
 
 def block_mask(segments: torch.Tensor, start: int) -> torch.Tensor:

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moderation_service.engine.local import model_thread as threads
-from moderation_service.engine.local.model_thread import ModelThread, TimeSlice
+from moderation_service.engine.local import engine as engine_module
+from moderation_service.engine.local.engine import ModelThread, TimeSlice
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_long_work_keeps_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> No
             passed.append(self.now)
 
     clock, passed = Clock(), list[float]()
-    monkeypatch.setattr(threads.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock.now)
     gap = TimeSlice(clock)  # type: ignore[arg-type]
     for _ in range(9):
         clock.now += 1.0  # a word

@@ -1,5 +1,4 @@
-from moderation_service.engine.local.packed_row import pack_rows, split_into_batches
-from moderation_service.engine.local.packing import PostRow
+from moderation_service.engine.local.packed_row import PostRow, pack_rows, split_into_batches
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
 
 

@@ -13,10 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
-from moderation_service.engine.local.image_preprocessor import ImagePreprocessor, StagedImage
-from moderation_service.engine.local.packing import PostRow
+from moderation_service.engine.local.image_encoder import ImagePreprocessor, StagedImage, VisionEncoder
+from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.scorer import Scorer
-from moderation_service.engine.local.vision_encoder import VisionEncoder
 from tests.engine.conftest import MakeScorer
 
 Draw = Callable[[int, int], Pixels]
