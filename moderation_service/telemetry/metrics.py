@@ -10,53 +10,59 @@ _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 180
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 # the stream
-RECEIVED = Counter("moderation_received_messages", "Records taken from the input topic")
-PROCESSED = Counter("moderation_processed_messages", "Records finished, by what became of them", ["outcome"])
-IN_PROCESS = Gauge("moderation_messages_in_process", "Records taken and not yet published")
-IN_PROCESS_BYTES = Gauge("moderation_bytes_in_process", "Bytes of the records taken and not yet published")
+RECEIVED = Counter("moderation_received_messages", "Records received from the input topics")
+PROCESSED = Counter("moderation_processed_messages", "Records finished, by outcome", ["outcome"])
+IN_PROCESS = Gauge("moderation_messages_in_process", "Records in flight: received and not yet published")
+IN_PROCESS_BYTES = Gauge("moderation_bytes_in_process", "Bytes of the records in flight")
 STAGE_SECONDS = Histogram(
-    "moderation_process_duration_seconds", "Time in a step of the line", ["stage"], buckets=_LATENCY
+    "moderation_process_duration_seconds", "Time in a step of a post's way", ["stage"], buckets=_LATENCY
 )
-BATCH_SIZE = Histogram("moderation_batch_size", "Records published together with one commit", buckets=_BATCH)
+BATCH_SIZE = Histogram("moderation_batch_size", "Records published in one transaction", buckets=_BATCH)
 END_TO_END = Histogram(
-    "moderation_end_to_end_latency_seconds", "From the record's timestamp to its published verdict", buckets=_END_TO_END
+    "moderation_end_to_end_latency_seconds",
+    "Latency from the record's timestamp to its published verdict",
+    buckets=_END_TO_END,
 )
 PUBLISHED = Counter("moderation_published_messages", "Records published, by topic and outcome", ["topic", "outcome"])
 RETRIES = Counter("moderation_retries", "Retries after transient errors", ["reason"])
 DEAD_LETTERS = Counter("moderation_dlq_messages", "Records sent to the dead-letter topic", ["reason"])
-DEAD_LETTER_PAUSES = Counter("moderation_dlq_pauses", "Times intake paused over too many dead letters")
+DEAD_LETTER_PAUSES = Counter("moderation_dlq_pauses", "Times that the circuit breaker on dead letters paused intake")
 MISMATCHED_KEYS = Counter(
-    "moderation_mismatched_keys", "Posts whose record has another key than their post id, or none", ["key"]
+    "moderation_mismatched_keys", "Posts whose record key is not their post id, or is absent", ["key"]
 )
 LOST = Counter(
-    "moderation_lost_records", "Offsets that the log dropped before they were judged; markers of transactions count too"
+    "moderation_lost_records", "Offsets that the log dropped before they were judged, transaction markers included"
 )
 PARTITION_HELD = Gauge(
-    "moderation_partition_held", "1 while this partition can't be read", ["topic", "partition", "reason"]
+    "moderation_partition_held", "1 while this partition cannot be read", ["topic", "partition", "reason"]
 )
 LAG = Gauge("moderation_consumer_lag", "Records behind the end of the partition", ["topic", "partition"])
 INCOMPLETE = Gauge("moderation_partition_incomplete_offsets", "Records in flight", ["topic", "partition"])
 COMMITTED = Gauge("moderation_partition_committed_offset", "The partition's committed offset", ["topic", "partition"])
-COMMITS = Counter("moderation_commits", "Commits of offsets, by outcome", ["outcome"])
-REBALANCES = Counter("moderation_rebalances", "Partitions assigned to or revoked from this member", ["event"])
-ASSIGNED = Gauge("moderation_assigned_partitions", "Partitions that this member owns")
-BACKPRESSURE = Counter("moderation_backpressure_seconds", "Time with intake paused because too much is in flight")
-STUCK = Counter("moderation_consumer_stuck", "Times a partition was given up because a broker call did not return")
+COMMITS = Counter("moderation_commits", "Offset commits, by outcome", ["outcome"])
+REBALANCES = Counter("moderation_rebalances", "Partitions assigned to or revoked from this worker", ["event"])
+ASSIGNED = Gauge("moderation_assigned_partitions", "Partitions assigned to this worker")
+BACKPRESSURE = Counter(
+    "moderation_backpressure_seconds", "Seconds of intake paused by the limits on posts and bytes in flight"
+)
+STUCK = Counter("moderation_consumer_stuck", "Times that a partition was given up because a broker call did not return")
 
 # judging
 VERDICTS = Counter("moderation_verdicts", "Verdicts, by decision", ["decision"])
 VIOLATIONS = Counter("moderation_policy_violations", "Violations of enforced policies", ["policy", "attribution"])
 SHADOW_FLIPS = Counter(
     "moderation_shadow_flips",
-    "Posts on which a shadow policy says other than the enforced one of its id, or else is stronger than the decision",
+    "Posts on which a shadow policy differs from the enforced one of its id or, without one, exceeds the decision",
     ["policy"],
 )
-POLICY_RELOADS = Counter("moderation_policy_reloads", "Changes of the policy files: taken or refused", ["outcome"])
-CACHE_HITS = Counter("moderation_cache_hits", "Posts whose content was judged before, or was being judged")
-CACHE_MISSES = Counter("moderation_cache_misses", "Posts that were judged as the first of their content")
-IMAGES = Counter("moderation_images", "Pictures, by what became of them", ["outcome"])
+POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or refused", ["outcome"])
+CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
+CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")
+IMAGES = Counter("moderation_images", "Images, by status", ["outcome"])
 EXPLANATIONS = Counter(
-    "moderation_explanations", "Explanations: generated, template, or why the template stands in for words", ["outcome"]
+    "moderation_explanations",
+    "Explanations: generated, template, or why the template replaced a generated one",
+    ["outcome"],
 )
 
 # the engine
@@ -66,18 +72,14 @@ ENGINE_BATCH = Histogram(
 )
 ENGINE_CALL_SECONDS = Histogram(
     "moderation_engine_call_duration_seconds",
-    "Time in a call of the engine; its sum's rate is how many run at once, of one at most where the model is local",
+    "Time of an engine call; the rate of its sum is the number of concurrent calls",
     ["kind"],
     buckets=_LATENCY,
 )
-ENGINE_ERRORS = Counter("moderation_engine_errors", "Calls of the engine that failed", ["reason"])
-ENGINE_IMAGE_RESENDS = Counter(
-    "moderation_engine_image_resends", "Images sent again to a server that did not find them under their UUIDs"
-)
-PROBE_LABEL_MASS = Gauge(
-    "moderation_engine_probe_label_mass", "Least label mass of the start-up questions, which every model can answer"
-)
-MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Loads of the model that failed")
+ENGINE_ERRORS = Counter("moderation_engine_errors", "Engine calls that failed", ["reason"])
+ENGINE_IMAGE_RESENDS = Counter("moderation_engine_image_resends", "Images sent again to a server that had dropped them")
+PROBE_LABEL_MASS = Gauge("moderation_engine_probe_label_mass", "Least label mass of the start-up questions")
+MODEL_LOAD_FAILURES = Counter("moderation_model_load_failures", "Failed loads of the model")
 MODEL_INFO = Gauge("moderation_model_info", "The model in use", ["name", "revision", "dtype", "layout"])
 GPU_MEMORY_USED = Gauge(
     "moderation_gpu_memory_used_bytes",
@@ -87,20 +89,18 @@ GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Memory of the loc
 
 # people, and what they rely on
 REVIEWS = Counter(
-    "moderation_reviews", "People's answers by policy, and whether they agree with the verdict", ["policy", "agreed"]
+    "moderation_reviews", "Reviews by policy, and whether they agree with the verdict", ["policy", "agreed"]
 )
-CONSOLE_RECORDS = Counter(
-    "moderation_console_records", "Records that the console read, and what became of them", ["kind", "outcome"]
-)
-CONSOLE_LAG = Gauge("moderation_console_lag", "Records that the console has still to read", ["topic", "partition"])
+CONSOLE_RECORDS = Counter("moderation_console_records", "Records read by the console, by outcome", ["kind", "outcome"])
+CONSOLE_LAG = Gauge("moderation_console_lag", "Records that the console has not read yet", ["topic", "partition"])
 CONSOLE_HELD = Gauge(
     "moderation_console_held",
-    "1 while this part of a console waits for Kafka or the database; no worker has it",
+    "1 while this part of a console waits for Kafka or the database",
     ["what"],
 )
 HTTP_REQUESTS = Counter(
     "moderation_http_requests",
-    "Requests to the HTTP API, by the path's template (other: none of ours)",
+    "Requests to the HTTP API, by the path's template, or other",
     ["route", "status"],
 )
 HTTP_SECONDS = Histogram(
@@ -108,11 +108,11 @@ HTTP_SECONDS = Histogram(
 )
 SCORE_DRIFT = Gauge(
     "moderation_score_drift",
-    "Population stability index of the last scores against those of the calibration set; over 0.25 they differ much",
+    "Population stability index of recent scores against the calibration set; over 0.25 they differ much",
     ["policy"],
 )
 CERTIFICATE_EXPIRY = Gauge(
-    "moderation_certificate_expiry_timestamp_seconds", "When the certificate that a setting names ends", ["file"]
+    "moderation_certificate_expiry_timestamp_seconds", "Expiry of the certificate that a setting names", ["file"]
 )
 BUILD_INFO = Gauge("moderation_build_info", "The service's version", ["version"])
 
