@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -27,11 +28,9 @@ def headings(page: Path) -> set[str]:
 
 
 @cache
-def files() -> set[str]:
-    """Every file of the checkout, and each end of its path."""
-    tops = [top for top in ROOT.iterdir() if not top.name.startswith(".")]
-    paths = [path.relative_to(ROOT).as_posix() for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
-    return {path.split("/", cut)[-1] for path in paths for cut in range(path.count("/") + 1)}
+def paths() -> list[str]:
+    """Every file that git knows."""
+    return subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 @every_page
@@ -45,7 +44,8 @@ def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 @every_page
 def test_a_file_that_is_named_is_there(page: Path) -> None:
     named = _FILE.findall(page.read_text(encoding="utf-8"))
-    assert {name for name in named if "/" in name or name.startswith("test_")} - files() == set()
+    ends = {path.split("/", cut)[-1] for path in paths() for cut in range(path.count("/") + 1)}
+    assert {name for name in named if "/" in name or name.startswith("test_")} - ends == set()
 
 
 @every_page
@@ -55,6 +55,14 @@ def test_a_command_that_is_named_is_there(page: Path) -> None:
             assert name in cli, f"moderation {name}"
             groups = set(cli[name]) - {"--help", "-h", "--version"}
             assert not (groups and second) or second in groups, f"moderation {name} {second}"
+
+
+def test_the_tree_of_the_readme_is_complete() -> None:
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The tree")[2].split("```")[1]
+    folders = {path.split("/")[0] for path in paths() if "/" in path}
+    assert set(re.findall(r"^(\w+)/", tree, re.MULTILINE)) == {name for name in folders if not name.startswith(".")}
+    rooms = {path.split("/")[1] for path in paths() if path.startswith("moderation_service/") and path.count("/") > 1}
+    assert set(re.findall(r"^  (\w+)/", tree, re.MULTILINE)) == rooms
 
 
 def test_the_example_of_the_readme_judges_a_post(
