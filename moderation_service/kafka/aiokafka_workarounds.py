@@ -1,19 +1,26 @@
-"""Work-arounds for aiokafka 0.14, all in one place; each goes when its upstream issue is closed.
+"""Work-arounds for aiokafka 0.14, its latest release, all in one place.
 
-- `ended_task`: a consumer whose fetcher has died finds nothing for ever and raises nothing
-  (https://github.com/aio-libs/aiokafka/issues/983).
-- `close`: `stop()` can hang while a broker is away, and its tasks go on trying
-  (https://github.com/aio-libs/aiokafka/issues/773).
-- `name_corrupt_batches`: aiokafka raises whatever its decoder raises, from a poll of all partitions, and drops the
-  records that precede the batch in the same fetch. Here those are given first, and the batch is a `CorruptBatch`.
-- `FetchBuffer`: `getmany` has no limit in bytes, and drops what it holds of a paused partition.
-- `bound_batches`: aiokafka inflates a batch whole, whatever its size, and fails for ever on a header name that is not
-  UTF-8. Here a batch inflates to a bound; what lies behind it, and a value larger than a record may be, is a
-  `PartialValue`. cramjam can't decompress in pieces, but writes into a buffer of a given size until that is full.
-- `spare_logs`: aiokafka logs every retry while a broker is away; one line a kind in ten seconds is enough.
+Each names what is wrong, the upstream issue where there is one, and when it can go.
+
+- `ended_task`: a consumer whose fetcher died finds nothing for ever and raises nothing. Goes with
+  https://github.com/aio-libs/aiokafka/issues/983.
+- `close`: `stop()` may hang while a broker is away, and its tasks go on trying. Goes with
+  https://github.com/aio-libs/aiokafka/issues/773.
+- `name_corrupt_batches`: what the decoder raises comes from a poll of all partitions, and drops the records that
+  precede the batch. Here those are given first, and the batch is a `CorruptBatch`. Goes with
+  https://github.com/aio-libs/aiokafka/issues/321.
+- `FetchBuffer`: `getmany` has no limit by partition or in bytes, and drops what it holds of a paused partition. Goes
+  when https://github.com/aio-libs/aiokafka/issues/525 brings such limits.
+- `bound_batches`: a batch is decompressed whole, whatever its size, and a header name that is not UTF-8 fails for ever.
+  Here a batch inflates to a bound; what lies behind it, and a value larger than a record may be, is a `PartialValue`.
+  cramjam can't decompress in pieces, but writes into a buffer of a given size until that is full. No issue upstream
+  yet: goes when aiokafka has a limit of decompressed bytes and decodes header names leniently.
+- `limit_log_rate`: every retry is logged while a broker is away. Goes with
+  https://github.com/aio-libs/aiokafka/issues/1020.
 - `committed`: OffsetFetch v3 can't require a stable offset (KIP-447), and brokers before 3.9.1 may start a partition's
-  next producer before the last transaction's offset is visible (https://issues.apache.org/jira/browse/KAFKA-17507).
-  aiokafka also ignores the error of the whole response: a loading coordinator reads as "nothing committed".
+  next producer before the last transaction's offset is visible (https://issues.apache.org/jira/browse/KAFKA-17507). The
+  error of the whole response is ignored too: a loading coordinator reads as "nothing committed". No issue upstream yet:
+  goes when aiokafka speaks OffsetFetch v7, as kafka-python does (https://github.com/dpkp/kafka-python/pull/3023).
 """
 
 import asyncio
@@ -70,16 +77,6 @@ _SETTLE_S = 0.2
 _owned: dict[asyncio.AbstractEventLoop, dict[int, list[asyncio.Task[Any]]]] = {}
 _NOWHERE = frozenset({TopicPartition("", -1)})  # none at all would be taken for all
 _EVERY_S = 10.0
-_LOGGERS = (
-    "aiokafka",
-    "aiokafka.cluster",
-    "aiokafka.conn",
-    "aiokafka.consumer.consumer",
-    "aiokafka.consumer.fetcher",
-    "aiokafka.consumer.group_coordinator",
-    "aiokafka.producer.producer",
-    "aiokafka.producer.sender",
-)
 _NONE = -1
 _UNSTABLE_OFFSET_COMMIT = 88
 _BACKOFF = Backoff(first_s=0.02, longest_s=0.5)
@@ -255,7 +252,6 @@ class CorruptBatch(Exception):  # noqa: N818 - as aiokafka's
     """The batch of `partition` at `offset` can't be read; the next one begins at `next_offset`, as far as is known."""
 
     def __init__(self, partition: TopicPartition, offset: int, next_offset: int, cause: Exception) -> None:
-        """Tell what the decoder raised."""
         super().__init__(f"{type(cause).__name__}: {cause}")
         self.partition = partition
         self.offset = offset
@@ -290,7 +286,6 @@ class FetchBuffer:
     """A consumer's fetched records. They wait compressed, until they are taken."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        """Nothing is fetched yet."""
         self._consumer = consumer
 
     async def first(self, among: AbstractSet[TopicPartition], wait_s: float) -> ConsumerRecord | None:
@@ -339,7 +334,7 @@ class FetchBuffer:
         return fetched
 
 
-class _Sparing(logging.Filter):
+class _LogRateLimit(logging.Filter):
     """Lets a message pass that was not logged lately, whatever its arguments; says how many it kept back."""
 
     def __init__(self) -> None:
@@ -361,12 +356,12 @@ class _Sparing(logging.Filter):
         return True
 
 
-def spare_logs() -> None:
-    """Thin out aiokafka's warnings and errors, once for the process."""
-    for name in _LOGGERS:
+def limit_log_rate() -> None:
+    """Let one warning or error of a kind through in ten seconds, of each of aiokafka's loggers."""
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "aiokafka"]:
         logger = logging.getLogger(name)
-        if not any(isinstance(present, _Sparing) for present in logger.filters):
-            logger.addFilter(_Sparing())
+        if not any(isinstance(present, _LogRateLimit) for present in logger.filters):
+            logger.addFilter(_LogRateLimit())
 
 
 class UnstableOffsetError(KafkaError):  # type: ignore[misc]
@@ -428,31 +423,18 @@ def _warn_of_old_broker(group: str) -> None:
         )
 
 
+_NAME, _TAGS = CompactString("utf-8"), ("tags", TaggedFields)
+_OFFSET = (("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _NAME), ("error_code", Int16))
+
+
 class _Response(Response):  # type: ignore[misc]
     API_KEY = 9
     API_VERSION = 7
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", CompactString("utf-8")),
-                        ("error_code", Int16),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
+        ("topics", CompactArray(("topic", _NAME), ("partitions", CompactArray(*_OFFSET, _TAGS)), _TAGS)),
         ("error_code", Int16),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 
@@ -462,17 +444,10 @@ class _OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc] # noqa: N801 
     RESPONSE_TYPE = _Response
     FLEXIBLE_VERSION = True
     SCHEMA = Schema(
-        ("group", CompactString("utf-8")),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                ("partitions", CompactArray(Int32)),
-                ("tags", TaggedFields),
-            ),
-        ),
+        ("group", _NAME),
+        ("topics", CompactArray(("topic", _NAME), ("partitions", CompactArray(Int32)), _TAGS)),
         ("require_stable", Boolean),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 
@@ -520,7 +495,6 @@ class BoundedRecords(_MemoryRecordsPy):  # type: ignore[misc]
     """
 
     def __init__(self, max_record_bytes: int, max_batch_bytes: int, data: bytes) -> None:
-        """Nothing is inflated yet."""
         super().__init__(data)
         self._limits = max_record_bytes, max_batch_bytes
         self._read = 0

@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Self
+from datetime import datetime
+from typing import Literal, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -61,6 +62,7 @@ class TopicConsumer:
         offsets: Mapping[tuple[str, int], int] | None = None,
         *,
         group: str | None = None,
+        isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
     ) -> AsyncIterator[Self]:
         """Read from these offsets, or from those that `group` committed; a partition without one from its beginning.
 
@@ -74,7 +76,7 @@ class TopicConsumer:
             msg = f"topic {', '.join(missing)}: missing; `moderation topics create` makes it"
             raise Transient("topic_missing", msg)
         partitions = [TopicPartition(topic, number) for topic, found in numbers.items() for number in found]
-        reader = consumer(settings, group=group, reset="earliest")
+        reader = consumer(settings, group=group, reset="earliest", isolation=isolation)
         try:
             with _transient():
                 await reader.start()
@@ -86,11 +88,14 @@ class TopicConsumer:
         finally:
             await close(reader, _CLOSE_S)
 
-    async def batches(self, at_most: int = 500) -> AsyncIterator[Batch]:
-        """Give what comes, for ever. New partitions are read too. Raises Transient where one can't be read."""
+    async def batches(self, at_most: int = 500, *, until: Offsets | None = None) -> AsyncIterator[Batch]:
+        """Give what comes, for ever or up to these offsets; new partitions too. Raises Transient."""
         looked = time.monotonic()
-        while True:
-            if records := await self.take(at_most, _WAIT_S):
+        while until is None or not await self._has_reached(until):
+            records = await self.take(at_most, _WAIT_S)
+            if until is not None:
+                records = [record for record in records if record.offset < until[record.topic, record.partition]]
+            if records:
                 yield Batch(records)
             if time.monotonic() - looked > _LOOK_FOR_PARTITIONS_S:
                 await self.add_new_partitions()
@@ -111,12 +116,15 @@ class TopicConsumer:
         with _transient():
             await self._reader.commit({TopicPartition(*at): offset for at, offset in offsets.items()})
 
-    async def lags(self) -> Offsets:
-        """How many offsets of each partition are still to be taken. Raises Transient."""
+    async def ends(self) -> Offsets:
+        """Where each partition ends now. Raises Transient."""
         with _transient():
             async with asyncio.timeout(_ANSWER_S):
-                ends = await self._reader.end_offsets(self._reader.assignment())
-                return {tuple(at): max(0, end - await self._reader.position(at)) for at, end in ends.items()}
+                return dict(await self._reader.end_offsets(self._reader.assignment()))
+
+    async def lags(self) -> Offsets:
+        """How many offsets of each partition are still to be taken. Raises Transient."""
+        return {at: max(0, end - await self._position(at)) for at, end in (await self.ends()).items()}
 
     async def add_new_partitions(self) -> None:
         """Read partitions that were added to the topics, from their beginning. Raises Transient."""
@@ -141,6 +149,23 @@ class TopicConsumer:
     def resume(self, topic: str) -> None:
         """Read it again."""
         self._reader.resume(*(at for at in self._reader.assignment() if at.topic == topic))
+
+    async def offsets_at(self, since: datetime) -> Offsets:
+        """Of each partition the first offset of that time or later, or its end. Raises Transient."""
+        ends = await self.ends()
+        with _transient():
+            found = await self._reader.offsets_for_times(dict.fromkeys(ends, int(since.timestamp() * 1000)))
+        return {at: found[at].offset if found.get(at) else end for at, end in ends.items()}
+
+    async def _has_reached(self, offsets: Offsets) -> bool:
+        """By the position: it passes markers of transactions, so an offset of a record might never get there."""
+        return all([await self._position(at) >= offset for at, offset in offsets.items()])
+
+    async def _position(self, at: tuple[str, int]) -> int:
+        with _transient():
+            async with asyncio.timeout(_ANSWER_S):
+                position: int = await self._reader.position(TopicPartition(*at))
+                return position
 
     async def _take_some(self, at_most: int, wait_s: float, size: int) -> list[ConsumerRecord]:
         """What is there: so many records at most, and none after so many bytes."""

@@ -1,25 +1,23 @@
 """Reading and writing whole topics without a consumer group, and transactions: for commands and the console."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from moderation_service.contracts.envelope import Headers, event_headers
-from moderation_service.errors import Fatal
+from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.aiokafka_workarounds import close
-from moderation_service.kafka.clients import consumer, producer, reach
-from moderation_service.kafka.topics import connected, partitions_of
+from moderation_service.kafka.clients import producer, reach
+from moderation_service.kafka.topic_consumer import TopicConsumer
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
 
 _CLOSE_S = 5.0
-_POLL_MS = 200
-_TOGETHER = 500  # records in memory
 _UNDER_WAY = 1000  # records sent and not yet acknowledged
 
 
@@ -74,11 +72,11 @@ async def read(settings: KafkaSettings, topic: str, *, follow: bool = False) -> 
 
     Records of one partition come in order. Raises Fatal where the broker is away or the topic is missing.
     """
-    partitions = await _partitions(settings, topic)
-    async with _reading(consumer(settings, reset="earliest"), topic) as reader:
-        begins, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
-        async for record in _between(reader, begins, ends, follow=follow):
-            yield record
+    with _fatal(f"topic {topic} can't be read"):
+        async with TopicConsumer.open(settings, [topic]) as consumer:
+            async for batch in consumer.batches(until=None if follow else await consumer.ends()):
+                for record in batch.records:
+                    yield record
 
 
 async def read_since(settings: KafkaSettings, topic: str, since: datetime) -> AsyncIterator[ConsumerRecord]:
@@ -86,56 +84,13 @@ async def read_since(settings: KafkaSettings, topic: str, since: datetime) -> As
 
     Transactions that are open now are waited for: none that was begun before is missed. Raises as `read`.
     """
-    partitions = await _partitions(settings, topic)
-    wanted = dict.fromkeys(partitions, int(since.timestamp() * 1000))
-    async with _reading(consumer(settings, isolation="read_uncommitted"), topic) as looker:
-        ends = await looker.end_offsets(partitions)
-        found = await looker.offsets_for_times(wanted)
-    begins = {partition: found[partition].offset if found.get(partition) else end for partition, end in ends.items()}
-    async with _reading(consumer(settings, reset="earliest"), topic) as reader:
-        async for record in _between(reader, begins, ends):
-            yield record
-
-
-async def _partitions(settings: KafkaSettings, topic: str) -> list[TopicPartition]:
-    async with connected(settings) as client:
-        numbers = await partitions_of(client, topic)
-    if not numbers:
-        msg = f"topic {topic}: missing; `moderation topics create` makes it"
-        raise Fatal(msg)
-    return [TopicPartition(topic, number) for number in numbers]
-
-
-@asynccontextmanager
-async def _reading(reader: AIOKafkaConsumer, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-    try:
-        await reader.start()
-        yield reader
-    except KafkaError as error:
-        msg = f"topic {topic} can't be read: {error or type(error).__name__}"
-        raise Fatal(msg) from error
-    finally:
-        await close(reader, _CLOSE_S)
-
-
-async def _between(
-    reader: AIOKafkaConsumer,
-    begins: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int],
-    *,
-    follow: bool = False,
-) -> AsyncIterator[ConsumerRecord]:
-    reader.assign(list(begins))
-    for partition, begin in begins.items():
-        reader.seek(partition, begin)
-    left = set(ends)
-    while left or follow:
-        for records in (await reader.getmany(timeout_ms=_POLL_MS, max_records=_TOGETHER)).values():
-            for record in records:
-                if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
+    with _fatal(f"topic {topic} can't be read"):
+        async with TopicConsumer.open(settings, [topic], isolation="read_uncommitted") as looker:
+            ends, begins = await looker.ends(), await looker.offsets_at(since)
+        async with TopicConsumer.open(settings, [topic], begins) as consumer:
+            async for batch in consumer.batches(until=ends):
+                for record in batch.records:
                     yield record
-        # the position passes transaction markers; an offset of a record might never reach the end
-        left = {partition for partition in left if await reader.position(partition) < ends[partition]}
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
@@ -167,7 +122,7 @@ async def transactions(
     sender = producer(settings, name)
 
     async def write(records: Sequence[Record]) -> None:
-        with _told():
+        with _fatal("records were not written"):
             # two clocks: when the inner one runs out the transaction is aborted, and that may hang as well
             async with (
                 asyncio.timeout(settings.request_timeout_s + _CLOSE_S),
@@ -178,7 +133,7 @@ async def transactions(
                     await acknowledged
 
     try:
-        with _told():
+        with _fatal("records were not written"):
             async with asyncio.timeout(settings.request_timeout_s):
                 await sender.start()
         yield write
@@ -187,12 +142,12 @@ async def transactions(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _fatal(what: str) -> Iterator[None]:
     try:
         yield
     except ProducerFenced:
         msg = "another was started elsewhere, and this one ends; what it wrote so far stays"
         raise Fatal(msg) from None
-    except (KafkaError, TimeoutError) as error:
-        msg = f"records were not written: {error or type(error).__name__}"
+    except (KafkaError, TimeoutError, Transient) as error:
+        msg = f"{what}: {error or type(error).__name__}"
         raise Fatal(msg) from error

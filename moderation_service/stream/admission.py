@@ -34,7 +34,6 @@ class DeadLetterBreaker:
     """
 
     def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Closed, and nothing seen."""
         self._most = settings.dlq_breaker_ratio * settings.dlq_breaker_window
         self._pause_s = settings.dlq_breaker_pause_s
         self._clock = clock

@@ -37,7 +37,6 @@ class Delivery:
         resume_offset: ResumeOffsetFinder,
         backoff: Backoff = _BACKOFF,
     ) -> None:
-        """Nothing is connected yet."""
         self.committed = -1  # the partition's committed offset
         self.blocked = False
         self.loss_marker = ""  # of a loss that nobody acknowledged

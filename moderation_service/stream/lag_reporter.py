@@ -30,7 +30,6 @@ class LagReporter:
         manager: PartitionManager,
         health: Health,
     ) -> None:
-        """Nothing is reported yet."""
         self._settings = settings
         self._consumer = consumer
         self._buffer = FetchBuffer(consumer)

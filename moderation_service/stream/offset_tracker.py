@@ -42,7 +42,6 @@ class OffsetTracker(Generic[T]):
     """Offsets in the order they were taken, each with its size in bytes and, once finished, its result."""
 
     def __init__(self) -> None:
-        """Nothing is in flight."""
         self._entries: dict[int, _Entry[T]] = {}
         self._last = -1
         self._size = 0
@@ -111,7 +110,6 @@ class InFlightLimit:
     """A limit over all partitions, of posts or of bytes. `used` is what each holds; asking and taking cost O(1)."""
 
     def __init__(self, limit: int, used: Sequence[int]) -> None:
-        """Count what is held."""
         processors = len(used)
         self._used = list(used)
         self._kept = limit // (2 * processors) or int(limit >= processors)
@@ -144,7 +142,6 @@ class InFlightLimits:
     """Posts and bytes in flight."""
 
     def __init__(self, posts: InFlightLimit, size: InFlightLimit) -> None:
-        """Both bounds are of the same processors."""
         self._posts = posts
         self._size = size
 

@@ -39,7 +39,6 @@ class PartitionManager:
     """The processors, and what they have at work. `failure` is set where the process can't go on."""
 
     def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, records: RecordProcessor) -> None:
-        """No processor is open yet."""
         self.processors: dict[TopicPartition, PartitionProcessor] = {}
         self.failure: Fatal | None = None
         self.breaker = DeadLetterBreaker(settings)

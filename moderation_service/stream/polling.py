@@ -6,10 +6,10 @@ others go on.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -17,7 +17,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 
 from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal
-from moderation_service.kafka.aiokafka_workarounds import CorruptBatch
+from moderation_service.kafka.aiokafka_workarounds import CorruptBatch, FetchBuffer
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
@@ -39,7 +39,6 @@ class ReadAhead:
     """What may be taken in one poll: with what waits already, `posts` and `size` at most, and one record."""
 
     def __init__(self, posts: int, size: int, processors: int, waiting: Iterable[int]) -> None:
-        """Count what waits, by its sizes."""
         sizes = list(waiting)
         self._part = max(1, posts // (2 * max(1, processors)))
         self._posts_left = posts // 2 - len(sizes)
@@ -77,7 +76,6 @@ class BlockedPartitions:
     """Which partitions can't be read, and when each is tried again."""
 
     def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """None is blocked."""
         self._settings = settings
         self._clock = clock
         self._blocked: dict[TopicPartition, _Blocked] = {}
@@ -157,21 +155,10 @@ class Polled:
     failed: bool = False
 
 
-class RecordSource(Protocol):
-    """Fetched records; see FetchBuffer."""
-
-    @property
-    def partitions(self) -> list[TopicPartition]: ...  # noqa: D102
-
-    async def first(self, among: AbstractSet[TopicPartition], wait_s: float) -> ConsumerRecord | None: ...  # noqa: D102
-
-    def take(self, partition: TopicPartition, records: int, size: int) -> Iterator[ConsumerRecord]: ...  # noqa: D102
-
-
 class Polling:
     """Knows how the last polls went."""
 
-    def __init__(self, source: RecordSource, pause_s: float = 0.5) -> None:
+    def __init__(self, source: FetchBuffer, pause_s: float = 0.5) -> None:
         """All went well so far. After an error it waits `pause_s`."""
         self._source = source
         self._pause_s = pause_s

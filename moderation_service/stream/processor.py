@@ -6,10 +6,10 @@ A record whose key is not its post id is judged, counted and logged: a deletion 
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -19,8 +19,7 @@ from moderation_service.contracts.envelope import CloudEvent, Headers, Trace, ch
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
-from moderation_service.judging.evidence import Evidence
-from moderation_service.judging.judge import JudgeResult
+from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.sizes import record_limit
 from moderation_service.settings import KafkaSettings
@@ -79,7 +78,6 @@ class KeyCheck:
     """Counts posts that are keyed otherwise than by their post id, and logs the number of them once a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """None was seen yet."""
         self._clock = clock
         self._seen = 0
         self._next = float("-inf")
@@ -100,24 +98,12 @@ class KeyCheck:
                 self._seen = 0
 
 
-class PostJudge(Protocol):
-    """What turns a post into a verdict."""
-
-    def load_evidence(self, post: Post, fairness_key: Hashable) -> AbstractAsyncContextManager[Evidence]:
-        """What of the post could be had, held for as long as it is judged."""
-        ...
-
-    async def judge(self, post: Post, *, trace_id: str, queue_ms: float, evidence: Evidence) -> JudgeResult:
-        """Judge one post. Raises Poison (never readable), Transient (try again) or Fatal (stop the process)."""
-        ...
-
-
 @dataclass(slots=True)
 class RecordProcessor:
     """Turns records into results, and knows when the engine blocks it. A post stays with the `judge` it began with."""
 
     settings: KafkaSettings
-    judge: PostJudge
+    judge: Judge
     backoff: Backoff = _BACKOFF
     hung_after_s: float = 60.0
     _keys: KeyCheck = field(default_factory=KeyCheck)
@@ -171,7 +157,7 @@ class RecordProcessor:
         judge, bugs, tries = self.judge, 0, 0
         queue_ms = (time.monotonic() - received.at) * 1000
         async with AsyncExitStack() as held:
-            evidence: Evidence | None = None
+            evidence = None
             while True:
                 try:
                     if evidence is None:

@@ -1,8 +1,8 @@
 """Publisher of one partition: outputs and offset in one transaction, or first the outputs and then the offset."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 
@@ -27,25 +27,9 @@ class OutputTooLarge(Exception):  # noqa: N818 - a fate, not a fault
         self.index = index
 
 
-class Publisher(Protocol):
-    """Publishes one partition's outputs. After another exception than these two the outcome is unknown."""
+class Publisher(ABC):
+    """One partition's producer. After another exception than these two the outcome of a publication is unknown."""
 
-    async def start(self) -> None:
-        """Begin, or begin anew: what an earlier producer of this processor left open is aborted."""
-
-    async def publish(
-        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
-    ) -> None:
-        """Write the outputs and commit the offset with its metadata.
-
-        Raises ProducerFenced and OutputTooLarge, which names the output when each send is awaited.
-        """
-
-    async def close(self) -> None:
-        """End in bounded time."""
-
-
-class _Base:
     _transactional_id: str | None = None
 
     def __init__(self, settings: KafkaSettings, partition: TopicPartition) -> None:
@@ -54,6 +38,7 @@ class _Base:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
+        """Begin, or begin anew: what an earlier producer of this partition left open is aborted."""
         await self.close()
         settings = self._settings
         topics = (settings.output_topic, settings.dead_letter_topic)
@@ -65,7 +50,17 @@ class _Base:
             await self.close()
             raise
 
+    @abstractmethod
+    async def publish(
+        self, outputs: Sequence[Output], next_offset: int, *, metadata: str = "", await_each_send: bool = False
+    ) -> None:
+        """Write the outputs and commit the offset with its metadata.
+
+        Raises ProducerFenced and OutputTooLarge, which names the output when each send is awaited.
+        """
+
     async def close(self) -> None:
+        """End in bounded time."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await close(producer, CLOSE_S)
@@ -78,7 +73,7 @@ class _Base:
         return self._producer
 
 
-class ExactlyOnce(_Base):
+class ExactlyOnce(Publisher):
     """Outputs and offset in one transaction. Starting fences whoever held the partition before."""
 
     def __init__(self, settings: KafkaSettings, partition: TopicPartition) -> None:
@@ -105,7 +100,7 @@ class ExactlyOnce(_Base):
             raise ProducerFenced from error
 
 
-class AtLeastOnce(_Base):
+class AtLeastOnce(Publisher):
     """Every output acknowledged, then the offset committed by the group's member."""
 
     def __init__(self, settings: KafkaSettings, partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:

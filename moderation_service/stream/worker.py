@@ -15,14 +15,15 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
+from moderation_service.judging.judge import Judge
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close, ended_task, spare_logs
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close, ended_task, limit_log_rate
 from moderation_service.kafka.clients import reach
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.lag_reporter import LagReporter
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.polling import Polling
-from moderation_service.stream.processor import PostJudge, RecordProcessor
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
@@ -42,7 +43,6 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(self, settings: KafkaSettings, manager: PartitionManager, health: Health) -> None:
-        """Not a member yet."""
         self._budget_s = min(settings.drain_timeout_s, settings.rebalance_timeout_s * _SHARE)
         self._manager = manager
         self._health = health
@@ -82,14 +82,13 @@ def tune_garbage_collector() -> None:
 class Worker:
     """One process's share of the input topic."""
 
-    def __init__(self, settings: KafkaSettings, judge: PostJudge, health: Health) -> None:
-        """Nothing is connected yet."""
+    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health) -> None:
         self._settings = settings
         self._health = health
         self._records = RecordProcessor(settings, judge)
         self._manager: PartitionManager | None = None
 
-    def judge_by(self, judge: PostJudge) -> None:
+    def judge_by(self, judge: Judge) -> None:
         """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
         self._records.judge = judge
 
@@ -98,7 +97,7 @@ class Worker:
 
         Raises Fatal where no broker answers at the start, where the judge says so, and where the input can't be read.
         """
-        spare_logs()
+        limit_log_rate()
         consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # processors seek
         manager = self._manager = PartitionManager(self._settings, consumer, self._records)
         reporter = LagReporter(self._settings, consumer, manager, self._health)

@@ -13,7 +13,7 @@ from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.clients import admin
 from moderation_service.kafka.topic_consumer import TopicConsumer
 from moderation_service.kafka.topic_io import Record, publish
-from moderation_service.kafka.topics import create
+from moderation_service.kafka.topics import create, partitions_of
 from moderation_service.settings import KafkaSettings
 from tests.line.service import kafka_settings
 
@@ -110,6 +110,7 @@ async def test_partitions_that_are_added_are_followed_from_their_beginning(setti
         client = admin(settings)
         await client.start()
         await client.create_partitions({topic: NewPartitions(total_count=3)})
+        await partitions_of(client, topic)
         await client.close()
         await publish(settings, [*numbered(topic, range(20, 22), partition=2), *numbered(other, range(1))])
         async with asyncio.timeout(PATIENCE_S):

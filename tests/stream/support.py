@@ -22,7 +22,6 @@ from moderation_service.media.loader import Loaded
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.delivery import Delivery
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.processor import PostJudge
 from moderation_service.stream.publisher import Publisher
 from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.stream.worker import Worker
@@ -220,7 +219,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: KafkaSettings, judge: PostJudge) -> AsyncIterator[Running]:
+async def running(settings: KafkaSettings, judge: FakeJudge) -> AsyncIterator[Running]:
     """A worker for the block; it is told to stop at the end, and must have stopped in 10 seconds."""
     health, stop = Health(started=True), asyncio.Event()
     worker = Worker(settings, judge, health)
