@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from moderation_service.bench.local_kafka import KAFKA_VERSION, free_port, local_kafka, missing_tools
+from tests.timing import Clock
 
 _DOCKER_READY_S = 60.0
 
@@ -49,6 +50,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with local_kafka(folder) as address:
             yield address
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Stands still until a test sets it."""
+    return Clock()
 
 
 @pytest.fixture

@@ -6,18 +6,7 @@ from structlog.testing import capture_logs
 
 from moderation_service.engine.openai.client import COOL_DOWN_S, FAILURES, CircuitBreaker, ServerFailed
 from moderation_service.errors import Transient
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.timing import Clock
 
 
 @pytest.fixture

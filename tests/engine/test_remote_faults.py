@@ -31,6 +31,7 @@ from tests.engine.openai_server import (
     serving,
     silent,
 )
+from tests.timing import Clock
 
 WORDS = "Lightly used, the words of a post"
 KEY = "sk-the-key-itself"
@@ -47,21 +48,9 @@ no_usage = completion()
 del no_usage["usage"]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def settings_for(url: str, **changes: Any) -> EngineSettings:
     usual = {"prompt": "brief", "model": "judge", "revision": "r1", "api_key": SecretStr(KEY), "request_timeout_s": 20}
     return EngineSettings(**{"kind": "openai", "base_url": url, **usual, **changes})
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 Started = Callable[..., AbstractAsyncContextManager[RemoteEngine]]

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from collections.abc import Callable
 from io import BytesIO
 
 from aiokafka import ConsumerRecord
@@ -134,26 +135,32 @@ def post(**fields: bytes) -> bytes:
     return _joined([*(dict(GOOD) | {name.encode(): value for name, value in fields.items()}).items()])
 
 
-GIANTS: dict[str, bytes] = {
-    "50 MB of words": post(text=b'"' + b"buy now " * 6_250_000 + b'"'),
-    "50 MB of Chinese, escaped": post(text=b'"' + b"\\u4e70" * 8_300_000 + b'"'),
-    "50 MB of control tokens": post(text=b'"' + b"<|user|>" * 6_250_000 + b'"'),
-    "50 MB of open brackets": b"[" * 50_000_000,
-    "50 MB of digits": post(revision=b"9" * 50_000_000),
-    "50 MB of spaces": b" " * 50_000_000,
-    "50 MB of zeros": bytes(50_000_000),
-    "50 MB that is no UTF-8": post(text=b'"' + b"x" * 50_000_000 + b'\xff"'),
-    "50 MB of half surrogate pairs": post(text=b'"' + b"\\ud83d" * 8_300_000 + b'"'),
-    "50 MB of escaped backslashes and half a surrogate pair": post(text=b'"' + b"\\" * 50_000_000 + b'\\ud83d"'),
-    "a post id of 50 MB": post(post_id=b'"' + b"x" * 50_000_000 + b'"'),
-    "a picture of 50 MB": post(images=b'[{"data":"' + b"AAAA" * 12_500_000 + b'"}]'),
-    "a link of 50 MB": post(images=b'[{"url":"https://a/' + b"a" * 50_000_000 + b'"}]'),
-    "10,000 pictures": post(images=b"[" + b",".join([b'{"url":"https://10.0.0.1/"}'] * 10_000) + b"]"),
-    "10,000 pictures that are none": post(images=b"[" + b"7," * 9_999 + b"7]"),
-    "four million pictures that are none": post(images=b"[" + b"7," * 3_999_999 + b"7]"),
-    "1,000 pictures": post(images=b"[" + b",".join([b'{"data":"AAAA"}'] * 1_000) + b"]"),
-    "200,000 fields": b'{"post_id":"p","text":"x"' + b"".join(b',"k%d":%d' % (n, n) for n in range(200_000)) + b"}",
-    "the same field 300,000 times": b'{"post_id":"p"' + b',"text":"x"' * 300_000 + b"}",
-    "metadata of 200,000 fields": post(metadata=b"{" + b",".join(b'"k%d":1' % n for n in range(200_000)) + b"}"),
-    "metadata of 500,000 lists": post(metadata=b'{"a":[' + b"[]," * 499_999 + b"[]]}"),
+GIANTS: dict[str, Callable[[], bytes]] = {
+    "50 MB of words": lambda: post(text=b'"' + b"buy now " * 6_250_000 + b'"'),
+    "50 MB of Chinese, escaped": lambda: post(text=b'"' + b"\\u4e70" * 8_300_000 + b'"'),
+    "50 MB of control tokens": lambda: post(text=b'"' + b"<|user|>" * 6_250_000 + b'"'),
+    "50 MB of open brackets": lambda: b"[" * 50_000_000,
+    "50 MB of digits": lambda: post(revision=b"9" * 50_000_000),
+    "50 MB of spaces": lambda: b" " * 50_000_000,
+    "50 MB of zeros": lambda: bytes(50_000_000),
+    "50 MB that is no UTF-8": lambda: post(text=b'"' + b"x" * 50_000_000 + b'\xff"'),
+    "50 MB of half surrogate pairs": lambda: post(text=b'"' + b"\\ud83d" * 8_300_000 + b'"'),
+    "50 MB of escaped backslashes and half a surrogate pair": lambda: post(
+        text=b'"' + b"\\" * 50_000_000 + b'\\ud83d"'
+    ),
+    "a post id of 50 MB": lambda: post(post_id=b'"' + b"x" * 50_000_000 + b'"'),
+    "a picture of 50 MB": lambda: post(images=b'[{"data":"' + b"AAAA" * 12_500_000 + b'"}]'),
+    "a link of 50 MB": lambda: post(images=b'[{"url":"https://a/' + b"a" * 50_000_000 + b'"}]'),
+    "10,000 pictures": lambda: post(images=b"[" + b",".join([b'{"url":"https://10.0.0.1/"}'] * 10_000) + b"]"),
+    "10,000 pictures that are none": lambda: post(images=b"[" + b"7," * 9_999 + b"7]"),
+    "four million pictures that are none": lambda: post(images=b"[" + b"7," * 3_999_999 + b"7]"),
+    "1,000 pictures": lambda: post(images=b"[" + b",".join([b'{"data":"AAAA"}'] * 1_000) + b"]"),
+    "200,000 fields": lambda: (
+        b'{"post_id":"p","text":"x"' + b"".join(b',"k%d":%d' % (n, n) for n in range(200_000)) + b"}"
+    ),
+    "the same field 300,000 times": lambda: b'{"post_id":"p"' + b',"text":"x"' * 300_000 + b"}",
+    "metadata of 200,000 fields": lambda: post(
+        metadata=b"{" + b",".join(b'"k%d":1' % n for n in range(200_000)) + b"}"
+    ),
+    "metadata of 500,000 lists": lambda: post(metadata=b'{"a":[' + b"[]," * 499_999 + b"[]]}"),
 }

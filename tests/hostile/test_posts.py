@@ -29,6 +29,7 @@ from moderation_service.stream.processor import RecordProcessor
 from tests.hostile.records import GIANTS, records
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
+from tests.timing import cpu_time_below, slowness
 
 TOGETHER, ROUNDS = 20, 500
 LONGEST_S = 4.0  # of CPU, on a machine that does other things too
@@ -130,7 +131,7 @@ def test_ten_thousand_hostile_records_each_become_a_verdict_a_deletion_or_a_dead
         print(f"\n{became.total()} hostile records, the slowest {TOGETHER} in {slowest:.2f} s of CPU:")  # noqa: T201
         print("\n".join(f"{count:6} {outcome}" for outcome, count in became.most_common()))  # noqa: T201
     assert became.total() >= TOGETHER * ROUNDS
-    assert slowest < LONGEST_S
+    assert slowest < LONGEST_S * slowness()
     assert {"verdict: allow", "verdict: block", "verdict: abstain", "deleted"} <= became.keys()
     assert {f"dead letter: {reason}" for reason in REASONS - {"verdict_too_large"}} <= became.keys()
 
@@ -140,8 +141,7 @@ def test_ten_thousand_hostile_records_each_become_a_verdict_a_deletion_or_a_dead
 async def test_a_giant_record_is_done_with_in_seconds(name: str) -> None:
     kafka = KafkaSettings(max_message_bytes=64 * MIB)
     async with line(kafka) as processing:
-        begun = time.process_time()
-        finished = await processing.process(ReceivedRecord.of(record(GIANTS[name])))
-        took = time.process_time() - begun
+        giant = record(GIANTS[name]())
+        with cpu_time_below(LONGEST_S):
+            finished = await processing.process(ReceivedRecord.of(giant))
     assert what_became(finished, kafka)
-    assert took < LONGEST_S

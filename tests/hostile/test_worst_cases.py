@@ -48,19 +48,7 @@ from moderation_service.telemetry.redaction import redacted
 from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import environment, kafka_settings, worker
 from tests.stream.support import published
-
-
-def slowness() -> float:
-    """How many times slower this machine is than that of the bounds, on which the loop below took 6.5 ms."""
-
-    def loop() -> float:
-        begun = time.thread_time()
-        for _ in range(300_000):
-            pass
-        return time.thread_time() - begun
-
-    return max(1.0, min(loop() for _ in range(5)) / 0.0065)
-
+from tests.timing import slowness
 
 ON_LOOP_S = (0.05 if sys.gettrace() is None else 0.5) * slowness()  # coverage traces every line
 OFF_LOOP_S = 20 * ON_LOOP_S

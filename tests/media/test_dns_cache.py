@@ -13,6 +13,7 @@ from moderation_service.media.dns_cache import LOOKUPS_PER_POST, DnsCache
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
+from tests.timing import Clock
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[int]]
 Reaching = Callable[..., MediaSettings]
@@ -53,13 +54,8 @@ async def dns() -> AsyncIterator[Dns]:
 
 
 @pytest.fixture
-def clock() -> list[float]:
-    return [100.0]
-
-
-@pytest.fixture
-async def names(dns: Dns, clock: list[float]) -> AsyncIterator[DnsCache]:
-    names = DnsCache(dns, clock=lambda: clock[0])
+async def names(dns: Dns, clock: Clock) -> AsyncIterator[DnsCache]:
+    names = DnsCache(dns, clock=clock)
     yield names
     names.close()
 
@@ -124,12 +120,12 @@ async def test_a_name_that_waits_behind_its_posts_slow_ones_is_looked_up_for_ano
     assert sorted(dns.asked) == sorted(hosts)
 
 
-async def test_an_answer_is_kept_for_a_moment(dns: Dns, names: DnsCache, clock: list[float]) -> None:
+async def test_an_answer_is_kept_for_a_moment(dns: Dns, names: DnsCache, clock: Clock) -> None:
     await names.find("cdn.example", 80, post())
-    clock[0] += room._TTL_S - 1
+    clock.now += room._TTL_S - 1
     await names.find("cdn.example", 443, post())
     assert len(dns.asked) == 1
-    clock[0] += 1
+    clock.now += 1
     await names.find("cdn.example", 80, post())
     assert len(dns.asked) == 2
 

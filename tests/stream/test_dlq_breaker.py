@@ -6,15 +6,9 @@ from hypothesis import strategies as st
 
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.admission import DeadLetterBreaker
+from tests.timing import Clock
 
 PAUSE_S = 10.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def breaker(clock: Clock, window: int = 10, share: float = 0.5) -> DeadLetterBreaker:
@@ -41,11 +35,10 @@ def test_a_few_records_say_nothing() -> None:
     assert not its.is_open
 
 
-def test_after_the_pause_it_looks_at_new_records_alone() -> None:
-    clock = Clock()
+def test_after_the_pause_it_looks_at_new_records_alone(clock: Clock) -> None:
     its = breaker(clock)
     see(its, *[True] * 30)
-    clock.now = PAUSE_S
+    clock.now += PAUSE_S
     assert not its.is_open
     see(its, *[True] * 9)
     assert not its.is_open

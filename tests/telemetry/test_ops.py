@@ -8,18 +8,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings import OpsSettings
 from moderation_service.telemetry.health import STALLED_AFTER_S, Health
 from moderation_service.telemetry.ops import ops_server
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.timing import Clock
 
 
 @pytest.fixture
@@ -64,7 +53,7 @@ async def test_ready_once_the_model_is_warm_the_group_joined_and_nothing_holds(b
 async def test_live_as_long_as_the_poll_loop_beats(base: str, health: Health, clock: Clock) -> None:
     assert (await probe(base, "livez"))[0] == 200
     health.beat()
-    clock.now = STALLED_AFTER_S + 1
+    clock.now += STALLED_AFTER_S + 1
     assert await probe(base, "livez") == (503, ["the poll loop has stalled"])
     health.beat()
     assert (await probe(base, "livez"))[0] == 200

@@ -4,18 +4,7 @@ import pytest
 
 from moderation_service.console.accounts import throttle
 from moderation_service.console.accounts.throttle import ONE, PAIR, WINDOW_S, Throttle
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.timing import Clock
 
 
 def test_a_name_from_one_address_has_few_tries_in_a_window(clock: Clock) -> None:
