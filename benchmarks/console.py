@@ -97,8 +97,8 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
     pack, (verdicts, catch_up) = load_pack(settings.policies.path, images=False), counts
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
     async with own_database(settings) as database:
-        parts = ConsoleContext(settings, database, lambda: pack)
-        filled = ConsoleContext(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, lambda: pack)
+        parts = ConsoleContext(settings, database, pack)
+        filled = ConsoleContext(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, pack)
         filling, seconds = Ingest(filled), list[float]()
         async with logged_in(parts, pages) as reader:
             for number in range(_PARTS):

@@ -18,8 +18,7 @@ from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
 from moderation_service.console.store import queue
-from moderation_service.console.store.queue import Filters
-from moderation_service.console.store.queue_summaries import headlines
+from moderation_service.console.store.queue import Filters, headlines
 from moderation_service.telemetry import audit
 
 _USER = "bench"

@@ -1,25 +1,30 @@
-"""A judge with all its parts, from the settings."""
+"""Builds a judge with all its parts from the settings: engine, calibration, image loader, batchers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
 
-from moderation_service.app import calibrations
-from moderation_service.app.loading import load
+from moderation_service.engine.base import Engine, EngineInfo
 from moderation_service.engine.model_report import CheckedEngine
-from moderation_service.errors import Misconfigured
+from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
+from moderation_service.judging.verdict_builder import model_metadata
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack
-from moderation_service.settings import EngineSettings, Settings
+from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, EngineSettings, Settings
 from moderation_service.telemetry import metrics
 
+LOAD_ATTEMPTS = 4  # of a load that fails; between them Prometheus has time to see it
+FIRST_WAIT_S = 5.0
+MAX_WAIT_S = 60.0
 CLOSE_S = 1.0
+UNCALIBRATED = Calibration(None, {})
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +33,7 @@ log = structlog.get_logger(__name__)
 async def open_judge(
     settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[Judge]:
-    """A judge on a loaded, warm engine. Raises Fatal where the model or a calibration that fits can't be had."""
+    """A judge on a loaded, warm engine. Raises Fatal where the model does not load or the calibration does not fit."""
     async with open_judges(settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s) as (judge,):
         yield judge
 
@@ -38,21 +43,21 @@ async def open_judges(
     settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
-    calibration = calibrations.named(settings)
+    calibration = _configured_calibration(settings)
     check_packs(settings, packs, shadow_pack, calibration)
-    # torch takes seconds to import: the probes are to answer meanwhile, and commands that judge nothing do without.
+    # On a thread: torch takes seconds to import, and the probes answer meanwhile.
     engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
-    await load(engine, startup_timeout_s)
+    await start_engine(engine, startup_timeout_s)
     try:
         info = engine.info
-        calibration = calibrations.fitting(settings, calibration, info)
+        calibration = _fitting_calibration(settings, calibration, info)
         metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
         _warn_uncalibrated(settings, packs, calibration)
         log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
         async with (
             ImageLoader(settings.media) as loader,
             Batcher(engine, settings.engine) as batcher,
-            Batcher(engine, settings.engine) as apart,
+            Batcher(engine, settings.engine) as shadow_batcher,
         ):
             judge = Judge(
                 settings=settings,
@@ -62,7 +67,7 @@ async def open_judges(
                 engine=engine,
                 batcher=batcher,
                 shadow_pack=shadow_pack,
-                shadow_batcher=apart,
+                shadow_batcher=shadow_batcher,
             )
             judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
             for one in judges:
@@ -74,10 +79,46 @@ async def open_judges(
                 await engine.close()
 
 
+def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:
+    """The engine of the configured kind; importing it takes seconds."""
+    if settings.engine.kind == "openai":
+        from moderation_service.engine.openai.engine import RemoteEngine  # noqa: PLC0415
+
+        return RemoteEngine
+    from moderation_service.engine.local.engine import LocalEngine  # noqa: PLC0415
+
+    return LocalEngine
+
+
+async def start_engine(engine: Engine, startup_timeout_s: float = 0.0) -> None:
+    """Start the engine. Waits up to `startup_timeout_s` for its server, and retries a failed load with backoff.
+
+    With 0 nothing is retried. Raises Unavailable, Fatal, and Misconfigured at once: waiting mends no setting.
+    """
+    until, wait_s, failed = time.monotonic() + startup_timeout_s, FIRST_WAIT_S, 0
+    while True:
+        try:
+            return await engine.start()
+        except Unavailable as error:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise
+            wait_s = min(wait_s, left_s)
+            log.warning("waiting for the engine's server", error=str(error), given_up_in_s=round(left_s))
+        except Fatal as error:
+            metrics.MODEL_LOAD_FAILURES.inc()
+            failed += 1
+            if isinstance(error, Misconfigured) or failed == LOAD_ATTEMPTS or not startup_timeout_s:
+                raise
+            log.warning("the model could not be loaded", error=str(error), attempts=failed, retry_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, MAX_WAIT_S)
+
+
 def check_packs(
     settings: Settings, packs: tuple[PolicyPack, ...], shadow_pack: PolicyPack | None, calibration: Calibration
 ) -> None:
-    """Raise Misconfigured for what would make every verdict a silent `allow`, or a calibration of nothing."""
+    """Raise Misconfigured for a pack that would allow every post, or a calibration of unknown policies."""
     if not all(pack.enforced for pack in packs):
         msg = f"{settings.policies.path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)
@@ -88,6 +129,31 @@ def check_packs(
         raise Misconfigured(msg)
 
 
+def _configured_calibration(settings: Settings) -> Calibration:
+    """The owner's calibration file, the bundled model's own, or none. Raises Misconfigured for a wrong file."""
+    chosen = settings.judging.calibration
+    if isinstance(chosen, Path):
+        return Calibration.load(chosen)
+    bundled = DEMO_CALIBRATIONS / f"{settings.engine.layout}.json"
+    is_demo_model = Path(settings.engine.model).resolve() == DEMO_MODEL.resolve()
+    return Calibration.load(bundled) if chosen == "own" and is_demo_model and bundled.is_file() else UNCALIBRATED
+
+
+def _fitting_calibration(settings: Settings, calibration: Calibration, engine: EngineInfo) -> Calibration:
+    """The calibration, if it was fitted on this model's scores; on others its probabilities would be wrong.
+
+    Raises Misconfigured if the owner's file does not fit. The bundled model's own is left out instead.
+    """
+    why = calibration.differs_from(model_metadata(engine, settings, None))
+    if why is None:
+        return calibration
+    if isinstance(settings.judging.calibration, Path):
+        msg = f"judging.calibration {settings.judging.calibration}: {why}"
+        raise Misconfigured(msg)
+    log.info("the bundled calibration does not fit this model; scores stay uncalibrated", why=why)
+    return UNCALIBRATED
+
+
 def _warn_uncalibrated(settings: Settings, packs: tuple[PolicyPack, ...], calibration: Calibration) -> None:
     capped = {policy.id for pack in packs for policy in pack.enforced} - calibration.policies.keys()
     if capped and not settings.judging.block_uncalibrated:
@@ -96,14 +162,3 @@ def _warn_uncalibrated(settings: Settings, packs: tuple[PolicyPack, ...], calibr
             " judging.block_uncalibrated to let raw scores block",
             policies=sorted(capped),
         )
-
-
-def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:
-    """The engine of the kind that is set; importing it takes seconds."""
-    if settings.engine.kind == "openai":
-        from moderation_service.engine.openai.engine import RemoteEngine  # noqa: PLC0415
-
-        return RemoteEngine
-    from moderation_service.engine.local.engine import LocalEngine  # noqa: PLC0415
-
-    return LocalEngine

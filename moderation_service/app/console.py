@@ -1,87 +1,124 @@
-"""`moderation console`: pages and API, what they read from Kafka, and what they write to it."""
+"""`moderation console`: pages and API, background jobs, policies and the judge, built from the settings."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import structlog
 
 from moderation_service import __version__
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
-from moderation_service.app.signals import stop_on_signals
+from moderation_service.app.signals import run_until, stop_on_signals
 from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.sender import Sender
 from moderation_service.console.server import serving
 from moderation_service.console.store import retention
 from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import Ingest
+from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.thumbnails import Thumbnails
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
 from moderation_service.settings import Settings
-from moderation_service.telemetry import certificates, metrics, tracing
-from moderation_service.telemetry.ops import metrics_server
-
-Work = Callable[[], Coroutine[Any, Any, None]]
+from moderation_service.telemetry import metrics, tracing
+from moderation_service.telemetry.ops import metrics_server, record_certificate_expiry
 
 log = structlog.get_logger(__name__)
 
 
 async def run_console(settings: Settings) -> None:
-    """The console, until SIGTERM or SIGINT; what is being answered then is finished.
+    """The console, until SIGTERM or SIGINT; requests in progress are finished.
 
     A thread may still load or score when this returns; nothing that it does is waited for.
     """
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
-    certificates.tell(settings.kafka)
+    record_certificate_expiry(settings.kafka)
     with tracing.exporting(), stop_on_signals() as stop:
-        await until(stop, _run(judging_by(settings)))
+        await run_until(stop, _run(with_judging_engine(settings)))
     log.info("stopped")
 
 
 async def migrate(settings: Settings) -> None:
-    """Make or migrate the tables, and return."""
+    """Create or migrate the tables, and return."""
     console = settings.console.model_copy(update={"migrate": True})
     async with own_database(settings.model_copy(update={"console": console})):
         log.info("tables migrated")
 
 
-async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do it until the process is asked to end, then cancel it and wait for its end. Raises what it raises."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    working.cancel()
-    await asyncio.wait({working})
-    if not working.cancelled():
-        working.result()
-
-
 async def _run(settings: Settings) -> None:
     pack, shadow_pack = load_packs(settings.policies)
     async with own_database(settings) as database:
-        parts = ConsoleContext(settings, database, _always(pack))
-        if settings.console.judging_backend == "off":
-            await run_parts(parts, partial(following_pack, parts))
-            return
-        # the pages first: the model may take long, and reviewers do without
-        await run_parts(parts, partial(_judge, parts, shadow_pack))
-
-
-async def _judge(parts: ConsoleContext, shadow_pack: PolicyPack | None) -> None:
-    settings, pack = parts.settings, parts.pack()
-    async with open_judge(settings, pack, shadow_pack, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
-        judge_by(parts, judge)
-        async with reloading(settings, judge, partial(judge_by, parts)):
+        context = ConsoleContext(settings, database, pack)
+        async with running_console(context) as (port, ops_port):
+            log.info("console open", port=port, ops_port=ops_port)
+            if settings.console.judging_backend == "off":
+                await follow_pack(context)
+            else:  # the pages are open already: the model may take long to load, and reviewers don't need it
+                await _judge(context, shadow_pack)
             await asyncio.Event().wait()
 
 
-def judging_by(settings: Settings) -> Settings:
-    """The settings with the engine of `console.judging_backend`. Raises Misconfigured where it has no address."""
+@asynccontextmanager
+async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, int]]:
+    """Serve pages, API and metrics, and run the background jobs; gives the ports of the pages and of the metrics.
+
+    Raises what the first job that fails raises; none should fail.
+    """
+    settings, console = context.settings, context.settings.console
+    for what in ("ingest", "outbox"):
+        metrics.CONSOLE_HELD.labels(what).set_function(partial(_is_held, context, what))
+    jobs = (
+        Ingest(context).run,
+        OutboxSender(context).run,
+        Thumbnails(settings, context.database).run,
+        partial(retention.run, context.database, console),
+    )
+    try:
+        async with (
+            metrics_server("console.ops_port", settings.ops.host, console.ops_port) as ops_port,
+            serving(build(context), console.host, console.port) as port,
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = [group.create_task(job()) for job in jobs]
+            yield port, ops_port
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failed:
+        error: BaseException = failed
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> None:
+    """Judge for callers with an engine of the console's own, until cancelled."""
+    settings, timeout_s = context.settings, context.settings.engine.startup_timeout_s
+    async with open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s) as judge:
+        judge_by(context, judge)
+        async with reloading(settings, judge, partial(judge_by, context)):
+            await asyncio.Event().wait()
+
+
+def judge_by(context: ConsoleContext, judge: Judge) -> None:
+    """From the next post on, judge by this judge and show its policies."""
+    context.judge, context.pack = judge, judge.pack
+
+
+async def follow_pack(context: ConsoleContext) -> None:
+    """Show each valid change of the policies, without a judge that would ask more of them."""
+
+    async def show(pack: PolicyPack) -> None:
+        context.pack = pack
+
+    policies = context.settings.policies
+    await follow(PATH, policies.path, policies.reload_seconds, show)
+
+
+def with_judging_engine(settings: Settings) -> Settings:
+    """The settings with the engine of `console.judging_backend`. Raises Misconfigured if that has no address."""
     kind = settings.console.judging_backend
     if kind == "off":
         return settings
@@ -91,58 +128,5 @@ def judging_by(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine": settings.engine.model_copy(update={"kind": kind})})
 
 
-def judge_by(parts: ConsoleContext, judge: Judge) -> None:
-    """Judge by this one from the next post on, and show its policies."""
-    parts.judge, parts.pack = judge, _always(judge.pack)
-
-
-async def following_pack(parts: ConsoleContext) -> None:
-    """Show the newest right policies, without a judge that would ask more of them."""
-
-    async def show(pack: PolicyPack) -> None:
-        parts.pack = _always(pack)
-
-    policies = parts.settings.policies
-    await follow(PATH, policies.path, policies.reload_seconds, show)
-
-
-def _is_held(parts: ConsoleContext, what: str) -> bool:
-    return any(held.startswith(f"{what}: ") for held in parts.held)
-
-
-def _say(port: int, ops_port: int) -> None:
-    log.info("console open", port=port, ops_port=ops_port)
-
-
-def _always(pack: PolicyPack) -> Callable[[], PolicyPack]:
-    return lambda: pack
-
-
-async def run_parts(parts: ConsoleContext, *more: Work, opened: Callable[[int, int], None] = _say) -> None:
-    """Everything that a console does, with `more` beside it, until cancelled.
-
-    `opened` is told the port of the pages and that of the metrics.
-
-    Raises what the first of them raises that fails, which none should.
-    """
-    settings = parts.settings
-    for what in ("ingest", "outbox"):
-        metrics.CONSOLE_HELD.labels(what).set_function(partial(_is_held, parts, what))
-    try:
-        console = settings.console
-        async with (
-            metrics_server("console.ops_port", settings.ops.host, console.ops_port) as ops_port,
-            serving(build(parts), console.host, console.port) as port,
-        ):
-            opened(port, ops_port)
-            async with asyncio.TaskGroup() as group:
-                own: tuple[Work, ...] = (
-                    Ingest(parts).run,
-                    Sender(parts).run,
-                    Thumbnails(settings, parts.database).run,
-                    partial(retention.run, parts.database, settings.console),
-                )
-                for work in (*own, *more):
-                    group.create_task(work())
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+def _is_held(context: ConsoleContext, what: str) -> bool:
+    return any(held.startswith(f"{what}: ") for held in context.held)

@@ -1,4 +1,4 @@
-"""Hot reload: changed policy files are held to all that the start asks of them, then taken between two posts."""
+"""Hot reload: a changed policy pack passes the checks of start-up, then judges from the next post on."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,24 +16,24 @@ from moderation_service.policies.watch import next_change
 from moderation_service.settings import Settings
 from moderation_service.telemetry import audit, metrics
 
-Tell = Callable[[audit.AuditEntry], Awaitable[None]]
+Emit = Callable[[audit.AuditEntry], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def reloading(
-    settings: Settings, judge: Judge, take: Callable[[Judge], None], tell: Tell | None = None
+    settings: Settings, judge: Judge, take: Callable[[Judge], None], emit: Emit | None = None
 ) -> AsyncIterator[None]:
-    """During the block `take` is handed a judge for every change of `policies.path` and `shadow_path` that is right.
+    """During the block, `take` gets a judge for every valid change of `policies.path` and `policies.shadow_path`.
 
-    Then `tell` is handed the entry for the audit.
+    Then `emit` gets the audit entry.
     """
     policies = settings.policies
-    newest = _Newest(settings, judge, take, tell)
+    reloader = _Reloader(settings, judge, take, emit)
     watched = [(PATH, policies.path), (SHADOW_PATH, policies.shadow_path)]
     following = [
-        asyncio.create_task(follow(setting, path, policies.reload_seconds, partial(newest.take_pack, setting)))
+        asyncio.create_task(follow(setting, path, policies.reload_seconds, partial(reloader.take_pack, setting)))
         for setting, path in watched
         if path
     ]
@@ -46,10 +46,10 @@ async def reloading(
 
 
 async def follow(setting: str, path: Path, every: float, take: Callable[[PolicyPack], Awaitable[None]]) -> None:
-    """Take each change of the pack that `setting` names, or say once what is in its way and go on with the old one.
+    """Take each change of the pack that `setting` names; a wrong one is logged once, and the old one stays.
 
-    What was refused is looked at again: an engine that was away, or the other pack, may have been in its way.
-    Looks `every` so many seconds; with 0 never.
+    A refused pack is retried: the cause may be an engine that was away, or the other pack. Looks `every` so many
+    seconds; 0 means never.
     """
     known: str | None = None
     refused = ""
@@ -60,49 +60,43 @@ async def follow(setting: str, path: Path, every: float, take: Callable[[PolicyP
                 raise found  # noqa: TRY301 - there is one way to be refused
             await take(found)
             refused = ""
-        except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old ones
+        except Exception as error:  # noqa: BLE001 - whatever it is, posts are judged by the old policies
             wrong = "; ".join(str(error).splitlines()) if isinstance(error, Misconfigured) else repr(error)
             if wrong != refused:
                 metrics.POLICY_RELOADS.labels("refused").inc()
-                log.error("policies refused, the old ones go on", setting=setting, error=wrong)  # noqa: TRY400
+                log.error("policies refused; the old ones stay in force", setting=setting, error=wrong)  # noqa: TRY400
             known, refused = None, wrong
 
 
-class _Newest:
-    """The judge by the newest right policies."""
+class _Reloader:
+    """Holds the judge by the newest valid packs."""
 
-    def __init__(self, settings: Settings, judge: Judge, take: Callable[[Judge], None], tell: Tell | None) -> None:
+    def __init__(self, settings: Settings, judge: Judge, take: Callable[[Judge], None], emit: Emit | None) -> None:
         self._settings = settings
         self._judge = judge
         self._take = take
-        self._tell = tell
+        self._emit = emit
         self._taking = asyncio.Lock()  # a change of one pack must not undo one of the other
 
     async def take_pack(self, setting: str, pack: PolicyPack) -> None:
-        """Judge by it from the next post on. Raises Misconfigured for one that the start would refuse."""
+        """Judge by it from the next post on. Raises Misconfigured for a pack that start-up would reject."""
         async with self._taking:
-            await self._take_pack(setting, pack)
-
-    async def _take_pack(self, setting: str, pack: PolicyPack) -> None:
-        before = self._judge.pack if setting == PATH else self._judge.shadow_pack
-        if pack == before:
-            log.info("policies as before", setting=setting, digest=pack.digest)
-            return
-        packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
-        check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)
-        judge = self._judge.with_policies(*packs)
-        await judge.prepare()
-        self._judge = judge
-        self._take(judge)
-        metrics.POLICY_RELOADS.labels("taken").inc()
-        digest_before = before and before.digest
-        log.info("policies taken", setting=setting, digest=pack.digest, before=digest_before)
-        if self._tell is not None:
-            taken = audit.AuditEntry(
-                actor=audit.process(),
-                action="policies.taken",
-                target=setting,
-                before=digest_before,
-                after=pack.digest,
-            )
-            await self._tell(taken)
+            before = self._judge.pack if setting == PATH else self._judge.shadow_pack
+            if pack == before:
+                log.info("policies unchanged", setting=setting, digest=pack.digest)
+                return
+            packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
+            check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)
+            judge = self._judge.with_policies(*packs)
+            await judge.prepare()
+            self._judge = judge
+            self._take(judge)
+            metrics.POLICY_RELOADS.labels("taken").inc()
+            old = before and before.digest
+            log.info("policies taken", setting=setting, digest=pack.digest, before=old)
+            if self._emit is not None:
+                actor = audit.process()
+                entry = audit.AuditEntry(
+                    actor=actor, action="policies.taken", target=setting, before=old, after=pack.digest
+                )
+                await self._emit(entry)

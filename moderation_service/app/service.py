@@ -1,4 +1,4 @@
-"""`moderation run`: the service itself."""
+"""`moderation run`: the worker, built from the settings."""
 
 import asyncio
 from functools import partial
@@ -6,16 +6,16 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
-from moderation_service.app import audit
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
 from moderation_service.app.signals import stop_on_signals
+from moderation_service.kafka.topic_io import emit_audit
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker, tune_garbage_collector
-from moderation_service.telemetry import certificates, tracing
+from moderation_service.telemetry import tracing
 from moderation_service.telemetry.health import Health
-from moderation_service.telemetry.ops import ops_server
+from moderation_service.telemetry.ops import ops_server, record_certificate_expiry
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ async def run(settings: Settings) -> None:
     A thread may still load or score when this returns; nothing that it does is waited for.
     """
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
-    certificates.tell(settings.kafka)
+    record_certificate_expiry(settings.kafka)
     health = Health()
     packs = load_packs(settings.policies)
     with tracing.exporting(), stop_on_signals() as stop:
@@ -51,5 +51,5 @@ async def _serve(
         health.started = True
         tune_garbage_collector()
         worker = Worker(settings.kafka, judge, health)
-        async with reloading(settings, judge, worker.judge_by, partial(audit.tell, settings.kafka)):
+        async with reloading(settings, judge, worker.judge_by, partial(emit_audit, settings.kafka)):
             await worker.run(stop)

@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT: how a process that stays up is asked to end."""
+"""Graceful shutdown on SIGTERM and SIGINT."""
 
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
@@ -29,3 +30,14 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     finally:
         for received in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(received)
+
+
+async def run_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it ends or `stop` is set, then cancel it and wait for its end. Raises what it raises."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    working.cancel()
+    await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()

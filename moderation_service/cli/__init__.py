@@ -1,4 +1,4 @@
-"""Commands: parse, call app, print. Data goes to standard output, progress and logs to standard error."""
+"""Commands: parse, call, print. Data goes to standard output, progress and logs to standard error."""
 
 import os
 import sys
@@ -7,15 +7,18 @@ from contextlib import suppress
 from cyclopts import App, CycloptsError
 
 from moderation_service import __version__
+from moderation_service.cli.accounts import keys, users
 from moderation_service.cli.bench import bench
 from moderation_service.cli.common import INTERRUPTED, USAGE
-from moderation_service.cli.console import keys, users
-from moderation_service.cli.kafka import dlq, topics
-from moderation_service.cli.labelled import calibrate, evaluate
+from moderation_service.cli.demo import demo
+from moderation_service.cli.dlq import dlq
+from moderation_service.cli.evaluation import calibrate, evaluate
+from moderation_service.cli.judge import judge
 from moderation_service.cli.model import model
 from moderation_service.cli.policies import policies
-from moderation_service.cli.posts import judge, publish, replay, schema, verdicts
-from moderation_service.cli.services import demo, run, run_console
+from moderation_service.cli.replay import replay
+from moderation_service.cli.services import run, run_console
+from moderation_service.cli.topics import publish, schema, topics, verdicts
 from moderation_service.errors import Fatal, ModerationError
 from moderation_service.settings import LoggingSettings
 from moderation_service.telemetry import logs

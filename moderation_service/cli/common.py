@@ -1,17 +1,19 @@
-"""What the commands share: settings, printing, exit codes, and libraries that not every installation has."""
+"""What the commands share: settings, printing, progress, exit codes, and optional dependencies."""
 
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -35,9 +37,9 @@ def load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:
 
 
 def extra(module: str, wanted: str) -> ModuleType:
-    """A module of app whose libraries come with an extra, `wanted`. Raises Misconfigured naming it."""
+    """A module whose libraries come with the extra `wanted`. Raises Misconfigured naming it."""
     try:
-        return import_module(f"moderation_service.app.{module}")
+        return import_module(f"moderation_service.{module}")
     except ModuleNotFoundError as error:
         msg = f"{error.name} is missing: install moderation-service[{wanted}]"
         raise Misconfigured(msg) from error
@@ -98,7 +100,24 @@ def _stacked(table: Table) -> Iterator[Text]:
         yield Text(" | ".join(f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if str(cell)))
 
 
-def say_left_out(lines: Iterable[str]) -> None:
-    """Name the rows that were left out."""
+def print_lines(what: str, lines: Iterable[str]) -> None:
+    """Print lines on standard error, each behind `what` became of it: `left out: FILE:LINE: WHY`."""
     for line in lines:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"{what}: {line}", file=sys.stderr)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[object], None]]:
+    """A progress bar on standard error; each call of what is given counts one of `total`."""
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("judging", total=total)
+        yield lambda _: bar.advance(task)
+
+
+async def exit_after(work: Coroutine[Any, Any, None]) -> None:
+    """Exit the process once `work` returns: a service has drained then, and waits for no busy thread."""
+    await work
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # inside the loop: its end waits for threads

@@ -1,22 +1,26 @@
-"""The command on the model that judges."""
+"""`moderation model check`: ask and measure the configured model."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from cyclopts import App, Parameter, validators
-from rich.table import Table
+from PIL import Image
 
-from moderation_service.app import model_check
+from moderation_service.app.compose import UNCALIBRATED, check_packs, engine_class, start_engine
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, show
-from moderation_service.engine.model_report import CheckInput, Finding, Memory, ModelReport
+from moderation_service.cli.model_tables import as_dict, memory_table, shown, sized
+from moderation_service.contracts.engine_input import Pixels
+from moderation_service.engine.model_report import SAMPLES, CheckInput, ModelReport
+from moderation_service.media.frame_selection import select_frames
+from moderation_service.policies.pack import load_pack
+from moderation_service.settings import MediaSettings, Settings
 
-SAID = 4  # tokens of each answer that are shown
-SMALL = 0.001
-GB = 1e9
+_SIDES = (336, 448, 640, 1024, 2048)
+_LONG = ((4096, 512), (512, 4096))
 
 model = App(name="model", help="The model that judges.")
 
@@ -39,14 +43,16 @@ def check(
     """
     loaded = load(settings)
     if shape:
-        memory = model_check.check_shape(loaded, shape, card_gb)
+        from moderation_service.engine.local.model_check import check_shape  # noqa: PLC0415 - torch takes seconds
+
+        memory = check_shape(loaded.engine, shape, card_gb)
         if as_json:
-            print(json.dumps(_sized(memory), indent=1))
+            print(json.dumps(sized(memory), indent=1))
         else:
             show(memory_table(memory), *([memory.advice] if memory.advice else []))
         return PROBLEMS if memory.advice else 0
-    print(f"loading {loaded.engine.model}, then asking it", file=sys.stderr)
-    report, checked = asyncio.run(model_check.check_model(loaded))
+    print(f"loading {loaded.engine.model}, then asking it questions", file=sys.stderr)
+    report, checked = asyncio.run(check_model(loaded))
     findings = report.findings(checked)
     if as_json:
         print(json.dumps(as_dict(report, findings), ensure_ascii=False, indent=1))
@@ -55,95 +61,41 @@ def check(
     return PROBLEMS if any(finding.level == "error" for finding in findings) else 0
 
 
-def as_dict(report: ModelReport, findings: Iterable[Finding]) -> dict[str, Any]:
-    """The report as JSON."""
-    memory = _sized(report.memory) if report.memory else None
-    return {**asdict(report), "memory": memory, "findings": [asdict(finding) for finding in findings]}
+@dataclass
+class _Still:
+    """An image of one frame, as a decoder gives it."""
+
+    image: Image.Image
+    frames: int = 1
+
+    def read(self, _: Sequence[int]) -> Iterator[Image.Image]:
+        yield self.image
 
 
-def shown(report: ModelReport, checked: CheckInput, findings: list[Finding]) -> Iterable[Table | str]:
-    """The report as tables and lines."""
-    info = report.model
-    quantized = f", {info.quantization}" if info.quantization else ""
-    yield f"{info.name} ({info.revision}), {info.dtype}{quantized}, engine {info.engine}, layout {info.layout}"
-    yield ""
-    yield _answers(report)
-    yield f"answer prefix: {report.answer_prefix!r}" if report.answer_prefix else "answer prefix: none"
-    yield "label words: " + ", ".join(
-        f"{label.word} ({label.why}{', not counted' if label.counts is False else ''})" for label in report.labels
+async def check_model(settings: Settings) -> tuple[ModelReport, CheckInput]:
+    """Load the model, ask it questions and measure it. Raises Misconfigured and Fatal as a start does."""
+    checked = check_input(settings)
+    engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
+    await start_engine(engine)
+    try:
+        return await engine.check(checked), checked
+    finally:
+        await engine.close()
+
+
+def check_input(settings: Settings) -> CheckInput:
+    """The enforced policies, and grey images as decoding gives them: shrunk, and tiled if long."""
+    pack = load_pack(settings.policies.path, images=False)
+    check_packs(settings, (pack,), None, UNCALIBRATED)
+    media = settings.media
+    sizes = [*((side, side) for side in _SIDES), *_LONG, (media.max_side, media.max_side)]
+    return CheckInput(
+        questionnaires={language: pack.questionnaire(language, "enforce") for language in SAMPLES},
+        images={size: _decoded(size, media) for size in dict.fromkeys(sizes)},
+        max_images=media.max_images,
+        usual=(media.max_side, media.max_side),
     )
-    yield ""
-    yield _images(report)
-    yield ""
-    yield _posts(report)
-    yield ""
-    if report.memory:
-        yield memory_table(report.memory)
-    else:
-        yield "memory: the server's own"
-        times = "once, then by UUID" if report.sends_by_uuid else "with each question: the server keeps none by UUID"
-        yield f"a post's images are sent {times}"
-    width, height = checked.usual
-    yield f"latency of one post with an image of {width} x {height}: {report.latency_ms:.0f} ms"
-    yield ""
-    yield from [f"{finding.level}: {finding.text}" for finding in findings] or ["nothing to change"]
 
 
-def memory_table(memory: Memory) -> Table:
-    """Each part, the sum, and what there is."""
-    table = Table("part", "GB", min_width=60, title=f"memory: {memory.of}")
-    for name, size in memory.parts.items():
-        table.add_row(name, f"{size / GB:.2f}")
-    table.add_section()
-    table.add_row("needed with the batches that are set", f"{memory.needed / GB:.2f}")
-    if memory.available is not None:
-        table.add_row("available", f"{memory.available / GB:.2f}")
-        table.add_row("largest engine.max_batch_tokens that fits", f"{memory.largest_batch:,} tokens")
-    if memory.peak is not None:
-        table.add_row("allocated at most by this check", f"{memory.peak / GB:.2f}")
-    return table
-
-
-def _answers(report: ModelReport) -> Table:
-    table = Table("question", "image", "expected", "score", "label mass", "likeliest tokens", title="simple questions")
-    for answer in report.answers:
-        likely = ", ".join(f"{token!r} {chance:.3f}" for token, chance in answer.likely[:SAID])
-        table.add_row(
-            f"{'a threat' if answer.expected == 'yes' else 'a greeting'}, {answer.language}",
-            "yes" if answer.has_image else "no",
-            answer.expected,
-            f"{answer.score:.3f}",
-            f"{answer.mass:.3f}" if answer.mass >= SMALL else f"{answer.mass:.0e}",
-            likely,
-        )
-    return table
-
-
-def _images(report: ModelReport) -> Table:
-    table = Table("image", "tokens", "pixels read", "of width and height", title="images")
-    for image in report.images:
-        table.add_row(f"{image.width} x {image.height}", f"{image.tokens:,}", f"{image.pixels:,}", f"{image.scale:.0%}")
-    return table
-
-
-def _posts(report: ModelReport) -> Table:
-    columns = (
-        "layout",
-        "language",
-        "prefix, kept",
-        "text",
-        "image",
-        "questions",
-        "computed a post",
-        "room for a post",
-    )
-    table = Table(*columns, title="tokens of a post")
-    for post in report.posts:
-        sizes = (post.prefix, post.text, post.image, post.questions, post.computed, post.room)
-        used = " (set)" if post.layout == report.model.layout else ""
-        table.add_row(post.layout + used, post.language, *(f"{size:,}" for size in sizes))
-    return table
-
-
-def _sized(memory: Memory) -> dict[str, Any]:
-    return {**asdict(memory), "needed": memory.needed}
+def _decoded(size: tuple[int, int], media: MediaSettings) -> tuple[Pixels, ...]:
+    return select_frames(_Still(Image.new("RGB", size, (127, 127, 127))), media).frames

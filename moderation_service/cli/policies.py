@@ -9,12 +9,16 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from moderation_service.app import files
-from moderation_service.app.pack_diff import diff_packs, tables
-from moderation_service.cli.common import PROBLEMS, SettingsFile, load, say_left_out, show, writable
+from moderation_service.app.compose import open_judge
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
+from moderation_service.cli.pack_diff import diff_packs, tables
+from moderation_service.judging import policy_cases
+from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.judging.policy_cases import junit as junit_of
 from moderation_service.policies.model import policy_schema
 from moderation_service.policies.pack import load_pack
+from moderation_service.readers.input_file import root_of
+from moderation_service.settings import Settings
 
 policies = App(name="policies", help="The owner's policy files.")
 
@@ -44,15 +48,15 @@ def show_policies(path: Path | None = None, /, *, settings: SettingsFile = None)
 
 @policies.command(name="test")
 def try_policies(path: Path | None = None, /, *, junit: Path | None = None, settings: SettingsFile = None) -> int:
-    """Run the policies' own cases through the engine; exits 1 if a result differs from the expected.
+    """Run the policies' own cases through the engine; exits 1 if a result differs from the expected one.
 
-    With `--junit` the results go to a JUnit XML file too.
+    With `--junit` the results also go to a JUnit XML file.
 
     Example: `moderation policies test policies/ --junit cases.xml`
     """
     loaded = load(settings)
     junit = writable(junit, "--junit") if junit else None
-    results = asyncio.run(files.run_cases(loaded, path or loaded.policies.path))
+    results = asyncio.run(run_cases(loaded, path or loaded.policies.path))
     if junit:
         junit.write_bytes(junit_of(results))
     failed = [result for result in results if not result.as_expected]
@@ -61,6 +65,16 @@ def try_policies(path: Path | None = None, /, *, junit: Path | None = None, sett
         table.add_row(*result.row())
     show(*([table] if failed else []), f"{len(results) - len(failed)} of {len(results)} cases as expected")
     return PROBLEMS if failed else 0
+
+
+async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
+    """Run the cases of the policies under `path`, with all modality passes."""
+    pack = load_pack(path)
+    judging = settings.judging.model_copy(update={"attribution": "always", "explain": "never"})
+    policies = settings.policies.model_copy(update={"path": path})
+    chosen = settings.with_file_root(root_of(path)).model_copy(update={"judging": judging, "policies": policies})
+    async with open_judge(chosen, pack) as judge:
+        return await policy_cases.run_cases(judge, pack)
 
 
 @policies.command
@@ -84,7 +98,7 @@ def diff(
         print(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
     else:
         show(*tables(made))
-    say_left_out(left_out)
+    print_lines("left out", left_out)
     return PROBLEMS if left_out else 0
 
 

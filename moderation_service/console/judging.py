@@ -31,7 +31,7 @@ class Full(Exception):  # noqa: N818 - a fate, not a fault
 class JudgingSlot:
     """The right to have one post judged at a time, by the policies that were active when it was taken."""
 
-    parts: ConsoleContext
+    context: ConsoleContext
     judge: Judge
 
     async def judged(self, post: Post, *, trace_id: str, published: bool) -> Verdict:
@@ -40,7 +40,7 @@ class JudgingSlot:
         Raises Poison where the post can't be judged, Transient where it can't be now, TimeoutError.
         """
         _check_addresses(post)
-        async with asyncio.timeout(self.parts.settings.console.judge_timeout_s):
+        async with asyncio.timeout(self.context.settings.console.judge_timeout_s):
             return (await self.judge.judge(post, trace_id=trace_id, published=published)).verdict
 
     async def each_judged(self, posts: Sequence[Post], *, trace_id: str) -> list[Verdict]:
@@ -52,7 +52,7 @@ class JudgingSlot:
             for number, post in left:
                 verdicts[number] = await self.judged(post, trace_id=trace_id, published=False)
 
-        with self.parts.seats.take(len(posts) - 1) as more:
+        with self.context.slots.take(len(posts) - 1) as more:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(1 + more):
@@ -62,28 +62,28 @@ class JudgingSlot:
         return [verdicts[number] for number in range(len(posts))]
 
 
-def check_free(parts: ConsoleContext) -> None:
+def check_free(context: ConsoleContext) -> None:
     """Raise JudgingOff and Full, at once, where there would be no seat."""
-    with seat(parts):
+    with seat(context):
         pass
 
 
 @contextmanager
-def seat(parts: ConsoleContext) -> Iterator[JudgingSlot]:
+def seat(context: ConsoleContext) -> Iterator[JudgingSlot]:
     """A seat until the block is left. Raises JudgingOff and Full, at once; Transient while the model loads."""
-    if not parts.judges:
+    if not context.judges:
         raise JudgingOff
-    if parts.judge is None:
+    if context.judge is None:
         raise Transient("not_loaded", "the model is not loaded yet")
-    with parts.seats.take() as taken:
+    with context.slots.take() as taken:
         if not taken:
             raise Full
-        yield JudgingSlot(parts, parts.judge)
+        yield JudgingSlot(context, context.judge)
 
 
-async def judged(parts: ConsoleContext, post: Post, *, trace_id: str) -> Verdict:
+async def judged(context: ConsoleContext, post: Post, *, trace_id: str) -> Verdict:
     """Judge a post that is not kept and not published. Raises as `seat` and `Seat.judged`."""
-    with seat(parts) as taken:
+    with seat(context) as taken:
         return await taken.judged(post, trace_id=trace_id, published=False)
 
 

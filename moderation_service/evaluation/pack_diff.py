@@ -1,7 +1,8 @@
 """What a new policy pack would change: the same posts judged by the old one and by the new."""
 
+import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,8 @@ from pydantic_core import to_jsonable_python
 
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.judging.judge import JudgeResult
+from moderation_service.evaluation.batch_judge import Unjudged, for_each
+from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.policies.model import Mode, Policy
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.telemetry.redaction import redacted
@@ -122,6 +124,22 @@ class PackDiff:
             }
         )
         return made
+
+
+async def judge_by_both(
+    diff: PackDiff, by_old: Judge, by_new: Judge, posts: Iterable[Post], on_done: Callable[[Post], None]
+) -> list[Unjudged]:
+    """Judge each post by both packs on one loading of its images, and count it; the posts that could not be judged."""
+
+    async def work(post: Post) -> None:
+        async with by_old.load_evidence(post) as evidence:
+            trace_id = secrets.token_hex(16)
+            old = await by_old.judge(post, trace_id=trace_id, evidence=evidence)
+            new = await by_new.judge(post, trace_id=trace_id, evidence=evidence)
+        diff.add(post, old, new)
+        on_done(post)
+
+    return await for_each(posts, work)
 
 
 def _change(policy_id: str, old: Policy | None, new: Policy | None) -> PolicyChange:

@@ -1,15 +1,20 @@
 """Replay: a recorded verdict against one made now. The same, or what differs."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from typing import Literal
 
 from pydantic import BaseModel, JsonValue
 
+from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import ImageContent, PolicyVerdict, Verdict
-from moderation_service.evaluation.recorded import Recorded
+from moderation_service.evaluation.batch_judge import for_each
+from moderation_service.evaluation.recorded import Recorded, RecordedVerdict
 from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.judge import Judge
 
 TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.05}
 """By dtype, how far two raw scores of the same input may lie apart: a batch's shape moves the last bits."""
@@ -105,9 +110,9 @@ def _policy(
     def far(one: float | None, other: float | None) -> bool:
         return one != other if one is None or other is None else abs(one - other) > tolerance
 
-    for field in ("raw_score", "label_mass"):
-        if far(one := getattr(was, field), other := getattr(now, field)):
-            yield Difference(f"{name}.{field}", one, other)
+    for raw in ("raw_score", "label_mass"):
+        if far(one := getattr(was, raw), other := getattr(now, raw)):
+            yield Difference(f"{name}.{raw}", one, other)
     # A calibration may be steep: what it makes of two raw scores that are near each other may lie apart, and is right.
     follows = not far(was.raw_score, now.raw_score) and not far(
         calibration.apply(was.policy_id, was.raw_score), was.score
@@ -121,3 +126,86 @@ def _policy(
         for view in () if was.policy_id in calibration.policies else ("text_only", "image_only"):
             if far(one := getattr(was.attribution, view), other := getattr(now.attribution, view)):
                 yield Difference(f"{name}.attribution.{view}", one, other)
+
+
+@dataclass(slots=True)
+class Summary:
+    """The counts of a replay, and the first example of each difference."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    differences: Counter[str] = field(default_factory=Counter)
+    first: dict[str, tuple[str, Difference]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    deleted: int = 0
+    unrecorded: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether every row was read, and every verdict is the same."""
+        return not self.left_out and self.results.keys() <= {"same"}
+
+    def add(self, one: Replayed) -> None:
+        """Count one verdict."""
+        self.results[one.result] += 1
+        for difference in one.differences:
+            self.differences[difference.what] += 1
+            self.first.setdefault(difference.what, (one.recorded.verdict.post_id, difference))
+
+    def line(self) -> str:
+        """All counts in one line."""
+        counts = {
+            "the same": self.results["same"],
+            "differ": self.results["differs"],
+            "without their post": self.results["no_post"],
+            "not judged": self.results["not_judged"],
+            "posts without a verdict": self.unrecorded,
+            "deleted": self.deleted,
+            "rows left out": len(self.left_out),
+        }
+        some = (f"{count} {what}" for what, count in counts.items() if count or what == "the same")
+        return f"{self.results.total()} verdicts: {', '.join(some)}"
+
+
+async def replay(
+    judge: Judge, record: RecordedVerdict, posts: Iterable[Post], on_done: Callable[[Replayed], None]
+) -> Summary:
+    """Judge recorded posts again; `on_done` is called with each verdict as it comes."""
+    summary = Summary(deleted=record.deleted)
+    missing = dict(record.verdicts)
+    revisions = defaultdict[str, set[int]](set)
+
+    def wanted() -> Iterator[Post]:
+        for post in posts:
+            revisions[post.post_id].add(post.revision)
+            if missing.pop((post.post_id, post.revision), None):
+                yield post
+            else:
+                summary.unrecorded += 1
+
+    def done(one: Replayed) -> None:
+        summary.add(one)
+        on_done(one)
+
+    async def work(post: Post) -> None:
+        now = (await judge.judge(post, trace_id=secrets.token_hex(16))).verdict
+        for recorded in record.verdicts[post.post_id, post.revision]:
+            done(replayed(recorded, now, judge.calibration))
+
+    for one in await for_each(wanted(), work):
+        for recorded in record.verdicts[one.post.post_id, one.post.revision]:
+            done(Replayed(recorded, "not_judged", why=one.why))
+    for recorded in chain.from_iterable(missing.values()):
+        there = ", ".join(map(str, sorted(revisions[recorded.verdict.post_id])))
+        why = f"the posts hold revision {there} of it alone" if there else "the posts do not hold it"
+        done(Replayed(recorded, "no_post", why=why))
+    return summary
+
+
+def attribution_of(record: RecordedVerdict) -> Literal["always", "never"]:
+    """The `judging.attribution` of a replay: all modality passes if any recorded verdict measured one."""
+    measured = (
+        part.attribution and recorded.verdict.content.text_sha256 and recorded.verdict.content.images
+        for recorded in chain.from_iterable(record.verdicts.values())
+        for part in (*recorded.verdict.policies, *recorded.verdict.shadow)
+    )
+    return "always" if any(measured) else "never"

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from moderation_service.contracts.envelope import Headers, event_headers
+from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.aiokafka_workarounds import close
 from moderation_service.kafka.clients import producer, reach
@@ -18,7 +20,10 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
 
 _CLOSE_S = 5.0
+_AUDIT_S = 10.0
 _UNDER_WAY = 1000  # records sent and not yet acknowledged
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,22 @@ async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncItera
     else:
         for record in records:
             yield record
+
+
+def post_record(settings: KafkaSettings, post: Post) -> Record:
+    """A post as a record of the input topic."""
+    headers = [("content-type", b"application/json")]
+    return Record(settings.input_topic, post.post_id.encode(), post.model_dump_json().encode(), headers)
+
+
+async def emit_audit(settings: KafkaSettings, entry: AuditEntry) -> None:
+    """Write an entry to the audit topic. One that can't be written is logged whole, and raises nothing."""
+    try:
+        async with asyncio.timeout(_AUDIT_S):
+            await publish(settings, [audit_record(settings, entry)])
+    except Exception as error:  # noqa: BLE001 - what the entry is about is done already
+        why = f"{type(error).__name__}: {error}"[:300]
+        log.error("audit entry not written", error=why, entry=entry.model_dump(mode="json"))  # noqa: TRY400
 
 
 def audit_record(settings: KafkaSettings, entry: AuditEntry) -> Record:

@@ -55,6 +55,25 @@ def located_posts(path: Path) -> Iterator[tuple[str, Post | BadPost]]:
             yield where, line if isinstance(line, BadPost) else _of_json(where, line)
 
 
+def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
+    """The posts of a file or folder, each id and revision once.
+
+    A line goes to `left_out` for a row that is no post, and for one with other content under the same id.
+    """
+    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    for where, row in located_posts(path):
+        if isinstance(row, BadPost):
+            left_out.append(f"{row.where}: {row.why}")
+            continue
+        content = hash((row.text, row.images, row.language, row.surface))
+        first, other = seen.setdefault((row.post_id, row.revision), (where, content))
+        if first == where:
+            yield row
+        elif other != content:
+            why = f"{first} has this id and revision with other content; give it an id or a revision of its own"
+            left_out.append(f"{where}: post_id {row.post_id}: {why}")
+
+
 def unread(path: Path) -> Iterator[str]:
     """A line for each column of a sheet, and each file of a folder, that is no part of a post. Raises as read_posts."""
     if path.is_dir():

@@ -6,7 +6,7 @@ of a mounted secret), a TOML file. Unknown names are errors.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         if self.judging.explain != "auto":
             return self.judging.explain
         return "template" if self.engine.is_bundled else "generate"
+
+    def with_file_root(self, root: Path) -> Self:
+        """The same settings with images under `root` allowed as `file:` addresses."""
+        schemes = self.media.allowed_schemes | {"file"}
+        media = self.media.model_copy(update={"allowed_schemes": schemes, "file_root": root})
+        return self.model_copy(update={"media": media})
 
     @classmethod
     def settings_customise_sources(

@@ -1,14 +1,19 @@
-"""The operations port: `/metrics` and the three probes."""
+"""The operations port: `/metrics` and the three probes; and when the certificates expire."""
 
+import asyncio
+import ssl
+from _ssl import _test_decode_cert  # type: ignore[attr-defined] # Python's one reader of a PEM file's dates
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from moderation_service import __version__
 from moderation_service.errors import Misconfigured
-from moderation_service.settings import PREFIX, OpsSettings
-from moderation_service.telemetry import metrics, scrape
+from moderation_service.settings import PREFIX, KafkaSettings, OpsSettings
+from moderation_service.telemetry import metrics
 from moderation_service.telemetry.health import Health
 
 
@@ -51,7 +56,9 @@ async def metrics_server(setting: str, host: str, port: int, *more: web.RouteDef
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    body, content_type = await scrape.page(request.headers.get("Accept", ""))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    # on a thread: a gauge may ask the GPU's driver, and the probes must answer whatever that does
+    body = await asyncio.to_thread(encode, REGISTRY)
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
@@ -61,3 +68,16 @@ def _probe(faults: Callable[[], list[str]]) -> Callable[[web.Request], Awaitable
         return web.json_response({"ok": not found, "reasons": found}, status=503 if found else 200)
 
     return answer
+
+
+def record_certificate_expiry(settings: KafkaSettings) -> None:
+    """Set the metric for the client's certificate and the authority's (the first one in a file).
+
+    A file that can't be read is left to the client that needs it, which refuses it by name.
+    """
+    for name in ("ssl_certfile", "ssl_cafile"):
+        path = getattr(settings, name)
+        with suppress(OSError, ssl.SSLError):
+            if path is not None:
+                ends = _test_decode_cert(str(path))["notAfter"]
+                metrics.CERTIFICATE_EXPIRY.labels(name).set(ssl.cert_time_to_seconds(str(ends)))

@@ -1,7 +1,6 @@
 """The ACLs of k8s/kafka/acls.sh, on a real broker that enforces them: enough for a worker, and no more."""
 
 import argparse
-import asyncio
 import contextlib
 import json
 import shlex
@@ -20,10 +19,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from moderation_service.app.console import run_parts
+from moderation_service.app.console import running_console
 from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
+from moderation_service.console.api import posts as api_posts
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import deleted, outbox
+from moderation_service.console.store import outbox
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.verdicts import by_id
 from moderation_service.contracts.envelope import Trace
@@ -157,20 +157,16 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
     done = audit.AuditEntry(actor="reviewer:r", action="user.logged_in", target="r")
     async with open_database(url) as database:
-        parts = ConsoleContext(console_settings(url, kafka=kafka), database, lambda: pack)
+        context = ConsoleContext(console_settings(url, kafka=kafka), database, pack)
         async with database.begin() as connection:
             await outbox.put(connection, outbox.audited(kafka, done))
-            await deleted.put(connection, kafka, "erased", Trace.of([]), actor="key:tests")
-        console = asyncio.create_task(run_parts(parts))
+            await api_posts.erase(connection, kafka, "erased", Trace.of([]), actor="key:tests")
 
         async def both() -> bool:
             return await by_id(database, judged.verdict_id) is not None and await outbox.first_due(database) is None
 
-        try:
+        async with running_console(context):
             await eventually(both, "it reads verdicts, and sends what people did and deleted")
-        finally:
-            console.cancel()
-            await asyncio.wait({console})
     told = [record async for record in read(administrator, kafka.audit_topic)]
     assert done.audit_id.encode() in {dict(record.headers)["ce_id"] for record in told}
     for topic in (kafka.input_topic, kafka.output_topic):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from moderation_service.app import model_check
+from moderation_service.cli.model_tables import shown
 from moderation_service.engine.local import engine as local
 from moderation_service.engine.model_report import CheckInput, LabelWord, Memory, ModelReport
 from moderation_service.errors import Misconfigured
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def found() -> tuple[ModelReport, CheckInput]:
-    return asyncio.run(model_check.check_model(BareSettings(engine=EngineSettings(device="cpu"))))
+    return asyncio.run(command.check_model(BareSettings(engine=EngineSettings(device="cpu"))))
 
 
 def test_the_bundled_model_passes_and_its_report_says_what_it_reads(run: Run) -> None:
@@ -100,7 +100,7 @@ async def test_a_model_on_a_server_is_asked_the_same_and_its_images_measured_by_
     server.media = MediaCache()
     async with serving(server) as url:
         engine = EngineSettings(kind="openai", base_url=url, model=DEMO_MODEL.name, revision="r1")
-        theirs, _ = await model_check.check_model(BareSettings(engine=engine))
+        theirs, _ = await command.check_model(BareSettings(engine=engine))
     for one, other in zip(theirs.answers, ours.answers, strict=True):
         assert (one.expected, one.score) == (other.expected, pytest.approx(other.score, abs=1e-4))
     assert [image.tokens for image in theirs.images[:5]] == [image.tokens for image in ours.images[:5]]
@@ -109,7 +109,7 @@ async def test_a_model_on_a_server_is_asked_the_same_and_its_images_measured_by_
         assert one.text == pytest.approx(other.text, abs=4)
     assert {label.counts for label in theirs.labels} <= {True, None}
     assert theirs.memory is None
-    lines = [*map(str, command.shown(theirs, checked, []))]
+    lines = [*map(str, shown(theirs, checked, []))]
     assert "a post's images are sent once, then by UUID" in lines
     assert [finding.level for finding in theirs.findings(checked)] == ["note"]
 

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from moderation_service.app.model_check import check_model
 from moderation_service.bench.local_kafka import free_port
+from moderation_service.cli.model import check_model
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.openai.chat import NO_FRAME, SCORING_PARAMETERS, FittedPost, messages

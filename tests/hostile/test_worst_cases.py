@@ -19,11 +19,10 @@ import pytest
 from starlette.datastructures import QueryParams
 
 import moderation_service
-from moderation_service.console import headers, proxies
-from moderation_service.console.accounts import guard, users
+from moderation_service.console import middleware
+from moderation_service.console.accounts import api_keys, guard, users
 from moderation_service.console.api import bodies
 from moderation_service.console.pages import verdict, words
-from moderation_service.console.store import keys
 from moderation_service.contracts.base import has_too_many_values
 from moderation_service.contracts.envelope import CloudEvent, check_content_type
 from moderation_service.contracts.post import read_post
@@ -167,11 +166,11 @@ PASSES = {
     "media.loader": Pass(loader._BASE64.search, MIB, (";", ";base64", "; ", " ")),
     "console.accounts.guard": Pass(lambda text: guard.local(f"/{text}"), HEADERS, ("a", "/", "\\", " ")),
     "console.accounts.users": Pass(users._NAME.fullmatch, HEADERS, ("a", ".")),
-    "console.store.keys": Pass(keys._FORM.fullmatch, HEADERS, ("a", "mod_", "_")),
+    "console.accounts.api_keys": Pass(api_keys._FORM.fullmatch, HEADERS, ("a", "mod_", "_")),
     "console.api.bodies": Pass(bodies._JSON.fullmatch, HEADERS, ("application/", "a+", "+", " ")),
-    "console.proxies": Pass(proxies._WITH_PORT.fullmatch, HEADERS, ("[", "1", "[::", "1.1")),
-    "console.headers, a query": Pass(QueryParams, HEADERS, ("%zz", "&", "a=1&", ";", "+")),
-    "console.headers": Pass(headers._REQUEST_ID.fullmatch, HEADERS, ("a", ".")),
+    "console.middleware, addresses": Pass(middleware._WITH_PORT.fullmatch, HEADERS, ("[", "1", "[::", "1.1")),
+    "console.middleware, a query": Pass(QueryParams, HEADERS, ("%zz", "&", "a=1&", ";", "+")),
+    "console.middleware, ids": Pass(middleware._REQUEST_ID.fullmatch, HEADERS, ("a", ".")),
     "console.pages.verdict": Pass(verdict._SEQ.fullmatch, HEADERS, ("1", " ")),
     "console.pages.words": Pass(
         words.redacted_parts.__wrapped__, words.MAX_SHOWN, ("[phone]", "[", *TEXTS[:2]), off_loop=True

@@ -1,12 +1,11 @@
-"""Dead letters: listed, filtered, driven in again once; on a real Kafka."""
+"""Dead letters: listed, filtered, redriven once; on a real Kafka."""
 
 import asyncio
 import json
 
 import pytest
 
-from moderation_service.app.dlq import print_letters, redrive
-from moderation_service.app.dlq_letters import REDRIVES, Chosen
+from moderation_service.cli.dlq import REDRIVES, LetterFilter, letters, redrive
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison
 from moderation_service.kafka.topic_io import Record, transactions
@@ -24,7 +23,7 @@ from tests.stream.support import (
 )
 
 pytestmark = pytest.mark.timeout(90)
-ALL = Chosen()
+ALL = LetterFilter()
 
 
 async def refused(_: Post) -> None:
@@ -42,28 +41,28 @@ async def prepared(kafka: str, unique: str, posts: int = 3) -> KafkaSettings:
     return settings
 
 
-async def listed(
-    settings: KafkaSettings, capsys: pytest.CaptureFixture[str], chosen: Chosen = ALL
-) -> list[dict[str, object]]:
-    capsys.readouterr()
-    await print_letters(settings, chosen)
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+async def listed(settings: KafkaSettings, chosen: LetterFilter = ALL) -> list[dict[str, object]]:
+    return [letter.row() for letter in await letters(settings, chosen)]
 
 
 async def test_they_are_listed_with_their_reason_and_filtered_and_no_word_of_a_post_is_shown(
-    kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
+    kafka: str, unique: str
 ) -> None:
     settings = await prepared(kafka, unique)
-    rows = await listed(settings, capsys)
+    rows = await listed(settings)
     assert sorted((row["key"], row["reason"]) for row in rows) == [
         ("bad", "not_json"),
         *((f"p{number}", "engine_error") for number in range(3)),
     ]
     assert all(row["topic"] == settings.input_topic and not row["redriven"] for row in rows)
     assert "the words of a post" not in json.dumps(rows)
-    assert {row["key"] for row in await listed(settings, capsys, Chosen(reason="engine_error"))} == {"p0", "p1", "p2"}
-    assert [row["key"] for row in await listed(settings, capsys, Chosen(stage="score", key="p1"))] == ["p1"]
-    assert not await listed(settings, capsys, Chosen(reason="engine_error", key="bad"))
+    assert {row["key"] for row in await listed(settings, LetterFilter(reason="engine_error"))} == {
+        "p0",
+        "p1",
+        "p2",
+    }
+    assert [row["key"] for row in await listed(settings, LetterFilter(stage="score", key="p1"))] == ["p1"]
+    assert not await listed(settings, LetterFilter(reason="engine_error", key="bad"))
 
 
 async def test_each_is_driven_in_once_and_keeps_its_bytes_and_headers_and_a_count(
@@ -76,7 +75,7 @@ async def test_each_is_driven_in_once_and_keeps_its_bytes_and_headers_and_a_coun
     async with running(settings, FakeJudge()):
         seen = await published(settings, 2 * 4 + 4)  # the letters, their markers, three verdicts, and one letter more
     assert seen.judged == ["p0", "p1", "p2"]
-    again = [row for row in await listed(settings, capsys) if not row["redriven"]]
+    again = [row for row in await listed(settings) if not row["redriven"]]
     assert [(row["key"], row["redrives"]) for row in again] == [("bad", 1)]
     last = [record for record in seen.dead if record.key == b"bad" and dict(record.headers).get(REDRIVES) == b"1"]
     assert [(record.value, record.headers[0]) for record in last] == [(b"the words of a post", ("mine", b"kept"))]
@@ -97,29 +96,27 @@ async def test_what_was_driven_in_before_and_failed_again_is_left_out_unless_mor
     kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = await prepared(kafka, unique, posts=0)
-    bad = Chosen(key="bad")
+    bad = LetterFilter(key="bad")
     assert await redrive(settings, bad, 1) == 0
     async with running(settings, FakeJudge()):
         await published(settings, 3)
     capsys.readouterr()
     assert await redrive(settings, bad, 1) == 1
-    assert "0 of 1 dead letters driven in again; left out: 1 driven in 1 times before" in capsys.readouterr().err
+    assert "0 of 1 dead letters redriven; left out: 1 redriven 1 times before" in capsys.readouterr().err
     assert await redrive(settings, bad, 2) == 0
     async with running(settings, FakeJudge()):
         await published(settings, 5)
-    (row,) = (row for row in await listed(settings, capsys, bad) if not row["redriven"])
+    (row,) = (row for row in await listed(settings, bad) if not row["redriven"])
     assert row["redrives"] == 2
 
 
-async def test_a_deleted_posts_letters_are_neither_listed_nor_driven_in(
-    kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_deleted_posts_letters_are_neither_listed_nor_driven_in(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique)
     await send(settings, [Record(settings.input_topic, b"p1", None)])
     async with running(settings, FakeJudge()):
         await published(settings, 5)
-    assert {row["key"] for row in await listed(settings, capsys)} == {"bad", "p0", "p2"}
-    await redrive(settings, Chosen(reason="engine_error"), 1)
+    assert {row["key"] for row in await listed(settings)} == {"bad", "p0", "p2"}
+    await redrive(settings, LetterFilter(reason="engine_error"), 1)
     async with running(settings, FakeJudge()):
         seen = await published(settings, 5 + 2 + 2)
     assert seen.judged == ["p0", "p2"]
@@ -167,10 +164,10 @@ async def test_the_commands_list_and_drive_in_and_exit_with_1_where_some_are_lef
     assert (code, [json.loads(line)["key"] for line in out.splitlines()]) == (0, ["bad"])
     code, out, err = await moderation("dlq", "redrive", "--key", "p1", env=env)
     assert (code, out) == (0, "")
-    assert "1 of 1 dead letters driven in again" in err
+    assert "1 of 1 dead letters redriven" in err
     code, _, err = await moderation("dlq", "redrive", "--most", "0", env=env)
     assert code == 1
-    assert "0 of 3 dead letters driven in again; left out: 3 driven in 0 times before" in err
+    assert "0 of 3 dead letters redriven; left out: 3 redriven 0 times before" in err
     code, _, err = await moderation("dlq", "list", "--bootstrap-servers", "127.0.0.1:1", env=env)
     assert code == 3
     assert "no broker answers" in err

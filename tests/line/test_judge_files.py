@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderation_service.app.files import judge_path
 from moderation_service.cli import cli
+from moderation_service.cli.judge import judge_path
 from moderation_service.demo.images import render
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from moderation_service.app.sources import Bundled, Given, Named, labelled_posts
 from moderation_service.cli import cli
+from moderation_service.evaluation.label_sources import BundledPosts, LabelledPosts, LabelSource, labelled_posts
 from moderation_service.evaluation.public_sets import PublicSet
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings, shipped_policies
@@ -25,7 +25,7 @@ def section(title: str) -> list[re.Match[str]]:
     return list(BLOCK.finditer(body))
 
 
-async def loaded(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+async def loaded(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> LabelledPosts:
     """Write the section's files, with the images that they name, and load what its command names."""
     monkeypatch.chdir(folder)
     blocks = section(title)
@@ -39,8 +39,8 @@ async def loaded(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> G
     (command,) = (block["body"] for block in blocks if block["kind"] == "sh")
     _, bound, _ = cli.parse_args(command.strip().removeprefix("moderation "), exit_on_error=False)
     asked: dict[str, Any] = bound.arguments
-    named = Named(asked["labelled"], policy=asked.get("policy"), form=asked.get("form"), posts=asked.get("posts"))
-    return await labelled_posts(Settings(), load_pack(shipped_policies()), named, Bundled("none", ()))
+    named = LabelSource(asked["labelled"], policy=asked.get("policy"), form=asked.get("form"), posts=asked.get("posts"))
+    return await labelled_posts(Settings(), load_pack(shipped_policies()), named, BundledPosts("none", ()))
 
 
 EXAMPLES: dict[str, dict[str, dict[str, bool]]] = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from moderation_service.app.latest_verdicts import LatestVerdicts
+from moderation_service.cli.topics import LatestVerdicts
 from moderation_service.kafka.topic_io import Record
 from tests.line.service import environment, moderation
 from tests.stream.support import FakeJudge, kafka_settings, make_topics, post_record, published, running, send

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from moderation_service.app.pack_diff import diff_packs
+from moderation_service.cli.pack_diff import diff_packs
 from moderation_service.contracts.post import Post
 from moderation_service.demo.images import render
 from moderation_service.engine.base import ScoreRequest
@@ -84,7 +84,7 @@ async def test_a_post_that_the_engine_can_not_judge_is_named_and_counted_for_nei
         return 0.1
 
     engine.rule = breaks
-    monkeypatch.setattr("moderation_service.app.pack_diff.open_judges", open_judges)
+    monkeypatch.setattr("moderation_service.cli.pack_diff.open_judges", open_judges)
     diff, left_out = await diff_packs(Settings(), shipped_policies(), shipped_policies(), posts)
     assert (diff.posts, left_out) == (1, ["walk: fails on this post"])
 

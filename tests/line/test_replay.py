@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from moderation_service.app.files import judge_path
-from moderation_service.app.replay import replay
+from moderation_service.cli.judge import judge_path
+from moderation_service.cli.replay import replay_verdicts
 from moderation_service.contracts.post import Post
 from moderation_service.demo.benchmark import benchmark
 from moderation_service.engine.base import ScoreRequest
@@ -52,7 +52,7 @@ class Said:
 
     def __init__(self, verdicts: Path, posts: Path, settings: Settings | None = None) -> None:
         told = list[Replayed]()
-        self.summary = asyncio.run(replay(settings or Settings(), verdicts, posts, told.append))
+        self.summary = asyncio.run(replay_verdicts(settings or Settings(), verdicts, posts, told.append))
         self.each = {(one.recorded.verdict.post_id, one.recorded.verdict.post_revision): one for one in told}
         assert len(self.each) == len(told)
 
@@ -155,9 +155,9 @@ async def test_a_post_that_the_engine_can_not_judge_is_told_with_the_reason(
     ]
     verdicts = write(tmp_path / "verdicts.jsonl", [verdict.to_json().decode() for verdict in recorded])
     engine.rule = breaks
-    monkeypatch.setattr("moderation_service.app.replay.open_judge", open_judge)
+    monkeypatch.setattr("moderation_service.cli.replay.open_judge", open_judge)
     told = list[Replayed]()
-    summary = await replay(Settings(), verdicts, posts, told.append)
+    summary = await replay_verdicts(Settings(), verdicts, posts, told.append)
     assert [(one.recorded.verdict.post_id, one.why) for one in told if one.result == "not_judged"] == [
         ("bad", "fails on this post")
     ]

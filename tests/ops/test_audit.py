@@ -9,12 +9,12 @@ from typing import Any, get_args
 import pytest
 from structlog.testing import capture_logs
 
-from moderation_service.app import audit, reload
-from moderation_service.app.dlq import redrive
-from moderation_service.app.dlq_letters import Chosen
+from moderation_service.app import reload
+from moderation_service.cli.dlq import LetterFilter, redrive
 from moderation_service.console.store.outbox import audited
 from moderation_service.judging.calibration import Calibration
-from moderation_service.kafka.topic_io import publish, read
+from moderation_service.kafka import topic_io
+from moderation_service.kafka.topic_io import emit_audit, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, PolicySettings, Settings, shipped_policies
@@ -55,7 +55,7 @@ async def test_policies_taken_anew_are_on_record_with_both_digests(kafka: str, t
     settings = Settings(kafka=kafka_, policies=PolicySettings(path=mounted.path, reload_seconds=0.05))
     old = load_pack(mounted.path, images=False)
     judge: Any = Packed(old)
-    async with reload.reloading(settings, judge, lambda _: None, partial(audit.tell, kafka_)):
+    async with reload.reloading(settings, judge, lambda _: None, partial(emit_audit, kafka_)):
         mounted.update({"doxxing.yaml": SHIPPED["doxxing.yaml"]})
 
         async def told() -> bool:
@@ -78,7 +78,7 @@ async def test_a_redrive_is_on_record_with_who_did_it_and_how_many(kafka: str) -
     await publish(settings, bad)
     async with running(settings, FakeJudge()):
         await published(settings, 3)
-    assert await redrive(settings, Chosen(), 1) == 0
+    assert await redrive(settings, LetterFilter(), 1) == 0
     (entry,) = await entries(settings)
     assert (entry.action, entry.target) == ("dead_letters.redriven", settings.dead_letter_topic)
     assert entry.actor.startswith("user:")
@@ -88,9 +88,9 @@ async def test_a_redrive_is_on_record_with_who_did_it_and_how_many(kafka: str) -
 async def test_an_entry_that_cannot_be_written_is_logged_whole_and_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(audit, "WITHIN_S", 0.5)
+    monkeypatch.setattr(topic_io, "_AUDIT_S", 0.5)
     with capture_logs() as logged:
-        await audit.tell(KafkaSettings(bootstrap_servers="127.0.0.1:1"), ENTRY)
+        await emit_audit(KafkaSettings(bootstrap_servers="127.0.0.1:1"), ENTRY)
     (line,) = (line for line in logged if "audit" in line["event"])
     assert AuditEntry.model_validate(line["entry"]) == ENTRY
     assert json.dumps(line["entry"])

@@ -1,12 +1,11 @@
 """What holds a console is a metric too, which no worker has."""
 
-import asyncio
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from moderation_service.app.console import run_parts
+from moderation_service.app.console import running_console
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.database import open_database
 from moderation_service.policies.pack import load_pack
@@ -18,15 +17,13 @@ NOWHERE = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 @pytest.mark.parametrize("what", ["ingest", "outbox"])
 async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, tmp_path: Path) -> None:
     settings = BareSettings(kafka=NOWHERE, console=ConsoleSettings(host="127.0.0.1", port=0, ops_port=0))
-    pack, opened = load_pack(shipped_policies(), images=False), asyncio.get_running_loop().create_future()
+    pack = load_pack(shipped_policies(), images=False)
     async with open_database(f"sqlite:///{tmp_path / 'console.db'}") as database, aiohttp.ClientSession() as http:
-        parts = ConsoleContext(settings, database, lambda: pack)
-        running = asyncio.create_task(run_parts(parts, opened=lambda _, ops_port: opened.set_result(ops_port)))
-        try:
-            address = f"http://127.0.0.1:{await opened}/metrics"
+        context = ConsoleContext(settings, database, pack)
+        async with running_console(context) as (_, ops_port):
 
             async def told() -> set[str]:
-                async with http.get(address) as answer:
+                async with http.get(f"http://127.0.0.1:{ops_port}/metrics") as answer:
                     return {
                         line
                         for line in (await answer.text()).splitlines()
@@ -35,8 +32,5 @@ async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, 
 
             names = {name: f'moderation_console_held{{what="{name}"}}' for name in ("ingest", "outbox")}
             assert await told() == {f"{name} 0.0" for name in names.values()}
-            parts.held.add(f"{what}: Kafka does not answer")
+            context.held.add(f"{what}: Kafka does not answer")
             assert await told() == {f"{line} {float(name == what)}" for name, line in names.items()}
-        finally:
-            running.cancel()
-            await asyncio.wait({running})

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
-from moderation_service.app import loading
+from moderation_service.app import compose
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.kafka.topic_io import Record, publish
@@ -107,12 +107,12 @@ def failures() -> float:
 async def test_a_failed_load_is_counted_and_tried_again_but_not_a_wrong_setting(
     monkeypatch: pytest.MonkeyPatch, errors: list[Exception], starts: int, raised: type[Exception] | None
 ) -> None:
-    monkeypatch.setattr(loading, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(compose, "FIRST_WAIT_S", 0.01)
     engine: Any = Failing(*errors)
     before = failures()
     failing = sum(not isinstance(error, Unavailable) for error in errors[:starts])
     with nullcontext() if raised is None else pytest.raises(raised):
-        await loading.load(engine, startup_timeout_s=60)
+        await compose.start_engine(engine, startup_timeout_s=60)
     assert engine.starts == starts
     assert failures() - before == failing
 
@@ -121,8 +121,8 @@ async def test_a_failed_load_is_counted_and_tried_again_but_not_a_wrong_setting(
 async def test_a_server_is_waited_for_as_long_as_the_setting_says_and_commands_do_not_wait(
     monkeypatch: pytest.MonkeyPatch, timeout_s: float
 ) -> None:
-    monkeypatch.setattr(loading, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(compose, "FIRST_WAIT_S", 0.01)
     engine: Any = Failing(*[Unavailable("away")] * 99)
     with pytest.raises(Unavailable):
-        await loading.load(engine, startup_timeout_s=timeout_s)
+        await compose.start_engine(engine, startup_timeout_s=timeout_s)
     assert (engine.starts > 1) == bool(timeout_s)

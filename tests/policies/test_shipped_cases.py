@@ -2,7 +2,7 @@
 
 import asyncio
 
-from moderation_service.app.files import run_cases
+from moderation_service.cli.policies import run_cases
 from moderation_service.settings import Settings, shipped_policies
 
 ALLOWED_DIFFERENCES = 1

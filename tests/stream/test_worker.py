@@ -14,9 +14,8 @@ from aiokafka.record import default_records
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from moderation_service.app.dlq import redrive
-from moderation_service.app.dlq_letters import Chosen
 from moderation_service.backoff import Backoff
+from moderation_service.cli.dlq import LetterFilter, redrive
 from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterReference
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
@@ -574,7 +573,7 @@ async def test_posts_of_several_topics_are_judged_and_each_partition_is_told_by_
         await eventually(told, "both topics have a gauge")
     assert sorted(seen.judged) == sorted(record.key.decode() for record in records if record.key)
     assert letters(seen)[b"bad"].topic == urgent
-    assert await redrive(settings, Chosen(), 1) == 0
+    assert await redrive(settings, LetterFilter(), 1) == 0
     assert [record.value async for record in read(settings, urgent)].count(b"no JSON") == 2, "it went where it was from"
 
 

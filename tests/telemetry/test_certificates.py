@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from benchmarks.certificates import Authority
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry import certificates, metrics
+from moderation_service.telemetry.ops import metrics, record_certificate_expiry
 from tests.conftest import skip_or_fail
 
 DAY_S = 86_400
@@ -28,14 +28,14 @@ def test_the_end_of_each_certificate_is_told(tmp_path: Path) -> None:
         skip_or_fail("openssl makes the certificates")
     authority = Authority(tmp_path, "authority")
     ours = authority.sign("worker", days=9)
-    certificates.tell(KafkaSettings(ssl_cafile=authority.certificate, ssl_certfile=ours.certificate))
+    record_certificate_expiry(KafkaSettings(ssl_cafile=authority.certificate, ssl_certfile=ours.certificate))
     assert days_left("ssl_certfile") == pytest.approx(9, abs=0.1)
     assert days_left("ssl_cafile") == pytest.approx(30, abs=0.1)  # openssl's own default
 
 
 def test_without_certificates_or_with_files_that_hold_none_nothing_is_told(tmp_path: Path) -> None:
-    certificates.tell(KafkaSettings())
+    record_certificate_expiry(KafkaSettings())
     (tmp_path / "empty.pem").write_text("no certificate")
-    certificates.tell(KafkaSettings(ssl_certfile=tmp_path / "empty.pem", ssl_cafile=tmp_path / "missing.pem"))
+    record_certificate_expiry(KafkaSettings(ssl_certfile=tmp_path / "empty.pem", ssl_cafile=tmp_path / "missing.pem"))
     assert days_left("ssl_certfile") is None
     assert days_left("ssl_cafile") is None

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.accounts.sessions import Session, session_of, token_of
 from moderation_service.console.accounts.users import Role
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -35,8 +35,8 @@ def reader(role: Role = "reviewer", *, form_bytes: int | None = _FORM_BYTES) -> 
     def guarded(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def answer(request: Request) -> Response:
-            parts = parts_of(request)
-            session = await session_of(parts.database, token_of(request, parts.settings.console))
+            context = context_of(request)
+            session = await session_of(context.database, token_of(request, context.settings.console))
             if session is None:
                 return _to_login(request)
             request.state.session = session

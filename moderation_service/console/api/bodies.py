@@ -1,7 +1,8 @@
-"""Bodies of requests: bounded in bytes and in time before they are in memory, then read as what they should be."""
+"""Request bodies: bounded in bytes and in time before they are in memory, then parsed into their model."""
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,11 +10,13 @@ from starlette.requests import Request
 
 from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import MAX_VALUES, has_too_many_values, is_invalid_json, validate_json
+from moderation_service.contracts.post import ImageRef, is_data_url
 
 WITHIN_S = 15.0
 _OFF_LOOP_BYTES = 256 * 1024
 _JSON = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 _FAULTS_SHOWN = 3
+_WHITESPACE = " \t\r\n\f"
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -69,3 +72,22 @@ def refused(error: ValidationError) -> Problem:
 def _field(location: tuple[int | str, ...]) -> str:
     """The field's name, without the forms of a union, which stand in parentheses."""
     return ".".join(part for part in map(str, location) if not part.startswith("(")) or "body"
+
+
+def check_sizes(images: Iterable[ImageRef], most: int) -> None:
+    """Raise Problem too_large where an image in the body has more than `most` bytes."""
+    for number, image in enumerate(images):
+        if _size(image) > most:
+            raise Problem("too_large", f"image {number}: should be at most {most} bytes")
+
+
+def _size(image: ImageRef) -> int:
+    """The bytes that base64 stands for; at least, where it is in a URL. Media counts exactly, when it decodes."""
+    if image.url is not None and is_data_url(image.url):
+        head, _, data = image.url.partition(",")
+        if not head.rstrip().lower().endswith("base64"):
+            return 0
+    else:
+        data = image.data or ""
+    characters = len(data) - sum(map(data.count, _WHITESPACE)) - 2 * data.count("%")
+    return characters * 3 // 4 - data[-4:].count("=")

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from starlette.responses import JSONResponse, Response
 
-from moderation_service.console.api.bodies import refused
-from moderation_service.console.api.images import check_sizes
+from moderation_service.console.api.bodies import check_sizes, refused
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import Contract
@@ -107,7 +106,7 @@ async def moderate(call: Call) -> Response:
     answer_id = f"modr-{secrets.token_hex(12)}"
     posts = list(_posts(answer_id, call.body.input))
     for post in posts:
-        check_sizes(post.images, call.parts.settings.media.max_bytes)
+        check_sizes(post.images, call.context.settings.media.max_bytes)
     verdicts = await call.seated.each_judged(posts, trace_id=call.trace.trace_id)
     call.tell_of(verdicts)
     results = [moderation_of(verdict, call.seated.judge.pack) for verdict in verdicts]

@@ -77,7 +77,7 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, object]:
     summary, _, description = (inspect.getdoc(operation.endpoint) or "").partition("\n\n")
     first, _, rest = summary.partition(". ")
     told: dict[str, object] = {
-        "operationId": operation.endpoint.__module__.rpartition(".")[2] + "_" + operation.endpoint.__name__,
+        "operationId": operation.operation_id,
         "summary": first.rstrip("."),
         "description": " ".join(f"{rest} {description} Needs the scope `{operation.scope}`.".split()),
         "parameters": list(_parameters(operation)),

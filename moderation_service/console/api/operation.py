@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.accounts import api_keys
 from moderation_service.console.api import bodies
-from moderation_service.console.api.limits import Buckets
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.context import ConsoleContext, parts_of
+from moderation_service.console.api.rate_limiter import RateLimiter
+from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.judging import Full, JudgingSlot, check_free, seat
-from moderation_service.console.store import keys
 from moderation_service.contracts.envelope import Trace
 from moderation_service.contracts.verdict import Verdict
 
@@ -31,8 +31,8 @@ class Call:
     """A request that was let in. `body` and `query` are of the operation's models."""
 
     request: Request
-    parts: ConsoleContext
-    key: keys.Key
+    context: ConsoleContext
+    key: api_keys.Key
     trace: Trace
     body: Any
     raw: bytes
@@ -58,10 +58,11 @@ class Call:
 class Operation:
     """A method of a path under /v1. `refusals` are the kinds of Problem that do not follow from the other fields."""
 
+    operation_id: str
     method: Literal["DELETE", "GET", "POST"]
     path: str
     endpoint: Callable[[Call], Awaitable[Response]]
-    scope: keys.Scope
+    scope: api_keys.Scope
     answer: type[BaseModel] | None = None
     status: int = 200
     body: type[BaseModel] | None = None
@@ -70,27 +71,27 @@ class Operation:
     judges: bool = False
     refusals: tuple[str, ...] = ()
 
-    async def answered(self, request: Request, buckets: Buckets) -> Response:
+    async def answered(self, request: Request, rate_limiter: RateLimiter) -> Response:
         """Let a request in and answer it, or raise Problem.
 
         Bodies being read are bounded in number too, also by key; a seat is taken once the body is there, so that slow
         bodies keep nobody else from being judged.
         """
-        parts = parts_of(request)
-        key = await _let_in(request, parts, self.scope, buckets)
+        context = context_of(request)
+        key = await _let_in(request, context, self.scope, rate_limiter)
         query = self._query(request)
         raw, body = b"", None
         if self.judges:
-            check_free(parts)
+            check_free(context)
         if self.body is not None:
-            with parts.bodies.take(key=key.key_id) as may:
+            with context.bodies.take(key=key.key_id) as may:
                 if not may:
                     raise Full
-                limit = parts.settings.kafka.max_message_bytes if self.judges else _SMALL_BYTES
+                limit = context.settings.kafka.max_message_bytes if self.judges else _SMALL_BYTES
                 raw = await bodies.read(request, limit)
                 body = await bodies.parsed(self.body, raw)
-        with seat(parts) if self.judges else nullcontext() as taken:
-            return await self.endpoint(Call(request, parts, key, request.state.trace, body, raw, query, taken))
+        with seat(context) if self.judges else nullcontext() as taken:
+            return await self.endpoint(Call(request, context, key, request.state.trace, body, raw, query, taken))
 
     def _query(self, request: Request) -> BaseModel:
         try:
@@ -99,13 +100,15 @@ class Operation:
             raise bodies.refused(error) from None
 
 
-async def _let_in(request: Request, parts: ConsoleContext, scope: keys.Scope, buckets: Buckets) -> keys.Key:
+async def _let_in(
+    request: Request, context: ConsoleContext, scope: api_keys.Scope, rate_limiter: RateLimiter
+) -> api_keys.Key:
     kind, _, presented = request.headers.get("authorization", "").partition(" ")
-    key = await keys.check(parts.database, presented.strip()) if kind.lower() == "bearer" else None
+    key = await api_keys.check(context.database, presented.strip()) if kind.lower() == "bearer" else None
     if key is None:
         raise Problem("no_key", "should come with Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
     request.state.facts["key"] = key.key_id
-    left = buckets.take(key.key_id, parts.settings.console.requests_per_minute)
+    left = rate_limiter.take(key.key_id, context.settings.console.requests_per_minute)
     request.state.headers.update(left.headers())
     if left.wait_s:
         raise Problem("too_many", f"should be at most {left.of} requests a minute; come again in {left.wait_s} s")

@@ -8,17 +8,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
-from moderation_service.console.api import deletions, moderations, posts, reviews, verdicts
-from moderation_service.console.api.error_logging import ErrorLoggingMiddleware
-from moderation_service.console.api.limits import Buckets
+from moderation_service.console.api import moderations, posts, verdicts
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
+from moderation_service.console.api.problems import ErrorLoggingMiddleware
+from moderation_service.console.api.rate_limiter import RateLimiter
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 
 OPERATIONS = (
     Operation(
+        "moderations_moderate",
         "POST",
         "/moderations",
         moderations.moderate,
@@ -30,6 +31,7 @@ OPERATIONS = (
         refusals=("not_covered",),
     ),
     Operation(
+        "posts_judge",
         "POST",
         "/posts",
         posts.judge,
@@ -40,17 +42,40 @@ OPERATIONS = (
         judges=True,
         refusals=("gone", "key_used"),
     ),
-    Operation("DELETE", "/posts/{post_id}", deletions.delete, scope="admin", status=204, refusals=("wrong_fields",)),
     Operation(
-        "GET", "/verdicts", verdicts.listed, scope="read", query=verdicts.VerdictQuery, answer=verdicts.VerdictPage
+        "deletions_delete",
+        "DELETE",
+        "/posts/{post_id}",
+        posts.delete,
+        scope="admin",
+        status=204,
+        refusals=("wrong_fields",),
     ),
-    Operation("GET", "/verdicts/{verdict_id}", verdicts.one, scope="read", answer=Verdict, refusals=("not_found",)),
     Operation(
+        "verdicts_listed",
+        "GET",
+        "/verdicts",
+        verdicts.listed,
+        scope="read",
+        query=verdicts.VerdictQuery,
+        answer=verdicts.VerdictPage,
+    ),
+    Operation(
+        "verdicts_one",
+        "GET",
+        "/verdicts/{verdict_id}",
+        verdicts.one,
+        scope="read",
+        answer=Verdict,
+        refusals=("not_found",),
+    ),
+    Operation(
+        "reviews_review",
         "POST",
         "/reviews",
-        reviews.review,
+        verdicts.review,
         scope="review",
-        body=reviews.ReviewRequest,
+        body=verdicts.ReviewRequest,
         answer=Review,
         status=201,
         refusals=("not_found", "taken"),
@@ -69,9 +94,9 @@ register_url_convertor("anything", _Anything())
 
 def api_routes() -> list[BaseRoute]:
     """What is under /v1, and `/openapi.json`."""
-    buckets = Buckets()
+    rate_limiter = RateLimiter()
     routes = [
-        Route(f"/v1{one.path}".replace("_id}", "_id:anything}"), _endpoint(one, buckets), methods=[one.method])
+        Route(f"/v1{one.path}".replace("_id}", "_id:anything}"), _endpoint(one, rate_limiter), methods=[one.method])
         for one in OPERATIONS
     ]
     return [
@@ -80,10 +105,10 @@ def api_routes() -> list[BaseRoute]:
     ]
 
 
-def _endpoint(operation: Operation, buckets: Buckets) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(operation: Operation, rate_limiter: RateLimiter) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         request.state.facts["path"] = f"/v1{operation.path}"
-        return await operation.answered(request, buckets)
+        return await operation.answered(request, rate_limiter)
 
     return answer
 

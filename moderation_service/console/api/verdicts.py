@@ -1,15 +1,22 @@
-"""`GET /v1/verdicts`: what was decided, by id or the newest first."""
+"""`GET /v1/verdicts`: what was decided, by id or the newest first. `POST /v1/reviews`: decisions made elsewhere."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.store import verdicts
-from moderation_service.contracts.base import Identifier
+from moderation_service.console.store import reviews, verdicts
+from moderation_service.contracts.base import Contract, Identifier
+from moderation_service.contracts.review import PolicyReview
 from moderation_service.contracts.verdict import Decision, Verdict
+
+_WHY = {
+    "leased": "another reviewer has it in work",
+    "decided": "it is decided; with further: true this is one more review",
+    "superseded": "a newer verdict took its place; with further: true it is reviewed all the same",
+}
 
 
 class VerdictQuery(BaseModel):
@@ -38,7 +45,7 @@ async def listed(call: Call) -> Response:
     query: VerdictQuery = call.query
     wanted: dict[str, Any] = query.model_dump()
     limit = wanted.pop("limit")
-    found = await verdicts.listed(call.parts.database, limit=limit + 1, **wanted)
+    found = await verdicts.listed(call.context.database, limit=limit + 1, **wanted)
     more = found[limit - 1].seq if len(found) > limit else None
     page = VerdictPage(verdicts=[stored.verdict for stored in found[:limit]], next_before=more)
     return Response(page.model_dump_json(by_alias=True), media_type="application/json")
@@ -46,7 +53,35 @@ async def listed(call: Call) -> Response:
 
 async def one(call: Call) -> Response:
     """Give one verdict, as it was published."""
-    stored = await verdicts.by_id(call.parts.database, call.request.path_params["verdict_id"])
+    stored = await verdicts.by_id(call.context.database, call.request.path_params["verdict_id"])
     if stored is None:
         raise Problem("not_found", "there is no verdict with this id")
     return Response(stored.verdict.to_json(), media_type="application/json")
+
+
+class ReviewRequest(Contract):
+    """A person's answer. `reviewer` names them within the caller's own platform, and stands behind the key's name.
+
+    `further`: it is meant as one more review, of a verdict that is decided or out of date.
+    """
+
+    verdict_id: Identifier
+    decision: Literal["allow", "block"]
+    policies: Annotated[tuple[PolicyReview, ...], Field(max_length=1000, strict=False)] = ()
+    reason: Annotated[str, Field(max_length=4000)] = ""
+    reviewer: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    further: bool = False
+
+
+async def review(call: Call) -> Response:
+    """Keep a review, end the verdict's job, and publish it. It goes to the review topic like one made in the pages."""
+    asked: ReviewRequest = call.body
+    reviewer = f"key:{call.key.name}" + (f"/{asked.reviewer}" if asked.reviewer else "")
+    decided = reviews.Decided(asked.decision, asked.policies, asked.reason, asked.further)
+    try:
+        made = await reviews.decide(call.context, reviewer, asked.verdict_id, decided)
+    except reviews.Unknown:
+        raise Problem("not_found", "there is no verdict with this id") from None
+    except reviews.NotYours as refused:
+        raise Problem("taken", _WHY[refused.why]) from None
+    return Response(made.model_dump_json(), 201, media_type="application/json")

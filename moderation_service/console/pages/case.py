@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import ShownPost
@@ -64,10 +64,10 @@ class ReviewCase:
 
 async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, confirmed: bool = False) -> ReviewCase:
     """The case of a stored verdict. The addresses of restricted images are given to who `confirmed`."""
-    shown = await posts.shown(parts_of(request).database, verdict.post_id, verdict.post_revision)
+    shown = await posts.shown(context_of(request).database, verdict.post_id, verdict.post_revision)
     text = shown.text if shown else ""
     words, surface = await redacted_all(text, verdict.surface or "")
-    found = found_in(verdict, parts_of(request).pack())
+    found = found_in(verdict, context_of(request).pack)
     seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
     images = []
     for at, content in enumerate(verdict.content.images):
@@ -106,13 +106,13 @@ def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
 
 async def image(request: Request) -> Response:
     """A thumbnail of a verdict's post; of a restricted one only under the seal that a second asking gave."""
-    database = parts_of(request).database
+    database = context_of(request).database
     verdict_id = request.query_params.get("verdict", "")
     stored = await verdicts.by_id(database, verdict_id)
     if stored is None:
         raise HTTPException(404, "no such picture")
     sealed = hmac.compare_digest(request.query_params.get("seal", "").encode(), _seal(request, verdict_id).encode())
-    if _is_restricted(stored.verdict, parts_of(request).pack()) and not sealed:
+    if _is_restricted(stored.verdict, context_of(request).pack) and not sealed:
         raise HTTPException(403, "this picture is restricted")
     verdict, given = stored.verdict, request.path_params["position"]
     position = int(given) if _POSITION.fullmatch(given) else None

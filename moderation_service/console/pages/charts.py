@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moderation_service.console.pages.words import milliseconds
-from moderation_service.console.store.figures import Bucket
+from moderation_service.console.store.traffic import Bucket
 
 WIDTH, HEIGHT = 600, 150
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages import charts
 from moderation_service.console.pages.render import page
-from moderation_service.console.store import figures, queue
+from moderation_service.console.store import queue, traffic
 
 _KEPT = timedelta(seconds=5)
 _SPANS: dict[str, tuple[timedelta, int]] = {
@@ -25,21 +25,21 @@ class Overview:
 
     def __init__(self) -> None:
         """Nothing is counted yet."""
-        self._kept: dict[str, tuple[datetime, figures.TrafficFigures]] = {}
+        self._kept: dict[str, tuple[datetime, traffic.TrafficFigures]] = {}
         self._counting = asyncio.Lock()
 
     async def show(self, request: Request) -> Response:
         """The last span, in buckets that end now."""
-        database, now = parts_of(request).database, datetime.now(UTC)
+        database, now = context_of(request).database, datetime.now(UTC)
         span = request.query_params.get("span")
         if span not in _SPANS:  # a day, or an hour where that holds all there is
-            oldest = await figures.oldest(database)
+            oldest = await traffic.oldest(database)
             span = "1h" if oldest is not None and now - oldest < _SPANS["1h"][0] else "24h"
         async with self._counting:
             counted_at, seen = self._kept.get(span, (None, None))
             if counted_at is None or seen is None or now - counted_at > _KEPT:
                 length, buckets = _SPANS[span]
-                seen = await figures.seen(database, now=now, span=length, buckets=buckets)
+                seen = await traffic.figures(database, now=now, span=length, buckets=buckets)
                 self._kept[span] = now, seen
         return page(
             request,
@@ -51,7 +51,7 @@ class Overview:
         )
 
 
-def _drawn(seen: figures.TrafficFigures) -> dict[str, charts.Plot]:
+def _drawn(seen: traffic.TrafficFigures) -> dict[str, charts.Plot]:
     return {
         "volume": charts.stacked(
             seen.buckets, ("block", "review", "abstain", "allow"), lambda one: dict(one.decisions)

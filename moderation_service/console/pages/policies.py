@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from moderation_service.console import judging
-from moderation_service.console.context import ConsoleContext, parts_of
+from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.store import reviews, verdicts
 from moderation_service.console.store.quality import CaseRow, lately, quality, results
@@ -31,19 +31,19 @@ _NOT_RUN = "The judge is busy or off. Nothing was changed; try again in a moment
 
 async def show(request: Request) -> Response:
     """All policies."""
-    parts = parts_of(request)
+    context = context_of(request)
     held: dict[str, list[CaseRow]] = {}
-    current = {policy.id: policy.digest for policy in parts.pack().policies}
-    for row in await results(parts.database):
+    current = {policy.id: policy.digest for policy in context.pack.policies}
+    for row in await results(context.database):
         if current.get(row.policy_id) == row.policy_digest:
             held.setdefault(row.policy_id, []).append(row)
     return page(
         request,
         "policies.html",
-        pack=parts.pack(),
+        pack=context.pack,
         cases=held,
-        quality=await quality(parts.database, datetime.now(UTC) - _QUALITY),
-        lately=await lately(parts.database, _LATELY),
+        quality=await quality(context.database, datetime.now(UTC) - _QUALITY),
+        lately=await lately(context.database, _LATELY),
     )
 
 
@@ -54,28 +54,28 @@ async def show_one(request: Request) -> Response:
 
 async def run_cases(request: Request) -> Response:
     """Judge the policy's cases now, and keep what came of them."""
-    parts, policy = parts_of(request), _policy(request)
-    path = parts.settings.policies.path
-    files = FileReader(root_of(path), parts.settings.media.max_bytes)
+    context, policy = context_of(request), _policy(request)
+    path = context.settings.policies.path
+    files = FileReader(root_of(path), context.settings.media.max_bytes)
     tried = [post for case in policy.cases if isinstance(post := with_images(policy.post(case), files), Post)]
     if len(tried) < len(policy.cases):
         return await _page(request, policy, _NO_IMAGES, 422)
     try:
-        with judging.seat(parts) as seat:
+        with judging.seat(context) as seat:
             judged = await seat.each_judged(tried, trace_id=request.state.trace.trace_id)
     except (judging.Full, judging.JudgingOff, TimeoutError, Transient, Poison):
         return await _page(request, policy, _NOT_RUN, 422)
     found = [_result(policy, case, verdict) for case, verdict in zip(policy.cases, judged, strict=True)]
-    await _keep(parts, policy, found)
+    await _keep(context, policy, found)
     return await _page(request, policy)
 
 
 async def export_reviews(request: Request) -> Response:
     """Every review as a line of JSON, for `calibrate` and `evaluate`: no words of a post, and no image."""
-    parts = parts_of(request)
+    context = context_of(request)
 
     async def rows() -> AsyncIterator[str]:
-        async for review in reviews.exported(parts.database):
+        async for review in reviews.exported(context.database):
             yield review.model_dump_json() + "\n"
 
     return _download(rows(), "reviews.jsonl")
@@ -83,12 +83,12 @@ async def export_reviews(request: Request) -> Response:
 
 async def export_verdicts(request: Request) -> Response:
     """The verdicts that were reviewed, each once: `calibrate` takes their recorded scores."""
-    parts = parts_of(request)
+    context = context_of(request)
 
     async def rows() -> AsyncIterator[str]:
         seen = set[str]()
-        async for review in reviews.exported(parts.database):
-            if review.verdict_id not in seen and (stored := await verdicts.by_id(parts.database, review.verdict_id)):
+        async for review in reviews.exported(context.database):
+            if review.verdict_id not in seen and (stored := await verdicts.by_id(context.database, review.verdict_id)):
                 seen.add(review.verdict_id)
                 yield stored.verdict.to_json().decode() + "\n"
 
@@ -102,15 +102,15 @@ def _download(rows: AsyncIterator[str], name: str) -> Response:
 
 def _policy(request: Request) -> Policy:
     wanted = request.path_params["policy_id"]
-    policy = next((one for one in parts_of(request).pack().policies if one.id == wanted), None)
+    policy = next((one for one in context_of(request).pack.policies if one.id == wanted), None)
     if policy is None:
         raise HTTPException(404, "no such policy")
     return policy
 
 
 async def _page(request: Request, policy: Policy, wrong: str | None = None, status: int = 200) -> Response:
-    parts = parts_of(request)
-    held = {row.case_name: row for row in await results(parts.database) if row.policy_id == policy.id}
+    context = context_of(request)
+    held = {row.case_name: row for row in await results(context.database) if row.policy_id == policy.id}
     return page(
         request,
         "policy.html",
@@ -119,7 +119,7 @@ async def _page(request: Request, policy: Policy, wrong: str | None = None, stat
         results=held,
         ran_at=max((row.ran_at for row in held.values()), default=None),
         stale=any(row.policy_digest != policy.digest for row in held.values()),
-        can_run=parts.judge is not None,
+        can_run=context.judge is not None,
         wrong=translated(language_of(request))(wrong) if wrong else None,
     )
 
@@ -131,7 +131,7 @@ def _result(policy: Policy, case: Case, verdict: Verdict) -> CaseResult:
     return CaseResult(policy.id, tried, found)
 
 
-async def _keep(parts: ConsoleContext, policy: Policy, found: list[CaseResult]) -> None:
+async def _keep(context: ConsoleContext, policy: Policy, found: list[CaseResult]) -> None:
     now = datetime.now(UTC)
     rows = [
         {
@@ -145,7 +145,7 @@ async def _keep(parts: ConsoleContext, policy: Policy, found: list[CaseResult]) 
         }
         for one in found
     ]
-    async with parts.database.begin() as connection:
+    async with context.database.begin() as connection:
         await connection.execute(delete(case_results).where(case_results.c.policy_id == policy.id))
         if rows:
             await connection.execute(insert(case_results), rows)

@@ -8,13 +8,13 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import case_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import queue, reviews, verdicts
 from moderation_service.console.store.queue import Filters, Job
-from moderation_service.console.store.queue_summaries import Last, headlines, last_review
+from moderation_service.console.store.reviews import UndoableReview
 
 _LISTED = 50
 _FIELDS = ("policy_id", "attribution", "language", "abstain_reason", "decision")
@@ -22,16 +22,16 @@ _FIELDS = ("policy_id", "attribution", "language", "abstain_reason", "decision")
 
 async def show(request: Request) -> Response:
     """The queue with the post in hand."""
-    parts, user, now = parts_of(request), request.state.session.user, datetime.now(UTC)
+    context, user, now = context_of(request), request.state.session.user, datetime.now(UTC)
     filters = filters_of(request.query_params)
-    jobs = await queue.listed(parts.database, filters, limit=_LISTED, now=now)
-    held = await queue.held(parts.database, user, now=now)
-    stored = await verdicts.by_id(parts.database, held.verdict_id) if held else None
+    jobs = await queue.listed(context.database, filters, limit=_LISTED, now=now)
+    held = await queue.held(context.database, user, now=now)
+    stored = await verdicts.by_id(context.database, held.verdict_id) if held else None
     free = [job for job in jobs if job.leased_by in {None, user}]
     before, after = _beside(free, held)
-    heads = await headlines(parts.database, [job.seq for job in jobs])
+    heads = await queue.headlines(context.database, [job.seq for job in jobs])
     snippets = await redacted_all(*(head.text for head in heads.values()))
-    severity = {policy.id: policy.severity for policy in parts.pack().policies}
+    severity = {policy.id: policy.severity for policy in context.pack.policies}
     return page(
         request,
         "queue.html",
@@ -39,7 +39,7 @@ async def show(request: Request) -> Response:
         gravest_first=lambda ids: sorted(ids, key=lambda one: -severity.get(one, 0)),
         heads=heads,
         snippets=dict(zip(heads, snippets, strict=True)),
-        counts=await queue.counts(parts.database, now=now),
+        counts=await queue.counts(context.database, now=now),
         filters=filters,
         filtered=len([value for value in asdict(filters).values() if value]),
         query=query_of(filters),
@@ -51,8 +51,8 @@ async def show(request: Request) -> Response:
         case=await case_of(request, stored.verdict) if stored else None,
         last=await undoable(request),
         gone="gone" in request.query_params,
-        behind=bool(parts.held),
-        lease_min=round(parts.settings.console.lease_s / 60) or 1,
+        behind=bool(context.held),
+        lease_min=round(context.settings.console.lease_s / 60) or 1,
         from_queue=True,
         wrong=None,
         reason="",
@@ -76,10 +76,10 @@ async def take_next(request: Request) -> Response:
 
 async def release(request: Request) -> Response:
     """Hand this post back, and go on with the one after it."""
-    parts, user = parts_of(request), request.state.session.user
+    context, user = context_of(request), request.state.session.user
     form = await request.form()
     filters = filters_of(QueryParams(str(form.get("queue", ""))))
-    await queue.release(parts.database, user, request.path_params["verdict_id"])
+    await queue.release(context.database, user, request.path_params["verdict_id"])
     if then := str(form.get("then", "")):
         await _lease(request, then)
     return back(filters)
@@ -87,13 +87,13 @@ async def release(request: Request) -> Response:
 
 async def undo(request: Request) -> Response:
     """Take the last decision back; its post is in hand again."""
-    parts, user, now = parts_of(request), request.state.session.user, datetime.now(UTC)
+    context, user, now = context_of(request), request.state.session.user, datetime.now(UTC)
     last, review_id = await undoable(request), request.path_params["review_id"]
-    before = await queue.held(parts.database, user, now=now)
-    if last and last.review_id == review_id and await reviews.undo(parts, user, review_id):
+    before = await queue.held(context.database, user, now=now)
+    if last and last.review_id == review_id and await reviews.undo(context, user, review_id):
         if before:
-            await queue.release(parts.database, user, before.verdict_id)
-        again = await queue.held(parts.database, user, now=datetime.now(UTC))
+            await queue.release(context.database, user, before.verdict_id)
+        again = await queue.held(context.database, user, now=datetime.now(UTC))
         if again is None or again.verdict_id != last.verdict_id:  # there was no job: it was a block or an allow
             return RedirectResponse(request.url_for("verdict", verdict_id=last.verdict_id).path, status_code=303)
     return back(filters_of(request.query_params))
@@ -101,17 +101,17 @@ async def undo(request: Request) -> Response:
 
 async def go_on(request: Request, filters: Filters, then: str) -> None:
     """Lease the post `then`, or the first that nobody has."""
-    parts, user = parts_of(request), request.state.session.user
-    lease_s = parts.settings.console.lease_s
+    context, user = context_of(request), request.state.session.user
+    lease_s = context.settings.console.lease_s
     if not (then and await _lease(request, then)):
-        await queue.lease_next(parts.database, user, filters, now=datetime.now(UTC), lease_s=lease_s)
+        await queue.lease_next(context.database, user, filters, now=datetime.now(UTC), lease_s=lease_s)
 
 
-async def undoable(request: Request) -> Last | None:
+async def undoable(request: Request) -> UndoableReview | None:
     """The reader's last review, while it can be taken back."""
-    parts = parts_of(request)
-    since = datetime.now(UTC) - timedelta(seconds=parts.settings.console.undo_s)
-    return await last_review(parts.database, request.state.session.user, since)
+    context = context_of(request)
+    since = datetime.now(UTC) - timedelta(seconds=context.settings.console.undo_s)
+    return await reviews.last_review(context.database, request.state.session.user, since)
 
 
 def filters_of(query: QueryParams) -> Filters:
@@ -134,16 +134,16 @@ def back(filters: Filters, *, gone: bool = False) -> Response:
 
 
 async def _lease(request: Request, verdict_id: str) -> Job | None:
-    parts, user = parts_of(request), request.state.session.user
-    lease_s = parts.settings.console.lease_s
-    return await queue.lease(parts.database, user, verdict_id, now=datetime.now(UTC), lease_s=lease_s)
+    context, user = context_of(request), request.state.session.user
+    lease_s = context.settings.console.lease_s
+    return await queue.lease(context.database, user, verdict_id, now=datetime.now(UTC), lease_s=lease_s)
 
 
 async def _hand_back(request: Request, but: str) -> None:
-    parts, user = parts_of(request), request.state.session.user
-    held = await queue.held(parts.database, user, now=datetime.now(UTC))
+    context, user = context_of(request), request.state.session.user
+    held = await queue.held(context.database, user, now=datetime.now(UTC))
     if held and held.verdict_id != but:
-        await queue.release(parts.database, user, held.verdict_id)
+        await queue.release(context.database, user, held.verdict_id)
 
 
 def _beside(free: list[Job], held: Job | None) -> tuple[Job | None, Job | None]:

@@ -1,4 +1,4 @@
-"""A template to an answer, in the reader's language and colours."""
+"""Renders templates in the reader's language and colours, which are cookies of their browser."""
 
 import hashlib
 import json
@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from moderation_service.console.context import parts_of
+from moderation_service.console.accounts.guard import local
+from moderation_service.console.context import context_of
 from moderation_service.console.pages import words
 from moderation_service.contracts.engine_input import Language
 
@@ -21,13 +22,15 @@ Theme = Literal["auto", "light", "dark"]
 HERE = Path(__file__).parent
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 THEMES: tuple[Theme, ...] = get_args(Theme)
+_YEAR_S = 365 * 24 * 3600
+_PREFERENCES: dict[str, tuple[str, ...]] = {"language": LANGUAGES, "theme": THEMES, "keys": ("on", "off")}
 _CHINESE: dict[str, str] = json.loads((HERE / "translations" / "zh.json").read_text(encoding="utf-8"))
 
 
-def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401
-    """The template with what every page has, and `context`."""
+def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
+    """The template with what every page has, and `values`."""
     language = language_of(request)
-    titles = {policy.id: policy.title.in_language(language) for policy in parts_of(request).pack().policies}
+    titles = {policy.id: policy.title.in_language(language) for policy in context_of(request).pack.policies}
     common = {
         "language": language,
         "theme": request.cookies.get("theme") if request.cookies.get("theme") in THEMES else "auto",
@@ -39,7 +42,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         "now": datetime.now(UTC),
         "policy_title": lambda policy_id: titles.get(policy_id, policy_id),
     }
-    return HTMLResponse(environment(language).get_template(template).render({**common, **context}), status)
+    return HTMLResponse(environment(language).get_template(template).render({**common, **values}), status)
 
 
 def is_of_htmx(request: Request) -> bool:
@@ -61,6 +64,21 @@ def language_of(request: Request) -> Language:
 def translated(language: Language) -> Callable[[str], str]:
     """English words to the language's; each that a template has is there, which a test sees to."""
     return (lambda message: message) if language == "en" else (lambda message: _CHINESE.get(message, message))
+
+
+async def choose_preferences(request: Request) -> Response:
+    """Keep language, colours and keys in cookies of this browser, and go back."""
+    response = RedirectResponse(local(request.query_params.get("next", "/")), status_code=303)
+    options: dict[str, Any] = {
+        "max_age": _YEAR_S,
+        "samesite": "lax",
+        "httponly": True,
+        "secure": context_of(request).settings.console.secure_cookies,
+    }
+    for name, choices in _PREFERENCES.items():
+        if (chosen := request.query_params.get(name)) in choices:
+            response.set_cookie(name, chosen, **options)
+    return response
 
 
 @cache

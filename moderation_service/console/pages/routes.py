@@ -6,9 +6,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from moderation_service.console.accounts.guard import reader
-from moderation_service.console.accounts.routes import account_routes
-from moderation_service.console.pages import case, overview, policies, preferences, queue, tryout, verdict
-from moderation_service.console.pages.render import HERE
+from moderation_service.console.accounts.login import account_routes
+from moderation_service.console.pages import case, overview, policies, queue, tryout, verdict
+from moderation_service.console.pages.render import HERE, choose_preferences
 
 _KEPT = "public, max-age=31536000, immutable"  # their addresses change with them
 
@@ -43,7 +43,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/policies/{policy_id}", guarded(policies.show_one)),
         Route("/policies/{policy_id}/cases", guarded(policies.run_cases), methods=["POST"]),
         Route("/overview", guarded(overview.Overview().show)),
-        Route("/preferences", preferences.choose),
+        Route("/preferences", choose_preferences),
         *account_routes(),
         Mount("/static", _Assets(directory=HERE / "static")),
     ]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from moderation_service.console import judging
 from moderation_service.console.accounts.guard import length_of
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import ReviewCase, found_in
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.contracts.post import ImageRef, Post
@@ -38,8 +38,8 @@ async def show(request: Request) -> Response:
 
 async def judge(request: Request) -> Response:
     """The form with its verdict."""
-    parts = parts_of(request)
-    most = parts.settings.media.max_bytes
+    context = context_of(request)
+    most = context.settings.media.max_bytes
     length, multipart = length_of(request), request.headers.get("content-type", "").startswith("multipart/form-data")
     if length is None or length > _FIELDS + most * multipart:
         return _page(request, wrong=_LARGE, status=413)
@@ -51,24 +51,24 @@ async def judge(request: Request) -> Response:
     images = (ImageRef(data=base64.b64encode(data).decode()),) if data else ()
     post = Post(post_id=f"try-{secrets.token_hex(8)}", text=words, images=images)
     try:
-        verdict = await judging.judged(parts, post, trace_id=request.state.trace.trace_id)
+        verdict = await judging.judged(context, post, trace_id=request.state.trace.trace_id)
     except judging.JudgingOff:
         return _page(request, words)
     except (judging.Full, TimeoutError, Transient, Poison) as error:
         return _page(request, words, wrong=_WHY_NOT[type(error)], status=422)
-    return _page(request, words, case=found_in(verdict, parts.pack()))
+    return _page(request, words, case=found_in(verdict, context.pack))
 
 
 def _page(
     request: Request, words: str = "", *, wrong: str | None = None, status: int = 200, case: ReviewCase | None = None
 ) -> Response:
-    parts = parts_of(request)
+    context = context_of(request)
     return page(
         request,
         "try.html",
         status=status,
-        off=not parts.judges,
-        most_mib=parts.settings.media.max_bytes // MIB,
+        off=not context.judges,
+        most_mib=context.settings.media.max_bytes // MIB,
         text=words,
         wrong=translated(language_of(request))(wrong) if wrong else None,
         case=case,

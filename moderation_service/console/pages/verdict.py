@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import ReviewCase, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
@@ -43,7 +43,7 @@ async def search(request: Request) -> Response:
     asked: dict[str, Any] = {name: query[name].strip() for name in _ASKED if query.get(name, "").strip()}
     given = query.get("before", "")
     before = int(given) if _SEQ.fullmatch(given) else None
-    found = await verdicts.listed(parts_of(request).database, limit=_LISTED + 1, before=before, **asked)
+    found = await verdicts.listed(context_of(request).database, limit=_LISTED + 1, before=before, **asked)
     rows = [{"verdict": one.verdict, **_worst(one.verdict)} for one in found[:_LISTED]]
     return page(
         request,
@@ -65,14 +65,13 @@ async def show(request: Request) -> Response:
 
 async def show_images(request: Request) -> Response:
     """The second asking for restricted images, which is recorded."""
-    parts, stored = parts_of(request), await _stored(request)
+    context, stored = context_of(request), await _stored(request)
     case = await case_of(request, stored.verdict, confirmed=True)
     if case.restricted:
         actor = audit.reviewer(request.state.session.user)
         entry = audit.AuditEntry(actor=actor, action="images.shown", target=stored.verdict.verdict_id)
-        async with parts.database.begin() as connection:
-            await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
-        parts.put_in_outbox.set()
+        async with context.transaction() as connection:
+            await outbox.put(connection, outbox.audited(context.settings.kafka, entry))
     return await _page(request, stored, case)
 
 
@@ -89,7 +88,7 @@ async def decide(request: Request) -> Response:
     if len(decided.reason) > 4000:  # noqa: PLR2004 - the contract's
         return await _again(request, stored, _TOO_LONG, decided.reason, 422)
     try:
-        await reviews.decide(parts_of(request), request.state.session.user, stored.verdict.verdict_id, decided)
+        await reviews.decide(context_of(request), request.state.session.user, stored.verdict.verdict_id, decided)
     except Unknown:
         raise HTTPException(404, "no such verdict") from None
     except NotYours as refused:
@@ -119,7 +118,7 @@ def _decided(verdict: Verdict, decision: Literal["allow", "block"], form: FormDa
 
 
 async def _stored(request: Request) -> Stored:
-    stored = await verdicts.by_id(parts_of(request).database, request.path_params["verdict_id"])
+    stored = await verdicts.by_id(context_of(request).database, request.path_params["verdict_id"])
     if stored is None:
         raise HTTPException(404, "no such verdict")
     return stored
@@ -133,10 +132,10 @@ async def _again(request: Request, stored: Stored, wrong: str, reason: str, stat
 async def _page(
     request: Request, stored: Stored, case: ReviewCase, wrong: str | None = None, reason: str = "", status: int = 200
 ) -> Response:
-    parts, verdict = parts_of(request), stored.verdict
-    revisions = await verdicts.of_post(parts.database, verdict.post_id)
+    context, verdict = context_of(request), stored.verdict
+    revisions = await verdicts.of_post(context.database, verdict.post_id)
     statement = verdict.statement_of_reasons
-    made = await reviews.of_verdict(parts.database, verdict.verdict_id)
+    made = await reviews.of_verdict(context.database, verdict.verdict_id)
     metadata, *reasons = await redacted_all(
         json.dumps(verdict.metadata, ensure_ascii=False, indent=2), *(review.reason for review in made)
     )
@@ -153,7 +152,7 @@ async def _page(
         statement={name: _plain(value) for name, value in statement.model_dump(mode="json").items()}
         if statement
         else {},
-        pack_digest=parts.pack().digest,
+        pack_digest=context.pack.digest,
         last=await undoable(request),
         from_queue=False,
         wrong=wrong,

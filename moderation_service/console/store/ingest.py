@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
-from moderation_service.console.store.leader_lock import turn
+from moderation_service.console.store.leader_lock import leadership
 from moderation_service.console.store.offsets import OffsetConflict, move_offsets, read_offsets
 from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
 from moderation_service.errors import Fatal, Transient
@@ -31,20 +31,19 @@ log = structlog.get_logger(__name__)
 class Ingest:
     """Reads posts, verdicts and reviews for as long as it runs; of several consoles one at a time."""
 
-    def __init__(self, parts: ConsoleContext) -> None:
-        """`parts.held` tells while Kafka or the database is away."""
-        self._parts = parts
-        self._database = parts.database
-        self._kafka = parts.settings.kafka
+    def __init__(self, context: ConsoleContext) -> None:
+        """`context.held` tells while Kafka or the database is away."""
+        self._context = context
+        self._database = context.database
+        self._kafka = context.settings.kafka
         self._ends: Offsets = {}
-        self._held: str | None = None
         self.wrote = asyncio.Event()  # set after every transaction
 
     async def run(self) -> None:
         """Read until cancelled. While Kafka or the database is away all waits, and is tried again."""
         while True:
             try:
-                async with turn(self._database, "ingest"):
+                async with leadership(self._database, "ingest"):
                     await self._follow()
             except OffsetConflict:
                 log.info("another console reads the topics too; this one begins again where that is")
@@ -132,7 +131,7 @@ class Ingest:
             await verdicts.alone(connection)
             await move_offsets(connection, self._ends, found.ends)
             if found.deleted_verdicts:
-                await verdicts.erase_all(connection, found.deleted_verdicts)
+                await verdicts.erase(connection, found.deleted_verdicts)
             new = await verdicts.put_rows(connection, found.verdicts) if found.verdicts else 0
             if found.deleted_posts:
                 await posts.erase(connection, found.deleted_posts)
@@ -146,15 +145,11 @@ class Ingest:
 
     def _hold(self, why: str | None) -> None:
         """Say once that it waits, and once that it goes on."""
-        if (why is None) != (self._held is None):
+        if self._context.hold("ingest", why):
             if why is None:
                 log.info("the topics are read again")
             else:
                 log.warning("the topics are not read", error=why)
-        self._parts.held.discard(f"ingest: {self._held}")
-        if why is not None:
-            self._parts.held.add(f"ingest: {why}")
-        self._held = why
 
 
 def _of_a_row(error: Exception) -> bool:

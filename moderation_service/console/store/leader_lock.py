@@ -13,8 +13,8 @@ _LOOK_S = 1.0
 
 
 @asynccontextmanager
-async def turn(database: AsyncEngine, name: str) -> AsyncIterator[None]:
-    """Wait for the one place of this `name`, and hold it for the block.
+async def leadership(database: AsyncEngine, name: str) -> AsyncIterator[None]:
+    """Wait to be the leader of this `name`, and stay it for the block.
 
     It spares work and proves nothing: a server that fails over loses it, so what is done in the block must be safe if
     two do it.

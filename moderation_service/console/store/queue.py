@@ -3,7 +3,7 @@
 Every change is one statement that names the state it expects, so two who want the same job don't both get it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.store.tables import job_policies, jobs, verdicts
+from moderation_service.console.store.tables import job_policies, jobs, posts, verdicts
 
+_SNIPPET = 120  # characters
 _ORDER = (jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
 
 
@@ -53,6 +54,14 @@ class Counts:
     review: int
     abstain: int
     oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The policies that a job is found by, and how the post's words begin."""
+
+    policies: tuple[str, ...]
+    text: str
 
 
 async def listed(database: AsyncEngine, filters: Filters, *, limit: int, now: datetime) -> list[Job]:
@@ -122,6 +131,22 @@ async def counts(database: AsyncEngine, *, now: datetime) -> Counts:
         abstain=found["abstain"][0] if "abstain" in found else 0,
         oldest=min((oldest for _, oldest in found.values()), default=None),
     )
+
+
+async def headlines(database: AsyncEngine, seqs: Collection[int]) -> dict[int, Headline]:
+    """By the seq of each verdict."""
+    same = and_(posts.c.post_id == verdicts.c.post_id, posts.c.revision == verdicts.c.post_revision)
+    words = select(verdicts.c.seq, func.substr(posts.c.text, 1, _SNIPPET).label("text"))
+    named = select(job_policies.c.verdict_seq, job_policies.c.policy_id).where(job_policies.c.verdict_seq.in_(seqs))
+    async with database.connect() as connection:
+        texts = {
+            row.seq: row.text
+            for row in await connection.execute(words.join(posts, same).where(verdicts.c.seq.in_(seqs)))
+        }
+        policies: dict[int, list[str]] = {seq: [] for seq in seqs}
+        for row in await connection.execute(named.order_by(job_policies.c.policy_id)):
+            policies[row.verdict_seq].append(row.policy_id)
+    return {seq: Headline(tuple(policies[seq]), texts.get(seq, "")) for seq in seqs}
 
 
 def claimable(reviewer: str, now: datetime) -> ColumnElement[bool]:

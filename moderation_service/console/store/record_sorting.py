@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from moderation_service.console.store.posts import post_row
-from moderation_service.console.store.rows import verdict_row
+from moderation_service.console.store.verdicts import verdict_row
 from moderation_service.contracts.base import is_invalid_json
 from moderation_service.contracts.post import read_post
 from moderation_service.contracts.registry_frame import unframed_key

@@ -1,7 +1,7 @@
 """What people decided: a review's row, its record for Kafka and the end of its job are one transaction."""
 
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry import audit, metrics
+from moderation_service.telemetry import audit
 
 
 class Unknown(LookupError):  # noqa: N818 - a fate, not a fault
@@ -41,14 +41,24 @@ class Decided:
     further: bool = False
 
 
-async def decide(parts: ConsoleContext, reviewer: str, verdict_id: str, decided: Decided) -> Review:
+@dataclass(frozen=True, slots=True)
+class UndoableReview:
+    """A review that may still be taken back."""
+
+    review_id: str
+    verdict_id: str
+    post_id: str
+    decision: str
+
+
+async def decide(context: ConsoleContext, reviewer: str, verdict_id: str, decided: Decided) -> Review:
     """Keep a review, and see to it that it goes to Kafka once it can't be undone any more.
 
     The job, if there is one, must be this reviewer's or nobody's. Raises Unknown without a verdict, NotYours, and
     pydantic's ValidationError for what the contract refuses.
     """
     now = datetime.now(UTC)
-    async with parts.database.begin() as connection:
+    async with context.transaction() as connection:
         found = await connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id))
         if (verdict := found.one_or_none()) is None:
             raise Unknown(verdict_id)
@@ -65,28 +75,26 @@ async def decide(parts: ConsoleContext, reviewer: str, verdict_id: str, decided:
         )
         await _close_job(connection, verdict.seq, reviewer, now, further=decided.further)
         await connection.execute(insert(reviews).values(_row(review, verdict.decision)))
-        due = now + timedelta(seconds=parts.settings.console.undo_s)
-        await outbox.put(connection, outbox.OutboxEntry(review.review_id, _record(parts.settings.kafka, review), due))
-    parts.put_in_outbox.set()
+        due = now + timedelta(seconds=context.settings.console.undo_s)
+        await outbox.put(connection, outbox.OutboxEntry(review.review_id, _record(context.settings.kafka, review), due))
     return review
 
 
-async def undo(parts: ConsoleContext, reviewer: str, review_id: str) -> bool:
+async def undo(context: ConsoleContext, reviewer: str, review_id: str) -> bool:
     """Take a review back while it is not on its way to Kafka; its job is the reviewer's again. False: it is too late.
 
     A review that is not theirs can't be taken back either.
     """
     now = datetime.now(UTC)
-    async with parts.database.begin() as connection:
+    async with context.transaction() as connection:
         mine = (reviews.c.review_id == review_id) & (reviews.c.reviewer == reviewer)
         verdict_id = (await connection.execute(select(reviews.c.verdict_id).where(mine))).scalar_one_or_none()
         if verdict_id is None or not await outbox.withdraw(connection, review_id, now):
             return False
         await connection.execute(delete(reviews).where(mine))
-        await _open_job(connection, verdict_id, reviewer, now + timedelta(seconds=parts.settings.console.lease_s))
+        await _open_job(connection, verdict_id, reviewer, now + timedelta(seconds=context.settings.console.lease_s))
         entry = audit.AuditEntry(actor=audit.reviewer(reviewer), action="review.undone", target=verdict_id)
-        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
-    parts.put_in_outbox.set()
+        await outbox.put(connection, outbox.audited(context.settings.kafka, entry))
     return True
 
 
@@ -118,20 +126,13 @@ async def exported(database: AsyncEngine) -> AsyncIterator[Review]:
             yield _review(row)
 
 
-async def count(database: AsyncEngine, review_ids: Collection[str]) -> None:
-    """Add reviews to `moderation_reviews_total`: each answer for a policy that the verdict has."""
-    query = (
-        select(reviews.c.policies, verdicts.c.policies.label("judged"))
-        .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id)
-        .where(reviews.c.review_id.in_(review_ids))
-    )
+async def last_review(database: AsyncEngine, reviewer: str, since: datetime) -> UndoableReview | None:
+    """The reviewer's last review, if it was made after `since`."""
+    columns = (reviews.c.review_id, reviews.c.verdict_id, reviews.c.post_id, reviews.c.decision)
+    query = select(*columns).where(reviews.c.reviewer == reviewer, reviews.c.reviewed_at > since)
     async with database.connect() as connection:
-        for row in await connection.execute(query):
-            violated = {policy["policy_id"]: policy["violated"] for policy in row.judged}
-            for answer in row.policies:
-                if (policy := answer["policy_id"]) in violated:
-                    agreed = answer["violated"] == violated[policy]
-                    metrics.REVIEWS.labels(policy, str(agreed).lower()).inc()
+        row = (await connection.execute(query.order_by(reviews.c.reviewed_at.desc()).limit(1))).one_or_none()
+    return None if row is None else UndoableReview(*row)
 
 
 async def _close_job(connection: AsyncConnection, seq: int, reviewer: str, now: datetime, *, further: bool) -> None:

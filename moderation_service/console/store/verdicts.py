@@ -1,19 +1,21 @@
 """Verdicts: kept with the jobs that they make, looked up, erased with their post."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.posts import settle
-from moderation_service.console.store.rows import TO_REVIEW, job_row, policy_rows, verdict_of, verdict_row
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
 from moderation_service.contracts.verdict import Verdict
 
 _ONE_WRITER = 7_301_002  # an advisory lock
+_TO_REVIEW = frozenset({"review", "abstain"})
+_MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +112,19 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
         await connection.execute(ended, passed)
     reviewed = await _reviewed(connection, fresh)
     made = [
-        job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
+        _job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
         for row in newest.values()
-        if row["decision"] in TO_REVIEW
+        if row["decision"] in _TO_REVIEW
     ]
     if made:
         await connection.execute(insert(jobs), made)
-    if named := [policy for row in fresh for policy in policy_rows(row, seqs[row["verdict_id"]])]:
+    if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
     await settle(connection, {row["post_id"] for row in fresh})
     return len(fresh)
 
 
-async def erase(connection: AsyncConnection, post_id: str) -> None:
-    """All rows of a post that was deleted."""
-    await erase_all(connection, [post_id])
-
-
-async def erase_all(connection: AsyncConnection, post_ids: Collection[str]) -> None:
+async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> None:
     """All rows of posts whose verdicts were deleted, and what waits to be published of them.
 
     But a post of which no verdict came yet stays: it may have been made anew since, and the input topic tells if not.
@@ -184,3 +181,48 @@ async def _reviewed(connection: AsyncConnection, rows: Iterable[dict[str, Any]])
 
 def _stored(row: Row[Any]) -> Stored:
     return Stored(row.seq, verdict_of(row), row.newest, row.received_at)
+
+
+def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
+    """The row of a verdict, without `seq` and `newest`, which depend on the others of its post."""
+    published = verdict.model_dump(mode="json", by_alias=True)
+    violated = [policy.severity for policy in verdict.policies if policy.outcome != "allow"]
+    margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
+    return {
+        "verdict_id": verdict.verdict_id,
+        "post_id": verdict.post_id,
+        "post_revision": verdict.post_revision,
+        "decision": verdict.decision,
+        "abstain_reason": verdict.abstain_reason,
+        "severity": max(violated, default=0),
+        "margin": min(margins, default=1.0),
+        "language": verdict.content.language,
+        "surface": verdict.surface,
+        "total_ms": verdict.timings_ms.total,
+        "judged_at": verdict.judged_at,
+        "received_at": received_at,
+        "policies": published.pop("policies"),
+        "rest": published,
+    }
+
+
+def verdict_of(row: Row[Any]) -> Verdict:
+    """The verdict as it was published."""
+    return Verdict.model_validate_json(to_json({**row.rest, "policies": row.policies}))
+
+
+def _job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
+    """The job of a verdict's row."""
+    same = ("decision", "abstain_reason", "severity", "margin", "judged_at")
+    language = row["language"][:_MAX_LANGUAGE]  # it is in an index, whose rows are bounded
+    return {"verdict_seq": seq, "state": state, "language": language, **{name: row[name] for name in same}}
+
+
+def _policy_rows(row: dict[str, Any], seq: int) -> Iterator[dict[str, Any]]:
+    """The policies that a verdict's row is found by: those that flag it, and where it abstains all that were asked."""
+    seen = set()
+    for policy in row["policies"]:
+        if (policy["outcome"] != "allow" or row["decision"] == "abstain") and policy["policy_id"] not in seen:
+            seen.add(policy["policy_id"])
+            attribution = policy["attribution"] and policy["attribution"]["class"]
+            yield {"verdict_seq": seq, "policy_id": policy["policy_id"], "attribution": attribution}

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from moderation_service.console.accounts.guard import reader
-from moderation_service.console.accounts.routes import account_routes
+from moderation_service.console.accounts.login import account_routes
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
 
@@ -72,6 +72,6 @@ async def small_console(parts: ConsoleContext) -> AsyncIterator[str]:
             Route("/change", reader()(tell), methods=["POST"]),
         ]
     )
-    app.state.parts = parts
+    app.state.context = parts
     async with serving(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

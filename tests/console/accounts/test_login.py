@@ -213,7 +213,7 @@ async def test_a_form_that_is_none_is_refused(at: Browser, body: bytes, status: 
 
 
 async def test_a_form_that_does_not_come_is_not_waited_for(at: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation_service.console.accounts.routes._FORM_S", 0.2)
+    monkeypatch.setattr("moderation_service.console.accounts.login._FORM_S", 0.2)
     never = asyncio.Event()
 
     async def slow() -> Any:

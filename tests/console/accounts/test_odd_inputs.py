@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from moderation_service.console.accounts import routes
+from moderation_service.console.accounts import login
 from moderation_service.console.accounts.throttle import AT_ONCE
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.pages import queue
@@ -123,7 +123,7 @@ async def test_a_flood_of_logins_is_refused_before_any_password_is_looked_at(
         in_hand -= 1
         return False
 
-    monkeypatch.setattr(routes, "known", known)
+    monkeypatch.setattr(login, "known", known)
     flood = [asyncio.create_task(at.log_in(f"user-{number}", "wrong")) for number in range(40)]
     refused = 0
     for answer in asyncio.as_completed(flood):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moderation_service.app import users as app_users
+from moderation_service.cli.accounts import read_password
 from moderation_service.console.accounts import users
 from moderation_service.console.store.database import open_database
 from moderation_service.errors import Misconfigured
@@ -41,6 +41,6 @@ def test_at_a_terminal_the_password_is_asked_for_twice(monkeypatch: pytest.Monke
     answers = ["one password", "one password", "one password", "another"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda _: answers.pop(0))
-    assert app_users.read_password() == "one password"
+    assert read_password() == "one password"
     with pytest.raises(Misconfigured, match="the two passwords differ"):
-        app_users.read_password()
+        read_password()

@@ -12,8 +12,8 @@ from aiohttp import web
 from PIL import Image
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.console.accounts import api_keys
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import keys
 from moderation_service.judging.judge import Judge
 from moderation_service.settings import Settings
 from tests.console.support import served, shipped_pack
@@ -43,13 +43,13 @@ class Api:
 async def running(database: AsyncEngine, settings: Settings, judge: Judge | None = None) -> AsyncIterator[Api]:
     """A console for the block."""
     pack = judge.pack if judge else shipped_pack()
-    parts = ConsoleContext(settings=settings, database=database, pack=lambda: pack, judge=judge)
+    parts = ConsoleContext(settings=settings, database=database, pack=pack, judge=judge)
     async with served(parts) as address:
         yield Api(address, parts, await new_key(parts, "admin"))
 
 
 async def new_key(parts: ConsoleContext, *scopes: str) -> str:
-    return await keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
+    return await api_keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
 
 
 def make_image(size: tuple[int, int] = (32, 32), colour: str = "red") -> str:

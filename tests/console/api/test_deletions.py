@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from moderation_service.bench.local_kafka import free_port
-from moderation_service.console.sender import Sender
 from moderation_service.console.store import posts
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.offsets import read_offsets
+from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.tables import jobs, outbox, verdicts
 from moderation_service.contracts.post import Post
 from moderation_service.judging.judge import Judge
@@ -75,7 +75,7 @@ async def test_a_post_put_in_and_deleted_is_gone_here_and_both_topics_end_in_a_n
     topics: KafkaSettings, database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
     settings = console_settings(database_url, kafka=topics, judging_backend="local")
-    async with running(database, settings, judge) as api, beside(Sender(api.parts).run()):
+    async with running(database, settings, judge) as api, beside(OutboxSender(api.parts).run()):
         made = await post(api, THREAT, **{"Idempotency-Key": "k-1"})
         unclear = await post(api, {"post_id": "p-1", "revision": 2, "images": [{"url": "https://127.0.0.1/gone.png"}]})
         other = await post(api, {"post_id": "p-10", "text": "hello"})
@@ -116,7 +116,7 @@ async def test_a_worker_erases_its_own_verdict_of_a_deleted_post_and_the_console
     settings = console_settings(database_url, kafka=topics)
     async with (
         running(database, settings) as api,
-        beside(Sender(api.parts).run(), Ingest(api.parts).run()),
+        beside(OutboxSender(api.parts).run(), Ingest(api.parts).run()),
         working(topics, FakeJudge()),
     ):
 
@@ -153,7 +153,7 @@ async def test_a_deletion_while_kafka_is_away_is_told_when_it_is_back(
         between.cut()
         async with running(database, console_settings(database_url, kafka=away)) as api:
             await delete(api, "p-1")
-            async with beside(Sender(api.parts).run()):
+            async with beside(OutboxSender(api.parts).run()):
                 await eventually(lambda: bool(api.parts.held), "it says that it waits")
                 assert await nulls(topics, b"p-1") == []
                 between.mend()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.api.limits import Buckets
+from moderation_service.console.api.rate_limiter import RateLimiter
 from moderation_service.judging.judge import Judge
 from tests.console.api.callers import ON_SQLITE, problem, running
 from tests.console.support import console_settings
@@ -14,7 +14,7 @@ from tests.console.support import console_settings
 
 def test_a_bucket_fills_again_and_never_over_its_brim() -> None:
     now = 0.0
-    buckets = Buckets(lambda: now)
+    buckets = RateLimiter(lambda: now)
     assert [buckets.take("a", 2).wait_s for _ in range(3)] == [0, 0, 30]
     now = 29.0
     assert buckets.take("a", 2).wait_s == 1
@@ -48,8 +48,8 @@ async def test_several_texts_take_the_seats_that_are_free_and_no_more(
         async with http.post("/v1/moderations", json={"input": texts}) as answer:
             assert len((await answer.json())["results"]) == 10
         assert most == 3
-        with api.parts.seats.take(3):
+        with api.parts.slots.take(3):
             async with http.post("/v1/moderations", json={"input": texts}) as answer:
                 assert await problem(answer) == (503, "full")
-        with api.parts.seats.take(3) as free:
+        with api.parts.slots.take(3) as free:
             assert free == 3

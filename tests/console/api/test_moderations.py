@@ -51,7 +51,7 @@ async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
     assert result.flagged is True
     assert result.categories.violence is True
     assert result.category_scores.violence == pytest.approx(result.category_scores.model_dump()["violence"])
-    ids = {policy.id for policy in api.parts.pack().enforced}
+    ids = {policy.id for policy in api.parts.pack.enforced}
     for told in (result.categories, result.category_scores, result.category_applied_input_types):
         assert told.model_dump(by_alias=True).keys() == {*get_args(OpenAICategory), *ids}
     assert result.category_applied_input_types.violence == ["text"]
@@ -60,7 +60,7 @@ async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
 
 
 async def test_it_says_which_categories_a_policy_was_asked_about(api: Api) -> None:
-    pack = api.parts.pack()
+    pack = api.parts.pack
     async with client(api) as openai_client:
         (result,) = (await openai_client.moderations.create(input=THREAT)).results
     covered = set(result.covered_categories)  # type: ignore[attr-defined] # beside OpenAI's own

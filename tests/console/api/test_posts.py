@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.sender import Sender
 from moderation_service.console.store import posts as kept_posts
+from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.tables import jobs, outbox, verdicts
 from moderation_service.console.store.verdicts import erase
 from moderation_service.contracts.verdict import Verdict
@@ -194,7 +194,7 @@ async def test_one_post_has_one_verdict_id_by_http_by_kafka_and_by_the_command_l
     }
     settings = console_settings(database_url, kafka=topics, judging_backend="local")
     async with running(database, settings, judge) as api:
-        sending = asyncio.create_task(Sender(api.parts).run())
+        sending = asyncio.create_task(OutboxSender(api.parts).run())
         by_http = await post(api, body)
 
         async def on_the_topic() -> bool:

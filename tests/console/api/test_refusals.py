@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from moderation_service.app.compose import open_judge
-from moderation_service.console import header_timeout
+from moderation_service.console import server
 from moderation_service.console.api import bodies
 from moderation_service.console.judging import seat
 from moderation_service.judging.judge import Judge
@@ -152,7 +152,7 @@ async def test_a_body_that_dribbles_in_is_refused_and_its_connection_closed(
     writer.close()
     assert answer.startswith("HTTP/1.1 408")
     assert "urn:moderation:problem:slow_body" in answer
-    assert api.parts.seats._free == api.parts.settings.console.max_in_flight
+    assert api.parts.slots._free == api.parts.settings.console.max_in_flight
 
 
 async def test_slow_bodies_of_one_key_keep_no_post_from_being_judged(api: Api) -> None:
@@ -176,7 +176,7 @@ async def test_slow_bodies_of_one_key_keep_no_post_from_being_judged(api: Api) -
 async def test_a_head_that_does_not_come_closes_its_connection(
     quiet_api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(header_timeout, "HEAD_S", 0.2)
+    monkeypatch.setattr(server, "HEADER_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_connection(*quiet_api.address.removeprefix("http://").split(":"))
     writer.write(sent)
     assert await reader.read() == b""

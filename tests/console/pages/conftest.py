@@ -35,7 +35,7 @@ async def parts(store: tuple[str, AsyncEngine]) -> ConsoleContext:
     """A console with the reviewer `mei`, without Kafka and without a judge."""
     url, opened = store
     pack = shipped_pack()
-    made = ConsoleContext(settings=console_settings(url), database=opened, pack=lambda: pack)
+    made = ConsoleContext(settings=console_settings(url), database=opened, pack=pack)
     await users.add(opened, made.settings.kafka, "mei", PASSWORD, role="reviewer", actor="user:test")
     return made
 
@@ -49,7 +49,7 @@ async def address(parts: ConsoleContext) -> AsyncIterator[str]:
 @pytest.fixture
 async def judging(parts: ConsoleContext) -> AsyncIterator[ConsoleContext]:
     """The console with the bundled model."""
-    async with open_judge(parts.settings, parts.pack()) as judge:
+    async with open_judge(parts.settings, parts.pack) as judge:
         parts.judge = judge
         yield parts
 

@@ -9,7 +9,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.pages import charts
-from moderation_service.console.store import figures, tables, verdicts
+from moderation_service.console.store import tables, traffic, verdicts
 from moderation_service.console.store.quality import Counted, lately, quality
 from moderation_service.contracts.verdict import Timings, Verdict
 from tests.contracts.examples import POLICY, verdict
@@ -58,7 +58,7 @@ async def test_volumes_times_and_backlog_are_by_bucket(database: AsyncEngine) ->
     made = [of("p0", "review", at), of("p1", "abstain", at + HOUR), of("p2", "allow", at + 2 * HOUR)]
     await keep(database, *made, of("p3", "block", NOW - 9 * HOUR))
     await review(database, made[0], "mei", "block", at + HOUR)
-    seen = await figures.seen(database, now=NOW, span=4 * HOUR, buckets=4)
+    seen = await traffic.figures(database, now=NOW, span=4 * HOUR, buckets=4)
     assert [bucket.start.hour for bucket in seen.buckets] == [9, 10, 11, 12]
     assert [dict(bucket.decisions) for bucket in seen.buckets] == [{}, {"review": 1}, {"abstain": 1}, {"allow": 1}]
     assert [dict(bucket.people) for bucket in seen.buckets] == [{}, {}, {"block": 1}, {}]
@@ -67,7 +67,7 @@ async def test_volumes_times_and_backlog_are_by_bucket(database: AsyncEngine) ->
 
 
 def test_a_point_alone_is_a_dash_within_the_plot() -> None:
-    buckets = [figures.Bucket(NOW + number * HOUR, {}, {}, None, None, 0) for number in range(4)]
+    buckets = [traffic.Bucket(NOW + number * HOUR, {}, {}, None, None, 0) for number in range(4)]
     for at in range(4):
         plot = charts.lines(buckets, [("p50", lambda one, at=at: 5.0 if one is buckets[at] else None)], charts.took)
         left, right = (float(point.split()[0]) for point in plot.lines[0].path.removeprefix("M").split(" L"))
@@ -76,20 +76,20 @@ def test_a_point_alone_is_a_dash_within_the_plot() -> None:
 
 async def test_a_job_that_a_newer_revision_took_waits_no_more(database: AsyncEngine) -> None:
     await keep(database, of("p0", "review", NOW - 2 * HOUR), of("p0", "allow", NOW - HOUR, revision=2))
-    seen = await figures.seen(database, now=NOW, span=4 * HOUR, buckets=4)
+    seen = await traffic.figures(database, now=NOW, span=4 * HOUR, buckets=4)
     assert [bucket.backlog for bucket in seen.buckets] == [0, 1, 0, 0]
 
 
 async def test_quantiles_are_near_the_true_ones(database: AsyncEngine) -> None:
     times = np.random.default_rng(5).gamma(4, 30, 400)
     await keep(database, *(of(f"p{n}", "allow", NOW, float(time)) for n, time in enumerate(times)))
-    seen = await figures.seen(database, now=NOW, span=HOUR, buckets=2)
+    seen = await traffic.figures(database, now=NOW, span=HOUR, buckets=2)
     assert seen.p50 == pytest.approx(np.quantile(times, 0.5), rel=0.08)
     assert seen.p95 == pytest.approx(np.quantile(times, 0.95), rel=0.08)
 
 
 async def test_an_empty_store_has_no_shares_and_no_times(database: AsyncEngine) -> None:
-    seen = await figures.seen(database, now=NOW, span=HOUR, buckets=3)
+    seen = await traffic.figures(database, now=NOW, span=HOUR, buckets=3)
     assert (seen.total, seen.share("block"), seen.p50, seen.p95) == (0, None, None, None)
 
 

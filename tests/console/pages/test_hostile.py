@@ -27,7 +27,7 @@ MINORS = next(told for told in TOLD if told.scores and "minor_contact" in told.s
 
 
 async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: ConsoleContext, visit: Visits) -> None:
-    made = judged(TOLD[0], parts.pack(), f"p/../{EVIL}?#", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(TOLD[0], parts.pack, f"p/../{EVIL}?#", datetime.now(UTC), rng=np.random.default_rng(1))
     evil = made.model_copy(
         update={
             "verdict_id": f"v/{EVIL}?#",
@@ -68,7 +68,7 @@ async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: Consol
 
 
 async def test_personal_data_is_taken_out_of_the_words(parts: ConsoleContext, visit: Visits) -> None:
-    made = await fill(parts.database, parts.pack(), 5)
+    made = await fill(parts.database, parts.pack, 5)
     seen = await visit()
     await seen.go(f"/verdicts/{made[1].verdict_id}")
     await expect(seen.page.locator(".words")).to_contain_text("九成新")
@@ -80,7 +80,7 @@ async def test_personal_data_is_taken_out_of_the_words(parts: ConsoleContext, vi
 async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
     parts: ConsoleContext, visit: Visits
 ) -> None:
-    made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(TOLD[0], parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     private = {"author_id": "anna@example.org", "surface": "tel 13800138000", "metadata": {"phone": "+44 20 7946 0958"}}
     stored = made.model_copy(update=private)
     async with parts.database.begin() as connection:
@@ -109,7 +109,7 @@ async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
 async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on_record(
     parts: ConsoleContext, visit: Visits, address: str
 ) -> None:
-    made = judged(MINORS, parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(MINORS, parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, MINORS, made)
     await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
     seen = await visit()
@@ -135,7 +135,7 @@ async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on
 
 
 async def test_an_image_that_nobody_restricts_is_veiled_at_first(parts: ConsoleContext, visit: Visits) -> None:
-    made = judged(TOLD[0], parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(TOLD[0], parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, TOLD[0], made)
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")
@@ -149,7 +149,7 @@ async def test_an_unsure_verdict_is_restricted_where_a_restricted_policy_was_ask
     parts: ConsoleContext, visit: Visits
 ) -> None:
     told = next(one for one in TOLD if one.reason == "label_mass_low")
-    made = judged(told, parts.pack(), "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(told, parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, told, made)
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")

@@ -11,8 +11,8 @@ from playwright.async_api import expect
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from moderation_service.app.model_check import check_model
-from moderation_service.cli.model import shown
+from moderation_service.cli.model import check_model
+from moderation_service.cli.model_tables import shown
 from moderation_service.console.context import ConsoleContext
 from moderation_service.settings import BareSettings, EngineSettings
 from tests.conftest import skip_or_fail

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from moderation_service.console.accounts import routes as accounts
-from moderation_service.console.pages import error_pages, policies, render, tryout, verdict, words
+from moderation_service.console import middleware
+from moderation_service.console.accounts import login as accounts
+from moderation_service.console.pages import policies, render, tryout, verdict, words
 from moderation_service.console.pages.render import HERE, environment, translated
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -18,7 +19,7 @@ def said() -> set[str]:
     found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_IMAGES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
     found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}
-    found.update(*error_pages.SAID.values(), error_pages.OTHER)
+    found.update(*middleware.ERROR_TEXTS.values(), middleware.OTHER_ERROR)
     for file in (HERE / "templates").glob("*.html"):
         for _, _, message in environment("en").extract_translations(file.read_text(encoding="utf-8")):
             one = message[0] if isinstance(message, tuple) else message

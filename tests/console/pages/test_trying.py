@@ -111,7 +111,7 @@ async def test_a_reviewer_exports_nothing(visit: Visits) -> None:
 
 
 async def test_the_export_is_what_calibrate_reads(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack(), 28, decided=28)
+    await fill(parts.database, parts.pack, 28, decided=28)
     await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="admin", actor="user:test")
     seen = await visit("ann")
     await seen.go("/policies")

@@ -27,7 +27,7 @@ PAGES = ("/", "/verdicts", "/try", "/policies", "/policies/weapon_sale", "/overv
 async def test_each_page_is_a_link_away_in_both_languages(
     parts: ConsoleContext, visit: Visits, locale: str, size: dict[str, Any]
 ) -> None:
-    await fill(parts.database, parts.pack(), 28, decided=8)
+    await fill(parts.database, parts.pack, 28, decided=8)
     seen = await visit(locale=locale, **size)
     for name in NAMES[locale]:
         await seen.page.get_by_role("navigation").first.get_by_role("link", name=name).click()
@@ -45,7 +45,7 @@ async def test_the_overview_opens_on_the_hour_that_holds_all_there_is_and_else_o
     seen = await visit()
     for ago, shown in ((None, "24 hours"), (timedelta(0), "1 hour"), (timedelta(hours=2), "24 hours")):
         if ago is not None:
-            made = judged(TOLD[0], parts.pack(), f"p{ago.seconds}", now - ago, rng=np.random.default_rng(1))
+            made = judged(TOLD[0], parts.pack, f"p{ago.seconds}", now - ago, rng=np.random.default_rng(1))
             await keep(parts.database, TOLD[0], made)
         await seen.go("/overview")
         await expect(seen.page.locator("nav.choice[aria-label='Span'] [aria-current]")).to_have_text(shown)
@@ -68,7 +68,7 @@ async def test_language_and_colours_are_chosen_and_kept(parts: ConsoleContext, v
 async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(
     parts: ConsoleContext, visit: Visits
 ) -> None:
-    await fill(parts.database, parts.pack(), 14)
+    await fill(parts.database, parts.pack, 14)
     seen = await visit()
     await seen.go("/?policy_id=weapon_sale")
     first = await seen.take("Enter")
@@ -101,7 +101,7 @@ async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(
 
 
 async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack(), 5)
+    await fill(parts.database, parts.pack, 5)
     seen = await visit()
     await seen.press("?")
     await expect(seen.page.locator("#help")).to_be_visible()
@@ -111,7 +111,7 @@ async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: Con
 
 
 async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack(), 28)
+    await fill(parts.database, parts.pack, 28)
     seen = await visit()
     await seen.press("/")
     await seen.page.locator("select[name=why]").select_option("image_unavailable")
@@ -122,7 +122,7 @@ async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits)
 
 
 async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: ConsoleContext, visit: Visits) -> None:
-    made = await fill(parts.database, parts.pack(), 14)
+    made = await fill(parts.database, parts.pack, 14)
     seen = await visit(**PHONE)
     await seen.page.get_by_role("button", name="Take the first").tap()
     await expect(seen.page.locator(".evidence").first).to_be_visible()
@@ -164,7 +164,7 @@ async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Consol
 
 
 async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, parts: ConsoleContext) -> None:
-    await fill(parts.database, parts.pack(), 5)
+    await fill(parts.database, parts.pack, 5)
     parts.held.add("ingest: Kafka does not answer")
     seen = await visit()
     await expect(seen.page.locator(".warn")).to_contain_text("Kafka does not answer")
@@ -173,7 +173,7 @@ async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, par
 
 
 async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: ConsoleContext) -> None:
-    await fill(parts.database, parts.pack(), 5)
+    await fill(parts.database, parts.pack, 5)
     jobs = await queue.listed(parts.database, queue.Filters(), limit=9, now=datetime.now(UTC))
     seen = await visit()
     await queue.lease(parts.database, "ann", jobs[0].verdict_id, now=datetime.now(UTC), lease_s=300)
@@ -183,7 +183,7 @@ async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: Consol
 
 
 async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: ConsoleContext) -> None:
-    made = await fill(parts.database, parts.pack(), 14)
+    made = await fill(parts.database, parts.pack, 14)
     blocked = next(one for one in made if one.decision == "block")
     seen = await visit()
     seen.expected = ("422",)
@@ -211,5 +211,5 @@ async def _verdict_of(parts: ConsoleContext, post_id: str) -> str:
 
 async def _one_more(parts: ConsoleContext, name: str) -> None:
     told = TOLD[0]
-    made = judged(told, parts.pack(), name, datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(told, parts.pack, name, datetime.now(UTC), rng=np.random.default_rng(1))
     await keep(parts.database, told, made)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from moderation_service.app.compose import open_judge
-from moderation_service.app.console import following_pack, judge_by, judging_by
+from moderation_service.app.console import follow_pack, judge_by, with_judging_engine
 from moderation_service.app.reload import reloading
 from moderation_service.console.context import ConsoleContext
 from moderation_service.errors import Misconfigured
@@ -24,7 +24,7 @@ EVERY_S = 0.05
 def parts_on(database: AsyncEngine, mounted: ConfigMap) -> ConsoleContext:
     settings = Settings(policies=PolicySettings(path=mounted.path, reload_seconds=EVERY_S))
     pack = load_pack(mounted.path, images=False)
-    return ConsoleContext(settings, database, lambda: pack)
+    return ConsoleContext(settings, database, pack)
 
 
 async def test_without_a_judge_new_policies_are_shown_and_wrong_ones_said_once(
@@ -32,16 +32,16 @@ async def test_without_a_judge_new_policies_are_shown_and_wrong_ones_said_once(
 ) -> None:
     mounted = ConfigMap(tmp_path / "policies", SHIPPED)
     parts = parts_on(database, mounted)
-    before = parts.pack().digest
+    before = parts.pack.digest
     with capture_logs() as logs:
-        following = asyncio.create_task(following_pack(parts))
+        following = asyncio.create_task(follow_pack(parts))
         mounted.update(BROKEN)
         await eventually(lambda: any(line["event"].startswith("policies refused") for line in logs), "refused")
         await asyncio.sleep(4 * EVERY_S)
         assert len([line for line in logs if line["event"].startswith("policies refused")]) == 1
-        assert parts.pack().digest == before
+        assert parts.pack.digest == before
         mounted.update(with_threshold(0.77))
-        await eventually(lambda: parts.pack().digest != before, "new policies")
+        await eventually(lambda: parts.pack.digest != before, "new policies")
         following.cancel()
 
 
@@ -49,21 +49,21 @@ async def test_without_a_judge_new_policies_are_shown_and_wrong_ones_said_once(
 async def test_with_a_judge_both_change_together(database: AsyncEngine, tmp_path: Path) -> None:
     mounted = ConfigMap(tmp_path / "policies", SHIPPED)
     parts = parts_on(database, mounted)
-    before = parts.pack().digest
-    async with open_judge(parts.settings, parts.pack()) as judge:
+    before = parts.pack.digest
+    async with open_judge(parts.settings, parts.pack) as judge:
         judge_by(parts, judge)
         async with reloading(parts.settings, judge, lambda newer: judge_by(parts, newer)):
             mounted.update(with_threshold(0.77))
-            await eventually(lambda: parts.pack().digest != before, "new policies")
+            await eventually(lambda: parts.pack.digest != before, "new policies")
             assert parts.judge is not judge
             assert parts.judge is not None
-            assert parts.judge.pack is parts.pack()
+            assert parts.judge.pack is parts.pack
 
 
 def test_the_engine_is_the_one_that_the_console_names() -> None:
     engine = EngineSettings(base_url="http://127.0.0.1:1/v1")
     given = Settings(engine=engine, console=ConsoleSettings(judging_backend="openai"))
-    assert judging_by(given).engine == engine.model_copy(update={"kind": "openai"})
-    assert judging_by(Settings()) == Settings()
+    assert with_judging_engine(given).engine == engine.model_copy(update={"kind": "openai"})
+    assert with_judging_engine(Settings()) == Settings()
     with pytest.raises(Misconfigured, match=r"engine\.base_url"):
-        judging_by(Settings(console=ConsoleSettings(judging_backend="openai")))
+        with_judging_engine(Settings(console=ConsoleSettings(judging_backend="openai")))

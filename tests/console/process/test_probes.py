@@ -14,7 +14,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def parts_on(database: AsyncEngine, url: str) -> ConsoleContext:
     pack = shipped_pack()
-    return ConsoleContext(settings=console_settings(url), database=database, pack=lambda: pack)
+    return ConsoleContext(settings=console_settings(url), database=database, pack=pack)
 
 
 async def test_a_console_with_its_database_is_ready(database: AsyncEngine, database_url: str) -> None:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from moderation_service.console.proxies import TrustedProxies
+from moderation_service.console.middleware import TrustedProxies
 from moderation_service.console.server import serving
 
 

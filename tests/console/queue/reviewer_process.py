@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.sender import Sender
 from moderation_service.console.store import outbox, queue, reviews
 from moderation_service.console.store.database import own_database
+from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.reviews import Decided
 from moderation_service.kafka import topic_io as transactions
@@ -80,7 +80,7 @@ async def main() -> None:
     async with own_database(settings) as database:
         parts = ConsoleContext(settings=settings, database=database, pack=shipped_pack)
         print("READY", flush=True)  # noqa: T201 - for the test
-        sending = asyncio.create_task(Sender(parts).run()) if "send" in how else None
+        sending = asyncio.create_task(OutboxSender(parts).run()) if "send" in how else None
         if "wait" in how:
             await eventually(partial(_there_is_one, parts), "a job", PATIENCE_S)
         await _review(parts, name)

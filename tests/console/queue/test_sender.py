@@ -13,11 +13,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.bench.local_kafka import free_port
-from moderation_service.console import sender
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.sender import Sender
 from moderation_service.console.store import outbox, reviews
 from moderation_service.console.store.database import open_database
+from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.reviews import Decided
 from moderation_service.console.store.tables import jobs
 from moderation_service.contracts.review import Review
@@ -42,7 +41,7 @@ def parts_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
 @asynccontextmanager
 async def sending(*several: ConsoleContext) -> AsyncIterator[None]:
     """A sender for each; none of them may end by itself."""
-    tasks = [asyncio.create_task(Sender(parts).run()) for parts in several]
+    tasks = [asyncio.create_task(OutboxSender(parts).run()) for parts in several]
     try:
         yield
         assert not any(task.done() for task in tasks), tasks
@@ -157,8 +156,8 @@ async def test_two_consoles_on_one_database_send_each_review_once(
 async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
     settings_on: MakeSettings, database: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "turn", lambda *_: nullcontext())  # as after a failover of the database
-    monkeypatch.setattr(sender, "_AGAIN_S", 0.5)
+    monkeypatch.setattr(outbox, "leadership", lambda *_: nullcontext())  # as after a failover of the database
+    monkeypatch.setattr(outbox, "_RETRY_S", 0.5)
     settings = await settings_on(undo_s=0)
     named = await kept(database, *(verdict(f"p{number}") for number in range(60)))
     async with open_database(database_url) as another:
@@ -201,8 +200,8 @@ async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
 async def test_while_the_database_is_away_the_sender_waits_for_it(
     settings_on: MakeSettings, database: AsyncEngine, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "_AGAIN_S", 0.1)
-    monkeypatch.setattr(sender, "_LOOK_S", 0.1)
+    monkeypatch.setattr(outbox, "_RETRY_S", 0.1)
+    monkeypatch.setattr(outbox, "_LOOK_S", 0.1)
     parts = parts_with(await settings_on(undo_s=0), database)
     (named,) = await kept(database, verdict("a"))
     async with database.connect() as connection:
@@ -236,7 +235,7 @@ async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
         await drop(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(outbox, "drop", fails_once)
-    monkeypatch.setattr(sender, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(outbox, "_RETRY_S", 0.1)
     async with sending(parts):
         review = await reviews.decide(parts, "ann", named, ALLOW)
         await emptied(database)

@@ -42,7 +42,7 @@ async def settings(kafka: str, unique: str) -> KafkaSettings:
 @pytest.fixture
 def parts(database: AsyncEngine, database_url: str, settings: KafkaSettings) -> ConsoleContext:
     pack = shipped_pack()
-    return ConsoleContext(console_settings(database_url, kafka=settings), database, lambda: pack)
+    return ConsoleContext(console_settings(database_url, kafka=settings), database, pack)
 
 
 @asynccontextmanager

@@ -109,5 +109,5 @@ async def test_a_post_made_anew_outlives_the_deletion_of_its_old_verdicts(databa
     await judge(database, "review", 1)
     await put(database, post(2))
     async with database.begin() as connection:
-        await verdicts.erase(connection, "p-17")
+        await verdicts.erase(connection, ["p-17"])
     assert await kept(database) == {2: False}

@@ -138,7 +138,7 @@ async def test_verdicts_are_listed_by_page_and_filter_the_last_first(database: A
 async def test_a_deleted_post_leaves_no_row_behind(database: AsyncEngine) -> None:
     await put(database, verdict(decision="review"), verdict(verdict_id="other", post_id="other", decision="review"))
     async with database.begin() as connection:
-        await verdicts.erase(connection, "p-17")
+        await verdicts.erase(connection, ["p-17"])
     assert await verdicts.of_post(database, "p-17") == []
     assert await states(database) == {"other": "open"}
     assert [await count(database, table) for table in (verdicts.verdicts, jobs, job_policies)] == [1, 1, 1]
@@ -148,7 +148,7 @@ async def test_a_deleted_post_leaves_no_row_behind(database: AsyncEngine) -> Non
 async def test_who_erases_waits_for_who_is_adding(database: AsyncEngine) -> None:
     async def erase() -> None:
         async with database.begin() as connection:
-            await verdicts.erase(connection, "p-17")
+            await verdicts.erase(connection, ["p-17"])
 
     async def waits() -> bool:
         async with database.connect() as connection:

@@ -1,10 +1,9 @@
-"""Where labels come from: the bundled set, a file or folder, reviews with what they are of, the review topic."""
+"""Label sources: the bundled set, a file or folder, reviews with their posts or verdicts, the review topic."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moderation_service.app.files import with_files
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation import reviews
@@ -23,7 +22,7 @@ BUNDLED, TOPIC = "bundled", "reviews"
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class LabelSource:
     """What the command line names: a path or one of the words above, and how it is read.
 
     With `posts` or `verdicts` the path holds reviews, and these are what they are of.
@@ -46,7 +45,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class LabelledPosts:
     """Labelled posts, where they are from, the rows that were left out, and settings that reach their images."""
 
     posts: Sequence[Labelled]
@@ -57,20 +56,22 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundled:
+class BundledPosts:
     """Which of the bundled posts, and they themselves, not drawn yet."""
 
     which: str
     posts: Iterable[Labelled]
 
 
-async def labelled_posts(settings: Settings, pack: PolicyPack, named: Named, bundled: Bundled) -> Given:
+async def labelled_posts(
+    settings: Settings, pack: PolicyPack, named: LabelSource, bundled: BundledPosts
+) -> LabelledPosts:
     """The labelled posts that are named.
 
     Raises Misconfigured where no row is left, and Fatal where a topic can't be read.
     """
     if named.given == BUNDLED:
-        return Given(list(bundled.posts), f"{BUNDLED}, {bundled.which}", (), settings)
+        return LabelledPosts(list(bundled.posts), f"{BUNDLED}, {bundled.which}", (), settings)
     policies = frozenset(one.id for one in pack.policies)
     if named.given == TOPIC:
         said = await _reviews(settings.kafka)
@@ -86,15 +87,15 @@ async def labelled_posts(settings: Settings, pack: PolicyPack, named: Named, bun
         source = f"{named.given} of {named.posts}"
         joined = reviews.of_posts(json_rows(Path(named.given)), read_posts(named.posts), reader)
         found = replace(loaded(joined, source, reader), unread=tuple(unread(named.posts)))
-        settings = with_files(settings, reader.root)
+        settings = settings.with_file_root(reader.root)
     else:
         found, source = load(Path(named.given), policies, policy=named.policy, form=named.form), named.given
-        settings = with_files(settings, found.root)
-    return Given(found.posts, source, found.left_out, settings, found.unread)
+        settings = settings.with_file_root(found.root)
+    return LabelledPosts(found.posts, source, found.left_out, settings, found.unread)
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedSource:
+class RecordedScores:
     """Recorded scores that people reviewed, where they are from, and what was left out."""
 
     scores: ExampleSource
@@ -103,7 +104,7 @@ class RecordedSource:
     unread: Sequence[str] = ()
 
 
-async def recorded(settings: Settings, named: Named) -> RecordedSource | None:
+async def recorded_scores(settings: Settings, named: LabelSource) -> RecordedScores | None:
     """The recorded scores that are named; None where posts are to be judged. Raises as `labelled_posts`."""
     if named.given == TOPIC:
         said = await _reviews(settings.kafka)
@@ -115,7 +116,7 @@ async def recorded(settings: Settings, named: Named) -> RecordedSource | None:
     else:
         return None
     scores, left_out = reviews.of_verdicts(said, verdicts)
-    return RecordedSource(scores, source, left_out)
+    return RecordedScores(scores, source, left_out)
 
 
 async def _reviews(kafka: KafkaSettings) -> list[Row]:

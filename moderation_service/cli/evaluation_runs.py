@@ -1,21 +1,27 @@
-"""Commands on labelled posts: evaluate and calibrate. Their libraries come with the extra `evaluation`."""
+"""Evaluation and calibration runs on labelled posts. Their libraries come with the extra `evaluation`."""
 
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from moderation_service.app.compose import open_judge
-from moderation_service.app.progress import progress
-from moderation_service.app.sources import Bundled, Given, Named, RecordedSource, labelled_posts, recorded
+from moderation_service.cli.common import print_lines, progress
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.demo.benchmark import benchmark, calibration_posts
 from moderation_service.evaluation.calibrate import COLUMNS, Calibrated, calibrate
 from moderation_service.evaluation.evaluate import Evaluation, evaluate
 from moderation_service.evaluation.examples import from_judged
+from moderation_service.evaluation.label_sources import (
+    BundledPosts,
+    LabelledPosts,
+    LabelSource,
+    RecordedScores,
+    labelled_posts,
+    recorded_scores,
+)
 from moderation_service.evaluation.layouts import sensitivity, side_by_side
 from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import judge_all, with_all_views
@@ -25,15 +31,15 @@ from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import Settings
 
-__all__ = ["COLUMNS", "Named", "Target", "calibrate_labelled", "evaluate_labelled"]
+__all__ = ["COLUMNS", "LabelSource", "Target", "calibrate_labelled", "evaluate_labelled"]  # the commands'
 
-BUNDLED_CALIBRATION_POSTS = 4000
+_CALIBRATION_POSTS = 4000
 
 Layout = Literal["post_first", "policies_first", "both"]
 
 
 async def evaluate_labelled(
-    settings: Settings, named: Named, *, seed: int, scale: float, layout: Layout | None
+    settings: Settings, named: LabelSource, *, seed: int, scale: float, layout: Layout | None
 ) -> tuple[Evaluation, str]:
     """Judge labelled posts; the figures and the HTML report.
 
@@ -41,9 +47,9 @@ async def evaluate_labelled(
     and all other figures are of the settings' own layout.
     """
     pack = load_pack(settings.policies.path, images=False)
-    bundled = Bundled(f"seed {seed}, scale {scale:g}", benchmark(seed, scale))
+    bundled = BundledPosts(f"seed {seed}, scale {scale:g}", benchmark(seed, scale))
     given = await labelled_posts(with_all_views(settings), pack, named, bundled)
-    _say(given)
+    _print_rows(given)
     made: list[Evaluation] = []
     compared: dict[str, Any] = {}
     for chosen in _laid_out(given.settings, layout):
@@ -60,23 +66,23 @@ async def evaluate_labelled(
 
 
 async def calibrate_labelled(
-    settings: Settings, named: Named, *, seed: int, scale: float, target: Target | None
+    settings: Settings, named: LabelSource, *, seed: int, scale: float, target: Target | None
 ) -> tuple[Calibrated, int]:
     """Fit every policy that has the labels for it, on posts judged now or on recorded scores; and the rows left out."""
     pack = load_pack(settings.policies.path, images=False)
     own = {one.id: Thresholds(**one.thresholds.model_dump()) for one in pack.policies}
-    if found := await recorded(settings, named):
-        _say(found)
+    if found := await recorded_scores(settings, named):
+        _print_rows(found)
         return calibrate(found.scores, own, data=found.source, target=target), len(found.left_out)
-    count = round(BUNDLED_CALIBRATION_POSTS * scale)
-    bundled = Bundled(f"{count} calibration posts, seed {seed}", calibration_posts(count, seed))
+    count = round(_CALIBRATION_POSTS * scale)
+    bundled = BundledPosts(f"{count} calibration posts, seed {seed}", calibration_posts(count, seed))
     judging = settings.judging.model_copy(update={"attribution": "never", "explain": "never", "calibration": "none"})
     given = await labelled_posts(settings.model_copy(update={"judging": judging}), pack, named, bundled)
-    _say(given)
+    _print_rows(given)
     async with open_judge(given.settings, pack) as judge:
-        with progress(len(given.posts)) as advance, _nowhere() as nowhere:
-            run = await judge_all(judge, given.posts, nowhere, advance)
-    _say_unjudged(run.unjudged)
+        with progress(len(given.posts)) as advance, _devnull() as devnull:
+            run = await judge_all(judge, given.posts, devnull, advance)
+    print_lines("not judged", run.unjudged)
     made = calibrate(from_judged(run.judged), own, data=given.source, target=target)
     return made, len(given.left_out) + len(run.unjudged)
 
@@ -99,29 +105,22 @@ def _with_layout(settings: Settings, layout: str) -> Settings:
     return settings.model_copy(update={"engine": settings.engine.model_copy(update={"layout": layout})})
 
 
-async def _evaluate(judge: Judge, given: Given) -> Evaluation:
-    with progress(len(given.posts)) as advance, _nowhere() as nowhere:
+async def _evaluate(judge: Judge, given: LabelledPosts) -> Evaluation:
+    with progress(len(given.posts)) as advance, _devnull() as devnull:
         made = await evaluate(
-            judge, given.posts, nowhere, source=given.source, left_out=len(given.left_out), on_done=advance
+            judge, given.posts, devnull, source=given.source, left_out=len(given.left_out), on_done=advance
         )
-    _say_unjudged(made.run.unjudged)
+    print_lines("not judged", made.run.unjudged)
     return made
 
 
-def _say(found: Given | RecordedSource) -> None:
-    for line in found.unread:
-        print(f"not read: {line}", file=sys.stderr)
-    for row in found.left_out:
-        print(f"left out: {row.where}: {row.why}", file=sys.stderr)
-
-
-def _say_unjudged(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(f"not judged: {line}", file=sys.stderr)
+def _print_rows(found: LabelledPosts | RecordedScores) -> None:
+    print_lines("not read", found.unread)
+    print_lines("left out", (f"{row.where}: {row.why}" for row in found.left_out))
 
 
 @contextmanager
-def _nowhere() -> Iterator[IO[bytes]]:
+def _devnull() -> Iterator[IO[bytes]]:
     """For verdicts of which only the figures are wanted."""
     with Path(os.devnull).open("wb") as file:
         yield file

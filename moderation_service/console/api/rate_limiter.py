@@ -1,4 +1,4 @@
-"""How often a key may ask: a token bucket each, of one process."""
+"""Rate limiter of the API: a token bucket for each key, of one process."""
 
 import math
 import time
@@ -15,8 +15,8 @@ class _Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What a key has left after this request; `wait_s` is 0, or how long until it may ask again."""
+class RateLimit:
+    """What a key has left after this request; `wait_s` is 0, or the seconds until it may ask again."""
 
     of: int
     remaining: int
@@ -32,14 +32,14 @@ class Left:
         return {**told, "Retry-After": str(self.wait_s)} if self.wait_s else told
 
 
-class Buckets:
+class RateLimiter:
     """One bucket a key, full at first. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, key_id: str, per_minute: int) -> Left:
+    def take(self, key_id: str, per_minute: int) -> RateLimit:
         """Take a token, if there is one."""
         now, rate = self._clock(), per_minute / _MINUTE_S
         bucket = self._buckets.setdefault(key_id, _Bucket(per_minute, now))
@@ -50,4 +50,4 @@ class Buckets:
             bucket.tokens -= 1
         else:
             wait_s = max(1, math.ceil((1 - bucket.tokens) / rate))
-        return Left(per_minute, int(bucket.tokens), math.ceil((per_minute - bucket.tokens) / rate), wait_s)
+        return RateLimit(per_minute, int(bucket.tokens), math.ceil((per_minute - bucket.tokens) / rate), wait_s)

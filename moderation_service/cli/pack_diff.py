@@ -1,6 +1,5 @@
-"""`moderation policies diff`: posts judged by two packs on one engine, each post's images had once."""
+"""`moderation policies diff`: posts judged by two packs on one engine, each post's images loaded once."""
 
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,51 +7,40 @@ from pathlib import Path
 from rich.table import Table
 
 from moderation_service.app.compose import open_judges
-from moderation_service.app.files import distinct, tell_unread, with_files
-from moderation_service.app.progress import progress
-from moderation_service.contracts.post import Post
+from moderation_service.cli.common import print_lines, progress
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.batch_judge import for_each
-from moderation_service.evaluation.pack_diff import PackDiff, PolicyChange, Said
+from moderation_service.evaluation.pack_diff import PackDiff, PolicyChange, Said, judge_by_both
 from moderation_service.judging.decision import STRENGTH
 from moderation_service.policies.pack import PolicyPack, load_pack
-from moderation_service.readers.post_files import root_of
+from moderation_service.readers.input_file import root_of
+from moderation_service.readers.post_files import distinct, unread
 from moderation_service.settings import Settings
 
-FLIPS_SHOWN = 50
+_FLIPS_SHOWN = 50
 
 
 async def diff_packs(settings: Settings, old: Path, new: Path, posts: Path) -> tuple[PackDiff, list[str]]:
     """Judge `posts` by the packs of two folders; what would change, and a line for each row that was not judged."""
     packs = _enforcing(old), _enforcing(new)
-    tell_unread(posts)
+    print_lines("not read", unread(posts))
     left_out: list[str] = []
     judging = settings.judging.model_copy(update={"explain": "never"})
-    chosen = with_files(settings, root_of(posts)).model_copy(update={"judging": judging})
+    chosen = settings.with_file_root(root_of(posts)).model_copy(update={"judging": judging})
     diff = PackDiff(*packs)
     with progress(sum(1 for _ in distinct(posts, left_out))) as advance:
         async with open_judges(chosen, *packs) as (by_old, by_new):
-
-            async def work(post: Post) -> None:
-                async with by_old.load_evidence(post) as evidence:
-                    trace_id = secrets.token_hex(16)
-                    judged_by_old = await by_old.judge(post, trace_id=trace_id, evidence=evidence)
-                    judged_by_new = await by_new.judge(post, trace_id=trace_id, evidence=evidence)
-                diff.add(post, judged_by_old, judged_by_new)
-                advance(post)
-
-            unjudged = await for_each(distinct(posts, []), work)
+            unjudged = await judge_by_both(diff, by_old, by_new, distinct(posts, []), advance)
     return diff, [*left_out, *map(str, unjudged)]
 
 
 def tables(diff: PackDiff) -> Iterator[Table | str]:
-    """The diff as a person reads it."""
+    """The diff as tables and lines."""
     yield _decisions(diff)
     yield _policies(diff)
     if diff.flips:
         yield _flips(diff)
-    if len(diff.flips) > FLIPS_SHOWN:
-        yield f"{len(diff.flips) - FLIPS_SHOWN} more posts flip; --json lists all"
+    if len(diff.flips) > _FLIPS_SHOWN:
+        yield f"{len(diff.flips) - _FLIPS_SHOWN} more posts flip; --json lists all"
     yield _summary(diff)
 
 
@@ -75,7 +63,7 @@ def _policies(diff: PackDiff) -> Table:
 
 def _flips(diff: PackDiff) -> Table:
     table = Table("post", "decision", "policies", "images", "words", title="flips")
-    for flip in sorted(diff.flips, key=lambda flip: (flip.old == flip.new, flip.post_id))[:FLIPS_SHOWN]:
+    for flip in sorted(diff.flips, key=lambda flip: (flip.old == flip.new, flip.post_id))[:_FLIPS_SHOWN]:
         policies = "\n".join(f"{one.policy_id}: {_either(_scored(one.old), _scored(one.new))}" for one in flip.policies)
         table.add_row(flip.post_id, _either(flip.old, flip.new), policies, str(flip.images), flip.text)
     return table

@@ -46,7 +46,7 @@ class TrafficFigures:
         return self.decisions.get(decision, 0) / self.total if self.total else None
 
 
-async def seen(database: AsyncEngine, *, now: datetime, span: timedelta, buckets: int) -> TrafficFigures:
+async def figures(database: AsyncEngine, *, now: datetime, span: timedelta, buckets: int) -> TrafficFigures:
     """The last `span` in so many buckets. Quantiles are read off a histogram of equal ratios."""
     step = int(span.total_seconds()) // buckets
     first = (int(now.timestamp()) // step - buckets + 1) * step

@@ -1,53 +1,71 @@
-"""`moderation demo`: sample posts through the whole service."""
+"""`moderation demo`: sample posts through the whole service, on an embedded broker by default."""
 
 import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
 from moderation_service.app.compose import open_judge
-from moderation_service.app.files import record_of
-from moderation_service.app.progress import progress
+from moderation_service.cli.common import Servers, exit_after, extra, progress, show, writable
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo import samples
-from moderation_service.demo.broker import embedded_broker
+from moderation_service.demo.broker import DEMO_TOPICS, embedded_broker
 from moderation_service.demo.report import Report, ReportRow
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.topic_io import publish, read
+from moderation_service.kafka.topic_io import post_record, publish, read
 from moderation_service.kafka.topics import create as create_topics
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, JudgingSettings, KafkaSettings, Settings, load_settings
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
-PATIENCE_S = 120.0
-TOPICS = ("input", "output", "dead_letter", "review", "audit")
-SECURITY = {name for name in KafkaSettings.model_fields if name.startswith(("security_", "sasl_", "ssl_"))}
+_TIMEOUT_S = 120.0
+_SECURITY = {name for name in KafkaSettings.model_fields if name.startswith(("security_", "sasl_", "ssl_"))}
 
 
-def demo_topics() -> dict[str, str]:
-    """The demo's own topics, by setting."""
-    return {f"{kind}_topic": f"moderation.demo.{kind}" for kind in TOPICS}
+def demo(
+    *,
+    bootstrap_servers: Servers = None,
+    report: Path = Path("demo-report.html"),
+    serve: bool = False,
+    port: int = 8080,
+    every: float = 3.0,
+) -> int:
+    """Publish sample posts, judge them with the bundled model, print the verdicts, write a report.
 
+    Without an address the broker is an embedded one (at least once); with one, a real Kafka (exactly once).
+    With `--serve` it stays up with the reviewers' console on `--port`, and a post comes in every few seconds.
 
-async def demo(bootstrap_servers: str | None) -> Report:
-    """Sample posts through the whole service, on an embedded broker where no address is given.
-
-    What the environment sets is for the service, and left out here but for the security of a broker that is given.
+    Example: `moderation demo`
     """
-    topics = demo_topics()
-    with nullcontext(bootstrap_servers) if bootstrap_servers else embedded_broker(topics.values()) as address:
-        kafka = {"bootstrap_servers": address, "group": "moderation.demo", **topics}
+    if serve:
+        asyncio.run(exit_after(extra("app.demo_server", "console").serve(port, every, partial(print, flush=True))))
+    report = writable(report, "--report")
+    made = asyncio.run(run_demo(bootstrap_servers))
+    report.write_text(made.page(), encoding="utf-8")
+    show(made.table(), made.how, f"Report: {report}")
+    return 0
+
+
+async def run_demo(bootstrap_servers: str | None) -> Report:
+    """Sample posts through the whole service, on an embedded broker if no address is given.
+
+    Settings from the environment are ignored, except the security of a given broker.
+    """
+    with nullcontext(bootstrap_servers) if bootstrap_servers else embedded_broker(DEMO_TOPICS.values()) as address:
+        kafka = {"bootstrap_servers": address, "group": "moderation.demo", **DEMO_TOPICS}
         if bootstrap_servers:
-            kafka |= load_settings().kafka.model_dump(include=SECURITY)
+            kafka |= load_settings().kafka.model_dump(include=_SECURITY)
         else:  # librdkafka's mock cluster knows no transactions
             kafka["delivery"] = "at_least_once"
         settings = BareSettings(kafka=KafkaSettings(**kafka), judging=JudgingSettings(attribution="always"))
         if bootstrap_servers:
             await create_topics(settings.kafka)
         posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))
-        await publish(settings.kafka, (record_of(settings.kafka, post) for post in posts))
+        await publish(settings.kafka, (post_record(settings.kafka, post) for post in posts))
         pack = load_pack(settings.policies.path, images=False)
         with progress(len(posts)) as advance:
             async with open_judge(settings, pack) as judge:
@@ -65,7 +83,7 @@ async def demo(bootstrap_servers: str | None) -> Report:
 async def _judged(
     settings: Settings, judge: Judge, wanted: set[str], advance: Callable[[object], None]
 ) -> dict[str, Verdict]:
-    """Run the worker until every wanted post has its verdict. Raises Fatal where it does not come."""
+    """Run the worker until every wanted post has its verdict. Raises Fatal if it does not come in time."""
     stop, verdicts = asyncio.Event(), dict[str, Verdict]()
 
     async def collect() -> None:
@@ -79,7 +97,7 @@ async def _judged(
 
     worker = asyncio.create_task(Worker(settings.kafka, judge, Health()).run(stop))
     collecting = asyncio.create_task(collect())
-    await asyncio.wait({worker, collecting}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({worker, collecting}, timeout=_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
     collecting.cancel()
     stop.set()
     await asyncio.wait({worker, collecting})
@@ -87,6 +105,6 @@ async def _judged(
         if not task.cancelled():
             task.result()
     if len(verdicts) < len(wanted):
-        msg = f"{len(verdicts)} of {len(wanted)} posts had their verdict within {PATIENCE_S:g} s"
+        msg = f"{len(verdicts)} of {len(wanted)} posts have their verdict after {_TIMEOUT_S:g} s"
         raise Fatal(msg)
     return verdicts

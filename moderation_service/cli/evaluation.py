@@ -1,4 +1,4 @@
-"""The commands on labelled posts."""
+"""`moderation evaluate` and `moderation calibrate`, on labelled posts."""
 
 import asyncio
 import json
@@ -39,10 +39,10 @@ def evaluate(  # noqa: PLR0913 - options of a command
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
     """
-    wanted = extra("labelled", "evaluation")
+    runs = extra("cli.evaluation_runs", "evaluation")
     report = writable(report, "--report") if report else None
-    named = wanted.Named(labelled, policy, form, posts)
-    made, page = asyncio.run(wanted.evaluate_labelled(load(settings), named, seed=seed, scale=scale, layout=layout))
+    named = runs.LabelSource(labelled, policy, form, posts)
+    made, page = asyncio.run(runs.evaluate_labelled(load(settings), named, seed=seed, scale=scale, layout=layout))
     print(json.dumps(made.figures, ensure_ascii=False, indent=1))
     if report:
         report.write_text(page, encoding="utf-8")
@@ -74,14 +74,12 @@ def calibrate(  # noqa: PLR0913 - options of a command
 
     Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
     """
-    wanted = extra("labelled", "evaluation")
+    runs = extra("cli.evaluation_runs", "evaluation")
     out = writable(out, "--out")
-    target = wanted.Target.of(recall=recall, precision=precision, cost=cost)
-    named = wanted.Named(labelled, policy, form, posts, verdicts)
-    made, problems = asyncio.run(
-        wanted.calibrate_labelled(load(settings), named, seed=seed, scale=scale, target=target)
-    )
-    table = Table(*wanted.COLUMNS, title="calibration")
+    target = runs.Target.of(recall=recall, precision=precision, cost=cost)
+    named = runs.LabelSource(labelled, policy, form, posts, verdicts)
+    made, problems = asyncio.run(runs.calibrate_labelled(load(settings), named, seed=seed, scale=scale, target=target))
+    table = Table(*runs.COLUMNS, title="calibration")
     for line in made.lines:
         table.add_row(*line.cells())
     show(table, *(f"refused: {line.policy}: {line.refused}" for line in made.lines if line.refused), stderr=True)

@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Login and logout."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from moderation_service.console.accounts import sessions
 from moderation_service.console.accounts.guard import check_same_site, local, reader
 from moderation_service.console.accounts.throttle import Throttle
 from moderation_service.console.accounts.users import known
-from moderation_service.console.context import parts_of
+from moderation_service.console.context import context_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.store import outbox
 from moderation_service.console.store.tables import users
@@ -58,7 +58,7 @@ class _Login:
     async def _tried(self, request: Request, name: str, password: str, address: str, go_on: str) -> Response:
         if wait_s := self._throttle.begin(name, address):
             return _too_many(request, go_on, address, TOO_MANY, wait_s)
-        if not await known(parts_of(request).database, name, password):
+        if not await known(context_of(request).database, name, password):
             log.warning("login refused", reason="wrong", address=address)
             if self._throttle.spent(name, address):
                 await _tell_of_guesses(request, name, address)
@@ -75,14 +75,13 @@ def _too_many(request: Request, go_on: str, address: str, error: str, wait_s: fl
 
 
 async def _log_in(request: Request, name: str, go_on: str) -> Response:
-    parts = parts_of(request)
-    console = parts.settings.console
+    context = context_of(request)
+    console = context.settings.console
     entry = audit.AuditEntry(actor=audit.reviewer(name), action="user.logged_in", target=name)
-    async with parts.database.begin() as connection:
+    async with context.transaction() as connection:
         await sessions.close_session(connection, sessions.token_of(request, console))
         token = await sessions.open_session(connection, name, console.session_hours)
-        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
-    parts.put_in_outbox.set()
+        await outbox.put(connection, outbox.audited(context.settings.kafka, entry))
     response = RedirectResponse(go_on, status_code=303)
     sessions.give(response, token, console)
     return response
@@ -90,9 +89,9 @@ async def _log_in(request: Request, name: str, go_on: str) -> Response:
 
 @reader()
 async def _log_out(request: Request) -> Response:
-    parts = parts_of(request)
-    console = parts.settings.console
-    async with parts.database.begin() as connection:
+    context = context_of(request)
+    console = context.settings.console
+    async with context.database.begin() as connection:
         await sessions.close_session(connection, sessions.token_of(request, console))
     response = RedirectResponse("/login", status_code=303)
     sessions.forget(response, console)
@@ -101,13 +100,12 @@ async def _log_out(request: Request) -> Response:
 
 async def _tell_of_guesses(request: Request, name: str, address: str) -> None:
     """On record once a window. A name that is nobody's may be a password in the wrong field, and is not told."""
-    parts = parts_of(request)
-    async with parts.database.begin() as connection:
+    context = context_of(request)
+    async with context.transaction() as connection:
         there = (await connection.execute(select(users.c.name).where(users.c.name == name))).first()
         target = name if there else "nobody"
         entry = audit.AuditEntry(actor=f"address:{address}", action="login.throttled", target=target)
-        await outbox.put(connection, outbox.audited(parts.settings.kafka, entry))
-    parts.put_in_outbox.set()
+        await outbox.put(connection, outbox.audited(context.settings.kafka, entry))
 
 
 async def _read(request: Request) -> dict[str, str]:
