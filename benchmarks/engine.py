@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.command_line import main
 from benchmarks.engine_ways import BenchServer, DecisionPipeline, Prefill
+from benchmarks.full_forward import full_forward_scores
 from moderation_service.bench.engine import CASES, INT8, MAIN, int8_figures, matmul_rate
 from moderation_service.bench.engine_case import (
     LAYOUTS,
@@ -22,7 +23,6 @@ from moderation_service.bench.engine_case import (
 )
 from moderation_service.bench.random_model import DTYPES, SHAPES, describe, make_checkpoint, make_processor
 from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint
-from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.settings import DEMO_MODEL, EngineSettings
 
 PREFILL, GENERATE, PIPELINE, VLLM = "prefill_per_policy", "generate_per_policy", "decision_pipeline", "vllm"

@@ -10,9 +10,9 @@ from PIL import Image
 from transformers import GenerationConfig, PreTrainedModel, pipeline
 from transformers.pipelines import SUPPORTED_TASKS
 
+from benchmarks.full_forward import label_score
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.base import LabelScore, ScoreRequest
-from moderation_service.engine.local.full_forward import label_score
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.settings import EngineSettings, LayoutName

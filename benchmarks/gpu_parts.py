@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.engine_ways import Prefill
+from benchmarks.full_forward import full_forward_scores
 from moderation_service.bench.engine import layout_figures, matmul_rate, reached
 from moderation_service.bench.engine_case import (
     POST_FIRST,
@@ -34,7 +35,6 @@ from moderation_service.bench.random_model import (
 )
 from moderation_service.engine.base import LabelScore, ScoreRequest
 from moderation_service.engine.local.checkpoint import Checkpoint
-from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.engine.local.quantization import LAYERS, Quantization, check_quantization
 from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings, LayoutName

@@ -9,6 +9,7 @@ from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 
 from demo_model.bank import Shelf, varied
+from demo_model.masked_batch import MaskedBatch, pack
 from demo_model.sight import patches
 from demo_model.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.contracts.engine_input import Language, Questionnaire
@@ -17,7 +18,6 @@ from moderation_service.demo.posts import Draft, draft
 from moderation_service.demo.texts import INTENTS, injection
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.image_encoder import StagedImage
-from moderation_service.engine.local.masked_batch import MaskedBatch, pack
 from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.post_tokenizer import SafeTokenizer, TokenizedPost
 from moderation_service.engine.prompts import Prompts

@@ -9,6 +9,7 @@ from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProces
 
 from demo_model import checkpoint, joint, recipe
 from demo_model.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
+from demo_model.masked_batch import pack
 from demo_model.model import new_model
 from demo_model.rows import Lesson, SeenRow
 from demo_model.sight import patches, see
@@ -19,7 +20,6 @@ from moderation_service.demo.images import USUAL
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.image_encoder import StagedImage
-from moderation_service.engine.local.masked_batch import pack
 from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
 from moderation_service.engine.local.scorer import Scorer

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, Scored, ScoreRequest
 from moderation_service.engine.local import packed_row
 from moderation_service.engine.local import scorer as scorer_module
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.engine.local.memory_check import KEPT_CONTEXTS
 from moderation_service.engine.local.packed_row import PackedRow
 from moderation_service.engine.local.post_tokenizer import TokenizedPost

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
+from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
-from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
 from tests.engine.conftest import MakeScorer

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Scored, ScoreRequest
 from moderation_service.engine.local import quantization
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.engine import LocalEngine
-from moderation_service.engine.local.full_forward import full_forward_scores
 from moderation_service.engine.local.quantization import LAYERS, Int8Linear, Quantization, check_quantization, quantize
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
