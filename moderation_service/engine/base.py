@@ -1,13 +1,15 @@
-"""What an engine is: label scores for questions about a text with images.
+"""What an engine is: label scores for questions about a text with images. And what both kinds of engine share.
 
 An engine knows nothing of Kafka, verdicts or thresholds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
+from PIL import Image
 
 from moderation_service.contracts.engine_input import Language, Pixels, Question, Questionnaire
 from moderation_service.settings import LayoutName
@@ -17,6 +19,9 @@ OUT_OF_MEMORY = "out_of_memory"
 
 KEPT_PREFIXES = 8
 """Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+
+MAX_ASPECT = 150
+"""The family's image processors refuse images longer than 200 times their width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +137,22 @@ class SupportsPreprocessing(Protocol):
 
     async def read(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreRequest]:
         """The same requests, for `score`, as far prepared as can be without the model."""
+
+
+def pad_narrow(pixels: Pixels) -> Pixels:
+    """Repeat the edge of an image too narrow for the processor; others are left as they are."""
+    height, width = pixels.shape[:2]
+    least = -(-max(height, width) // MAX_ASPECT)
+    if min(height, width) >= least:
+        return pixels
+    return np.pad(pixels, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)), mode="edge")
+
+
+def shrink(pixels: Pixels, cells: tuple[int, int], allowed: int, unit: int) -> Pixels:
+    """An image of `cells` (rows, columns; a token each, `unit` pixels a side) made one of at most `allowed` cells."""
+    rows, columns = cells
+    scale = math.sqrt(allowed / (rows * columns))
+    rows = max(1, min(int(rows * scale), allowed))
+    columns = max(1, min(int(columns * scale), allowed // rows))
+    small = Image.fromarray(pixels).resize((columns * unit, rows * unit), Image.Resampling.BICUBIC)
+    return np.asarray(small)

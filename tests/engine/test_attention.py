@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from demo_model.masked_batch import POST, block_mask
 from moderation_service.engine.local import attention
-from moderation_service.engine.local.attention import AttentionMetadata, CuSeqlens, attend, attend_images
+from moderation_service.engine.local.attention import CuSeqlens, attend_images
+from moderation_service.engine.local.packed_row import AttentionMetadata, attend
 
 PREFIX, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
 IMAGES = [4, 8, 1]

@@ -1,25 +1,18 @@
-"""Attention of many posts behind one kept prefix, in one row, that computes no masked pair and copies no prefix.
+"""Partial attention over spans of a row, with the log-sum-exp by which parts are merged exactly; the kernels for it.
 
-    prefix (kept) │ post 1 │ post 2 │ … │ suffixes of post 1 │ suffixes of post 2 │ …
-
-What a token sees falls into parts that a fused kernel takes whole: the prefix; for a suffix, its post; and its own
-post or suffix up to itself. Each part comes with the log-sum-exp of its logits, by which parts are merged exactly: a
-softmax over all is the parts' softmaxes, weighed by their shares of the sum (as FlashAttention does block by block).
+A softmax over all keys is the softmaxes over parts of them, weighed by their shares of the sum (as FlashAttention does
+block by block). So a part that a fused kernel takes whole needs no mask.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-from moderation_service.engine.prompts import PACKED_ATTENTION
-
-OF_IMAGES = "flash_by_image"
+IMAGE_ATTENTION = "flash_by_image"
 """Of the vision tower's attention. transformers hands all images over at once where the name has *flash* in it, and
 else cuts them apart in each layer, by lengths that it waits for the device to tell."""
 
@@ -66,50 +59,6 @@ class CuSeqlens:
         return self.bounds[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionMetadata:
-    """One row behind its prefix: where posts and suffixes lie. `asked` are the suffixes of each post together.
-
-    `kept` are the prefix's keys and values, [key heads, P, head size] each, a pair a layer.
-    """
-
-    kept: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    posts: CuSeqlens
-    asked: CuSeqlens
-    suffixes: CuSeqlens
-    prefix: CuSeqlens
-    whole: CuSeqlens
-
-
-def attend(  # noqa: PLR0913 - as transformers calls it
-    module: Any,  # noqa: ANN401 - a layer of any member of the family
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float,
-    row: AttentionMetadata | None = None,
-    **kwargs: Any,  # noqa: ANN401 - transformers' own
-) -> tuple[torch.Tensor, None]:
-    """Attention for transformers, whose own sdpa it is without `row`.
-
-    `query` [1, heads, N, head size] to [1, N, heads, head size].
-    """
-    if row is None:
-        return _sdpa(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    whole, cut = Qkv(query[0], key[0], value[0]), row.posts.total
-    posts, suffixes = Qkv(*(each[:, :cut] for each in whole)), Qkv(*(each[:, cut:] for each in whole))
-    of_posts = _attend_part(posts, row.posts, row.posts, scaling, causal=True)
-    of_suffixes = _merge(
-        _attend_part(suffixes, row.suffixes, row.suffixes, scaling, causal=True),
-        _attend_part(Qkv(suffixes.query, posts.key, posts.value), row.asked, row.posts, scaling),
-    )
-    own = PartialAttention(*(torch.cat(pair, dim=1) for pair in zip(of_posts, of_suffixes, strict=True)))
-    prefix = _attend_part(Qkv(whole.query, *row.kept[module.layer_idx]), row.whole, row.prefix, scaling)
-    return _merge(own, prefix).values.transpose(0, 1)[None], None
-
-
 def attend_images(  # noqa: PLR0913 - as transformers calls it
     module: Any,  # noqa: ANN401, ARG001 - a layer of any member of the family
     query: torch.Tensor,
@@ -123,12 +72,10 @@ def attend_images(  # noqa: PLR0913 - as transformers calls it
 ) -> tuple[torch.Tensor, None]:
     """Each image's patches over themselves, for transformers: [1, heads, N, head size] to [1, N, heads, head size]."""
     states = Qkv(query[0], key[0], value[0])
-    return _attend_part(states, images, images, scaling).values.transpose(0, 1)[None], None
+    return attend_spans(states, images, images, scaling).values.transpose(0, 1)[None], None
 
 
-AttentionInterface.register(PACKED_ATTENTION, attend)
-AttentionInterface.register(OF_IMAGES, attend_images)
-AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)
+AttentionInterface.register(IMAGE_ATTENTION, attend_images)
 
 
 def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
@@ -148,7 +95,7 @@ def _at_once(heads: int, keys: int) -> int:
     return max(MATRIX_BYTES // (LOGIT_BYTES * heads * keys), 1)
 
 
-def _sdpa(
+def sdpa(
     module: Any,  # noqa: ANN401
     query: torch.Tensor,
     key: torch.Tensor,
@@ -172,14 +119,15 @@ def _sdpa(
     return torch.cat(parts, dim=1), None
 
 
-def _merge(one: PartialAttention, other: PartialAttention) -> PartialAttention:
+def merge(one: PartialAttention, other: PartialAttention) -> PartialAttention:
+    """What queries get from both parts together."""
     weight = torch.sigmoid(other.lse - one.lse).to(one.values.dtype)
     return PartialAttention(
         torch.lerp(one.values, other.values, weight[..., None]), torch.logaddexp(one.lse, other.lse)
     )
 
 
-def _attend_part(
+def attend_spans(
     states: Qkv, queries: CuSeqlens, keys: CuSeqlens, scaling: float, *, causal: bool = False
 ) -> PartialAttention:
     """Each span of queries over the span of keys in its place; one without keys weighs nothing."""

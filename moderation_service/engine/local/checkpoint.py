@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils import logging as transformers_logging
 
 from moderation_service.engine.layouts import LAYOUTS
-from moderation_service.engine.local import attention
+from moderation_service.engine.local import attention, packed_row  # noqa: F401 - which registers what layouts name
 from moderation_service.engine.local.checkpoint_files import check_safetensors, digest_folder
 from moderation_service.engine.local.fused_modules import optimize
 from moderation_service.engine.local.memory_check import check_memory

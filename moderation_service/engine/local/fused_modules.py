@@ -46,7 +46,7 @@ def set_image_attention(model: nn.Module) -> None:
             module.register_forward_pre_hook(_tell_lengths, with_kwargs=True)
         if type(module).__name__.endswith("VisionAttention"):
             own: Any = copy(module.config)
-            own._attn_implementation = attention.OF_IMAGES  # noqa: SLF001 - as transformers sets it
+            own._attn_implementation = attention.IMAGE_ATTENTION  # noqa: SLF001 - as transformers sets it
             module.config = own
 
 

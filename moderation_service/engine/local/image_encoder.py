@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.models.glm46v.image_processing_glm46v import smart_resize
 
 from moderation_service.contracts.engine_input import Pixels
-from moderation_service.engine.image_resizing import widened
+from moderation_service.engine.base import pad_narrow
 from moderation_service.errors import Fatal
 
 KEPT_BYTES = 256 * 1024 * 1024
@@ -80,7 +80,7 @@ class ImagePreprocessor:
 
     def stage(self, pixels: Pixels) -> StagedImage:
         """An image [H, W, 3] ready to be cut; its pixels are copied, to where a GPU can fetch them by itself."""
-        wide = widened(pixels)
+        wide = pad_narrow(pixels)
         staged = torch.empty(wide.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         staged.numpy()[:] = wide
         height, width = wide.shape[:2]

@@ -1,20 +1,28 @@
-"""Sequence packing: many posts and all that is asked of them in one row of tokens, without padding.
+"""Sequence packing: many posts and all that is asked of them in one row of tokens behind a kept prefix, no padding.
 
-    post 1 │ post 2 │ … │ suffixes of post 1 │ suffixes of post 2 │ …
+    prefix (kept) │ post 1 │ post 2 │ … │ suffixes of post 1 │ suffixes of post 2 │ …
 
 Every suffix starts at the position behind its post, as if it stood there alone, so each answer is the one a prompt of
 its own would get. Positions counted along the row, or left to the model, which keeps those of the batch before, would
 be silently wrong.
+
+What a token sees falls into parts: the prefix; for a suffix, its post; and its own post or suffix up to itself. So no
+masked pair is computed, and no prefix copied.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
+from moderation_service.engine.local.attention import CuSeqlens, PartialAttention, Qkv, attend_spans, merge, sdpa
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.engine.prompts import PACKED_ATTENTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +121,51 @@ def post_positions(post: TokenizedPost, start: int, image_token: int, merge: int
     positions = np.tile(start + np.cumsum(steps) - steps, (3, 1))
     positions[:, of_images] += cells
     return torch.from_numpy(positions)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMetadata:
+    """One row behind its prefix: where posts and suffixes lie. `asked` are the suffixes of each post together.
+
+    `kept` are the prefix's keys and values, [key heads, P, head size] each, a pair a layer.
+    """
+
+    kept: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    posts: CuSeqlens
+    asked: CuSeqlens
+    suffixes: CuSeqlens
+    prefix: CuSeqlens
+    whole: CuSeqlens
+
+
+def attend(  # noqa: PLR0913 - as transformers calls it
+    module: Any,  # noqa: ANN401 - a layer of any member of the family
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    row: AttentionMetadata | None = None,
+    **kwargs: Any,  # noqa: ANN401 - transformers' own
+) -> tuple[torch.Tensor, None]:
+    """Attention for transformers, whose own sdpa it is without `row`.
+
+    `query` [1, heads, N, head size] to [1, N, heads, head size].
+    """
+    if row is None:
+        return sdpa(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    whole, cut = Qkv(query[0], key[0], value[0]), row.posts.total
+    posts, suffixes = Qkv(*(each[:, :cut] for each in whole)), Qkv(*(each[:, cut:] for each in whole))
+    of_posts = attend_spans(posts, row.posts, row.posts, scaling, causal=True)
+    of_suffixes = merge(
+        attend_spans(suffixes, row.suffixes, row.suffixes, scaling, causal=True),
+        attend_spans(Qkv(suffixes.query, posts.key, posts.value), row.asked, row.posts, scaling),
+    )
+    own = PartialAttention(*(torch.cat(pair, dim=1) for pair in zip(of_posts, of_suffixes, strict=True)))
+    prefix = attend_spans(Qkv(whole.query, *row.kept[module.layer_idx]), row.whole, row.prefix, scaling)
+    return merge(own, prefix).values.transpose(0, 1)[None], None
+
+
+AttentionInterface.register(PACKED_ATTENTION, attend)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from moderation_service.contracts.engine_input import Pixels
-from moderation_service.engine.image_resizing import shrunk
+from moderation_service.engine.base import shrink
 from moderation_service.engine.local.image_encoder import ImagePreprocessor, StagedImage
 from moderation_service.engine.prompts import ChatFrame, Labels, Prompts, chat_frame
 from moderation_service.engine.untrusted import neutralise
@@ -169,7 +169,7 @@ class PostTokenizer:
         allowed = share - (tokens - rows * columns)
         if allowed < 1:
             return None
-        image = self._preprocessor.stage(shrunk(pixels, (rows, columns), allowed, self._preprocessor.unit))
+        image = self._preprocessor.stage(shrink(pixels, (rows, columns), allowed, self._preprocessor.unit))
         return image if len(self._marks(image)) <= share else None
 
     def _marks(self, image: StagedImage) -> list[int]:

@@ -15,11 +15,11 @@ from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
 from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Scored, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS
-from moderation_service.engine.local.attention import AttentionMetadata, CuSeqlens, to_device
+from moderation_service.engine.local.attention import CuSeqlens, to_device
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.image_encoder import ImagePreprocessor, VisionEncoder
 from moderation_service.engine.local.memory_check import ANSWERS_A_PROJECTION, KEPT_CONTEXTS
-from moderation_service.engine.local.packed_row import PostRow, pack_rows, split_into_batches
+from moderation_service.engine.local.packed_row import AttentionMetadata, PostRow, pack_rows, split_into_batches
 from moderation_service.engine.local.post_tokenizer import PostTokenizer, SafeTokenizer
 from moderation_service.engine.prompts import Labels, PromptName, Prompts
 from moderation_service.errors import Misconfigured, Transient

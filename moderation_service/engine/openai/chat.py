@@ -12,7 +12,7 @@ from typing import Any, Self
 from PIL import Image
 
 from moderation_service.contracts.engine_input import Pixels, Questionnaire
-from moderation_service.engine.image_resizing import shrunk, widened
+from moderation_service.engine.base import pad_narrow, shrink
 from moderation_service.engine.prompts import MAX_NEW_TOKENS, ChatFrame, Prompts
 
 NO_FRAME = ChatFrame("", "", "", "", "")
@@ -130,7 +130,7 @@ def _within(pixels: Pixels, allowed: int) -> tuple[Pixels, int]:
     rows, columns = (-(-side // CELL) for side in pixels.shape[:2])
     if rows * columns <= allowed:
         return pixels, max(rows * columns, LEAST_CELLS)
-    small = shrunk(pixels, (rows, columns), allowed, CELL)
+    small = shrink(pixels, (rows, columns), allowed, CELL)
     return small, max(small.shape[0] * small.shape[1] // CELL**2, LEAST_CELLS)
 
 
@@ -140,7 +140,7 @@ def _encoded(pixels: Pixels, uuid_key: bytes | None) -> EncodedImage:
     The UUID is a digest under a key of this process, so that no other client of the server can put an image under it.
     """
     file = BytesIO()
-    Image.fromarray(widened(pixels)).save(file, "PNG", compress_level=1)
+    Image.fromarray(pad_narrow(pixels)).save(file, "PNG", compress_level=1)
     png = file.getvalue()
     uuid = None if uuid_key is None else hashlib.blake2b(png, key=uuid_key, digest_size=32).hexdigest()
     return EncodedImage("data:image/png;base64," + base64.b64encode(png).decode(), uuid, math.prod(pixels.shape[:2]))
