@@ -7,9 +7,9 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from moderation_service.cli.common import SettingsFile, extra, load
 from moderation_service.errors import Misconfigured
@@ -21,7 +21,13 @@ users = App(name="users", help="People who may log in to the console.")
 
 
 @keys.command(name="create")
-def create_key(name: str, /, *, scope: list[str], settings: SettingsFile = None) -> int:
+def create_key(
+    name: str,
+    /,
+    *,
+    scope: Annotated[list[str], Parameter(help="Repeat it for several.")],
+    settings: SettingsFile = None,
+) -> int:
     """Make a key and print it, this once; `--scope` is judge, read, review or admin (all of them), once or more.
 
     Example: `moderation keys create uploads --scope judge --scope read`

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from moderation_service.app.compose import open_judge
 from moderation_service.cli.common import Servers, exit_after, extra, progress, show, writable
@@ -29,10 +32,10 @@ _SECURITY = {name for name in KafkaSettings.model_fields if name.startswith(("se
 def demo(
     *,
     bootstrap_servers: Servers = None,
-    report: Path = Path("demo-report.html"),
-    serve: bool = False,
-    port: int = 8080,
-    every: float = 3.0,
+    report: Annotated[Path, Parameter(help="Where the report is written.")] = Path("demo-report.html"),
+    serve: Annotated[bool, Parameter(help="Stay up, with the console.")] = False,
+    port: Annotated[int, Parameter(help="Of the console.")] = 8080,
+    every: Annotated[float, Parameter(help="Seconds between posts, with --serve.")] = 3.0,
 ) -> int:
     """Publish sample posts, judge them with the bundled model, print the verdicts, write a report.
 

@@ -35,9 +35,9 @@ dlq = App(name="dlq", help="Dead letters: records that could not be judged.")
 @dlq.command(name="list")
 def list_letters(
     *,
-    reason: str | None = None,
-    stage: str | None = None,
-    key: str | None = None,
+    reason: Annotated[str | None, Parameter(help="Only letters with this reason.")] = None,
+    stage: Annotated[str | None, Parameter(help="Only letters of this stage.")] = None,
+    key: Annotated[str | None, Parameter(help="Only letters of records with this key.")] = None,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:
@@ -53,11 +53,11 @@ def list_letters(
 @dlq.command(name="redrive")
 def redrive_letters(  # noqa: PLR0913 - each is a flag
     *,
-    reason: str | None = None,
-    stage: str | None = None,
-    key: str | None = None,
-    most: int = 1,
-    rate: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    reason: Annotated[str | None, Parameter(help="Only letters with this reason.")] = None,
+    stage: Annotated[str | None, Parameter(help="Only letters of this stage.")] = None,
+    key: Annotated[str | None, Parameter(help="Only letters of records with this key.")] = None,
+    most: Annotated[int, Parameter(help="Redrives of one record, in all.")] = 1,
+    rate: Annotated[float | None, Parameter(validator=validators.Number(gt=0), help="Records a second.")] = None,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:

@@ -12,7 +12,7 @@ from moderation_service.cli.common import PROBLEMS, SettingsFile, extra, load, s
 
 LabelFormat = Annotated[
     Literal["posts", "sheet", "hateful_memes", "harmeme", "multioff", "mmhs150k", "unsafebench", "vlsu"] | None,
-    Parameter(name=("--format", "--layout-of")),
+    Parameter(name=("--format", "--layout-of"), help="How the labels are laid out; detected where it is not given."),
 ]
 
 
@@ -20,13 +20,16 @@ def evaluate(  # noqa: PLR0913 - options of a command
     labelled: str,
     /,
     *,
-    report: Path | None = None,
-    seed: int = 7001,
-    scale: float = 1.0,
-    policy: str | None = None,
+    report: Annotated[Path | None, Parameter(help="Write an HTML report here.")] = None,
+    seed: Annotated[int, Parameter(help="Of the bundled benchmark.")] = 7001,
+    scale: Annotated[float, Parameter(help="Size of the bundled set; 1 is the whole.")] = 1.0,
+    policy: Annotated[str | None, Parameter(help="The policy of a single label column.")] = None,
     form: LabelFormat = None,
-    posts: Path | None = None,
-    layout: Literal["post_first", "policies_first", "both"] | None = None,
+    posts: Annotated[Path | None, Parameter(help="The posts that the reviews are of.")] = None,
+    layout: Annotated[
+        Literal["post_first", "policies_first", "both"] | None,
+        Parameter(help="Measure how far policies move one another's scores in this layout."),
+    ] = None,
     settings: SettingsFile = None,
 ) -> int:
     """Judge labelled posts and print the figures as JSON; `bundled` is the benchmark made here, by seed and scale.
@@ -54,16 +57,16 @@ def calibrate(  # noqa: PLR0913 - options of a command
     labelled: str,
     /,
     *,
-    out: Annotated[Path, Parameter(alias="-o")],
-    recall: float | None = None,
-    precision: float | None = None,
-    cost: float | None = None,
-    policy: str | None = None,
+    out: Annotated[Path, Parameter(alias="-o", help="The calibration file.")],
+    recall: Annotated[float | None, Parameter(help="Target of the review thresholds.")] = None,
+    precision: Annotated[float | None, Parameter(help="Target of the review thresholds.")] = None,
+    cost: Annotated[float | None, Parameter(help="Of a missed violation, in false alarms.")] = None,
+    policy: Annotated[str | None, Parameter(help="The policy of a single label column.")] = None,
     form: LabelFormat = None,
-    posts: Path | None = None,
-    verdicts: Path | None = None,
-    seed: int = 7002,
-    scale: float = 1.0,
+    posts: Annotated[Path | None, Parameter(help="The posts that the reviews are of.")] = None,
+    verdicts: Annotated[Path | None, Parameter(help="Take the recorded scores of these.")] = None,
+    seed: Annotated[int, Parameter(help="Of the bundled posts.")] = 7002,
+    scale: Annotated[float, Parameter(help="Size of the bundled set; 1 is the whole.")] = 1.0,
     settings: SettingsFile = None,
 ) -> int:
     """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.

@@ -24,7 +24,11 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def judge(
-    path: Path, /, *, out: Annotated[Path | None, Parameter(alias="-o")] = None, settings: SettingsFile = None
+    path: Path,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(alias="-o", help="Write verdicts here, and resume here.")] = None,
+    settings: SettingsFile = None,
 ) -> int:
     """Judge a JSONL or CSV file of posts, `-` for standard input, or a folder of images with texts, without Kafka.
 

@@ -28,9 +28,9 @@ model = App(name="model", help="The model that judges.")
 @model.command(name="check")
 def check(
     *,
-    shape: str | None = None,
-    card_gb: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 24.0,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    shape: Annotated[str | None, Parameter(help="Memory only, of this name or config.json's folder.")] = None,
+    card_gb: Annotated[float, Parameter(validator=validators.Number(gt=0), help="Of the card, with --shape.")] = 24.0,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
     settings: SettingsFile = None,
 ) -> int:
     """Ask the configured model simple questions and measure it; one line a finding, with the setting to change.

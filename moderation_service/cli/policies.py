@@ -47,7 +47,13 @@ def show_policies(path: Path | None = None, /, *, settings: SettingsFile = None)
 
 
 @policies.command(name="test")
-def try_policies(path: Path | None = None, /, *, junit: Path | None = None, settings: SettingsFile = None) -> int:
+def try_policies(
+    path: Path | None = None,
+    /,
+    *,
+    junit: Annotated[Path | None, Parameter(help="Write the results for a CI here.")] = None,
+    settings: SettingsFile = None,
+) -> int:
     """Run the policies' own cases through the engine; exits 1 if a result differs from the expected one.
 
     With `--junit` the results also go to a JUnit XML file.
@@ -79,12 +85,12 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
 
 @policies.command
 def diff(
-    old: Path,
-    new: Path,
+    old: Annotated[Path, Parameter(help="The pack in force.")],
+    new: Annotated[Path, Parameter(help="The proposed pack.")],
     /,
     *,
-    posts: Path,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    posts: Annotated[Path, Parameter(help="Posts that both packs judge.")],
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
     settings: SettingsFile = None,
 ) -> int:
     """Judge posts by two policy packs and show what the new one would change; nothing is published.

@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.table import Column, Table
 
 from moderation_service.app.compose import open_judge
@@ -20,7 +22,13 @@ from moderation_service.settings import Settings
 _SHOWN = 24  # characters of a value in the table
 
 
-def replay(verdicts: Path, /, *, posts: Path, settings: SettingsFile = None) -> int:
+def replay(
+    verdicts: Path,
+    /,
+    *,
+    posts: Annotated[Path, Parameter(help="The posts of the verdicts.")],
+    settings: SettingsFile = None,
+) -> int:
     """Judge recorded posts again, and print for each verdict that it is the same, or what differs.
 
     A JSON line a verdict goes to standard output, a summary to standard error. Exits 1 if any differs, or could not be

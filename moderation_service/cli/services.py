@@ -1,6 +1,9 @@
 """The commands that run until they are stopped: the worker and the console."""
 
 import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from moderation_service.app import service
 from moderation_service.cli.common import SettingsFile, exit_after, extra, load
@@ -15,7 +18,9 @@ def run(*, settings: SettingsFile = None) -> int:
     return 0
 
 
-def run_console(*, migrate: bool = False, settings: SettingsFile = None) -> int:
+def run_console(
+    *, migrate: Annotated[bool, Parameter(help="Migrate the tables and exit.")] = False, settings: SettingsFile = None
+) -> int:
     """The reviewers' pages and the HTTP API, until SIGTERM. Users: `moderation users`, API keys: `moderation keys`.
 
     With `--migrate` it only makes or migrates the tables of its database: for a job before a rollout.

@@ -4,8 +4,9 @@ import asyncio
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from pydantic import BaseModel
 
 from moderation_service.cli.common import PROBLEMS, Servers, SettingsFile, load, print_lines
@@ -30,8 +31,8 @@ topics = App(name="topics", help="The topics as they should be.")
 @topics.command
 def create(
     *,
-    partitions: int = PARTITIONS,
-    replication: int = BROKERS_DEFAULT,
+    partitions: Annotated[int, Parameter(help="Of each topic.")] = PARTITIONS,
+    replication: Annotated[int, Parameter(help="Replicas; -1: as the brokers have it.")] = BROKERS_DEFAULT,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:
@@ -47,8 +48,8 @@ def create(
 @topics.command(name="check")
 def check_topics(
     *,
-    partitions: int | None = None,
-    replication: int | None = None,
+    partitions: Annotated[int | None, Parameter(help="Compare the number of partitions.")] = None,
+    replication: Annotated[int | None, Parameter(help="Compare the number of replicas.")] = None,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,
 ) -> int:
@@ -78,7 +79,11 @@ def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: Setti
 
 
 def verdicts(
-    *, follow: bool = False, newest: bool = False, bootstrap_servers: Servers = None, settings: SettingsFile = None
+    *,
+    follow: Annotated[bool, Parameter(help="Go on with new ones.")] = False,
+    newest: Annotated[bool, Parameter(help="One a post.")] = False,
+    bootstrap_servers: Servers = None,
+    settings: SettingsFile = None,
 ) -> int:
     """Print the verdicts on the output topic as JSON lines, from the first to the latest.
 
