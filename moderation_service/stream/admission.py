@@ -75,16 +75,13 @@ class AdmissionController:
         settings: KafkaSettings,
         consumer: AIOKafkaConsumer,
         processors: Mapping[TopicPartition, PartitionProcessor],
-        breaker: DeadLetterBreaker,
-        unreadable: BlockedPartitions,
     ) -> None:
-        """An open breaker lets nothing begin, and what is unreadable stays paused."""
         self.accepts = False  # while partitions are assigned
+        self.breaker = DeadLetterBreaker(settings)  # while it is open nothing begins
+        self.unreadable = BlockedPartitions(settings)  # stay paused
         self._settings = settings
         self._consumer = consumer
         self._processors = processors
-        self._breaker = breaker
-        self._unreadable = unreadable
         self._buffer = FetchBuffer(consumer)
         self._urgency = {topic: number for number, topic in enumerate(settings.input_topics)}
         self._commit_positions_at = 0.0
@@ -120,10 +117,10 @@ class AdmissionController:
             if records[0].offset < processor.position:
                 self._leave({partition: processor.position})  # the topic was made anew
                 continue
-            self._unreadable.release(partition)
+            self.unreadable.release(partition)
             processor.waiting.extend(map(ReceivedRecord.of, records))
             processor.position = records[-1].offset + 1
-        if not self._breaker.is_open and not any(its.tracker.posts for its in self._processors.values()):
+        if not self.breaker.is_open and not any(its.tracker.posts for its in self._processors.values()):
             self.take_again()  # nothing is in flight that could make room
 
     def admit(self) -> Sequence[tuple[PartitionProcessor, ReceivedRecord]]:
@@ -133,7 +130,7 @@ class AdmissionController:
         """
         shuffled = list(self._processors.values())
         random.shuffle(shuffled)
-        ready = [] if self._breaker.is_open else [index for index in _turns(shuffled) if shuffled[index].may_take()]
+        ready = [] if self.breaker.is_open else [index for index in _turns(shuffled) if shuffled[index].may_take()]
         admitted = self._take(shuffled, ready) if ready else []
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for processor in shuffled:
@@ -208,11 +205,11 @@ class AdmissionController:
         processor = self._processors.get(partition)
         if processor is not None and processor.is_open:
             error = Unreadable(partition, "corrupt_batch", batch.offset, batch.next_offset, str(batch))
-            self._unreadable.block(error)
+            self.unreadable.block(error)
             self.pause(partition)
 
     def _may_read(self, processor: PartitionProcessor) -> bool:
-        return not processor.full and not self._unreadable.is_waiting(processor.partition)
+        return not processor.full and not self.unreadable.is_waiting(processor.partition)
 
     def _take(
         self, processors: Sequence[PartitionProcessor], ready: Sequence[int]

@@ -48,8 +48,8 @@ class LagReporter:
         deliveries = [processor.delivery for processor in self._manager.processors.values()]
         self._hold("engine", held=self._manager.engine_blocked)
         self._hold("kafka", held=any(delivery.blocked for delivery in deliveries) or self._silent())
-        self._hold("dead letters", held=self._manager.breaker.is_open)
-        self._hold("unreadable partition", held=len(self._manager.unreadable) > 0)
+        self._hold("dead letters", held=self._manager.admission.breaker.is_open)
+        self._hold("unreadable partition", held=len(self._manager.admission.unreadable) > 0)
         self._hold("records lost", held=any(delivery.loss_marker for delivery in deliveries))
         # a member joins the group whether or not there is the topic, and gets its partitions once there is
         there = (self._consumer.partitions_for_topic(topic) for topic in self._settings.input_topics)

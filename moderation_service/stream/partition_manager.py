@@ -12,17 +12,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker
+from moderation_service.stream.admission import AdmissionController
 from moderation_service.stream.delivery import Delivery
 from moderation_service.stream.offset_tracker import Release
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.polling import BlockedPartitions, Polled, Unreadable
-from moderation_service.stream.processing_result import (
-    ProcessingResult,
-    ReceivedRecord,
-    crashed_worker,
-    log_completion,
-)
+from moderation_service.stream.polling import Polled, Unreadable
+from moderation_service.stream.processing_result import ProcessingResult, ReceivedRecord, crashed_worker, log_completion
 from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.publisher import ProducerFenced, publisher_for
 from moderation_service.stream.resume_offset import ResumeOffsetFinder
@@ -41,9 +36,7 @@ class PartitionManager:
     def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer, records: RecordProcessor) -> None:
         self.processors: dict[TopicPartition, PartitionProcessor] = {}
         self.failure: Fatal | None = None
-        self.breaker = DeadLetterBreaker(settings)
-        self.unreadable = BlockedPartitions(settings)
-        self.admission = AdmissionController(settings, consumer, self.processors, self.breaker, self.unreadable)
+        self.admission = AdmissionController(settings, consumer, self.processors)
         self._settings = settings
         self._consumer = consumer
         self._records = records
@@ -107,7 +100,7 @@ class PartitionManager:
         self.processors.clear()
         self._running.clear()
         self._out_of_range.clear()
-        self.unreadable.clear()
+        self.admission.unreadable.clear()
         self._gauge()
 
     def receive(self, polled: Polled) -> None:
@@ -182,7 +175,7 @@ class PartitionManager:
                 self._begin(partition)
         except Unreadable as error:
             if is_ours():
-                self._begin(partition, self.unreadable.block(error))
+                self._begin(partition, self.admission.unreadable.block(error))
         except ProducerFenced:
             # a new owner, or the broker gave up a transaction; if the group still says it is ours, begin anew
             _log.info("partition lost", topic=partition.topic, partition=partition.partition)
@@ -204,7 +197,7 @@ class PartitionManager:
             await asyncio.sleep(delay_s)
             await processor.open()
             self._out_of_range.discard(partition)
-            self.unreadable.release(partition)
+            self.admission.unreadable.release(partition)
             place = {"topic": partition.topic, "partition": partition.partition}
             _log.info("partition open", **place, offset=processor.position)
             if processor.guard.suspects:
@@ -227,7 +220,7 @@ class PartitionManager:
         self._fenced.pop(processor.partition, None)
         for result in release.results:
             log_completion(result)
-            self.breaker.record(dead_letter=result.outcome == "dead_letter")
+            self.admission.breaker.record(dead_letter=result.outcome == "dead_letter")
         self._progress.set()
         self.admission.take_again()
         self._admit()

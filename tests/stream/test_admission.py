@@ -9,7 +9,6 @@ from aiokafka import TopicPartition
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.admission import AdmissionController, DeadLetterBreaker
 from moderation_service.stream.partition_processor import PartitionProcessor
-from moderation_service.stream.polling import BlockedPartitions
 from moderation_service.stream.processing_result import ReceivedRecord
 from tests.stream.records import record
 
@@ -52,9 +51,10 @@ def admission_of(
     breaker: DeadLetterBreaker | None = None,
 ) -> AdmissionController:
     its = {processor.partition: processor for processor in processors}
-    unreadable = BlockedPartitions(settings)
-    admission = AdmissionController(settings, consumer, its, breaker or DeadLetterBreaker(settings), unreadable)  # type: ignore[arg-type]
+    admission = AdmissionController(settings, consumer, its)  # type: ignore[arg-type]
     admission.accepts = True
+    if breaker is not None:
+        admission.breaker = breaker
     return admission
 
 
