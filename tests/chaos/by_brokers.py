@@ -96,7 +96,7 @@ async def grows(arena: Arena) -> None:
 
 
 async def letters_out_of_reach(arena: Arena) -> None:
-    """There is no dead-letter topic for a while: lanes hold and say so, and nothing is passed by."""
+    """There is no dead-letter topic for a while: partitions hold and say so, and nothing is passed by."""
     admin, topic = (
         AdminClient({"bootstrap.servers": arena.settings.bootstrap_servers}),
         arena.settings.dead_letter_topic,

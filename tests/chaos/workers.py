@@ -53,7 +53,7 @@ class Worker(Process):
         super().__init__([sys.executable, "-m", "tests.chaos.service_process"], env, log)
 
     async def ready(self, patience_s: float = READY_S) -> None:
-        """Wait until it has lanes, or nothing to do. Raises AssertionError where it ends or is not in time."""
+        """Wait until it has partitions, or nothing to do. Raises AssertionError where it ends or is not in time."""
         async with asyncio.timeout(patience_s):
             while not self.logged("partitions assigned"):
                 assert self.running, self.tail()

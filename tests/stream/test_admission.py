@@ -33,7 +33,7 @@ class Consumer:
         self.at_rest.discard(partition)
 
 
-def lanes_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[PartitionProcessor]:
+def processors_with(settings: KafkaSettings, waiting: int, count: int = 3) -> list[PartitionProcessor]:
     """Processors that are not open, each with a queue."""
     processors = [
         PartitionProcessor(TopicPartition("posts", number), settings, SimpleNamespace(blocked=False))  # type: ignore[arg-type]
@@ -58,9 +58,9 @@ def admission_of(
     return admission
 
 
-def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
+def test_partitions_that_open_one_after_the_other_all_have_their_part() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
-    processors = lanes_with(settings, 20)
+    processors = processors_with(settings, 20)
     consumer = Consumer({processor.partition for processor in processors})
     admission = admission_of(settings, consumer, processors)
     taken = []
@@ -71,9 +71,9 @@ def test_lanes_that_open_one_after_the_other_all_have_their_part() -> None:
     assert taken == [[4, 0, 0], [4, 1, 0], [4, 1, 1]]
 
 
-def test_lanes_with_a_queue_are_paused_until_it_is_gone() -> None:
+def test_processors_with_a_queue_are_paused_until_it_is_gone() -> None:
     settings = KafkaSettings(max_in_flight_posts=6)
-    processors = lanes_with(settings, 3)
+    processors = processors_with(settings, 3)
     consumer = Consumer({processor.partition for processor in processors})
     admission = admission_of(settings, consumer, processors)
     admission.admit()
@@ -93,7 +93,7 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     settings = KafkaSettings(dlq_breaker_window=2, dlq_breaker_pause_s=5.0)
     now = 0.0
     breaker = DeadLetterBreaker(settings, clock=lambda: now)
-    processors = lanes_with(settings, 3)
+    processors = processors_with(settings, 3)
     for processor in processors:
         processor.is_open = True
     consumer = Consumer({processor.partition for processor in processors})
@@ -107,11 +107,11 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     assert [len(processor.waiting) for processor in processors] == [0, 0, 0]
 
 
-def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_suspects_of_a_lane_come_one_by_one() -> (
+def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_suspects_of_a_partition_come_one_by_one() -> (
     None
 ):
     settings = KafkaSettings()
-    processors = lanes_with(settings, waiting=5)
+    processors = processors_with(settings, waiting=5)
     consumer = Consumer({processor.partition for processor in processors})
     admission = admission_of(settings, consumer, processors)
     for processor, deaths in zip(processors, (0, 1, 1), strict=True):
@@ -136,7 +136,7 @@ def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_susp
 @pytest.mark.parametrize(("urgent", "taken"), [(20, [2, 2, 8]), (3, [4, 5, 3])])
 def test_the_most_urgent_topic_goes_first_and_the_others_keep_their_part(urgent: int, taken: list[int]) -> None:
     settings = KafkaSettings(max_in_flight_posts=12, input_topic="posts", priority_topics=("urgent",))
-    processors = [*lanes_with(settings, 20, 2), *lanes_with(settings, urgent, 1)]
+    processors = [*processors_with(settings, 20, 2), *processors_with(settings, urgent, 1)]
     processors[2].partition = TopicPartition("urgent", 0)
     for processor in processors:
         processor.is_open = True

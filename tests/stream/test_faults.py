@@ -87,7 +87,9 @@ async def test_a_broker_stopped_cleanly_and_started_again_loses_and_doubles_noth
 
 
 @pytest.mark.parametrize("frozen_s", [1.5, 7.0])
-async def test_a_frozen_broker_holds_the_lanes_until_it_thaws(broker: Broker, unique: str, frozen_s: float) -> None:
+async def test_a_frozen_broker_holds_the_partitions_until_it_thaws(
+    broker: Broker, unique: str, frozen_s: float
+) -> None:
     settings = await prepared(broker, unique)
     async with running(settings, slowly()) as work:
         await published(settings, 60)
@@ -145,7 +147,7 @@ async def test_stopping_while_the_broker_is_frozen_ends_within_10_seconds(broker
     assert not leftovers
 
 
-async def test_a_dead_letter_topic_that_is_missing_holds_the_lane_until_it_is_there(
+async def test_a_dead_letter_topic_that_is_missing_holds_the_partition_until_it_is_there(
     broker: Broker, unique: str
 ) -> None:
     settings = kafka_settings(broker.address, unique, request_timeout_s=3.0)

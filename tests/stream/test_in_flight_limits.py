@@ -16,13 +16,13 @@ def fill(bound: InFlightLimit, processor: int, more: int = 1) -> int:
     return taken
 
 
-def test_a_held_lane_leaves_every_other_lane_its_part() -> None:
+def test_a_held_partition_leaves_every_other_partition_its_part() -> None:
     bound = InFlightLimit(LIMIT, [0, 0, 0, 0])
     assert fill(bound, 0) == LIMIT - 3 * (LIMIT // 8)
     assert [fill(bound, processor) for processor in (1, 2, 3)] == [LIMIT // 8] * 3
 
 
-def test_a_lane_alone_has_the_whole_limit() -> None:
+def test_a_partition_alone_has_the_whole_limit() -> None:
     assert fill(InFlightLimit(10, [0]), 0) == 10
 
 
@@ -43,12 +43,14 @@ def test_the_sum_never_passes_the_limit(limit: int, wishes: list[tuple[int, int]
 
 
 @pytest.mark.parametrize(("held", "admitted"), [(0, True), (1, False)])
-def test_a_record_larger_than_a_lanes_part_passes_when_its_lane_is_empty(held: int, *, admitted: bool) -> None:
+def test_a_record_larger_than_a_partitions_part_passes_when_its_partition_is_empty(
+    held: int, *, admitted: bool
+) -> None:
     budget = InFlightLimits(InFlightLimit(100, [held, 50]), InFlightLimit(1000, [held, 750]))
     assert budget.admits(0, 900) is admitted
 
 
-def test_of_records_larger_than_their_lanes_part_one_passes_at_a_time_and_small_ones_go_on() -> None:
+def test_of_records_larger_than_their_partitions_part_one_passes_at_a_time_and_small_ones_go_on() -> None:
     processors = 200
     budget = InFlightLimits(InFlightLimit(256, [0] * processors), InFlightLimit(64_000, [0] * processors))
 

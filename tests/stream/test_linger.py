@@ -106,7 +106,7 @@ async def one_and_five_that_linger(processor: PartitionProcessor, publisher: Tra
     assert publisher.sizes == [1], "the next ones wait for others"
 
 
-async def test_a_draining_lane_publishes_at_once_what_lingers() -> None:
+async def test_a_draining_partition_publishes_at_once_what_lingers() -> None:
     publisher = Transactions()
     async with opened(publisher) as processor:
         await one_and_five_that_linger(processor, publisher)

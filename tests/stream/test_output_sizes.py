@@ -98,7 +98,7 @@ async def test_the_form_that_gets_smaller_is_that_of_the_output_that_was_refused
     assert publisher.published == [b"gone", b"gone", b"1", b"small", b"3"]
 
 
-async def test_an_output_too_large_in_every_form_holds_the_lane_and_says_so() -> None:
+async def test_an_output_too_large_in_every_form_holds_the_partition_and_says_so() -> None:
     publisher = Slow(500)
     async with opened(publisher) as processor:
         fill(processor, range(3), large=1)

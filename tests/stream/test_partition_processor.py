@@ -190,7 +190,7 @@ async def test_a_release_that_was_cut_off_is_sent_again(kafka: str, unique: str)
     assert [record.key for record in seen.verdicts] == [b"p0", b"p1"]
 
 
-async def test_a_lane_that_finds_the_partition_advanced_by_another_is_lost(kafka: str, unique: str) -> None:
+async def test_a_partition_that_finds_the_partition_advanced_by_another_is_lost(kafka: str, unique: str) -> None:
     """Its own commits never pass its release: what is beyond was published by an owner in between."""
     async with bench(kafka, unique) as its:
 

@@ -88,7 +88,7 @@ class Owner:
         self.processor.finish(offset, result(Output("verdicts", b"%d" % offset, b"", [])))
 
 
-class LanesAgainstAModel(RuleBasedStateMachine):
+class ProcessorsAgainstAModel(RuleBasedStateMachine):
     """The model: a log with gaps, of which every offset is to be published once."""
 
     def __init__(self) -> None:
@@ -182,5 +182,5 @@ class LanesAgainstAModel(RuleBasedStateMachine):
         assert published == self.log
 
 
-TestLanesAgainstAModel = LanesAgainstAModel.TestCase
-TestLanesAgainstAModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestProcessorsAgainstAModel = ProcessorsAgainstAModel.TestCase
+TestProcessorsAgainstAModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -133,7 +133,7 @@ async def test_a_poll_takes_no_more_bytes_than_may_wait_and_one_record() -> None
     assert {partition: len(taken) for partition, taken in found.items()} == {A: 4}
 
 
-async def test_while_some_lane_is_full_a_poll_does_not_wait_long_for_the_others() -> None:
+async def test_while_some_partition_is_full_a_poll_does_not_wait_long_for_the_others() -> None:
     source = Source(None)
     polling = polling_of(source)
     for backpressure in (False, True):

@@ -199,7 +199,7 @@ async def test_no_more_bytes_are_in_flight_than_allowed(kafka: str, unique: str)
     assert 300_000 <= judge.most_bytes <= 1024 * 1024
 
 
-async def test_a_lane_whose_post_never_ends_does_not_stop_the_others(kafka: str, unique: str) -> None:
+async def test_a_partition_whose_post_never_ends_does_not_stop_the_others(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, max_in_flight_posts=12)
     await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(300)])
     release = asyncio.Event()
@@ -303,7 +303,7 @@ async def test_stopping_abandons_what_does_not_finish_in_time(kafka: str, unique
     assert seen.judged == names(50)
 
 
-async def test_an_engine_that_is_away_holds_the_lanes_and_keeps_the_membership(kafka: str, unique: str) -> None:
+async def test_an_engine_that_is_away_holds_the_partitions_and_keeps_the_membership(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 40, session_timeout_s=2.0)
     back = asyncio.Event()
 
@@ -402,7 +402,7 @@ async def test_a_record_below_what_was_read_opens_its_partition_anew(kafka: str,
     assert seen.judged == [f"p{number}" for number in range(6)]
 
 
-async def test_records_that_come_before_their_lane_is_open_are_not_taken_and_fetched_again(
+async def test_records_that_come_before_their_partition_is_open_are_not_taken_and_fetched_again(
     kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = await prepared(kafka, unique)
@@ -464,7 +464,7 @@ async def test_a_header_whose_name_is_not_utf8_does_not_hold_its_partition(kafka
     assert not seen.dead
 
 
-async def test_such_a_header_while_every_lane_is_full_leaves_the_loop_free(kafka: str, unique: str) -> None:
+async def test_such_a_header_while_every_partition_is_full_leaves_the_loop_free(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 10, partitions=1, max_in_flight_posts=5)
     await _send_bad_header(settings, ["a", "b", "c"])
     await send(settings, [post_record(settings.input_topic, f"later{number}") for number in range(20)])
@@ -592,7 +592,7 @@ async def test_gauges_of_a_partition_go_with_it(kafka: str, unique: str) -> None
     assert sample("messages_in_process") == 0
 
 
-async def test_latest_begins_where_the_topic_ended_when_the_lane_first_opened(kafka: str, unique: str) -> None:
+async def test_latest_begins_where_the_topic_ended_when_the_partition_first_opened(kafka: str, unique: str) -> None:
     settings = await prepared(kafka, unique, 10, auto_offset_reset="latest")
     async with running(settings, FakeJudge()) as work:
         await all_open(work)
