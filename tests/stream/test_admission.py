@@ -107,9 +107,7 @@ def test_nothing_begins_while_the_breaker_is_open_and_what_waits_is_kept() -> No
     assert [len(processor.waiting) for processor in processors] == [0, 0, 0]
 
 
-def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_the_suspects_of_a_partition_come_one_by_one() -> (
-    None
-):
+def test_a_record_that_may_have_killed_a_process_is_alone_in_flight_and_suspects_come_one_by_one() -> None:
     settings = KafkaSettings()
     processors = processors_with(settings, waiting=5)
     consumer = Consumer({processor.partition for processor in processors})
