@@ -12,8 +12,8 @@ _MAX_DOUBLINGS = 60
 class Backoff:
     """Waits that double from `first_s` to `longest_s`, each cut by a random share of up to `jitter`.
 
-    Jitter keeps those that failed together from trying again together. No library: a try of stamina's costs 22 µs where
-    nothing fails, and leaves cycles for the garbage collector.
+    Jitter keeps those that failed together from trying again together. No library: one costs 22 µs a try where nothing
+    fails, and leaves cycles for the garbage collector.
     """
 
     first_s: float

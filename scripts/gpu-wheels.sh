@@ -6,7 +6,7 @@
 set -euo pipefail
 folder=$(realpath -m "${1:?the folder to fill}")
 cd "$(dirname "$0")/.."
-names="annotated-types pydantic pydantic-core pydantic-settings python-dotenv typing-inspection stamina structlog tenacity"
+names="annotated-types pydantic pydantic-core pydantic-settings python-dotenv typing-inspection structlog"
 kafka="aiokafka async-timeout confluent-kafka cramjam phonenumbers python-stdnum" # without them: all but Kafka to Kafka
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from moderation_service.backoff import Backoff
 from moderation_service.engine.base import Engine, EngineInfo
 from moderation_service.engine.model_report import CheckedEngine
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
@@ -21,8 +22,7 @@ from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, EngineSet
 from moderation_service.telemetry import metrics
 
 LOAD_ATTEMPTS = 4  # of a load that fails; between them Prometheus has time to see it
-FIRST_WAIT_S = 5.0
-MAX_WAIT_S = 60.0
+BACKOFF = Backoff(first_s=5.0, longest_s=60.0, jitter=0.0)
 CLOSE_S = 1.0
 UNCALIBRATED = Calibration(None, {})
 
@@ -90,13 +90,15 @@ def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine
     return LocalEngine
 
 
-async def start_engine(engine: Engine, startup_timeout_s: float = 0.0) -> None:
+async def start_engine(engine: Engine, startup_timeout_s: float = 0.0, backoff: Backoff = BACKOFF) -> None:
     """Start the engine. Waits up to `startup_timeout_s` for its server, and retries a failed load with backoff.
 
     With 0 nothing is retried. Raises Unavailable, Fatal, and Misconfigured at once: waiting mends no setting.
     """
-    until, wait_s, failed = time.monotonic() + startup_timeout_s, FIRST_WAIT_S, 0
+    until, attempts, failed = time.monotonic() + startup_timeout_s, 0, 0
     while True:
+        attempts += 1
+        wait_s = backoff.delay_s(attempts)
         try:
             return await engine.start()
         except Unavailable as error:
@@ -111,8 +113,7 @@ async def start_engine(engine: Engine, startup_timeout_s: float = 0.0) -> None:
             if isinstance(error, Misconfigured) or failed == LOAD_ATTEMPTS or not startup_timeout_s:
                 raise
             log.warning("the model could not be loaded", error=str(error), attempts=failed, retry_in_s=wait_s)
-        await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, MAX_WAIT_S)
+        await backoff.sleep(wait_s)
 
 
 def check_packs(

@@ -9,15 +9,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-import stamina
 from pydantic import ValidationError
 
+from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured, Poison, Transient
 from moderation_service.judging.evidence import text_digest
 from moderation_service.judging.judge import Judge
 
+ATTEMPTS = 5
+_BACKOFF = Backoff(first_s=0.4, longest_s=5.0)
 AT_ONCE = 16
 BEGINNING = b'{"schema_version":"1","verdict_id"'
 
@@ -102,12 +104,11 @@ async def for_each(posts: Iterable[Post], work: Callable[[Post], Awaitable[None]
     """
     waiting = iter(posts)
     unjudged: list[Unjudged] = []
-    tried = stamina.retry(on=Transient, attempts=5)(work)
 
     async def take() -> None:
         for post in waiting:
             try:
-                await tried(post)
+                await _retry(work, post)
             except Poison as poison:
                 unjudged.append(Unjudged(post, str(poison)))
 
@@ -118,3 +119,12 @@ async def for_each(posts: Iterable[Post], work: Callable[[Post], Awaitable[None]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return unjudged
+
+
+async def _retry(work: Callable[[Post], Awaitable[None]], post: Post) -> None:
+    for failures in range(1, ATTEMPTS):
+        try:
+            return await work(post)
+        except Transient:
+            await _BACKOFF.wait(failures)
+    return await work(post)

@@ -10,7 +10,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import stamina
 import structlog
 
 from moderation_service import __version__
@@ -37,7 +36,6 @@ def configure(settings: LoggingSettings) -> None:
 
     Only the latter go through `logging`: on that way a line costs three times as much.
     """
-    stamina.instrumentation.set_on_retry_hooks(())  # its own logs arguments and errors, which hold posts
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     sampled: list[Processor] = [_sampling(settings.allow_sample)] if settings.allow_sample < 1 else []
     first: list[Processor] = [

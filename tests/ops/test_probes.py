@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from moderation_service.app import compose
+from moderation_service.backoff import Backoff
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.kafka.topic_io import Record, publish
@@ -18,6 +19,7 @@ from tests.engine.openai_server import ScriptedServer, serving, silent
 from tests.line.service import environment, kafka_settings, worker
 from tests.stream.support import eventually
 
+QUICK = Backoff(0.01, 60.0)
 UNCOUNTED = "moderation_model_load_failures_total 0.0"
 
 
@@ -105,24 +107,22 @@ def failures() -> float:
     ],
 )
 async def test_a_failed_load_is_counted_and_tried_again_but_not_a_wrong_setting(
-    monkeypatch: pytest.MonkeyPatch, errors: list[Exception], starts: int, raised: type[Exception] | None
+    errors: list[Exception], starts: int, raised: type[Exception] | None
 ) -> None:
-    monkeypatch.setattr(compose, "FIRST_WAIT_S", 0.01)
     engine: Any = Failing(*errors)
     before = failures()
     failing = sum(not isinstance(error, Unavailable) for error in errors[:starts])
     with nullcontext() if raised is None else pytest.raises(raised):
-        await compose.start_engine(engine, startup_timeout_s=60)
+        await compose.start_engine(engine, startup_timeout_s=60, backoff=QUICK)
     assert engine.starts == starts
     assert failures() - before == failing
 
 
 @pytest.mark.parametrize("timeout_s", [0, 0.5])
 async def test_a_server_is_waited_for_as_long_as_the_setting_says_and_commands_do_not_wait(
-    monkeypatch: pytest.MonkeyPatch, timeout_s: float
+    timeout_s: float,
 ) -> None:
-    monkeypatch.setattr(compose, "FIRST_WAIT_S", 0.01)
     engine: Any = Failing(*[Unavailable("away")] * 99)
     with pytest.raises(Unavailable):
-        await compose.start_engine(engine, startup_timeout_s=timeout_s)
+        await compose.start_engine(engine, startup_timeout_s=timeout_s, backoff=QUICK)
     assert (engine.starts > 1) == bool(timeout_s)

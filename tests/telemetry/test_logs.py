@@ -2,7 +2,6 @@ import json
 import logging
 
 import pytest
-import stamina
 import structlog
 
 from moderation_service.settings import LoggingSettings
@@ -13,7 +12,6 @@ from moderation_service.telemetry.logs import configure
 def as_before() -> object:
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
-    stamina.instrumentation.set_on_retry_hooks(None)
     structlog.reset_defaults()
     logging.getLogger().handlers = handlers
     logging.getLogger().setLevel(level)
@@ -64,21 +62,6 @@ def test_a_stack_trace_shows_no_variables(capsys: pytest.CaptureFixture[str], fo
     printed = capsys.readouterr().err
     assert "ValueError" in printed
     assert text not in printed
-
-
-def test_a_retry_tells_nothing_of_what_it_tries(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LoggingSettings())
-    tries: list[str] = []
-
-    @stamina.retry(on=ValueError, attempts=2, wait_initial=0, wait_jitter=0)
-    def judge(words: str) -> None:
-        tries.append(words)
-        raise ValueError(words)
-
-    with pytest.raises(ValueError, match="canary"):
-        judge("canary-words")
-    assert len(tries) == 2
-    assert "canary" not in capsys.readouterr().err
 
 
 def test_lines_have_elastics_names_and_no_word_where_elastic_has_an_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ that all senders share, and then looks on the topics for the entries that are st
 """
 
 import asyncio
-import random
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.backoff import Backoff
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store.leader_lock import leadership
 from moderation_service.console.store.tables import outbox, reviews, verdicts
@@ -28,7 +28,7 @@ from moderation_service.telemetry.audit import AuditEntry
 
 _BATCH = 20  # entries in a transaction: of the largest there may be, as much as fits in memory
 _LOOK_S = 5.0  # how often the table is looked at, as other processes put entries in it too
-_RETRY_S = 5.0
+_BACKOFF = Backoff(first_s=7.5, longest_s=7.5, jitter=2 / 3)  # two that fence each other must not retry in step
 _CLOCK_SKEW_S = 3600.0  # by how much the clocks of two machines may differ
 
 log = structlog.get_logger(__name__)
@@ -102,8 +102,9 @@ async def drop(database: AsyncEngine, entry_ids: Iterable[str]) -> None:
 class OutboxSender:
     """Sends what is in the outbox; of several consoles on one database, the leader does."""
 
-    def __init__(self, context: ConsoleContext) -> None:
+    def __init__(self, context: ConsoleContext, backoff: Backoff = _BACKOFF) -> None:
         self._context = context
+        self._backoff = backoff
         self._database = context.database
         self._kafka = context.settings.kafka
         exactly_once = self._kafka.delivery == "exactly_once"
@@ -120,8 +121,7 @@ class OutboxSender:
                 self._hold(str(error))
             except (SQLAlchemyError, OSError) as error:  # whose words may quote a row
                 self._hold(f"the database fails ({type(error).__name__})")
-            # two that fence each other must not retry in step
-            await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
+            await self._backoff.wait(1)
 
     async def _send(self) -> None:
         async with transactions(self._kafka, self._transactional_id) as write:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.backoff import Backoff
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, reviews
@@ -32,6 +33,7 @@ from tests.stream.support import eventually
 MakeSettings = Callable[..., Awaitable[Settings]]
 ALLOW = Decided("allow")
 PATIENCE_S = 120.0
+SOON, LATER = Backoff(0.1, 0.1), Backoff(5.0, 5.0)
 
 
 def parts_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
@@ -39,9 +41,9 @@ def parts_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
 
 
 @asynccontextmanager
-async def sending(*several: ConsoleContext) -> AsyncIterator[None]:
+async def sending(*several: ConsoleContext, backoff: Backoff = LATER) -> AsyncIterator[None]:
     """A sender for each; none of them may end by itself."""
-    tasks = [asyncio.create_task(OutboxSender(parts).run()) for parts in several]
+    tasks = [asyncio.create_task(OutboxSender(parts, backoff).run()) for parts in several]
     try:
         yield
         assert not any(task.done() for task in tasks), tasks
@@ -157,12 +159,11 @@ async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
     settings_on: MakeSettings, database: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "leadership", lambda *_: nullcontext())  # as after a failover of the database
-    monkeypatch.setattr(outbox, "_RETRY_S", 0.5)
     settings = await settings_on(undo_s=0)
     named = await kept(database, *(verdict(f"p{number}") for number in range(60)))
     async with open_database(database_url) as another:
         one, other = parts_with(settings, database), parts_with(settings, another)
-        async with sending(one, other):
+        async with sending(one, other, backoff=Backoff(0.5, 0.5)):
             for number, verdict_id in enumerate(named):
                 await reviews.decide(one if number % 2 else other, "ann", verdict_id, ALLOW)
             await emptied(database)
@@ -200,14 +201,13 @@ async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
 async def test_while_the_database_is_away_the_sender_waits_for_it(
     settings_on: MakeSettings, database: AsyncEngine, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "_RETRY_S", 0.1)
     monkeypatch.setattr(outbox, "_LOOK_S", 0.1)
     parts = parts_with(await settings_on(undo_s=0), database)
     (named,) = await kept(database, verdict("a"))
     async with database.connect() as connection:
         name = (await connection.execute(select(func.current_database()))).scalar_one()
     server = await asyncpg.connect(f"{postgres}/postgres")
-    async with sending(parts):
+    async with sending(parts, backoff=SOON):
         await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
         await eventually(lambda: bool(parts.held), "it says that it waits")
@@ -235,8 +235,7 @@ async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
         await drop(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(outbox, "drop", fails_once)
-    monkeypatch.setattr(outbox, "_RETRY_S", 0.1)
-    async with sending(parts):
+    async with sending(parts, backoff=SOON):
         review = await reviews.decide(parts, "ann", named, ALLOW)
         await emptied(database)
     assert failed.is_set()
