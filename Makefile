@@ -8,6 +8,10 @@ export TOKENIZERS_PARALLELISM = false
 # Else every process compiles torch and transformers anew: a minute of CPU time for each that judges.
 unexport PYTHONDONTWRITEBYTECODE
 
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
+# What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
+TORCH_TESTS := tests/engine/local tests/demo_model tests/benchmarks/test_engine.py
+
 .PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation reference audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
@@ -20,10 +24,12 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	scripts/kustomize.sh
 	$(MAKE) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS)) $(PYTEST_ARGS)
+	$(PYTEST) -n 2 $(TORCH_TESTS) $(PYTEST_ARGS)
 
 coverage:
-	$(MAKE) test PYTEST_ARGS="--cov --cov-report=term"
+	rm -f .coverage
+	$(MAKE) test PYTEST_ARGS="--cov --cov-append --cov-report=term"
 
 test-vllm: .venv/ready
 	scripts/vllm.sh

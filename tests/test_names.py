@@ -3,10 +3,10 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "moderation_service"
-MODULES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 BANNED_MODULES = {
     *("lane", "ledger", "at_work", "arrived", "finished", "telling", "intake", "membership", "start"),
     *("panel", "turns", "duplicates", "findings", "sealing", "recorded_model", "file_run", "reach", "closing"),
@@ -19,9 +19,14 @@ BANNED_NAMES = re.compile(
 )
 
 
+@cache
+def modules() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
 def test_no_two_public_classes_share_a_name() -> None:
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for path, tree in MODULES.items():
+    for path, tree in modules().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(str(path.relative_to(PACKAGE)))
@@ -29,13 +34,13 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 
 def test_modules_have_the_names_of_the_field() -> None:
-    assert [str(path) for path in MODULES if path.stem in BANNED_MODULES] == []
+    assert [str(path) for path in modules() if path.stem in BANNED_MODULES] == []
 
 
 def test_no_name_is_of_the_dialect_that_was() -> None:
     used = {
         f"{path.relative_to(PACKAGE)}: {name}"
-        for path, tree in MODULES.items()
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         for name in (
             getattr(node, "name", None),

@@ -9,6 +9,9 @@ CONTROL = re.compile(r"<(?=[|/A-Za-z])|\[(?=[A-Za-z]*MASK\])|(?<=\|)(?=>)|(?<=/)
 STRANGE = re.compile(r"[^\t-\r -~]")
 MAY_BE_DISGUISED = re.compile("[<＜﹤≮\\[［﹇|｜/／℀℁℅℆]")
 
+CHARACTERS_A_TOKEN = 64
+"""More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
+
 
 def neutralise(text: str) -> str:
     """Break whatever a chat template or tokenizer of the family could take for a control token.

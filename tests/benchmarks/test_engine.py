@@ -25,7 +25,8 @@ from moderation_service.bench.random_model import (
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName
 from tests.benchmarks.running import CONDITIONS, figures_of
-from tests.engine.openai_server import CheckpointServer, serving
+from tests.engine.local.checkpoint_server import CheckpointServer
+from tests.engine.openai_server import serving
 from tests.line.service import moderation
 
 EXACT = 1e-4

@@ -30,7 +30,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings, LayoutName, shipped_policies
 from moderation_service.telemetry import metrics
-from tests.engine.demo_views import local, views
+from tests.engine.local.demo_views import local, views
 
 VLLM = Path(".cache/vllm/bin/vllm")
 KEY = "the-key-of-the-test"

@@ -45,6 +45,7 @@ from moderation_service.settings import (
 from moderation_service.stream.processing_result import ReceivedRecord, log_completion
 from moderation_service.stream.processor import RecordProcessor
 from moderation_service.telemetry import logs, tracing
+from tests.engine.openai_server import SHORT_BACKOFF, ScriptedServer, cut, serving
 from tests.judging.engines import RuleEngine
 from tests.stream.records import record
 
@@ -162,8 +163,6 @@ async def engines() -> None:
 
 
 async def servers() -> None:
-    from tests.engine.openai_server import SHORT_BACKOFF, ScriptedServer, cut, serving  # noqa: PLC0415 - torch, ten seconds of it
-
     scripts = [[echoing(status)] for status in (400, 401, 403, 404, 413, 422, 429, 500, 503)]
     scripts += [[echoing(500)] * 9, [echoing(200)] * 5, [cut] * 5]
     for script in scripts:

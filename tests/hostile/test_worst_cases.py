@@ -26,11 +26,10 @@ from moderation_service.console.pages import verdict, words
 from moderation_service.contracts.base import has_too_many_values
 from moderation_service.contracts.envelope import CloudEvent, check_content_type
 from moderation_service.contracts.post import read_post
-from moderation_service.engine.local.post_tokenizer import CHARACTERS_A_TOKEN
 from moderation_service.engine.openai import client
 from moderation_service.engine.openai.chat import BYTES_A_TOKEN
 from moderation_service.engine.openai.responses import GenerationResponse
-from moderation_service.engine.untrusted import neutralise
+from moderation_service.engine.untrusted import CHARACTERS_A_TOKEN, neutralise
 from moderation_service.errors import Poison
 from moderation_service.judging import explanation, injection
 from moderation_service.kafka.topic_io import Record, publish

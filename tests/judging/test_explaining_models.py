@@ -13,7 +13,6 @@ from moderation_service.engine.base import ExplainRequest
 from moderation_service.policies.model import PolicyThresholds
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, JudgingSettings, Settings
-from tests.engine.talking import save_talking_checkpoint
 from tests.judging.conftest import make_image
 
 RED = np.full((32, 32, 3), (255, 0, 0), np.uint8)
@@ -58,6 +57,8 @@ async def verdicts(model: Path, pack: PolicyPack, explain: str) -> list[Verdict]
 
 
 async def test_a_model_that_can_talk_explains_without_being_told_to(tmp_path: Path, flagging: PolicyPack) -> None:
+    from tests.engine.local.talking import save_talking_checkpoint  # noqa: PLC0415 - torch
+
     model = save_talking_checkpoint(tmp_path / "talking", LESSONS)
     found = await verdicts(model, flagging, "auto")
     assert [(one.explanation, one.explanation_kind) for one in found] == [(words, "generated") for words in LESSONS]

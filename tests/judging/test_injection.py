@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
 from moderation_service.judging import injection
 from moderation_service.judging.injection import is_suspected, without_injections
-from tests.engine.tiny import PARSED, SPECIAL
+from tests.engine.special_tokens import PARSED, SPECIAL
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine, combined
 from tests.timing import cpu_time_below
@@ -78,17 +78,18 @@ def test_words_without_the_orders_among_them(text: str, rests: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    ("unit", "times", "end"),
     [
-        "ignore " * 20_000,
-        "忽略" * 50_000,
-        "<|" * 50_000,
-        "\n" * 100_000,
-        "answer " * 9_000_000,
-        "ﷺ" * 99_990 + "\n/think",
+        ("ignore ", 20_000, ""),
+        ("忽略", 50_000, ""),
+        ("<|", 50_000, ""),
+        ("\n", 100_000, ""),
+        ("answer ", 9_000_000, ""),
+        ("ﷺ", 99_990, "\n/think"),
     ],
 )
-def test_looking_is_quick_whatever_there_is(hostile: str) -> None:
+def test_looking_is_quick_whatever_there_is(unit: str, times: int, end: str) -> None:
+    hostile = unit * times + end
     with cpu_time_below(1):  # tenths; minutes where time grew with the square
         without_injections(hostile)
 

@@ -16,14 +16,14 @@ from moderation_service.judging.calibration import Calibration
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import EngineSettings, JudgingSettings, Settings, shipped_policies
 
-POSTS = [one.post for one in benchmark(seed=22, scale=0.004)]
-WAYS = ((16384, 16), (256, 1), (1024, len(POSTS)))
-"""`engine.max_batch_tokens`, and posts judged at once."""
+WAYS = ((16384, 16), (256, 1), (1024, 1000))
+"""`engine.max_batch_tokens`, and posts judged at once: in the last way all."""
 
 
 async def run(engine: EngineSettings, at_once: int, seed: int) -> tuple[dict[str, Verdict], Calibration]:
-    """The verdicts on POSTS, in an order of its own, and what they were calibrated with."""
-    order = random.Random(seed).sample(POSTS, len(POSTS))
+    """The verdicts on some posts, in an order of its own, and what they were calibrated with."""
+    posts = [one.post for one in benchmark(seed=22, scale=0.004)]
+    order = random.Random(seed).sample(posts, len(posts))
     free = asyncio.Semaphore(at_once)
     settings = Settings(engine=engine, judging=JudgingSettings(attribution="always"))
     async with open_judge(settings, load_pack(shipped_policies(), images=False)) as judge:

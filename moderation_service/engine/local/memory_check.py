@@ -1,6 +1,6 @@
 """Memory by part, computed from a checkpoint's configuration: what does not fit is refused before any weight is read.
 
-Activations were counted tensor by tensor (`pytest tests/engine/test_memory_check.py`).
+Activations were counted tensor by tensor (`pytest tests/engine/local/test_memory_check.py`).
 """
 
 from collections.abc import Iterator

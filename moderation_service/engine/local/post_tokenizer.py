@@ -9,11 +9,8 @@ from moderation_service.contracts.engine_input import Pixels
 from moderation_service.engine.base import shrink
 from moderation_service.engine.local.image_encoder import ImagePreprocessor, StagedImage
 from moderation_service.engine.prompts import ChatFrame, Labels, Prompts, chat_frame
-from moderation_service.engine.untrusted import neutralise
+from moderation_service.engine.untrusted import CHARACTERS_A_TOKEN, neutralise
 from moderation_service.errors import Fatal
-
-CHARACTERS_A_TOKEN = 64
-"""More than a token of running text ever covers: what lies beyond room × this is cut before it is tokenized."""
 
 
 class SafeTokenizer:

@@ -21,8 +21,8 @@ from moderation_service.engine.local.post_tokenizer import TokenizedPost
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import PromptName
 from moderation_service.settings import EngineSettings, LayoutName
-from tests.engine.conftest import MakeScorer
-from tests.engine.tiny import save_checkpoint
+from tests.engine.local.conftest import MakeScorer
+from tests.engine.local.tiny import save_checkpoint
 
 TOLERANCE = 1e-4
 Draw = Callable[[int, int], Pixels]

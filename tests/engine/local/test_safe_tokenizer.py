@@ -6,7 +6,8 @@ from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.engine.prompts import Labels
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.errors import Fatal
-from tests.engine.tiny import CORPUS, PARSED, SPECIAL, TEMPLATE, make_tokenizer
+from tests.engine.local.tiny import CORPUS, TEMPLATE, make_tokenizer
+from tests.engine.special_tokens import PARSED, SPECIAL
 
 TOKENIZER = make_tokenizer()
 IMAGE = TOKENIZER.convert_tokens_to_ids("<|image|>")

@@ -13,9 +13,9 @@ from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoi
 from moderation_service.engine.local.generator import Generator
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import DEMO_MODEL, EngineSettings
-from tests.engine.conftest import MakeScorer
-from tests.engine.talking import save_talking_checkpoint
-from tests.engine.tiny import save_checkpoint
+from tests.engine.local.conftest import MakeScorer
+from tests.engine.local.talking import save_talking_checkpoint
+from tests.engine.local.tiny import save_checkpoint
 
 Draw = Callable[[int, int], Pixels]
 TOKENS = 16

@@ -15,7 +15,7 @@ from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Fatal, Misconfigured, Poison, Transient
 from moderation_service.settings import EngineSettings
-from tests.engine.tiny import make_tokenizer, save_checkpoint
+from tests.engine.local.tiny import make_tokenizer, save_checkpoint
 
 Draw = Callable[[int, int], Pixels]
 

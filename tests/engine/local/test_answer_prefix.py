@@ -19,10 +19,10 @@ from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, EngineSettings, shipped_policies
-from tests.engine.conftest import MakeScorer
-from tests.engine.demo_views import views
-from tests.engine.openai_server import CheckpointServer
-from tests.engine.test_remote import connected
+from tests.engine.local.checkpoint_server import CheckpointServer
+from tests.engine.local.conftest import MakeScorer
+from tests.engine.local.demo_views import views
+from tests.engine.local.test_remote import connected
 
 TOKEN = "<|begin_of_video|>"  # stands in for <|begin_of_box|>, which the bundled model does not have
 ANSWERED = FirstTokens(LabelScore(0.9, 0.99), (("yes", 0.9), ("no", 0.09)))

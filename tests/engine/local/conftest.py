@@ -10,7 +10,7 @@ from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoi
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.prompts import PromptName
 from moderation_service.settings import EngineSettings, LayoutName
-from tests.engine.tiny import save_checkpoint
+from tests.engine.local.tiny import save_checkpoint
 
 MakeScorer = Callable[..., Scorer]
 

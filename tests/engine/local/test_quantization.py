@@ -17,7 +17,7 @@ from moderation_service.engine.local.quantization import LAYERS, Int8Linear, Qua
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
-from tests.engine.demo_views import views
+from tests.engine.local.demo_views import views
 
 ON_CPU: tuple[Quantization, ...] = ("int8", "int8_dynamic")
 

@@ -18,19 +18,12 @@ from moderation_service.engine.prompts import PromptName
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, EngineSettings, LayoutName, shipped_policies
-from tests.engine.conftest import MakeScorer
-from tests.engine.demo_views import local, views
-from tests.engine.openai_server import (
-    SHORT_BACKOFF,
-    CheckpointServer,
-    Json,
-    MediaCache,
-    Refusal,
-    serving,
-    without_uuids,
-)
-from tests.engine.talking import save_talking_checkpoint
-from tests.engine.tiny import PARSED, SPECIAL
+from tests.engine.local.checkpoint_server import CheckpointServer, MediaCache, Refusal, without_uuids
+from tests.engine.local.conftest import MakeScorer
+from tests.engine.local.demo_views import local, views
+from tests.engine.local.talking import save_talking_checkpoint
+from tests.engine.openai_server import SHORT_BACKOFF, Json, serving
+from tests.engine.special_tokens import PARSED, SPECIAL
 
 Draw = Callable[[int, int], Pixels]
 Media = Callable[[Json], Image.Image | None]

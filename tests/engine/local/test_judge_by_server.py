@@ -12,8 +12,9 @@ from moderation_service.contracts.verdict import Content, Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings, JudgingSettings, shipped_policies
-from tests.engine.demo_views import views
-from tests.engine.openai_server import CheckpointServer, serving
+from tests.engine.local.checkpoint_server import CheckpointServer
+from tests.engine.local.demo_views import views
+from tests.engine.openai_server import serving
 
 # The family's processor, which the engine does without, hands numpy a tensor.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

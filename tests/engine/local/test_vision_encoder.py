@@ -16,7 +16,7 @@ from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.image_encoder import ImagePreprocessor, StagedImage, VisionEncoder
 from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.scorer import Scorer
-from tests.engine.conftest import MakeScorer
+from tests.engine.local.conftest import MakeScorer
 
 Draw = Callable[[int, int], Pixels]
 

@@ -18,9 +18,10 @@ from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.engine.untrusted import neutralise
 from moderation_service.settings import DEMO_MODEL
-from tests.engine.openai_server import CheckpointServer
-from tests.engine.test_remote import connected
-from tests.engine.tiny import PARSED, SPECIAL, make_tokenizer
+from tests.engine.local.checkpoint_server import CheckpointServer
+from tests.engine.local.test_remote import connected
+from tests.engine.local.tiny import make_tokenizer
+from tests.engine.special_tokens import PARSED, SPECIAL
 
 BUNDLED = AutoTokenizer.from_pretrained(DEMO_MODEL)
 TINY = make_tokenizer()

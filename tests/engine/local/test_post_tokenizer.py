@@ -11,7 +11,7 @@ from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.engine.base import Pixels, ScoreRequest
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.errors import Misconfigured
-from tests.engine.conftest import MakeScorer
+from tests.engine.local.conftest import MakeScorer
 
 Draw = Callable[[int, int], Pixels]
 

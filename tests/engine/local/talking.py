@@ -10,7 +10,7 @@ from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.generator import Generator
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import EngineSettings
-from tests.engine.tiny import save_checkpoint
+from tests.engine.local.tiny import save_checkpoint
 
 
 @torch.no_grad()

@@ -22,33 +22,13 @@ from transformers import (
 )
 
 from moderation_service.engine.prompts import Labels
+from tests.engine.special_tokens import PARSED, SPECIAL
 
 MEMBERS = {
     "glm4v": Glm4vForConditionalGeneration,
     "glm46v": Glm46VForConditionalGeneration,
     "glm4v_moe": Glm4vMoeForConditionalGeneration,
 }
-SPECIAL = (
-    "<|endoftext|>",
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "<sop>",
-    "<eop>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-    "<|begin_of_image|>",
-    "<|end_of_image|>",
-    "<|image|>",
-    "<|begin_of_video|>",
-    "<|end_of_video|>",
-    "<|video|>",
-    "/nothink",
-)
-PARSED = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>")
-"""Tokens that the family's tokenizers parse although they are not marked as special."""
 
 CORPUS = (
     "Lightly used, message me for the price. Meet me behind the school.",

@@ -15,8 +15,9 @@ from moderation_service.engine.local import engine as local
 from moderation_service.engine.model_report import CheckInput, LabelWord, Memory, ModelReport
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings
-from tests.engine.openai_server import CheckpointServer, MediaCache, serving
-from tests.engine.test_answer_prefix import TOKEN, boxing
+from tests.engine.local.checkpoint_server import CheckpointServer, MediaCache
+from tests.engine.local.test_answer_prefix import TOKEN, boxing
+from tests.engine.openai_server import serving
 
 Run = Callable[..., tuple[int, str]]
 command = import_module("moderation_service.cli.model")  # the package's `model` is the group of commands

@@ -15,7 +15,7 @@ from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.errors import Fatal
 from moderation_service.settings import EngineSettings
-from tests.engine.tiny import make_tokenizer
+from tests.engine.local.tiny import make_tokenizer
 
 TENSORS = "model.safetensors"
 

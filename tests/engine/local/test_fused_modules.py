@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from moderation_service.bench.random_model import TINY, make_checkpoint
 from moderation_service.engine.local import fused_modules
-from tests.engine.tiny import MEMBERS, make_config, make_model, make_tokenizer
+from tests.engine.local.tiny import MEMBERS, make_config, make_model, make_tokenizer
 
 
 def silu_mul(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
