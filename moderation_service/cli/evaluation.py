@@ -32,13 +32,10 @@ def evaluate(  # noqa: PLR0913 - options of a command
     ] = None,
     settings: SettingsFile = None,
 ) -> int:
-    """Judge labelled posts and print the figures as JSON; `bundled` is the benchmark made here, by seed and scale.
+    """Judge labelled posts and print the figures as JSON; `bundled` is the bundled benchmark, by seed and scale.
 
-    Labels are read from JSONL or CSV posts, a folder with a labelled sheet, or a public set as its makers lay it out
-    (`--layout-of vlsu`). One label column that names no policy is of `--policy`. With `--posts` the labels are reviews
-    of these; `reviews` stands for the review topic. `--layout` tells how far policies move one another's scores in a
-    layout, or in both.
-    Exits 1 where rows were left out or could not be judged.
+    Labels are JSONL or CSV posts, a folder with a labelled sheet, a public set (`--layout-of vlsu`), reviews with their
+    `--posts`, or `reviews`, the review topic. Exits 1 if rows were left out or could not be judged.
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
     """
@@ -71,9 +68,8 @@ def calibrate(  # noqa: PLR0913 - options of a command
 ) -> int:
     """Fit each policy's calibration to labelled posts, and its review threshold to a target, if one is given.
 
-    Labels are read as by `evaluate`. With `--verdicts` they are reviews of these, and nothing is judged: the recorded
-    scores are taken, as they are for `reviews`, the review topic. Exits 1 where rows were left out, and writes nothing
-    where no policy has the labels for it.
+    Reads labels as `evaluate` does. With `--verdicts`, and for `reviews`, it judges nothing and takes the recorded
+    scores. Exits 1 if rows were left out, and writes nothing if no policy has enough labels.
 
     Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
     """

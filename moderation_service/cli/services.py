@@ -23,7 +23,7 @@ def run_console(
 ) -> int:
     """The reviewers' pages and the HTTP API, until SIGTERM. Users: `moderation users`, API keys: `moderation keys`.
 
-    With `--migrate` it only makes or migrates the tables of its database: for a job before a rollout.
+    `--migrate` is for a job before a rollout.
 
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation console`
     """

@@ -25,7 +25,7 @@ from moderation_service.readers.post_files import read_posts, unread, with_image
 from moderation_service.readers.rows import BadPost
 from moderation_service.settings import KafkaSettings, Settings
 
-topics = App(name="topics", help="The topics as they should be.")
+topics = App(name="topics", help="Create and check the topics.")
 
 
 @topics.command
@@ -66,7 +66,7 @@ def check_topics(
 
 
 def publish(file: Path, /, *, bootstrap_servers: Servers = None, settings: SettingsFile = None) -> int:
-    """Put the posts of a JSONL or CSV file, or of a folder, on the input topic.
+    """Publish the posts of a JSONL or CSV file, or of a folder, to the input topic.
 
     Example: `moderation publish posts.jsonl`
     """
