@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from moderation_service.cli import cli
+from moderation_service.settings import BareSettings
+from tests.ops.names import declared
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
@@ -55,6 +57,21 @@ def test_a_command_that_is_named_is_there(page: Path) -> None:
             assert name in cli, f"moderation {name}"
             groups = set(cli[name]) - {"--help", "-h", "--version"}
             assert not (groups and second) or second in groups, f"moderation {name} {second}"
+
+
+@every_page
+def test_a_setting_or_metric_that_is_named_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    sections = {name: type(section).model_fields for name, section in BareSettings()}
+    for section, field in re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)\b", text):
+        assert field in sections[section] or field in {"md", "py", "taken"}, f"{section}.{field}"  # an audit action
+    for section, field in re.findall(r"\bMODERATION_([A-Z]+)__([A-Z_]+)\b", text):
+        fields = sections[section.lower()]
+        assert {field.lower(), field.lower().removesuffix("_file")} & fields.keys(), f"{section}__{field}"
+    metrics = {*declared(), *(name.removesuffix("_bucket") for name in declared())}
+    assert (
+        set(re.findall(r"`(moderation_[a-z_]+[a-z])\b(?![/{]\w*,)", text)) - metrics - {"moderation_service"} == set()
+    )
 
 
 def test_the_tree_of_the_readme_is_complete() -> None:
