@@ -35,7 +35,7 @@ class Prefill:
         for inputs in self._inputs(requests):
             logits = self._model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
             for own, row in zip(answers, logits, strict=True):
-                own.append(label_score(row, self._scorer.vocabulary))
+                own.append(label_score(row, self._scorer.tokenizer))
         return answers
 
     @torch.inference_mode()
@@ -56,13 +56,13 @@ class Prefill:
         """A batch for each policy, padded on the left; images are read and cut once for all of them."""
         scorer, device = self._scorer, self._scorer.checkpoint.device
         prefix = scorer.prefix(requests[0].questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in requests]
+        posts = [scorer.post_tokenizer.tokenize(request.text, request.images, prefix.room) for request in requests]
         images = scorer.preprocessor.inputs([image for post in posts for image in post.images])
         longest = max(len(post.ids) for post in posts)
         batches = []
         for number in requests[0].asked:
             prompts = [
-                [scorer.vocabulary.pad] * (longest - len(post.ids)) + prefix.ids + post.ids + prefix.suffixes[number]
+                [scorer.tokenizer.pad] * (longest - len(post.ids)) + prefix.ids + post.ids + prefix.suffixes[number]
                 for post in posts
             ]
             ids = torch.tensor(prompts, device=device)

@@ -13,9 +13,9 @@ def full_forward_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelSco
 
     Uses the scorer's tokens, and of its computing nothing.
     """
-    checkpoint, vocabulary = scorer.checkpoint, scorer.vocabulary
+    checkpoint, tokenizer = scorer.checkpoint, scorer.tokenizer
     prefix = scorer.prefix(request.questionnaire)
-    post = scorer.reader.read(request.text, request.images, prefix.room)
+    post = scorer.post_tokenizer.tokenize(request.text, request.images, prefix.room)
     images = scorer.preprocessor.inputs(post.images)
     answers = []
     for number in request.asked:
@@ -27,12 +27,12 @@ def full_forward_scores(scorer: Scorer, request: ScoreRequest) -> tuple[LabelSco
             mm_token_type_ids=(ids == checkpoint.config.image_token_id).int(),
             **images,
         ).logits[0, -1]
-        answers.append(label_score(logits, vocabulary))
+        answers.append(label_score(logits, tokenizer))
     return tuple(answers)
 
 
-def label_score(logits: torch.Tensor, vocabulary: SafeTokenizer) -> LabelScore:
+def label_score(logits: torch.Tensor, tokenizer: SafeTokenizer) -> LabelScore:
     """Read an answer off the logits [vocabulary] of all tokens."""
     chances = logits.float().softmax(-1)
-    yes, no = (float(chances[list(labels)].sum()) for labels in (vocabulary.yes, vocabulary.no))
+    yes, no = (float(chances[list(labels)].sum()) for labels in (tokenizer.yes, tokenizer.no))
     return LabelScore(yes / (yes + no), yes + no)

@@ -87,10 +87,10 @@ class _Ways:
         return made
 
     def bytes_(self, data: bytes) -> torch.Tensor:
-        return self._preprocessor.cut(self._preprocessor.stage(self._pixels(data)))
+        return self._preprocessor.patchify(self._preprocessor.stage(self._pixels(data)))
 
     def floats(self, data: bytes) -> torch.Tensor:
-        return self._preprocessor.normalised(self.bytes_(data))
+        return self._preprocessor.normalize(self.bytes_(data))
 
     def levels_apart(self, data: bytes) -> float:
         """How far our patches are from the processor's of the same decoded pixels, of 255 levels."""
@@ -127,7 +127,7 @@ def _vision_ms(files: Sequence[bytes]) -> dict[str, float]:
     vision = VisionEncoder(checkpoint.model, preprocessor)
     images = [preprocessor.stage(decode(data, MEDIA).frames[0]) for data in files]
     vision.features(images)  # the first of all is slower
-    vision.forget()
+    vision.clear()
     first, again = ([_ms(partial(vision.features, [image])) for image in images] for _ in range(2))
     return {"first": round(median(first), 2), "again": round(median(again), 2)}
 
@@ -144,7 +144,7 @@ def _post_ms(files: Sequence[bytes], repeats: int) -> dict[str, float]:
     rows: list[PostRow] = []
 
     def read(pixels: Pixels) -> None:
-        post = scorer.reader.read(words, (pixels,), CONTEXT)
+        post = scorer.post_tokenizer.tokenize(words, (pixels,), CONTEXT)
         _ = [image.key for image in post.images]
         rows[:] = [PostRow(post, prefix.suffixes)]
 

@@ -21,8 +21,8 @@ from moderation_service.engine.base import (
     ExplainRequest,
     GeneratedText,
     LabelScore,
-    Scored,
     ScoreRequest,
+    ScoreResult,
 )
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
@@ -72,22 +72,22 @@ class InstantEngine:
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Nothing is shared."""
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer without a look at the questions."""
         return [_scored(request) for request in requests]
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         """Say one sentence."""
-        return [GeneratedText("It violates the policy.", "itself", tokens=1, written=6) for _ in requests]
+        return [GeneratedText("It violates the policy.", "itself", tokens=1, generated_tokens=6) for _ in requests]
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-def _scored(request: ScoreRequest) -> Scored:
+def _scored(request: ScoreRequest) -> ScoreResult:
     flagged = zlib.crc32(request.text.encode()) < FLAGGED * 2**32
     labels = (_YES if flagged else _NO, *[_NO] * (len(request.asked) - 1))
-    return replace(Scored.unasked(request.images), labels=labels, tokens=len(request.text) // 4)
+    return replace(ScoreResult.unasked(request.images), labels=labels, tokens=len(request.text) // 4)
 
 
 @asynccontextmanager

@@ -62,13 +62,13 @@ class Teacher:
 
     def __init__(
         self,
-        vocabulary: SafeTokenizer,
+        tokenizer: SafeTokenizer,
         packs: dict[Language, Questionnaire],
         shelves: Sequence[Shelf],
         model: Glm4vForConditionalGeneration,
     ) -> None:
         """The model is needed for its image token and how many patches make one."""
-        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
         self._packs = packs
         self._shelves = shelves
         self._merge = int(model.config.vision_config.spatial_merge_size)
@@ -83,10 +83,10 @@ class Teacher:
 
         Behind policies first, they also share a language.
         """
-        prompts = Prompts(self._vocabulary.frame, LAYOUTS[layout], "brief")
+        prompts = Prompts(self._tokenizer.frame, LAYOUTS[layout], "brief")
         language: Language = "zh" if rng.random() < 0.5 else "en"
         shown = _shuffled(self._packs[language], rng, WHOLE_PACK)
-        prefix = self._vocabulary.trusted(prompts.prefix(shown))
+        prefix = self._tokenizer.encode_trusted(prompts.prefix(shown))
         rows, taken, answers = [], [], []
         for _ in range(count):
             wanted = language if layout == "policies_first" else None
@@ -105,7 +105,7 @@ class Teacher:
             answers += right
         return Lesson(
             prefix,
-            pack(rows, len(prefix), self._image_token, self._vocabulary.pad, self._merge),
+            pack(rows, len(prefix), self._image_token, self._tokenizer.pad, self._merge),
             self._seen(taken, rng) if taken else None,
             torch.tensor(answers),
         )
@@ -132,7 +132,7 @@ class Teacher:
                 aside, told = ONE_OF_SEVERAL.format(aside, one), yes if one in held else no  # noqa: PLW2901
             texts.append(aside + prompts.frame.close)
             right.append(told)
-        words = self._vocabulary.trusted
+        words = self._tokenizer.encode_trusted
         return tuple(words(text) for text in texts), [words(answer)[0] for answer in right]
 
     def _inputs(
@@ -142,10 +142,10 @@ class Teacher:
         images = []
         for shelf, _ in chosen:
             down, across = self._shelves[shelf].grid
-            ids += self._vocabulary.image(down * across // 4)
+            ids += self._tokenizer.image_tokens(down * across // 4)
             # The patches travel apart; the packing needs only the grid.
             images.append(StagedImage(torch.empty(0, 1), torch.tensor([[1, down, across]])))
-        words = self._vocabulary.untrusted(prompts.words(post.text))
+        words = self._tokenizer.encode_untrusted(prompts.words(post.text))
         if rng.random() < DROP_POSTS:
             kept = rng.random(len(words)) >= DROPPED
             words = [word for word, keep in zip(words, kept, strict=True) if keep]

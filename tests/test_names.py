@@ -11,10 +11,12 @@ BANNED_MODULES = {
     *("lane", "ledger", "at_work", "arrived", "finished", "telling", "intake", "membership", "start"),
     *("panel", "turns", "duplicates", "findings", "sealing", "recorded_model", "file_run", "reach", "closing"),
     *("quiet", "follow", "again", "names", "sniff", "patience", "seats", "turn", "parts", "arrivals", "trouble"),
+    *("fits", "silu", "patches", "writer", "thread", "served", "together", "wire", "outcome", "backdrop", "inputs"),
     *("headlines", "newest", "desk", "maps", "block"),
 }
 BANNED_NAMES = re.compile(
-    r"\b(Fleet|Lane|Ledger|AtWork|Arrived|Panel|Turns|Duplicates|Findings|Sealer|Patient|Seats|Telling|Elsewhere|Desk|"
+    r"\b(Cutter|Spans|KeptRow|Gap|Written|Scored|SentImage|ReadsAhead|PostInputs|line_up|laid_over|tails|"
+    r"Fleet|Lane|Ledger|AtWork|Arrived|Panel|Turns|Duplicates|Findings|Sealer|Patient|Seats|Telling|Elsewhere|Desk|"
     r"Newest|adrift|cache_entries|unjudged_hours|views_sample|views_margin|acknowledged_losses|dead_letter_share)\b|(?i:picture)"
 )
 

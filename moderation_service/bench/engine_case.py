@@ -124,7 +124,9 @@ class BenchCase:
     def _lengths(self, layout: LayoutName) -> tuple[list[TokenizedPost], int, list[int]]:
         scorer = self.scorers[layout]
         prefix = scorer.prefix(self.questionnaire)
-        posts = [scorer.reader.read(request.text, request.images, prefix.room) for request in self.batches[-1]]
+        posts = [
+            scorer.post_tokenizer.tokenize(request.text, request.images, prefix.room) for request in self.batches[-1]
+        ]
         return posts, len(prefix.ids), [len(suffix) for suffix in prefix.suffixes]
 
 

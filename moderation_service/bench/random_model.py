@@ -132,7 +132,7 @@ def make_questionnaire(scorer: Scorer, policies: int, tokens: int, rng: random.R
 
     def question() -> str:
         words = text(rng, 8 * tokens).split()[:-1]  # the last may be cut
-        ends = accumulate(len(scorer.vocabulary.trusted(f" {word}")) for word in words)
+        ends = accumulate(len(scorer.tokenizer.encode_trusted(f" {word}")) for word in words)
         return " ".join(words[: 1 + next(at for at, end in enumerate(ends) if end >= tokens)])
 
     # Ids of several tokens each: all that policies first tells two policies apart by, behind the post.

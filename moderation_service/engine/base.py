@@ -52,7 +52,7 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreResult:
     """The answers to `asked`, in its order; `tokens` read, pixels of each image that was; whether the text was cut."""
 
     labels: tuple[LabelScore, ...]
@@ -76,25 +76,25 @@ class ExplainRequest:
     images: tuple[Pixels, ...]
     language: Language
     findings: tuple[str, ...]
-    within_s: float
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
-    """What the model wrote, no control token in it, of `tokens` read and `written`; `ended` is what ended it."""
+    """What the model wrote, no control token in it, of `tokens` that it read; and what ended it."""
 
     text: str
-    ended: Literal["itself", "length", "time"]
+    finish_reason: Literal["itself", "length", "time"]
     tokens: int
-    written: int
+    generated_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a verdict records of the engine, so that it can be replayed, and two bounds that it records in digests only.
 
-    The model reads no more than `image_pixels` of an image, None where that is not known, and no prompt of more than
-    `context_tokens`.
+    The model reads no more than `image_pixels` of an image, None where that is not known, and no prompt of more
+    than `context_tokens`.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Engine(Protocol):
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute what all posts of a questionnaire share. Raises Misconfigured where it leaves no room for a post."""
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer each request. Raises Transient when the same call may go through later, or in parts."""
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
@@ -135,7 +135,7 @@ class Engine(Protocol):
 class SupportsPreprocessing(Protocol):
     """An engine that prepares requests while it scores others."""
 
-    async def read(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreRequest]:
+    async def preprocess(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreRequest]:
         """The same requests, for `score`, as far prepared as can be without the model."""
 
 

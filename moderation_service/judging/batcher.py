@@ -14,8 +14,8 @@ from moderation_service.engine.base import (
     EngineInfo,
     ExplainRequest,
     GeneratedText,
-    Scored,
     ScoreRequest,
+    ScoreResult,
     SupportsPreprocessing,
 )
 from moderation_service.engine.layouts import LAYOUTS
@@ -88,7 +88,7 @@ class Batcher:
         self._staged, most_staged = 0, _READ_AHEAD * tokens
         self._reading = None
         if isinstance(engine, SupportsPreprocessing):
-            self._reading = Scheduler(engine.read, sizes.staging, scoring, lambda: self._staged < most_staged)
+            self._reading = Scheduler(engine.preprocess, sizes.staging, scoring, lambda: self._staged < most_staged)
         self._scoring = Scheduler(self._score, sizes.scoring, scoring)
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 
@@ -107,7 +107,7 @@ class Batcher:
             await self._reading.__aexit__()
         await self._scoring.__aexit__()
 
-    async def score(self, request: ScoreRequest, fairness_key: Hashable = None) -> Scored:
+    async def score(self, request: ScoreRequest, fairness_key: Hashable = None) -> ScoreResult:
         """Answer one modality pass. Raises what the engine raised for it."""
         if self._reading is None:
             return await self._scoring.ask(request, fairness_key)
@@ -125,10 +125,10 @@ class Batcher:
         return self._explaining.waiting >= MAX_EXPLANATIONS
 
     async def explain(self, request: ExplainRequest, fairness_key: Hashable = None) -> GeneratedText:
-        """Write why one post was flagged, within `within_s` of now. Raises what the engine raised for it."""
-        return await self._explaining.ask((request, time.monotonic() + request.within_s), fairness_key)
+        """Write why one post was flagged, within `timeout_s` of now. Raises what the engine raised for it."""
+        return await self._explaining.ask((request, time.monotonic() + request.timeout_s), fairness_key)
 
-    async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[Scored]:
+    async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreResult]:
         metrics.ENGINE_BATCH.observe(len(requests))
         with metrics.ENGINE_CALL_SECONDS.labels("score").time():
             scored = await self._engine.score(requests)
@@ -139,7 +139,7 @@ class Batcher:
         # Not longer than the last of them waits: nobody would read it, and others wait meanwhile.
         left = max(0.0, max(until for _, until in waiting) - time.monotonic())
         with metrics.ENGINE_CALL_SECONDS.labels("explain").time():
-            written = await self._engine.explain([replace(request, within_s=left) for request, _ in waiting])
+            written = await self._engine.explain([replace(request, timeout_s=left) for request, _ in waiting])
         metrics.ENGINE_TOKENS.labels("prompt").inc(sum(one.tokens for one in written))
-        metrics.ENGINE_TOKENS.labels("written").inc(sum(one.written for one in written))
+        metrics.ENGINE_TOKENS.labels("written").inc(sum(one.generated_tokens for one in written))
         return written

@@ -11,7 +11,7 @@ from itertools import islice
 from moderation_service.contracts.engine_input import Language, Pixels
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
-from moderation_service.engine.base import Scored
+from moderation_service.engine.base import ScoreResult
 from moderation_service.judging.injection import without_injections_in_thread
 from moderation_service.media.loader import ImageLoader, Loaded, LoadedImage
 from moderation_service.settings import MediaSettings
@@ -104,7 +104,7 @@ def describe_content(post: Post, language: Language, loaded: Loaded) -> Content:
     )
 
 
-def content_as_read(content: Content, scored: Scored, loaded: Loaded) -> Content:
+def content_as_read(content: Content, scored: ScoreResult, loaded: Loaded) -> Content:
     """The content as the model read it: an image without room in the prompt is `skipped`, a small one is flagged."""
     if not content.images and content.truncated == scored.truncated:
         return content

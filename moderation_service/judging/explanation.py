@@ -250,7 +250,7 @@ class Explainer:
                 written = await self._batcher.explain(request, evidence.fairness_key)
         except TimeoutError:
             raise UnusableExplanation("timeout") from None
-        if written.ended == "time":
+        if written.finish_reason == "time":
             # How far it came depends on the machine's load: nobody could write it again.
             raise UnusableExplanation("timeout")
         # On a thread: a post of megabytes takes seconds to compare with.

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
-from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import LabelScore, ScoreRequest, ScoreResult
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.decision import attribute, outcome
@@ -23,7 +23,7 @@ class FullPostScores:
     """The whole post's answers: the asked policies (indices into the questionnaire) and their labels."""
 
     asked: tuple[int, ...]
-    scored: Scored
+    scored: ScoreResult
 
 
 class PolicyScorer:
@@ -51,7 +51,7 @@ class PolicyScorer:
         """Score the post whole by every policy in whose scope it is."""
         asked = self._in_scope(bool(evidence.text), bool(evidence.images), surface)
         if not asked:
-            return FullPostScores((), Scored.unasked(evidence.images))
+            return FullPostScores((), ScoreResult.unasked(evidence.images))
         return FullPostScores(asked, await self._score(evidence, asked))
 
     async def attribute(
@@ -80,7 +80,7 @@ class PolicyScorer:
         )
         return parts, tokens
 
-    async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> Scored:
+    async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> ScoreResult:
         """One pass's answers. Where its words give the model orders it is asked without them too, and the worst counts.
 
         So an order that is recognised can add to what a post is found to violate, and take nothing away.

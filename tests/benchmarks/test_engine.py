@@ -80,7 +80,7 @@ def test_policies_are_as_long_as_stated() -> None:
     scorer = make_scorer(make_checkpoint(TINY), "post_first")
     for tokens in (60, 300):
         questions = make_questionnaire(scorer, 4, tokens, random.Random(1)).questions
-        lengths = [len(scorer.vocabulary.trusted(question.question)) for question in questions]
+        lengths = [len(scorer.tokenizer.encode_trusted(question.question)) for question in questions]
         assert all(tokens <= length < tokens + 8 for length in lengths)
         assert len({question.question for question in questions}) == 4
 
@@ -93,7 +93,7 @@ def test_the_arithmetic_is_what_a_prefill_computes() -> None:
     prefix = scorer.prefix(questionnaire)
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         Prefill(scorer).score([request])
-    post = scorer.reader.read(request.text, request.images, prefix.room)
+    post = scorer.post_tokenizer.tokenize(request.text, request.images, prefix.room)
     suffixes = [len(suffix) for suffix in prefix.suffixes]
     arithmetic = Arithmetic.of(scorer.checkpoint.model)
     products = replace(arithmetic, a_pair=0, a_patch_pair=0).apart([post], len(prefix.ids), suffixes)

@@ -71,20 +71,20 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     engine = scorer.score([ScoreRequest(words, (pixels,), asked, (0, 5))])[0]
 
     model = Glm4vForConditionalGeneration.from_pretrained(untrained, dtype=torch.float32).eval()
-    vocabulary, prompts = scorer.vocabulary, scorer.prompts
+    tokenizer, prompts = scorer.tokenizer, scorer.prompts
     post = TokenizedPost(
-        [*vocabulary.image(16), *vocabulary.untrusted(prompts.words(words))],
+        [*tokenizer.image_tokens(16), *tokenizer.encode_untrusted(prompts.words(words))],
         (StagedImage(torch.empty(0, 1), torch.tensor([[1, 8, 8]])),),
         truncated=False,
     )
     suffixes = prompts.suffixes(asked)
-    row = PostRow(post, (vocabulary.trusted(suffixes[0]), vocabulary.trusted(suffixes[5])))
-    prefix = vocabulary.trusted(prompts.prefix(asked))
-    rows = pack([row], len(prefix), model.config.image_token_id, vocabulary.pad, merge=2)
+    row = PostRow(post, (tokenizer.encode_trusted(suffixes[0]), tokenizer.encode_trusted(suffixes[5])))
+    prefix = tokenizer.encode_trusted(prompts.prefix(asked))
+    rows = pack([row], len(prefix), model.config.image_token_id, tokenizer.pad, merge=2)
     lesson = Lesson(prefix, rows, SeenRow(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
         shares = joint.answer_logits(model, lesson).softmax(-1)
-    yes, no = shares[:, list(vocabulary.yes)].sum(-1), shares[:, list(vocabulary.no)].sum(-1)
+    yes, no = shares[:, list(tokenizer.yes)].sum(-1), shares[:, list(tokenizer.no)].sum(-1)
     for number, label in enumerate(engine.labels):
         assert abs(float(yes[number] / (yes[number] + no[number])) - label.score) < 1e-4
         assert abs(float(yes[number] + no[number]) - label.mass) < 1e-4

@@ -339,7 +339,7 @@ async def test_one_that_fails_ends_the_others(started: Started) -> None:
 async def test_an_explanation_is_cut_off_at_its_time_and_says_so(started: Started) -> None:
     async with started(ScriptedServer(silent)) as engine:
         (written,) = await engine.explain([ExplainRequest(WORDS, (), "en", ("Sale",), 0.1)])
-    assert (written.text, written.ended) == ("", "time")
+    assert (written.text, written.finish_reason) == ("", "time")
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ async def test_an_explanation_is_what_the_model_says_and_not_what_it_thinks(
     server = ScriptedServer(answering(completion(choices=[choice], usage=usage)))
     async with started(server) as engine:
         (written,) = await engine.explain([FLAGGED])
-    assert (written.text, written.ended, written.tokens, written.written) == (text, ended, 10, 7)
+    assert (written.text, written.finish_reason, written.tokens, written.generated_tokens) == (text, ended, 10, 7)
     (body,) = server.bodies
     assert "logprobs" not in body
     assert body["messages"][0]["content"][-1]["text"].startswith(

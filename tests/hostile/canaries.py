@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import PREFIX
-from moderation_service.engine.base import Engine, ExplainRequest, GeneratedText, Scored, ScoreRequest
+from moderation_service.engine.base import Engine, ExplainRequest, GeneratedText, ScoreRequest, ScoreResult
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.batcher import Batcher
@@ -69,7 +69,7 @@ class Failing(RuleEngine):
         super().__init__()
         self.error, self.times, self.explaining = error, times, explaining
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         self._fail(now=not self.explaining)
         return await super().score(requests)
 

@@ -5,7 +5,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moderation_service.contracts.engine_input import Questionnaire
-from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import (
+    EngineInfo,
+    ExplainRequest,
+    GeneratedText,
+    LabelScore,
+    ScoreRequest,
+    ScoreResult,
+)
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
@@ -65,22 +72,22 @@ class RuleEngine:
     async def prepare(self, questionnaire: Questionnaire) -> None:
         pass
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         self.calls.append(list(requests))
         return [self._answer(request) for request in requests]
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         self.explained.append(list(requests))
-        return [GeneratedText(self.words, "itself", tokens=20, written=12) for _ in requests]
+        return [GeneratedText(self.words, "itself", tokens=20, generated_tokens=12) for _ in requests]
 
     async def close(self) -> None:
         pass
 
-    def _answer(self, request: ScoreRequest) -> Scored:
+    def _answer(self, request: ScoreRequest) -> ScoreResult:
         asked = [request.questionnaire.questions[index].policy_id for index in request.asked]
         mass = self.mass(request) if callable(self.mass) else self.mass
         labels = tuple(LabelScore(self.rule(policy_id, request), mass) for policy_id in asked)
-        read = Scored.unasked(request.images[: self.room])
+        read = ScoreResult.unasked(request.images[: self.room])
         pixels = tuple(min(each, self.most_pixels) for each in read.pixels_read)
         return replace(read, pixels_read=pixels, labels=labels, tokens=10, truncated=len(request.text) > 1000)
 

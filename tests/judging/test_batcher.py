@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moderation_service.contracts.engine_input import Question, Questionnaire
-from moderation_service.engine.base import ExplainRequest, GeneratedText, Scored, ScoreRequest
+from moderation_service.engine.base import ExplainRequest, GeneratedText, ScoreRequest, ScoreResult
 from moderation_service.errors import Fatal, Transient
 from moderation_service.judging import batcher as batching
 from moderation_service.judging.batcher import MAX_EXPLANATIONS, Batcher
@@ -29,7 +29,7 @@ class GatedEngine(RuleEngine):
         self.gate = asyncio.Event()
         self.entered = asyncio.Event()
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         self.entered.set()
         await self.gate.wait()
         if any(request.text == "bad" for request in requests):
@@ -60,7 +60,7 @@ class ReadingEngine(GatedEngine):
         self.reads: asyncio.Queue[list[str]] = asyncio.Queue()
         self.reading = asyncio.Event()
 
-    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+    async def preprocess(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
         self.reads.put_nowait([one.text[:2] for one in requests])
         await self.reading.wait()
         return [replace(one, text=f"{one.text} (read)") for one in requests]
@@ -91,12 +91,12 @@ class StagingEngine(ReadingEngine):
         self.reading.set()
         self.staged = self.most_staged = 0
 
-    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+    async def preprocess(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
         self.staged += pixel_bytes(requests)
         self.most_staged = max(self.most_staged, self.staged)
-        return await super().read(requests)
+        return await super().preprocess(requests)
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         try:
             return await super().score(requests)
         finally:
@@ -162,7 +162,7 @@ async def test_a_call_is_of_no_more_tokens_than_a_batch_may_have() -> None:
 
 async def test_a_server_is_asked_in_many_calls_of_one_view_each_and_none_waits_for_the_slowest() -> None:
     class Slow(GatedEngine):
-        async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
             return await (super().score(requests) if requests[0].text == "slow" else RuleEngine.score(self, requests))
 
     engine = Slow()
@@ -177,7 +177,7 @@ async def test_a_server_is_asked_in_many_calls_of_one_view_each_and_none_waits_f
 
 async def test_explanations_share_calls_of_their_own_which_are_smaller() -> None:
     engine = GatedEngine()
-    why = ExplainRequest("x", (), "en", ("Violence",), within_s=60.0)
+    why = ExplainRequest("x", (), "en", ("Violence",), timeout_s=60.0)
     async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
         score = group.create_task(batcher.score(request("one")))
         await engine.entered.wait()
@@ -199,19 +199,19 @@ async def test_a_call_to_explain_has_the_time_that_the_last_who_waits_for_it_has
             return await super().explain(requests)
 
     engine = Held()
-    why = ExplainRequest("x", (), "en", ("Violence",), within_s=60.0)
+    why = ExplainRequest("x", (), "en", ("Violence",), timeout_s=60.0)
     async with Batcher(engine) as batcher, asyncio.TaskGroup() as group:
         group.create_task(batcher.explain(why))
         await engine.entered.wait()
         for within_s in (10.0, 20.0, 1e-9):
-            group.create_task(batcher.explain(replace(why, within_s=within_s)))
+            group.create_task(batcher.explain(replace(why, timeout_s=within_s)))
         await asyncio.sleep(0)
         now = time.monotonic()
         monkeypatch.setattr(batching.time, "monotonic", lambda: now + 15.0)
         engine.gate.set()
     first, second = engine.explained
-    assert first[0].within_s == pytest.approx(60.0, abs=1.0)
-    assert [request.within_s for request in second] == pytest.approx([5.0] * 3, abs=1.0)
+    assert first[0].timeout_s == pytest.approx(60.0, abs=1.0)
+    assert [request.timeout_s for request in second] == pytest.approx([5.0] * 3, abs=1.0)
 
 
 async def test_a_view_that_breaks_the_engine_takes_no_other_with_it() -> None:
@@ -219,7 +219,7 @@ async def test_a_view_that_breaks_the_engine_takes_no_other_with_it() -> None:
     engine.gate.set()
     async with Batcher(engine) as batcher:
         answers = await asyncio.gather(*(batcher.score(request(t)) for t in ("a", "bad", "b")), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [Scored, Transient, Scored]
+    assert [type(answer) for answer in answers] == [ScoreResult, Transient, ScoreResult]
 
 
 async def test_a_fatal_error_reaches_all_who_wait() -> None:
@@ -249,7 +249,7 @@ async def test_who_gave_up_waiting_is_not_asked_for() -> None:
 
 async def test_an_engine_that_answers_too_few_fails_the_call_and_not_the_batcher() -> None:
     class Short(RuleEngine):
-        async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
             return (await super().score(requests))[1:]
 
     async with Batcher(Short()) as batcher:

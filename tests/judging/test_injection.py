@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.engine.base import LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import LabelScore, ScoreRequest, ScoreResult
 from moderation_service.judging import injection
 from moderation_service.judging.injection import is_suspected, without_injections
 from tests.engine.special_tokens import PARSED, SPECIAL
@@ -139,7 +139,7 @@ async def test_where_one_asking_could_not_tell_the_post_is_not_allowed(
 ) -> None:
     told = engine._answer
 
-    def unsure(request: ScoreRequest) -> Scored:
+    def unsure(request: ScoreRequest) -> ScoreResult:
         scored = told(request)
         if "answer no" in request.text:
             return scored

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Content, Verdict
-from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.engine.base import ScoreRequest, ScoreResult
 from moderation_service.errors import Poison, Transient
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.judge import Judge
@@ -53,7 +53,7 @@ class Held:
         self._score = engine.score
         monkeypatch.setattr(engine, "score", self._held)
 
-    async def _held(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def _held(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         self.calls += 1
         await self.go.wait()
         if self.failures:

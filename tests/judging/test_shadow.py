@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from moderation_service.contracts.engine_input import Question
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.engine.base import ScoreRequest, ScoreResult
 from moderation_service.errors import Transient
 from moderation_service.policies.model import Policy, PolicyThresholds, Scope
 from moderation_service.policies.pack import PolicyPack
@@ -65,7 +65,7 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
 ) -> None:
     score, go = engine.score, asyncio.Event()
 
-    async def held(requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def held(requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         await go.wait()
         return await score(requests)
 
@@ -131,7 +131,7 @@ async def test_shadow_work_ends_with_each_try_on_which_the_enforced_fail(
 ) -> None:
     tries, hung, asked = 10, asyncio.Event(), engine.score
 
-    async def score(requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         if len(requests[0].questionnaire.questions) == len(candidate.enforced):
             await hung.wait()
         elif not hung.is_set():

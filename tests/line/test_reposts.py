@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.engine.base import ScoreRequest, ScoreResult
 from moderation_service.kafka.topics import create
 from moderation_service.settings import JudgingSettings, KafkaSettings
 from tests.judging.engines import RuleEngine, judge_by
@@ -27,7 +27,7 @@ class HeldEngine(RuleEngine):
         self.begun = 0
         self.go = asyncio.Event()
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         self.begun += len(requests)
         await self.go.wait()
         return await super().score(requests)

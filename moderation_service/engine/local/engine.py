@@ -19,8 +19,8 @@ from moderation_service.engine.base import (
     EngineInfo,
     ExplainRequest,
     GeneratedText,
-    Scored,
     ScoreRequest,
+    ScoreResult,
 )
 from moderation_service.engine.local.checkpoint import Checkpoint, load_checkpoint, use_device
 from moderation_service.engine.local.generator import Generator
@@ -75,14 +75,14 @@ class LocalEngine:
         scorer, _ = self._running()
         await self._thread.run(lambda: scorer.prefix(questionnaire))
 
-    async def read(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+    async def preprocess(self, requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
         """Tokenize words and stage images beside the model. A request that can't be read is left to `score`."""
         scorer, _ = self._running()
         asked = tuple(requests)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, lambda: [_read(scorer, request) for request in asked])
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer each request; calls queue for the thread, but pass between the words of an explanation.
 
         Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model; Poison,
@@ -117,7 +117,7 @@ class LocalEngine:
         await asyncio.to_thread(self._thread.close)
         _free_memory()
 
-    def _answer(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    def _answer(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
         """Score; where one request alone fails twice, tell whether it or the engine is at fault.
 
         Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
@@ -192,8 +192,8 @@ class LocalEngine:
             engine="local",
             layout=settings.layout,
             prompt_digest=scorer.prompts.digest,
-            context_tokens=scorer.limit,
-            image_pixels=scorer.preprocessor.most_pixels,
+            context_tokens=scorer.context_tokens,
+            image_pixels=scorer.preprocessor.max_pixels,
         )
         _watch_memory(checkpoint.device)
         return scorer, Generator(scorer), info
@@ -227,12 +227,12 @@ def _used(device: torch.device) -> int:
 
 def _read(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
     try:
-        return scorer.read(request)
+        return scorer.preprocess(request)
     except Exception:  # noqa: BLE001 - `score` meets it again, and gives it its fate
         return request
 
 
-def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
     return _with_fate(lambda: scorer.score(requests), len(requests))
 
 

@@ -32,29 +32,29 @@ class Generator:
 
     def __init__(self, scorer: Scorer) -> None:
         """The checkpoint's own generation settings (sampling, penalties) go: all but what ends an answer."""
-        self._checkpoint, self._vocabulary = scorer.checkpoint, scorer.vocabulary
+        self._checkpoint, self._tokenizer = scorer.checkpoint, scorer.tokenizer
         self._preprocessor = scorer.preprocessor
-        self._limit, self._max_batch_tokens = scorer.limit, scorer.max_batch_tokens
+        self._limit, self._max_batch_tokens = scorer.context_tokens, scorer.max_batch_tokens
         # Whatever the judging prompt is: the words stand between marks, and are not to be followed.
-        self._prompts = Prompts(self._vocabulary.frame, PostFirst(), "full")
-        self._reader = PostTokenizer(scorer.preprocessor, self._vocabulary, self._prompts)
+        self._prompts = Prompts(self._tokenizer.frame, PostFirst(), "full")
+        self._post_tokenizer = PostTokenizer(scorer.preprocessor, self._tokenizer, self._prompts)
         model = self._checkpoint.model
         ends = model.generation_config.eos_token_id
         ends = self._checkpoint.tokenizer.eos_token_id if ends is None else ends
         self._ends = frozenset(ends if isinstance(ends, list) else [ends]) - {None}
         model.generation_config = GenerationConfig(
-            do_sample=False, eos_token_id=sorted(self._ends) or None, pad_token_id=self._vocabulary.pad
+            do_sample=False, eos_token_id=sorted(self._ends) or None, pad_token_id=self._tokenizer.pad
         )
 
     @torch.inference_mode()
     def explain(
         self, requests: Sequence[ExplainRequest], between: Callable[[], None] = lambda: None
     ) -> list[GeneratedText]:
-        """Write for each request, in its place, within the least `within_s`; a prompt without room stays empty.
+        """Write for each request, in its place, within the least `timeout_s`; a prompt without room stays empty.
 
         `between` is called after every token, and may use the model meanwhile.
         """
-        deadline = time.monotonic() + min(request.within_s for request in requests)
+        deadline = time.monotonic() + min(request.timeout_s for request in requests)
         prompts = [self._prompt(request) for request in requests]
         done = [GeneratedText("", "length", 0, 0)] * len(requests)
         fitting = [number for number, (ids, _) in enumerate(prompts) if ids]
@@ -68,11 +68,11 @@ class Generator:
 
     def _prompt(self, request: ExplainRequest) -> tuple[list[int], TokenizedPost]:
         """All tokens of a request's prompt; none where what is asked leaves no room for the post."""
-        prefix = self._vocabulary.trusted(self._prompts.prefix(Questionnaire(request.language, ())))
+        prefix = self._tokenizer.encode_trusted(self._prompts.prefix(Questionnaire(request.language, ())))
         asked = explanation_suffix(request.language, request.findings)
-        suffix = self._vocabulary.trusted(asked + self._vocabulary.frame.close)
+        suffix = self._tokenizer.encode_trusted(asked + self._tokenizer.frame.close)
         room = self._limit - len(prefix) - len(suffix) - MAX_NEW_TOKENS
-        post = self._reader.read(request.text, request.images, max(room, 0))
+        post = self._post_tokenizer.tokenize(request.text, request.images, max(room, 0))
         return ([*prefix, *post.ids, *suffix] if room > 0 else []), post
 
     def _write(
@@ -83,7 +83,7 @@ class Generator:
         if left <= 0:
             return [GeneratedText("", "time", 0, 0)] * len(prompts)
         device, longest = self._checkpoint.device, max(len(ids) for ids, _ in prompts)
-        padded = [[self._vocabulary.pad] * (longest - len(ids)) + ids for ids, _ in prompts]
+        padded = [[self._tokenizer.pad] * (longest - len(ids)) + ids for ids, _ in prompts]
         seen = [[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in prompts]
         asked = torch.tensor(padded, device=device)
         model: Any = self._checkpoint.model
@@ -103,7 +103,7 @@ class Generator:
 
     def _read(self, answer: list[int], tokens: int) -> GeneratedText:
         end = next((place for place, token in enumerate(answer) if token in self._ends), len(answer))
-        text = self._vocabulary.decode_answer(answer[:end])
+        text = self._tokenizer.decode_answer(answer[:end])
         if end < len(answer):
             return GeneratedText(text, "itself", tokens, end)
         return GeneratedText(text, "length" if end == MAX_NEW_TOKENS else "time", tokens, end)

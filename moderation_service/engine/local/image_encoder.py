@@ -27,7 +27,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 """Features of 60 images of 640 × 640 of the family's 9B in bfloat16, of 12,000 of the bundled model."""
 
 CHANNELS = 3
-OTHERWISE = 4
+MAX_DEVIATION = 4
 """Of 255 levels. A pixel further from the processor's was made in another way; rounding is worth a level or two."""
 
 Key = tuple[bytes, tuple[int, ...], tuple[int, ...]]
@@ -48,7 +48,7 @@ class StagedImage:
 
 
 class ImagePreprocessor:
-    """Sizes and cuts images; `merge` patches a side make a token, `unit` is that token's side in pixels."""
+    """Sizes and cuts images; `merge` patches a side make a token, `token_side` is that token's side in pixels."""
 
     def __init__(self, processor: Any, device: torch.device) -> None:  # noqa: ANN401 - transformers leaves it untyped
         """Read the checkpoint's processor, and see that it makes the same. Raises Fatal where it does not."""
@@ -69,12 +69,12 @@ class ImagePreprocessor:
             raise Fatal(msg) from error
 
     @property
-    def most_pixels(self) -> int:
+    def max_pixels(self) -> int:
         """Of an image that is larger, no more pixels are cut."""
         return self._most // self._frames
 
     @property
-    def unit(self) -> int:
+    def token_side(self) -> int:
         """The side of one token's pixels."""
         return self._patch * self.merge
 
@@ -85,7 +85,7 @@ class ImagePreprocessor:
         staged.numpy()[:] = wide
         height, width = wide.shape[:2]
         size = smart_resize(
-            self._frames, height, width, self._frames, self.unit, min_pixels=self._least, max_pixels=self._most
+            self._frames, height, width, self._frames, self.token_side, min_pixels=self._least, max_pixels=self._most
         )
         down, across = (side // self._patch for side in size)
         return StagedImage(staged, torch.tensor([[1, down, across]]))
@@ -94,7 +94,7 @@ class ImagePreprocessor:
         """Of the image; those that enlarging it adds tell nothing."""
         return min(int(image.grid.prod()) * self._patch**2, image.pixels.shape[0] * image.pixels.shape[1])
 
-    def cut(self, image: StagedImage) -> torch.Tensor:
+    def patchify(self, image: StagedImage) -> torch.Tensor:
         """The image's patches as bytes on the device [t·h·w, patch, patch, 3], in the order of the vision tower."""
         down, across = image.grid[0, 1:].tolist()
         pixels = image.pixels.to(self._device, non_blocking=True).permute(2, 0, 1)  # [3, H, W], channels still last
@@ -105,7 +105,7 @@ class ImagePreprocessor:
         cut = pixels.permute(1, 2, 0).reshape(blocks).permute(0, 3, 1, 4, 2, 5)
         return cut.reshape(-1, self._patch, self._patch, CHANNELS)
 
-    def normalised(self, cut: torch.Tensor) -> torch.Tensor:
+    def normalize(self, cut: torch.Tensor) -> torch.Tensor:
         """What the vision tower takes [t·h·w, 3 · t · patch²], float32, of the bytes of any number of images."""
         planes = cut.permute(0, 3, 1, 2).contiguous()  # while they are bytes, this costs least
         levels = planes.float().sub_(self._mean).div_(self._deviation)
@@ -122,7 +122,7 @@ class ImagePreprocessor:
 
     def patches(self, images: Sequence[StagedImage]) -> torch.Tensor:
         """What the vision tower takes of all images, in their order; `images` is not empty."""
-        return self.normalised(torch.cat([self.cut(image) for image in images]))
+        return self.normalize(torch.cat([self.patchify(image) for image in images]))
 
     def _compare(self, processor: Any) -> None:  # noqa: ANN401 - as above
         """Cut an image that needs all of the processor's steps. Raises ValueError where it does so otherwise."""
@@ -133,7 +133,7 @@ class ImagePreprocessor:
         away = (ours["pixel_values"].cpu() - wanted["pixel_values"]).abs()  # of another grid: RuntimeError
         levels = away.view(len(away), CHANNELS, -1).amax((0, 2)) * self._deviation.flatten().cpu()
         if ours["image_grid_thw"].tolist() != wanted["image_grid_thw"].tolist() or not bool(
-            (levels <= OTHERWISE).all()
+            (levels <= MAX_DEVIATION).all()
         ):
             msg = f"{levels.tolist()} of 255 levels apart"
             raise ValueError(msg)
@@ -161,7 +161,7 @@ class VisionEncoder:
                     self._features[key] = tokens
         return torch.cat([found[key] for key in keys])
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all that is kept."""
         self._features.clear()
 

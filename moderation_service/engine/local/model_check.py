@@ -130,26 +130,26 @@ def _of_device(scorer: Scorer, settings: EngineSettings) -> Memory:
 
 
 def _labels(scorer: Scorer) -> Iterator[LabelWord]:
-    labels, vocabulary = scorer.prompts.labels, scorer.vocabulary
+    labels, tokenizer = scorer.prompts.labels, scorer.tokenizer
     for label, words in (("yes", labels.yes), ("no", labels.no)):
         for word in words:
-            tokens = len(vocabulary.trusted(word))
+            tokens = len(tokenizer.encode_trusted(word))
             yield LabelWord(word, "yes" if label == "yes" else "no", tokens == 1, f"{tokens} token{'s' * (tokens > 1)}")
 
 
 def _reading(scorer: Scorer, checked: CheckInput, size: tuple[int, int], room: int) -> ImageReading:
-    post = scorer.reader.read("", checked.images[size], room)
+    post = scorer.post_tokenizer.tokenize("", checked.images[size], room)
     tokens = sum(int(image.grid.prod()) for image in post.images) // scorer.preprocessor.merge**2
-    return ImageReading(*size, tokens=tokens, pixels=tokens * scorer.preprocessor.unit**2)
+    return ImageReading(*size, tokens=tokens, pixels=tokens * scorer.preprocessor.token_side**2)
 
 
 def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: CheckInput) -> PostTokens:
     """Counted, not computed: the layout that is not used takes no forward."""
-    questionnaire, trusted = checked.questionnaires[language], scorer.vocabulary.trusted
+    questionnaire, trusted = checked.questionnaires[language], scorer.tokenizer.encode_trusted
     prompts = replace(scorer.prompts, layout=LAYOUTS[layout])
     prefix = len(trusted(prompts.prefix(questionnaire)))
     suffixes = [len(trusted(suffix + prompts.answer_prefix)) for suffix in prompts.suffixes(questionnaire)]
-    room = max(scorer.limit - prefix - max(suffixes), 0)
-    post = scorer.reader.read(SAMPLES[language], checked.images[checked.usual], max(room, 1))
+    room = max(scorer.context_tokens - prefix - max(suffixes), 0)
+    post = scorer.post_tokenizer.tokenize(SAMPLES[language], checked.images[checked.usual], max(room, 1))
     image = sum(int(each.grid.prod()) for each in post.images) // scorer.preprocessor.merge**2
     return PostTokens(layout, language, prefix, len(post.ids) - image, image, sum(suffixes), room)

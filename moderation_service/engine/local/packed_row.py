@@ -127,10 +127,10 @@ def post_positions(post: TokenizedPost, start: int, image_token: int, merge: int
 class AttentionMetadata:
     """One row behind its prefix: where posts and suffixes lie. `asked` are the suffixes of each post together.
 
-    `kept` are the prefix's keys and values, [key heads, P, head size] each, a pair a layer.
+    `key_values` are the prefix's keys and values, [key heads, P, head size] each, a pair a layer.
     """
 
-    kept: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    key_values: Sequence[tuple[torch.Tensor, torch.Tensor]]
     posts: CuSeqlens
     asked: CuSeqlens
     suffixes: CuSeqlens
@@ -163,7 +163,7 @@ def attend(  # noqa: PLR0913 - as transformers calls it
         attend_spans(Qkv(suffixes.query, posts.key, posts.value), row.asked, row.posts, scaling),
     )
     own = PartialAttention(*(torch.cat(pair, dim=1) for pair in zip(of_posts, of_suffixes, strict=True)))
-    prefix = attend_spans(Qkv(whole.query, *row.kept[module.layer_idx]), row.whole, row.prefix, scaling)
+    prefix = attend_spans(Qkv(whole.query, *row.key_values[module.layer_idx]), row.whole, row.prefix, scaling)
     return merge(own, prefix).values.transpose(0, 1)[None], None
 
 

@@ -34,18 +34,18 @@ class SafeTokenizer:
             raise Fatal(msg)
         self._check_neutralise()
         self.frame = self._frame()
-        image = self.trusted(self.frame.image)
+        image = self.encode_trusted(self.frame.image)
         if image.count(image_token_id) != 1:
             msg = f"the model's chat template makes {self.frame.image!r} of an image, without its one image token"
             raise Fatal(msg)
         at = image.index(image_token_id)
         self._before_image, self._after_image, self._image_token = image[:at], image[at + 1 :], image_token_id
 
-    def trusted(self, text: str) -> list[int]:
+    def encode_trusted(self, text: str) -> list[int]:
         """The token ids of our own words: control tokens are read as such."""
         return self._encode(text, split_special_tokens=False)
 
-    def untrusted(self, text: str) -> list[int]:
+    def encode_untrusted(self, text: str) -> list[int]:
         """The token ids of a post's words, which never hold a control token.
 
         `neutralise` has broken the spellings it knows. Behind it, special tokens are not parsed, and what is
@@ -53,7 +53,7 @@ class SafeTokenizer:
         """
         return [token for token in self._encode(text, split_special_tokens=True) if token not in self.control]
 
-    def token(self, number: int) -> str:
+    def decode_token(self, number: int) -> str:
         """A token as text, control tokens too."""
         return self._decode([number])
 
@@ -67,9 +67,9 @@ class SafeTokenizer:
             said = said[: said.index(begun)]
         return self._decode([token for token in said if token not in self.control])
 
-    def image(self, tokens: int) -> list[int]:
+    def image_tokens(self, count: int) -> list[int]:
         """The token ids that stand for one image of that many image tokens, with the marks round it."""
-        return [*self._before_image, *[self._image_token] * tokens, *self._after_image]
+        return [*self._before_image, *[self._image_token] * count, *self._after_image]
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
         with self._lock:
@@ -85,7 +85,7 @@ class SafeTokenizer:
 
     def _label_ids(self, words: tuple[str, ...]) -> tuple[int, ...]:
         """Of those of the words that are one token each."""
-        encoded = [self.trusted(word) for word in words]
+        encoded = [self.encode_trusted(word) for word in words]
         whole = tuple(dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1))
         if not whole:
             msg = f"engine.labels: the model's tokenizer splits {', '.join(words)}; one of them should be one token"
@@ -96,7 +96,7 @@ class SafeTokenizer:
         # Other engines have no defence behind `neutralise`, and a verdict has to be the same from all.
         for number in sorted(self.control):
             token = self._tokenizer.convert_ids_to_tokens(number)
-            if self.control.intersection(self.trusted(neutralise(f"a{token}a"))):
+            if self.control.intersection(self.encode_trusted(neutralise(f"a{token}a"))):
                 msg = f"the model's tokenizer has a control token {token!r} that a post could smuggle in"
                 raise Fatal(msg)
 
@@ -128,14 +128,14 @@ class TokenizedPost:
 class PostTokenizer:
     """Turns pixels and text into tokens and images that are ready to be cut."""
 
-    def __init__(self, preprocessor: ImagePreprocessor, vocabulary: SafeTokenizer, prompts: Prompts) -> None:
+    def __init__(self, preprocessor: ImagePreprocessor, tokenizer: SafeTokenizer, prompts: Prompts) -> None:
         self._preprocessor = preprocessor
-        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
         self._words = prompts.words
         # What the prompt puts behind the post's words has to stay when they are cut.
-        self._closing = vocabulary.untrusted(prompts.words("X").split("X")[1])
+        self._closing = tokenizer.encode_untrusted(prompts.words("X").split("X")[1])
 
-    def read(self, text: str, images: Sequence[Pixels], room: int) -> TokenizedPost:
+    def tokenize(self, text: str, images: Sequence[Pixels], room: int) -> TokenizedPost:
         """Images first, then words, `room` tokens at most.
 
         Words may take what images leave, and half of the room whatever the images are, so that neither crowds
@@ -166,15 +166,15 @@ class PostTokenizer:
         allowed = share - (tokens - rows * columns)
         if allowed < 1:
             return None
-        image = self._preprocessor.stage(shrink(pixels, (rows, columns), allowed, self._preprocessor.unit))
+        image = self._preprocessor.stage(shrink(pixels, (rows, columns), allowed, self._preprocessor.token_side))
         return image if len(self._marks(image)) <= share else None
 
     def _marks(self, image: StagedImage) -> list[int]:
-        return self._vocabulary.image(int(image.grid.prod()) // self._preprocessor.merge**2)
+        return self._tokenizer.image_tokens(int(image.grid.prod()) // self._preprocessor.merge**2)
 
     def _read_words(self, text: str, room: int) -> tuple[list[int], bool]:
         head = text[: room * CHARACTERS_A_TOKEN]
-        ids = self._vocabulary.untrusted(self._words(head))
+        ids = self._tokenizer.encode_untrusted(self._words(head))
         if len(head) == len(text) and len(ids) <= room:
             return ids, False
         # The head's own closing goes with what is cut, and is put behind what is kept.

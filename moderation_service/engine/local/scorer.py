@@ -1,4 +1,4 @@
-"""The forward: posts behind a kept prefix, label scores out. Synchronous, for one thread; `read` is for any."""
+"""The forward: posts behind a kept prefix, label scores out. Synchronous, for one thread; `preprocess` is for any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
-from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Scored, ScoreRequest
+from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, ScoreRequest, ScoreResult
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.attention import CuSeqlens, to_device
 from moderation_service.engine.local.checkpoint import Checkpoint
@@ -25,18 +25,18 @@ from moderation_service.engine.prompts import Labels, PromptName, Prompts
 from moderation_service.errors import Misconfigured, Transient
 from moderation_service.settings import LayoutName
 
-LIKELIEST = 20  # tokens, as servers give
+TOP_LOGPROBS = 20  # tokens, as servers give
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
     """What every post of a questionnaire stands behind, computed once, and the suffixes that follow the post.
 
-    `kept` are its P tokens' keys and values, [key heads, P, head size] each, a pair a layer.
+    `key_values` are its P tokens' keys and values, [key heads, P, head size] each, a pair a layer.
     """
 
     ids: list[int]
-    kept: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    key_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     suffixes: tuple[list[int], ...]
     room: int
 
@@ -63,32 +63,32 @@ class Scorer:
     ) -> None:
         """Raises Fatal for a tokenizer, chat template or image processor that can't be used."""
         self.checkpoint = checkpoint
-        self.vocabulary = SafeTokenizer(checkpoint.tokenizer, checkpoint.config.image_token_id, labels)
-        self._labels = torch.tensor([*self.vocabulary.yes, *self.vocabulary.no], device=checkpoint.device)
-        self.prompts = Prompts(self.vocabulary.frame, LAYOUTS[layout], prompt, labels)
+        self.tokenizer = SafeTokenizer(checkpoint.tokenizer, checkpoint.config.image_token_id, labels)
+        self._labels = torch.tensor([*self.tokenizer.yes, *self.tokenizer.no], device=checkpoint.device)
+        self.prompts = Prompts(self.tokenizer.frame, LAYOUTS[layout], prompt, labels)
         self.preprocessor = ImagePreprocessor(checkpoint.image_processor, checkpoint.device)
-        self.reader = PostTokenizer(self.preprocessor, self.vocabulary, self.prompts)
+        self.post_tokenizer = PostTokenizer(self.preprocessor, self.tokenizer, self.prompts)
         self._vision = VisionEncoder(checkpoint.model, self.preprocessor)
-        self.limit = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
+        self.context_tokens = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
         self.max_batch_tokens = max_batch_tokens
-        most_tokens = KEPT_CONTEXTS * self.limit
+        most_tokens = KEPT_CONTEXTS * self.context_tokens
         self._prefixes: LRUCache[Questionnaire, Prefix] = LRUCache(most_tokens, getsizeof=lambda kept: len(kept.ids))
         self._prefixes_lock = Lock()
 
     @torch.inference_mode()
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer each request, in its place.
 
         Raises Misconfigured for policies too long for the context, Transient for scores that are no numbers.
         """
-        done: dict[int, Scored] = {}
+        done: dict[int, ScoreResult] = {}
         for questionnaire in dict.fromkeys(request.questionnaire for request in requests):
             own = [number for number, request in enumerate(requests) if request.questionnaire == questionnaire]
-            answered = self._score_alike(self.prefix(questionnaire), [requests[number] for number in own])
+            answered = self._score_questionnaire(self.prefix(questionnaire), [requests[number] for number in own])
             done.update(zip(own, answered, strict=True))
         return [done[number] for number in range(len(requests))]
 
-    def read(self, request: ScoreRequest) -> ScoreRequest:
+    def preprocess(self, request: ScoreRequest) -> ScoreRequest:
         """Read a request beside the model, on any thread; as it was where its prefix isn't kept."""
         with self._prefixes_lock:
             prefix = self._prefixes.get(request.questionnaire)
@@ -113,35 +113,37 @@ class Scorer:
     def set_answer_prefix(self, prefix: str) -> None:
         """Ask from now on where the answer begins with `prefix`; what is kept of other prompts goes."""
         self.prompts = replace(self.prompts, answer_prefix=prefix)
-        self.forget()
+        self.clear_caches()
 
     @torch.inference_mode()
     def first_tokens(self, request: ScoreRequest) -> FirstTokens:
         """What may come first in the answer to the one question asked."""
         prefix = self.prefix(request.questionnaire)
-        post = self.reader.read(request.text, request.images, prefix.room)
+        post = self.post_tokenizer.tokenize(request.text, request.images, prefix.room)
         hidden = self._hidden(prefix, [PostRow(post, prefix.suffixes)])
-        chances, tokens = self.checkpoint.model.lm_head(hidden[0]).float().softmax(-1).topk(LIKELIEST)
-        named = map(self.vocabulary.token, tokens.tolist())
+        chances, tokens = self.checkpoint.model.lm_head(hidden[0]).float().softmax(-1).topk(TOP_LOGPROBS)
+        named = map(self.tokenizer.decode_token, tokens.tolist())
         return FirstTokens(self._label_scores(hidden)[0], tuple(zip(named, chances.tolist(), strict=True)))
 
-    def forget(self) -> None:
+    def clear_caches(self) -> None:
         """Drop all kept prefixes and features of images."""
         with self._prefixes_lock:
             self._prefixes.clear()
-        self._vision.forget()
+        self._vision.clear()
 
     def _compute_prefix(self, questionnaire: Questionnaire) -> Prefix:
-        ids = self.vocabulary.trusted(self.prompts.prefix(questionnaire))
+        ids = self.tokenizer.encode_trusted(self.prompts.prefix(questionnaire))
         prefix = self.prompts.answer_prefix
-        suffixes = tuple(self.vocabulary.trusted(suffix + prefix) for suffix in self.prompts.suffixes(questionnaire))
+        suffixes = tuple(
+            self.tokenizer.encode_trusted(suffix + prefix) for suffix in self.prompts.suffixes(questionnaire)
+        )
         longest = max(map(len, suffixes), default=0)
         # By the longest suffix of all, so that what is cut does not depend on what is asked.
-        room = self.limit - len(ids) - longest
+        room = self.context_tokens - len(ids) - longest
         if room <= 0:
             msg = (
-                f"engine.max_context_tokens: the policies alone take {len(ids) + longest} of the {self.limit} tokens"
-                " the model may read; use shorter or fewer policies, or a larger context"
+                f"engine.max_context_tokens: the policies alone take {len(ids) + longest} of the"
+                f" {self.context_tokens} tokens the model may read; use shorter or fewer policies, or a larger context"
             )
             raise Misconfigured(msg)
         device = self.checkpoint.device
@@ -151,7 +153,7 @@ class Scorer:
         kept = tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
         return Prefix(ids, kept, suffixes, room)
 
-    def _score_alike(self, prefix: Prefix, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    def _score_questionnaire(self, prefix: Prefix, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         rows = [self._row(prefix, request) for request in requests]
         answers: list[list[LabelScore]] = [[] for _ in rows]
         parts = [(number, part) for number, row in enumerate(rows) for part in row.within(self.max_batch_tokens)]
@@ -160,7 +162,7 @@ class Scorer:
             for number, part in (parts[place] for place in chosen):
                 answers[number] += (next(labels) for _ in part.suffixes)
         return [
-            Scored(
+            ScoreResult(
                 tuple(answers[number]),
                 tokens=len(prefix.ids) + row.length if row.suffixes else 0,
                 pixels_read=tuple(map(self.preprocessor.pixels_read, row.post.images)),
@@ -172,7 +174,7 @@ class Scorer:
     def _row(self, prefix: Prefix, request: ScoreRequest) -> PostRow:
         if isinstance(request, PreprocessedRequest):
             return request.row
-        post = self.reader.read(request.text, request.images, prefix.room)
+        post = self.post_tokenizer.tokenize(request.text, request.images, prefix.room)
         return PostRow(post, tuple(prefix.suffixes[number] for number in request.asked))
 
     def _score_rows(self, prefix: Prefix, rows: Sequence[PostRow]) -> list[LabelScore]:
@@ -189,7 +191,7 @@ class Scorer:
             to_device(each, device) for each in (line.ids, line.positions, line.images, line.answers)
         )
         lengths = (line.posts, line.asked, line.suffixes, [len(prefix.ids)], [ids.shape[1]])
-        behind = AttentionMetadata(prefix.kept, *(CuSeqlens(each, device) for each in lengths))
+        behind = AttentionMetadata(prefix.key_values, *(CuSeqlens(each, device) for each in lengths))
         words = body.get_input_embeddings()(ids)  # [1, N, hidden size]
         if staged := [image for row in rows for image in row.post.images]:
             words[0, images] = self._vision.features(staged).to(words.dtype)
@@ -208,7 +210,7 @@ class Scorer:
         head = self.checkpoint.model.lm_head
         logits = hidden.float() @ head.weight[self._labels].float().T  # [A, labels]
         others = head(hidden).float().index_fill_(1, self._labels, -torch.inf)  # [A, vocabulary]
-        for_yes, for_no = (each.logsumexp(-1) for each in logits.tensor_split([len(self.vocabulary.yes)], dim=1))
+        for_yes, for_no = (each.logsumexp(-1) for each in logits.tensor_split([len(self.tokenizer.yes)], dim=1))
         either = torch.logaddexp(for_yes, for_no)
         mass = (either - torch.logaddexp(either, others.logsumexp(-1))).exp()
         score = (for_yes - for_no).sigmoid()

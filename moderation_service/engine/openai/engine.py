@@ -8,7 +8,7 @@ import structlog
 
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.engine_input import Questionnaire
-from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, Scored, ScoreRequest
+from moderation_service.engine.base import EngineInfo, ExplainRequest, GeneratedText, ScoreRequest, ScoreResult
 from moderation_service.engine.model_report import CheckInput, ModelReport
 from moderation_service.engine.openai.chat import digest
 from moderation_service.engine.openai.client import (
@@ -67,7 +67,7 @@ class RemoteEngine:
         try:
             listed = await check_startup(settings, self._client.ask("models", ModelList))
             found = find_model(settings, listed)
-            model.limit = min(model.limit, found.max_model_len or model.limit)
+            model.context_tokens = min(model.context_tokens, found.max_model_len or model.context_tokens)
             revision = revision_of(settings, found)
             await check_startup(settings, model.find_answer_prefix(settings.answer_prefix))
             await check_startup(settings, model.detect_image_cache())
@@ -82,7 +82,7 @@ class RemoteEngine:
             engine="openai",
             layout=settings.layout,
             prompt_digest=digest(model.prompts),
-            context_tokens=model.limit,
+            context_tokens=model.context_tokens,
         )
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
@@ -95,7 +95,7 @@ class RemoteEngine:
         except RequestRefused as refused:
             raise _not_now(refused) from None
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer each request.
 
         Raises Transient where the server is away, fails, or refuses everybody. Raises Poison, `engine_error`, for a
@@ -115,7 +115,7 @@ class RemoteEngine:
         """Close all connections; calls that wait fail."""
         await self._client.close()
 
-    async def _score(self, request: ScoreRequest, *, alone: bool) -> Scored:
+    async def _score(self, request: ScoreRequest, *, alone: bool) -> ScoreResult:
         """Answer; where that fails, tell whose fault it is. An outage is no reason to drop a post."""
         try:
             return await self._answers(request)
@@ -134,9 +134,9 @@ class RemoteEngine:
                 raise _poison(failed) from None
             raise
 
-    async def _answers(self, request: ScoreRequest) -> Scored:
+    async def _answers(self, request: ScoreRequest) -> ScoreResult:
         if not request.asked:
-            return Scored.unasked(request.images)
+            return ScoreResult.unasked(request.images)
         model = self._model
         prefix = await model.prefix(request.questionnaire)
         fitted = await asyncio.to_thread(model.fit, request.text, request.images, prefix.room)
@@ -151,25 +151,27 @@ class RemoteEngine:
         tokens = answer.usage.prompt_tokens - prefix.sizes[first]
         rest = await gather_or_raise(model.ask_more(prefix, number, shown, tokens) for number in others)
         answers = {first: answer, **dict(zip(others, rest, strict=True))}
-        return Scored(
+        return ScoreResult(
             tuple(answers[number].label(model.prompts.labels) for number in request.asked),
-            tokens=sum(each.usage.read for each in answers.values()),
+            tokens=sum(each.usage.computed_tokens for each in answers.values()),
             pixels_read=tuple(image.pixels for image in shown.images),
             truncated=shown.truncated,
         )
 
     async def _explain(self, request: ExplainRequest) -> GeneratedText:
         try:
-            async with asyncio.timeout(request.within_s):
+            async with asyncio.timeout(request.timeout_s):
                 # What is asked, and the answer, have the other half.
-                room = self._model.limit // 2
+                room = self._model.context_tokens // 2
                 fitted = await asyncio.to_thread(self._model.fit, request.text, request.images, room)
                 _, answer = await ask_shortened(fitted, lambda shown: self._model.write(request, shown), lambda _: True)
         except TimeoutError:
             return GeneratedText("", "time", 0, 0)
         except RequestRefused as refused:
             raise _not_now(refused) from None
-        return GeneratedText(answer.words, answer.ended, answer.usage.read, answer.usage.completion_tokens)
+        return GeneratedText(
+            answer.text, answer.finish_reason, answer.usage.computed_tokens, answer.usage.completion_tokens
+        )
 
     async def _answers_another(self) -> bool:
         try:

@@ -55,7 +55,7 @@ class RemoteModel:
 
     def __init__(self, settings: EngineSettings, server: OpenAIClient) -> None:
         self.prompts = Prompts(NO_FRAME, LAYOUTS[settings.layout], settings.prompt_mode, Labels.of(settings.labels))
-        self.limit = settings.max_context_tokens  # less where the server has less
+        self.context_tokens = settings.max_context_tokens  # less where the server has less
         self._uuid_key: bytes | None = None  # of the images' UUIDs, where the server keeps images by these
         self._explaining = Prompts(NO_FRAME, PostFirst(), "full")  # as the local engine: the words stand between marks
         self._name = settings.model
@@ -116,7 +116,7 @@ class RemoteModel:
 
     async def probe(self, request: ScoreRequest = WARM_UP) -> ScoringResponse:
         """A question that every model can answer, about words and an image; also asked where the breaker is open."""
-        return await self._probe(request, FittedPost.fit(request.text, request.images, self.limit))
+        return await self._probe(request, FittedPost.fit(request.text, request.images, self.context_tokens))
 
     async def find_answer_prefix(self, configured: str) -> None:
         """Ask what every model can answer, and ask from then on behind the prefix that is found."""
@@ -137,7 +137,7 @@ class RemoteModel:
         An image that goes by its UUID alone has to be read as the image is, and one that the server never had refused.
         """
         keys = secrets.token_bytes(32), secrets.token_bytes(32)
-        shown, unknown = (FittedPost.fit(WARM_UP.text, WARM_UP.images, self.limit, key) for key in keys)
+        shown, unknown = (FittedPost.fit(WARM_UP.text, WARM_UP.images, self.context_tokens, key) for key in keys)
         ways = (replace(shown, images=()), shown, shown.by_uuid(), unknown.by_uuid())
         try:
             without, sent, by_uuid, by_unknown = [await self._prompt_tokens(each) for each in ways]
@@ -177,15 +177,15 @@ class RemoteModel:
                 raise
             raise self._no_room() from None
         sizes = tuple(answer.usage.prompt_tokens for answer in answers)
-        room = self.limit - max(sizes, default=0) - SEAM
+        room = self.context_tokens - max(sizes, default=0) - SEAM
         if room <= 0:
             raise self._no_room()
         return RemotePrefix(text, suffixes, sizes, room)
 
     def _no_room(self) -> Misconfigured:
         msg = (
-            f"engine.max_context_tokens: the policies alone fill the {self.limit} tokens that the model on the server"
-            " may read; use shorter or fewer policies, or a larger context"
+            f"engine.max_context_tokens: the policies alone fill the {self.context_tokens} tokens that the model on"
+            " the server may read; use shorter or fewer policies, or a larger context"
         )
         return Misconfigured(msg)
 

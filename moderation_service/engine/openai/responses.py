@@ -42,7 +42,7 @@ class Usage(BaseModel):
     prompt_tokens_details: Details | None = None
 
     @property
-    def read(self) -> int:
+    def computed_tokens(self) -> int:
         """Tokens of the prompt that the model had to read."""
         kept = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
         return self.prompt_tokens - (kept or 0)
@@ -132,12 +132,12 @@ class GenerationResponse(ChatCompletion):
     choices: Annotated[list[Choice], Field(min_length=1)]
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What was said: no control token, and nothing of what was thought before."""
         decode_answer = (self.choices[0].message.content or "").rpartition("</think>")[2].partition("<think>")[0]
         return _CONTROL.sub("", decode_answer).strip()
 
     @property
-    def ended(self) -> Literal["itself", "length"]:
+    def finish_reason(self) -> Literal["itself", "length"]:
         """What ended it."""
         return "itself" if self.choices[0].finish_reason == "stop" else "length"

@@ -160,7 +160,7 @@ async def test_a_server_is_asked_token_for_token_what_the_local_engine_asks_behi
         server.prompts.clear()
         await engine.score([request])
         without = scorer.prefix(request.questionnaire)
-        post = scorer.reader.read(request.text, request.images, without.room)
-        begun = scorer.vocabulary.trusted(prefix["answer_prefix"])
+        post = scorer.post_tokenizer.tokenize(request.text, request.images, without.room)
+        begun = scorer.tokenizer.encode_trusted(prefix["answer_prefix"])
         wanted = [[*without.ids, *post.ids, *without.suffixes[number], *begun] for number in request.asked]
         assert sorted(server.prompts) == sorted(wanted)

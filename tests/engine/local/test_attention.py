@@ -54,7 +54,7 @@ def as_a_whole(behind: AttentionMetadata, states: list[torch.Tensor]) -> torch.T
         segments = [POST] * POSTS[number] + [which + 1 for which, length in enumerate(suffixes) for _ in range(length)]
         keys, values = (
             torch.cat([kept[None], own[:, :, tokens]], dim=2).repeat_interleave(GROUP, dim=1)
-            for kept, own in zip(behind.kept[1], (key, value), strict=True)
+            for kept, own in zip(behind.key_values[1], (key, value), strict=True)
         )
         logits = query[:, :, tokens] @ keys.transpose(2, 3) * 0.4
         logits.masked_fill_(~block_mask(torch.tensor([segments]), PREFIX), -torch.inf)
@@ -100,7 +100,7 @@ def test_the_logits_of_a_step_fit_in_their_bytes() -> None:
 
 def test_bfloat16_is_as_near_as_it_can_be() -> None:
     behind, states = row(dtype=torch.bfloat16)
-    exact = replace(behind, kept=[(keys.float(), values.float()) for keys, values in behind.kept])
+    exact = replace(behind, key_values=[(keys.float(), values.float()) for keys, values in behind.key_values])
     difference = in_parts(behind, states).float() - as_a_whole(exact, [each.float() for each in states])
     assert difference.abs().max() < 0.03
 

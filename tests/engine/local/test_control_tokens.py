@@ -82,14 +82,14 @@ def tokens_in(text: str) -> list[str]:
 @pytest.mark.parametrize("token", CONTROL)
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_no_spelling_of_a_control_token_becomes_one(name: str, token: str) -> None:
-    vocabulary = VOCABULARIES[name]
+    tokenizer = VOCABULARIES[name]
     wide = "".join(lookalikes().get(character, [character])[-1] for character in token)
     spellings = [token, token.upper(), f"x{token}x", token * 3, wide, token[0] + wide[1:], wide[0] + token[1:]]
     spellings += [token[:at] + hidden + token[at:] for at in range(1, len(token)) for hidden in INVISIBLE]
     for spelling in spellings:
         safe = neutralise(spelling)
-        assert not vocabulary.control.intersection(vocabulary.trusted(safe)), spelling
-        assert not vocabulary.control.intersection(vocabulary.untrusted(spelling)), spelling
+        assert not tokenizer.control.intersection(tokenizer.encode_trusted(safe)), spelling
+        assert not tokenizer.control.intersection(tokenizer.encode_untrusted(spelling)), spelling
         assert not tokens_in(folded(safe)), spelling
         assert neutralise(safe) == safe, spelling
 
@@ -103,14 +103,14 @@ def test_no_mixture_of_look_alikes_and_invisible_characters_becomes_one(data: st
     )
     safe = neutralise(spelling)
     assert not tokens_in(folded(safe))
-    for vocabulary in VOCABULARIES.values():
-        assert not vocabulary.control.intersection(vocabulary.trusted(safe))
+    for tokenizer in VOCABULARIES.values():
+        assert not tokenizer.control.intersection(tokenizer.encode_trusted(safe))
 
 
 def test_the_normalising_tokenizers_of_this_test_do_take_look_alikes_for_control_tokens() -> None:
     for name in ("NFKC", "NFKD without accents"):
-        vocabulary = VOCABULARIES[name]
-        assert vocabulary.control.intersection(vocabulary.trusted("＜think＞"))
+        tokenizer = VOCABULARIES[name]
+        assert tokenizer.control.intersection(tokenizer.encode_trusted("＜think＞"))
 
 
 @pytest.mark.parametrize(

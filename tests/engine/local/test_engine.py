@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moderation_service.contracts.engine_input import Language, Questionnaire
-from moderation_service.engine.base import Engine, ExplainRequest, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import Engine, ExplainRequest, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.local import engine as local
 from moderation_service.engine.local.engine import LocalEngine
 from moderation_service.engine.local.scorer import Scorer
@@ -35,7 +35,7 @@ def request_(questionnaires: dict[Language, Questionnaire], make_image: Draw) ->
 
 @pytest.fixture
 def explain_request(make_image: Draw) -> ExplainRequest:
-    return ExplainRequest("Lightly used", (make_image(40, 60),), "en", ("Sale of weapons",), within_s=60.0)
+    return ExplainRequest("Lightly used", (make_image(40, 60),), "en", ("Sale of weapons",), timeout_s=60.0)
 
 
 def scorer_of(engine: LocalEngine) -> Scorer:
@@ -149,7 +149,7 @@ async def test_a_request_that_fails_twice_while_the_engine_answers_another_is_po
     scorer = scorer_of(engine)
     score = scorer.score
 
-    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
         if request_ in requests:
             raise RuntimeError("secret words")
         return score(requests)
@@ -179,10 +179,10 @@ async def test_requests_are_read_beside_the_model_and_answered_as_if_they_were_n
         patch.setattr(scorer, "prefix", held)
         working = asyncio.create_task(engine.prepare(request_.questionnaire))
         await begun.wait()
-        ready = await engine.read([request_, text])  # the model's thread is held meanwhile
+        ready = await engine.preprocess([request_, text])  # the model's thread is held meanwhile
         go_on.set()
         await working
-    monkeypatch.setattr(scorer.reader, "read", lambda *_: pytest.fail("read again, on the model's thread"))
+    monkeypatch.setattr(scorer.post_tokenizer, "tokenize", lambda *_: pytest.fail("read again, on the model's thread"))
     assert await engine.score(ready) == wanted
 
 
@@ -200,11 +200,11 @@ async def test_what_reads_beside_the_model_uses_its_device(
 async def test_a_request_that_can_t_be_read_ahead_is_left_to_be_scored(
     engine: LocalEngine, request_: ScoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await engine.read([request_]))[0] is request_  # nothing is kept yet to read it behind
+    assert (await engine.preprocess([request_]))[0] is request_  # nothing is kept yet to read it behind
     wanted = await engine.score([request_])
     with monkeypatch.context() as patch:
-        patch.setattr(scorer_of(engine).reader, "read", lambda *_: 1 / 0)
-        (left,) = await engine.read([request_])
+        patch.setattr(scorer_of(engine).post_tokenizer, "tokenize", lambda *_: 1 / 0)
+        (left,) = await engine.preprocess([request_])
         assert left is request_
         with pytest.raises(Transient):
             await engine.score([left])
@@ -246,7 +246,7 @@ async def test_a_want_of_memory_is_never_the_posts_fault(
     scorer = scorer_of(engine)
     score = scorer.score
 
-    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    def fail_on_it(requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
         if request_ in requests:
             raise torch.OutOfMemoryError("taken by another process")
         return score(requests)
@@ -277,7 +277,7 @@ async def test_a_request_that_fails_once_is_answered(
     outcomes = iter([RuntimeError("once")])
     score = scorer.score
 
-    def fail_once(requests: tuple[ScoreRequest, ...]) -> list[Scored]:
+    def fail_once(requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
         for error in outcomes:
             raise error
         return score(requests)
@@ -302,7 +302,7 @@ async def test_explaining_on_the_engines_thread_leaves_scores_as_they_were(
     alone = await engine.score([request_])
     scored, (written,) = await asyncio.gather(engine.score([request_]), engine.explain([explain_request]))
     assert scored == alone
-    assert written.tokens > written.written > 0
+    assert written.tokens > written.generated_tokens > 0
     assert await engine.score([request_]) == alone
 
 
@@ -310,7 +310,7 @@ async def test_posts_are_scored_between_the_words_of_an_explanation_and_neither_
     engine: LocalEngine, request_: ScoreRequest, explain_request: ExplainRequest
 ) -> None:
     scored, written = await engine.score([request_]), await engine.explain([explain_request])
-    assert written[0].written > 3
+    assert written[0].generated_tokens > 3
     ended = list[str]()
 
     async def score() -> None:
@@ -336,7 +336,7 @@ async def test_an_engine_that_is_not_running_says_so(
     with pytest.raises(Fatal, match="not running"):
         await engine.explain([explain_request])
     with pytest.raises(Fatal, match="not running"):
-        await engine.read([request_])
+        await engine.preprocess([request_])
     await engine.start()
     await engine.close()
     await engine.close()

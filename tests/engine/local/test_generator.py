@@ -57,7 +57,7 @@ def greedy(scorer: Scorer, writer: Generator, request: ExplainRequest) -> str:
         if token in writer._ends:
             break
         said.append(token)
-    return scorer.vocabulary.decode_answer(said)
+    return scorer.tokenizer.decode_answer(said)
 
 
 @pytest.mark.usefixtures("short")
@@ -70,7 +70,7 @@ def test_a_posts_words_are_the_same_alone_in_company_and_by_full_forwards(
     assert writer.explain(requests[::-1]) == together[::-1]
     assert [greedy(scorer, writer, request) for request in requests] == [written.text for written in together]
     assert len({written.text for written in together}) == len(requests)
-    assert max(written.written for written in together) == TOKENS
+    assert max(written.generated_tokens for written in together) == TOKENS
 
 
 @pytest.mark.usefixtures("short")
@@ -91,7 +91,7 @@ def test_a_model_that_can_talk_says_what_it_would(tmp_path: Path, make_image: Dr
     settings = EngineSettings(model=str(save_talking_checkpoint(tmp_path, lessons)), device="cpu")
     scorer = Scorer(load_checkpoint(settings), "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096)
     written = Generator(scorer).explain(list(lessons.values()))
-    assert [(one.text, one.ended) for one in written] == [(words, "itself") for words in lessons]
+    assert [(one.text, one.finish_reason) for one in written] == [(words, "itself") for words in lessons]
 
 
 @pytest.mark.usefixtures("short")
@@ -113,14 +113,14 @@ def test_the_bundled_model_writes_within_its_bounds(make_image: Draw) -> None:
     checkpoint = load_checkpoint(EngineSettings(model=str(DEMO_MODEL), device="cpu"))
     scorer = Scorer(checkpoint, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096)
     (written,) = Generator(scorer).explain([ExplainRequest("Lightly used", (make_image(56, 56),), "en", FINDING, 60.0)])
-    assert 0 <= written.written <= generator.MAX_NEW_TOKENS
-    assert written.ended in {"itself", "length"}
+    assert 0 <= written.generated_tokens <= generator.MAX_NEW_TOKENS
+    assert written.finish_reason in {"itself", "length"}
     assert written.tokens > 0
 
 
 @pytest.mark.usefixtures("short")
 def test_what_is_not_done_in_time_says_so(scorer: Scorer, requests: list[ExplainRequest]) -> None:
-    hasty = [replace(request, within_s=1e-9) for request in requests]
+    hasty = [replace(request, timeout_s=1e-9) for request in requests]
     assert Generator(scorer).explain(hasty) == [GeneratedText("", "time", 0, 0)] * len(requests)
 
 
@@ -133,7 +133,7 @@ def test_an_answer_that_the_clock_stops_is_told_from_a_whole_one(
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda **kwargs: generate(**{**kwargs, "max_time": 0.0}))
     (written,) = Generator(scorer).explain(requests[-1:])
-    assert (written.ended, written.written) == ("time", 1)
+    assert (written.finish_reason, written.generated_tokens) == ("time", 1)
 
 
 @pytest.mark.usefixtures("short")
@@ -144,7 +144,7 @@ def test_findings_that_leave_no_room_for_the_post_leave_it_unexplained(
     crowded = replace(requests[0], findings=FINDING * 30)
     written = writer.explain([crowded, requests[0]])
     assert written[0] == GeneratedText("", "length", 0, 0)
-    assert written[1].written > 0
+    assert written[1].generated_tokens > 0
 
 
 @pytest.mark.usefixtures("short")
@@ -155,7 +155,7 @@ def test_images_and_words_share_what_room_there_is(make_scorer: MakeScorer, requ
 
 
 def test_a_posts_words_bring_no_control_token_into_the_prompt(scorer: Scorer, requests: list[ExplainRequest]) -> None:
-    writer, control = Generator(scorer), scorer.vocabulary.control
+    writer, control = Generator(scorer), scorer.tokenizer.control
 
     def controls(text: str) -> Sequence[int]:
         return [token for token in writer._prompt(replace(requests[0], text=text))[0] if token in control]
@@ -192,11 +192,11 @@ def token(checkpoint: Checkpoint) -> Callable[[str], int]:
 
 
 def test_control_tokens_and_thoughts_are_never_said(scorer: Scorer, token: Callable[[str], int]) -> None:
-    vocabulary = scorer.vocabulary
-    words, secret = vocabulary.trusted("Meet me"), vocabulary.trusted("the school")
+    tokenizer = scorer.tokenizer
+    words, secret = tokenizer.encode_trusted("Meet me"), tokenizer.encode_trusted("the school")
     begin, end = token("<think>"), token("</think>")
-    assert vocabulary.decode_answer([token("<|user|>"), *words, token("<|image|>")]) == "Meet me"
-    assert vocabulary.decode_answer([begin, *secret, end, *words]) == "Meet me"
-    assert vocabulary.decode_answer([*secret, end, *words, end, *words]) == "Meet me"
-    assert vocabulary.decode_answer([*words, begin, *secret]) == "Meet me"
-    assert vocabulary.decode_answer([begin, *secret]) == ""
+    assert tokenizer.decode_answer([token("<|user|>"), *words, token("<|image|>")]) == "Meet me"
+    assert tokenizer.decode_answer([begin, *secret, end, *words]) == "Meet me"
+    assert tokenizer.decode_answer([*secret, end, *words, end, *words]) == "Meet me"
+    assert tokenizer.decode_answer([*words, begin, *secret]) == "Meet me"
+    assert tokenizer.decode_answer([begin, *secret]) == ""

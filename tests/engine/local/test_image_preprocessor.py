@@ -65,9 +65,9 @@ def test_a_device_that_resizes_in_floats_differs_by_its_rounding_alone(
     theirs = processor("640 squared")
     preprocessor = ImagePreprocessor(theirs, torch.device("cpu"))
     staged = [preprocessor.stage(make_image(*shape)) for shape in SHAPES]
-    in_bytes = [preprocessor.cut(one) for one in staged]
+    in_bytes = [preprocessor.patchify(one) for one in staged]
     monkeypatch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda _: False)  # as on a GPU
-    in_floats = [preprocessor.cut(one) for one in staged]
+    in_floats = [preprocessor.patchify(one) for one in staged]
     away = torch.cat(
         [(one.int() - other.int()).abs().flatten() for one, other in zip(in_bytes, in_floats, strict=True)]
     )
@@ -103,7 +103,7 @@ def test_an_image_crosses_to_the_device_as_bytes(make_image: Draw) -> None:
     preprocessor = ImagePreprocessor(processor("640 squared"), torch.device("cpu"))
     staged = preprocessor.stage(make_image(300, 200))
     assert (staged.pixels.dtype, staged.pixels.shape) == (torch.uint8, (300, 200, 3))
-    cut = preprocessor.cut(staged)
+    cut = preprocessor.patchify(staged)
     assert (cut.dtype, cut.shape) == (torch.uint8, (22 * 14, 14, 14, 3))
 
 

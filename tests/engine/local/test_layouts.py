@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Questionnaire
-from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.local import packed_row
 from moderation_service.engine.local import scorer as scorer_module
 from moderation_service.engine.local.checkpoint import load_checkpoint
@@ -51,7 +51,7 @@ def difference(got: Sequence[LabelScore], wanted: Sequence[LabelScore]) -> float
     )
 
 
-def furthest(scorer: Scorer, requests: Sequence[ScoreRequest], got: Sequence[Scored]) -> float:
+def furthest(scorer: Scorer, requests: Sequence[ScoreRequest], got: Sequence[ScoreResult]) -> float:
     return max(
         difference(scored.labels, full_forward_scores(scorer, request))
         for request, scored in zip(requests, got, strict=True)
@@ -185,10 +185,10 @@ def test_a_pack_s_prefix_is_computed_once_and_stays_as_it_was(
 ) -> None:
     scorer = make_scorer("policies_first")
     prefix = scorer.prefix(questionnaires["en"])
-    before = [keys.clone() for keys, _ in prefix.kept]
+    before = [keys.clone() for keys, _ in prefix.key_values]
     scorer.score(posts)
     assert scorer.prefix(questionnaires["en"]) is prefix
-    assert all(torch.equal(keys, kept) for (keys, _), kept in zip(prefix.kept, before, strict=True))
+    assert all(torch.equal(keys, kept) for (keys, _), kept in zip(prefix.key_values, before, strict=True))
 
 
 def test_the_prefix_not_used_for_longest_makes_room_for_a_new_one(
@@ -231,11 +231,11 @@ def test_a_shadow_pack_beside_the_enforced_one_moves_no_score(
 def test_label_variants_are_summed_and_their_mass_kept(scorer: Scorer) -> None:
     hidden = torch.randn(3, 64, generator=torch.Generator().manual_seed(1))
     chances = scorer.checkpoint.model.lm_head(hidden).softmax(-1)
-    yes = chances[:, list(scorer.vocabulary.yes)].sum(-1)
-    no = chances[:, list(scorer.vocabulary.no)].sum(-1)
+    yes = chances[:, list(scorer.tokenizer.yes)].sum(-1)
+    no = chances[:, list(scorer.tokenizer.no)].sum(-1)
     with torch.inference_mode():
         answers = scorer._label_scores(hidden)
-    assert len(scorer.vocabulary.yes) == len(scorer.vocabulary.no) == 3
+    assert len(scorer.tokenizer.yes) == len(scorer.tokenizer.no) == 3
     assert [answer.mass for answer in answers] == pytest.approx((yes + no).tolist(), abs=1e-6)
     assert [answer.score for answer in answers] == pytest.approx((yes / (yes + no)).tolist(), abs=1e-6)
 
@@ -246,12 +246,12 @@ def test_a_request_that_asks_nothing_is_answered_with_nothing(
     nothing = ScoreRequest("hello", (), questionnaires["en"], ())
     something = ScoreRequest("hello", (), questionnaires["en"], (1,))
     assert scorer.score([]) == []
-    assert scorer.score([nothing]) == [Scored.unasked(())]
+    assert scorer.score([nothing]) == [ScoreResult.unasked(())]
     assert [len(scored.labels) for scored in scorer.score([nothing, something, nothing])] == [0, 1, 0]
 
 
 def test_tokens_are_counted_once_each(scorer: Scorer, questionnaires: dict[Language, Questionnaire]) -> None:
     prefix = scorer.prefix(questionnaires["en"])
-    words = scorer.vocabulary.untrusted("hello")
+    words = scorer.tokenizer.encode_untrusted("hello")
     scored = scorer.score([ScoreRequest("hello", (), questionnaires["en"], (0, 2))])[0]
     assert scored.tokens == len(prefix.ids) + len(words) + len(prefix.suffixes[0]) + len(prefix.suffixes[2])

@@ -27,11 +27,11 @@ def test_an_image_is_read_as_the_checkpoint_s_own_processor_reads_it(
         tokenize=False, add_generation_prompt=True, enable_thinking=False,
     )  # fmt: skip
     wanted = processor(text=rendered, images=[np.array(pixels)], input_data_format="channels_last")
-    post = scorer.reader.read("hello", (pixels,), room=500)
+    post = scorer.post_tokenizer.tokenize("hello", (pixels,), room=500)
     ours = scorer.preprocessor.inputs(post.images)
     assert torch.equal(ours["pixel_values"], wanted["pixel_values"])
     assert ours["image_grid_thw"].tolist() == torch.as_tensor(wanted["image_grid_thw"]).tolist()
-    prefix, close = (scorer.vocabulary.trusted(text) for text in (scorer.vocabulary.frame.user, "/nothink"))
+    prefix, close = (scorer.tokenizer.encode_trusted(text) for text in (scorer.tokenizer.frame.user, "/nothink"))
     ids = list(wanted["input_ids"][0])
     assert ids[: len(prefix) + len(post.ids) + len(close)] == [*prefix, *post.ids, *close]
 
@@ -69,17 +69,17 @@ def test_a_long_text_is_cut_at_the_context_and_says_so(
     text = "Meet me behind the school. " * 400
     requests = [ScoreRequest(text + end, (), questionnaires["en"], (0, 1, 2)) for end in ("", " And now.")]
     scored = scorer.score(requests)
-    post = scorer.reader.read(text, (), prefix.room)
+    post = scorer.post_tokenizer.tokenize(text, (), prefix.room)
     assert [one.truncated for one in scored] == [True, True]
     assert scored[0].labels == scored[1].labels  # the head is what is kept
     assert len(prefix.ids) + len(post.ids) + max(map(len, prefix.suffixes)) == 600
-    assert post.ids[-5:] == scorer.vocabulary.untrusted(scorer.prompts.words(text))[-5:] or prompt == "brief"
+    assert post.ids[-5:] == scorer.tokenizer.encode_untrusted(scorer.prompts.words(text))[-5:] or prompt == "brief"
 
 
 def test_a_text_that_just_fits_is_not_cut(scorer: Scorer) -> None:
-    ids = scorer.vocabulary.untrusted("Meet me behind the school.")
-    assert not scorer.reader.read("Meet me behind the school.", (), len(ids)).truncated
-    short = scorer.reader.read("Meet me behind the school.", (), len(ids) - 1)
+    ids = scorer.tokenizer.encode_untrusted("Meet me behind the school.")
+    assert not scorer.post_tokenizer.tokenize("Meet me behind the school.", (), len(ids)).truncated
+    short = scorer.post_tokenizer.tokenize("Meet me behind the school.", (), len(ids) - 1)
     assert short.truncated
     assert short.ids == ids[:-1]
 
@@ -88,15 +88,15 @@ def test_a_text_beyond_any_context_is_cut_before_it_is_tokenized(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = []
-    untrusted = scorer.vocabulary.untrusted
-    monkeypatch.setattr(scorer.vocabulary, "untrusted", lambda text: lengths.append(len(text)) or untrusted(text))
-    assert scorer.reader.read("a" * 10_000_000, (), 100).truncated
+    untrusted = scorer.tokenizer.encode_untrusted
+    monkeypatch.setattr(scorer.tokenizer, "encode_untrusted", lambda text: lengths.append(len(text)) or untrusted(text))
+    assert scorer.post_tokenizer.tokenize("a" * 10_000_000, (), 100).truncated
     assert max(lengths) < 10_000
 
 
 def test_the_words_stay_closed_when_they_are_cut(make_scorer: MakeScorer) -> None:
     scorer = make_scorer("post_first", "full")
-    post = scorer.reader.read("hello " * 500, (), 60)
+    post = scorer.post_tokenizer.tokenize("hello " * 500, (), 60)
     words = scorer.checkpoint.tokenizer.decode(post.ids)
     assert len(post.ids) == 60
     assert words.startswith("<post>\nhello")
@@ -105,9 +105,9 @@ def test_the_words_stay_closed_when_they_are_cut(make_scorer: MakeScorer) -> Non
 
 def test_images_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scorer, make_image: Draw) -> None:
     images = (make_image(280, 280), make_image(56, 56), make_image(280, 560))
-    whole = scorer.reader.read("hello", images, 5000)
+    whole = scorer.post_tokenizer.tokenize("hello", images, 5000)
     room = len(whole.ids) * 2 // 3
-    post = scorer.reader.read("hello", images, room)
+    post = scorer.post_tokenizer.tokenize("hello", images, room)
     before, after = ([int(one.grid.prod()) for one in read.images] for read in (whole, post))
     assert not whole.truncated
     assert not post.truncated
@@ -119,19 +119,19 @@ def test_images_come_before_words_and_are_shrunk_to_an_even_share(scorer: Scorer
 
 def test_neither_words_nor_images_crowd_out_the_other(scorer: Scorer, make_image: Draw) -> None:
     words = "word " * 400
-    post = scorer.reader.read(words, (make_image(560, 560), make_image(560, 560)), 120)
+    post = scorer.post_tokenizer.tokenize(words, (make_image(560, 560), make_image(560, 560)), 120)
     marks = sum(int(one.grid.prod()) // 4 + 2 for one in post.images)
     assert len(post.images) == 2
     assert post.truncated
     assert len(post.ids) - marks >= 40
     assert len(post.ids) <= 120
-    alone = scorer.reader.read(words, (), 120)
+    alone = scorer.post_tokenizer.tokenize(words, (), 120)
     assert len(alone.ids) == 120
 
 
 def test_images_that_can_not_be_made_small_enough_are_left_out(scorer: Scorer, make_image: Draw) -> None:
     images = tuple(make_image(56, 56) for _ in range(30))
-    post = scorer.reader.read("hello", images, 40)
+    post = scorer.post_tokenizer.tokenize("hello", images, 40)
     assert post.truncated
     assert len(post.images) < 30
     assert len(post.ids) <= 40

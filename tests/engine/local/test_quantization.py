@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Questionnaire
-from moderation_service.engine.base import Scored, ScoreRequest
+from moderation_service.engine.base import ScoreRequest, ScoreResult
 from moderation_service.engine.local import quantization
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.engine import LocalEngine
@@ -135,7 +135,7 @@ def test_the_bundled_model_s_scores_move_little_and_are_those_of_a_forward_of_th
         for one, other in zip(scored.labels, wanted.labels, strict=True)
     ]
     assert 0 < sum(apart) / len(apart) < 0.02
-    found: list[Scored] = small.score(requests[:2])
+    found: list[ScoreResult] = small.score(requests[:2])
     within = 1e-4 if kind == "int8" else 0.02  # a rounding apart, an activation may be a level apart
     for scored, request in zip(found, requests[:2], strict=True):
         stock = full_forward_scores(small, request)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from moderation_service.contracts.engine_input import Language, Question, Questionnaire
-from moderation_service.engine.base import ExplainRequest, Pixels, Scored, ScoreRequest
+from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import PromptName
 from moderation_service.errors import Misconfigured
@@ -97,13 +97,13 @@ async def test_the_model_is_asked_token_for_token_what_the_local_engine_asks(
             tiny.prompts.clear()
             await engine.score([request])
             prefix = scorer.prefix(request.questionnaire)
-            post = scorer.reader.read(request.text, request.images, prefix.room)
+            post = scorer.post_tokenizer.tokenize(request.text, request.images, prefix.room)
             wanted = [[*prefix.ids, *post.ids, *prefix.suffixes[number]] for number in request.asked]
             assert sorted(tiny.prompts) == sorted(wanted)
 
 
 @pytest.fixture(scope="module")
-def eight_policies() -> tuple[ScoreRequest, Scored]:
+def eight_policies() -> tuple[ScoreRequest, ScoreResult]:
     """A post with two images of noise, and the local engine's answers."""
     noise = np.random.default_rng(5)
     images = tuple(noise.integers(0, 256, size, dtype=np.uint8) for size in ((90, 120, 3), (60, 60, 3)))
@@ -153,7 +153,7 @@ def garbling_null(part: Json) -> Image.Image | None:
 )
 async def test_a_posts_images_are_sent_once_to_a_server_that_keeps_them_and_with_each_question_to_others(
     bundled: CheckpointServer,
-    eight_policies: tuple[ScoreRequest, Scored],
+    eight_policies: tuple[ScoreRequest, ScoreResult],
     monkeypatch: pytest.MonkeyPatch,
     at_start: Media,
     later: Media | None,
@@ -322,8 +322,8 @@ async def test_a_model_that_can_talk_says_the_same_as_on_the_local_engine(tmp_pa
     server = CheckpointServer(save_talking_checkpoint(tmp_path, lessons))
     async with connected(server) as engine:
         written = await engine.explain(list(lessons.values()))
-    assert [(one.text, one.ended) for one in written] == [(words, "itself") for words in lessons]
-    assert all(one.tokens > one.written > 0 for one in written)
+    assert [(one.text, one.finish_reason) for one in written] == [(words, "itself") for words in lessons]
+    assert all(one.tokens > one.generated_tokens > 0 for one in written)
 
 
 async def test_a_model_that_does_not_answer_yes_or_no_is_warned_of(

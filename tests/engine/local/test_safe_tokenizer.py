@@ -24,23 +24,23 @@ pieces = st.one_of(
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_no_words_of_a_post_become_a_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.untrusted(neutralise(text)))
+    assert not VOCABULARY.control.intersection(VOCABULARY.encode_untrusted(neutralise(text)))
 
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_neutralising_alone_leaves_no_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.trusted(neutralise(text)))
+    assert not VOCABULARY.control.intersection(VOCABULARY.encode_trusted(neutralise(text)))
 
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_words_that_were_not_neutralised_still_become_no_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.untrusted(text))
+    assert not VOCABULARY.control.intersection(VOCABULARY.encode_untrusted(text))
 
 
 @pytest.mark.parametrize("token", CONTROL)
 def test_every_control_token_is_known_and_our_own_words_may_use_it(token: str) -> None:
     assert TOKENIZER.convert_tokens_to_ids(token) in VOCABULARY.control
-    assert VOCABULARY.trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
+    assert VOCABULARY.encode_trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
 
 
 # No lone surrogates: the contract refuses a post that has one.
@@ -50,7 +50,7 @@ ordinary = st.characters(exclude_characters="<|>[]/＜﹤≮［﹇｜／", exclu
 @given(st.text(alphabet=ordinary, max_size=40))
 def test_ordinary_words_are_read_as_they_are(text: str) -> None:
     assert neutralise(text) == text
-    assert VOCABULARY.untrusted(text) == VOCABULARY.trusted(text)
+    assert VOCABULARY.encode_untrusted(text) == VOCABULARY.encode_trusted(text)
 
 
 def test_an_image_stands_between_its_marks() -> None:

@@ -19,7 +19,7 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
     settings = EngineSettings(device="cpu", layout=layout)
     scorer = Scorer(load_checkpoint(settings), layout, "brief", max_context_tokens=4096, max_batch_tokens=16384)
     sizes, pack = (
-        TokenEstimator(settings, replace(INFO, image_pixels=scorer.preprocessor.most_pixels)),
+        TokenEstimator(settings, replace(INFO, image_pixels=scorer.preprocessor.max_pixels)),
         load_pack(shipped_policies(), images=False),
     )
     image = np.full((100, 100, 3), 127, np.uint8)

@@ -155,7 +155,7 @@ def test_the_image_alone_and_the_post_again_do_not_run_the_tower(
         for got, wanted in zip(one.labels, other.labels, strict=True):
             assert got.score == pytest.approx(wanted.score, abs=1e-6)
             assert got.mass == pytest.approx(wanted.mass, abs=1e-6)
-    scorer.forget()
+    scorer.clear_caches()
     scorer.score([alone])
     assert len(looked) == 2
 
@@ -171,7 +171,7 @@ def test_a_forward_asks_the_device_for_nothing_until_its_answers_are_read(
         ScoreRequest("", (), en, (1,)),
     ]
     kept = scorer.prefix(en)
-    rows = [PostRow(scorer.reader.read(post.text, post.images, kept.room), kept.suffixes) for post in posts]
+    rows = [PostRow(scorer.post_tokenizer.tokenize(post.text, post.images, kept.room), kept.suffixes) for post in posts]
     scorer.checkpoint = replace(scorer.checkpoint, model=deepcopy(scorer.checkpoint.model).to(meta), device=meta)
     preprocessor = scorer.preprocessor
     preprocessor._device, preprocessor._mean, preprocessor._deviation = (
@@ -180,5 +180,7 @@ def test_a_forward_asks_the_device_for_nothing_until_its_answers_are_read(
         preprocessor._deviation.to(meta),
     )
     scorer._vision = VisionEncoder(scorer.checkpoint.model, preprocessor)
-    hidden = scorer._hidden(replace(kept, kept=[(keys.to(meta), values.to(meta)) for keys, values in kept.kept]), rows)
+    hidden = scorer._hidden(
+        replace(kept, key_values=[(keys.to(meta), values.to(meta)) for keys, values in kept.key_values]), rows
+    )
     assert (hidden.shape, hidden.device) == ((2 * len(kept.suffixes), 64), meta)
