@@ -77,7 +77,7 @@ class Pass(NamedTuple):
 
 def _written(text: str) -> str:
     usage, choices = {"prompt_tokens": 1}, [{"message": {"content": text}}]
-    return GenerationResponse.model_validate({"model": "m", "usage": usage, "choices": choices}).words
+    return GenerationResponse.model_validate({"model": "m", "usage": usage, "choices": choices}).text
 
 
 def _plainly_masked(written: str) -> None:

@@ -11,7 +11,7 @@ from tests.engine.special_tokens import PARSED, SPECIAL
 
 TOKENIZER = make_tokenizer()
 IMAGE = TOKENIZER.convert_tokens_to_ids("<|image|>")
-VOCABULARY = SafeTokenizer(TOKENIZER, IMAGE)
+SAFE_TOKENIZER = SafeTokenizer(TOKENIZER, IMAGE)
 CONTROL = (*SPECIAL, *PARSED)
 
 pieces = st.one_of(
@@ -24,23 +24,23 @@ pieces = st.one_of(
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_no_words_of_a_post_become_a_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.encode_untrusted(neutralise(text)))
+    assert not SAFE_TOKENIZER.control.intersection(SAFE_TOKENIZER.encode_untrusted(neutralise(text)))
 
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_neutralising_alone_leaves_no_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.encode_trusted(neutralise(text)))
+    assert not SAFE_TOKENIZER.control.intersection(SAFE_TOKENIZER.encode_trusted(neutralise(text)))
 
 
 @given(st.lists(pieces, max_size=12).map("".join))
 def test_words_that_were_not_neutralised_still_become_no_control_token(text: str) -> None:
-    assert not VOCABULARY.control.intersection(VOCABULARY.encode_untrusted(text))
+    assert not SAFE_TOKENIZER.control.intersection(SAFE_TOKENIZER.encode_untrusted(text))
 
 
 @pytest.mark.parametrize("token", CONTROL)
 def test_every_control_token_is_known_and_our_own_words_may_use_it(token: str) -> None:
-    assert TOKENIZER.convert_tokens_to_ids(token) in VOCABULARY.control
-    assert VOCABULARY.encode_trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
+    assert TOKENIZER.convert_tokens_to_ids(token) in SAFE_TOKENIZER.control
+    assert SAFE_TOKENIZER.encode_trusted(token) == [TOKENIZER.convert_tokens_to_ids(token)]
 
 
 # No lone surrogates: the contract refuses a post that has one.
@@ -50,12 +50,12 @@ ordinary = st.characters(exclude_characters="<|>[]/＜﹤≮［﹇｜／", exclu
 @given(st.text(alphabet=ordinary, max_size=40))
 def test_ordinary_words_are_read_as_they_are(text: str) -> None:
     assert neutralise(text) == text
-    assert VOCABULARY.encode_untrusted(text) == VOCABULARY.encode_trusted(text)
+    assert SAFE_TOKENIZER.encode_untrusted(text) == SAFE_TOKENIZER.encode_trusted(text)
 
 
 def test_an_image_stands_between_its_marks() -> None:
     before, after = (TOKENIZER.convert_tokens_to_ids(f"<|{mark}_of_image|>") for mark in ("begin", "end"))
-    assert VOCABULARY.image(3) == [before, IMAGE, IMAGE, IMAGE, after]
+    assert SAFE_TOKENIZER.image_tokens(3) == [before, IMAGE, IMAGE, IMAGE, after]
 
 
 @pytest.mark.parametrize("token", ["SECRET", "{{user}}", "\u2581role"])
