@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients
-from moderation_service.kafka.aiokafka_workarounds import close
+from moderation_service.kafka.aiokafka_workarounds import force_close
 from moderation_service.kafka.topic_io import Record, send
 from moderation_service.kafka.topics import connected, create, partitions_of
 from moderation_service.settings import KafkaSettings
@@ -108,8 +108,8 @@ async def open_loop(settings: KafkaSettings, silence_s: float = SILENCE_S) -> As
         msg = f"bench load: {error or type(error).__name__}"
         raise Fatal(msg) from error
     finally:
-        await close(sender, _CLOSE_S)
-        await close(reader, _CLOSE_S)
+        await force_close(sender, _CLOSE_S)
+        await force_close(reader, _CLOSE_S)
 
 
 async def topics_of(address: str, name: str, role: str, partitions: int) -> KafkaSettings:

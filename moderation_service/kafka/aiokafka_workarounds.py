@@ -4,7 +4,7 @@ Each names what is wrong, the upstream issue where there is one, and when it can
 
 - `ended_task`: a consumer whose fetcher died finds nothing for ever and raises nothing. Goes with
   https://github.com/aio-libs/aiokafka/issues/983.
-- `close`: `stop()` may hang while a broker is away, and its tasks go on trying. Goes with
+- `force_close`: `stop()` may hang while a broker is away, and its tasks go on trying. Goes with
   https://github.com/aio-libs/aiokafka/issues/773.
 - `name_corrupt_batches`: what the decoder raises comes from a poll of all partitions, and drops the records that
   precede the batch. Here those are given first, and the batch is a `CorruptBatch`. Goes with
@@ -166,7 +166,7 @@ def ended_task(consumer: AIOKafkaConsumer) -> str | None:
     return None
 
 
-async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> bool:
+async def force_close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> bool:
     """Stop a client within about `timeout_s`, by force if need be. Returns whether it stopped by itself."""
     stopping = asyncio.create_task(client.stop())
     try:

@@ -1,6 +1,6 @@
 """Every aiokafka client is built here, from the settings: security, sizes, timeouts. None is started here.
 
-`reach` waits for a broker before anything is started: one clear line where none answers or lets us in.
+`wait_for_broker` waits for a broker before anything is started: one clear line where none answers or lets us in.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _MAX_POLL_INTERVAL_MS = 120_000
 _PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the markers of the last one are written
 
 
-async def reach(settings: KafkaSettings, patience_s: float | None = None) -> None:
+async def wait_for_broker(settings: KafkaSettings, patience_s: float | None = None) -> None:
     """Connect to one of the brokers, and try again for `patience_s` seconds (default: PATIENCE_S).
 
     Raises Misconfigured where a broker answers and refuses us, Fatal naming the address where none answers.

@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from moderation_service.errors import Transient
-from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close
-from moderation_service.kafka.clients import consumer, reach
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, force_close
+from moderation_service.kafka.clients import consumer, wait_for_broker
 from moderation_service.kafka.sizes import bytes_of
 from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import MIB, KafkaSettings
@@ -69,7 +69,7 @@ class TopicConsumer:
         Raises Fatal where the broker is away, Transient where a topic is missing, or the broker goes away meanwhile.
         """
         topics = tuple(topics)
-        await reach(settings)
+        await wait_for_broker(settings)
         async with connected(settings) as client:
             numbers = {topic: await partitions_of(client, topic) for topic in topics}
         if missing := [topic for topic, found in numbers.items() if not found]:
@@ -86,7 +86,7 @@ class TopicConsumer:
                 await _read_from(reader, partitions, offsets or {})
             yield cls(reader, topics)
         finally:
-            await close(reader, _CLOSE_S)
+            await force_close(reader, _CLOSE_S)
 
     async def batches(self, at_most: int = 500, *, until: Offsets | None = None) -> AsyncIterator[Batch]:
         """Give what comes, for ever or up to these offsets; new partitions too. Raises Transient."""

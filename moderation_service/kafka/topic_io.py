@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from moderation_service.contracts.envelope import Headers, event_headers
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Transient
-from moderation_service.kafka.aiokafka_workarounds import close
-from moderation_service.kafka.clients import producer, reach
+from moderation_service.kafka.aiokafka_workarounds import force_close
+from moderation_service.kafka.clients import producer, wait_for_broker
 from moderation_service.kafka.topic_consumer import TopicConsumer
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
@@ -42,7 +42,7 @@ async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIter
 
     Raises Fatal where the broker is away or refuses one.
     """
-    await reach(settings)
+    await wait_for_broker(settings)
     sender = producer(settings)
     count, waiting = 0, []
     try:
@@ -60,7 +60,7 @@ async def publish(settings: KafkaSettings, records: Iterable[Record] | AsyncIter
         msg = f"record {count} was not written: {error or type(error).__name__}"
         raise Fatal(msg) from error
     finally:
-        await close(sender, _CLOSE_S)
+        await force_close(sender, _CLOSE_S)
     return count
 
 
@@ -139,7 +139,7 @@ async def transactions(
 
     Entering and writing raise Fatal where the broker is away, refuses a record, or we are fenced.
     """
-    await reach(settings)
+    await wait_for_broker(settings)
     sender = producer(settings, name)
 
     async def write(records: Sequence[Record]) -> None:
@@ -159,7 +159,7 @@ async def transactions(
                 await sender.start()
         yield write
     finally:
-        await close(sender, _CLOSE_S)
+        await force_close(sender, _CLOSE_S)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.clients import admin, reach
+from moderation_service.kafka.clients import admin, wait_for_broker
 from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
 from moderation_service.settings import KafkaSettings
 
@@ -243,7 +243,7 @@ async def _configs(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, d
 @asynccontextmanager
 async def connected(settings: KafkaSettings) -> AsyncIterator[Any]:
     """An admin client for the block. Raises Fatal where the broker is away."""
-    await reach(settings)
+    await wait_for_broker(settings)
     client = admin(settings)
     try:
         await client.start()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 
 from moderation_service.kafka import clients
-from moderation_service.kafka.aiokafka_workarounds import close
+from moderation_service.kafka.aiokafka_workarounds import force_close
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import Output
 
@@ -63,7 +63,7 @@ class Publisher(ABC):
         """End in bounded time."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await close(producer, CLOSE_S)
+            await force_close(producer, CLOSE_S)
 
     @property
     def _started(self) -> AIOKafkaProducer:

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, close, ended_task, limit_log_rate
-from moderation_service.kafka.clients import reach
+from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, ended_task, force_close, limit_log_rate
+from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.lag_reporter import LagReporter
 from moderation_service.stream.partition_manager import PartitionManager
@@ -112,7 +112,7 @@ class Worker:
             self._health.stop_beating()
             budget_s = self._settings.drain_timeout_s * _DRAINING_SHARE if manager.failure is None else 0.0
             await manager.close(budget_s, for_good=True)
-            await close(consumer, _CLOSE_S)
+            await force_close(consumer, _CLOSE_S)
             await reporter.close()
             _log.info("drained")
 
@@ -149,7 +149,7 @@ async def _unless(stop: asyncio.Event, beginning: Coroutine[Any, Any, None]) -> 
 
 
 async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
-    await reach(settings)
+    await wait_for_broker(settings)
     await _compare_topics(settings)
     try:
         async with asyncio.timeout(settings.request_timeout_s):

@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.bench.local_kafka import Broker, missing_tools
 from moderation_service.kafka import clients
-from moderation_service.kafka.aiokafka_workarounds import close
+from moderation_service.kafka.aiokafka_workarounds import force_close
 from tests.conftest import skip_or_fail
 from tests.stream.support import kafka_settings, make_topics
 
@@ -37,8 +37,8 @@ async def test_clients_of_a_broker_that_went_away_close_in_bounded_time_and_leav
         committing = asyncio.create_task(producer.commit_transaction())
         await asyncio.sleep(0.5)
         begun = time.monotonic()
-        assert not await close(producer, 0.5)
-        await close(consumer, 0.5)
+        assert not await force_close(producer, 0.5)
+        await force_close(consumer, 0.5)
         assert time.monotonic() - begun < 3
         committing.cancel()
         await asyncio.wait({committing})
@@ -50,8 +50,8 @@ async def test_clients_of_a_broker_that_went_away_close_in_bounded_time_and_leav
 
 async def test_a_client_that_was_never_started_closes(kafka: str) -> None:
     settings = kafka_settings(kafka, "g")
-    assert await close(clients.producer(settings), 1)
-    assert await close(clients.consumer(settings), 1)
+    assert await force_close(clients.producer(settings), 1)
+    assert await force_close(clients.consumer(settings), 1)
 
 
 async def test_many_producers_that_close_together_look_at_all_tasks_but_once(
@@ -67,10 +67,10 @@ async def test_many_producers_that_close_together_look_at_all_tasks_but_once(
     producers = [clients.producer(settings) for _ in range(20)]
     await asyncio.gather(*(producer.start() for producer in producers))
     monkeypatch.setattr(asyncio, "all_tasks", looked)
-    assert all(await asyncio.gather(*(close(producer, 5) for producer in producers)))
+    assert all(await asyncio.gather(*(force_close(producer, 5) for producer in producers)))
     assert looks == 0, "a producer that stops well leaves nothing behind"
     never_started = [clients.producer(settings) for _ in range(20)]
-    await asyncio.gather(*(close(producer, 5) for producer in never_started))
+    await asyncio.gather(*(force_close(producer, 5) for producer in never_started))
     assert looks <= 2
     monkeypatch.undo()
     assert not others()

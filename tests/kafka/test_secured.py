@@ -21,7 +21,7 @@ from benchmarks.certificates import Authority, Signed
 from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka import clients
-from moderation_service.kafka.clients import reach
+from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.kafka.security import ssl_context
 from moderation_service.settings import KafkaSettings
 from tests.conftest import skip_or_fail
@@ -155,7 +155,7 @@ async def refusal(settings: KafkaSettings) -> str:
     """What is said, at once, in one line."""
     begun = time.monotonic()
     with pytest.raises(Misconfigured) as refused:
-        await reach(settings, patience_s=30)
+        await wait_for_broker(settings, patience_s=30)
     assert time.monotonic() - begun < 15
     said = str(refused.value)
     assert len(said.splitlines()) == 1
@@ -215,7 +215,7 @@ async def test_the_wrong_protocol_is_said(secured: Secured, listener: str, proto
 @pytest.mark.parametrize("listener", ["PASSWORD", "PLAINTEXT"])
 async def test_a_broker_that_hangs_up_may_be_of_another_protocol(secured: Secured, listener: str) -> None:
     with pytest.raises(Fatal, match=r"it hangs up; kafka.security_protocol SSL may not be its own"):
-        await reach(secured.settings(listener, security_protocol="SSL"), patience_s=1.0)
+        await wait_for_broker(secured.settings(listener, security_protocol="SSL"), patience_s=1.0)
 
 
 async def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(secured: Secured, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(sec
     await client.start()
     certificate.write_text("half a file")
     with capture_logs() as said:
-        await reach(settings)
+        await wait_for_broker(settings)
     assert [line["log_level"] for line in said] == ["warning"], "the last good certificate stays"
     assert client.client._ssl_context is ssl_context(settings), "one for all clients"
     await client.stop()
@@ -252,7 +252,7 @@ async def test_a_token_that_the_broker_refuses_is_said(secured: Secured, tmp_pat
     token.write_text(unsecured_token("worker", -3600))
     settings = secured.settings("TOKEN", sasl_mechanism="OAUTHBEARER", oauth_token_file=token)
     with pytest.raises((Fatal, Misconfigured), match=r"refused? the token"):
-        await reach(settings, patience_s=1.0)
+        await wait_for_broker(settings, patience_s=1.0)
 
 
 async def test_a_token_that_is_not_there_is_said(secured: Secured, tmp_path: Path) -> None:
