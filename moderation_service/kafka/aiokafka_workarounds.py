@@ -173,26 +173,26 @@ async def force_close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: fl
         done, _ = await asyncio.wait({stopping}, timeout=timeout_s)
     except asyncio.CancelledError:
         stopping.cancel()
-        _cut(client)
+        _cancel_tasks(client)
         raise
     if not done:
         stopping.cancel()
     elif error := stopping.exception():
         _log.info("a Kafka client failed while closing", error=repr(error))
-    elif _nothing_is_left(client):
+    elif _stopped_cleanly(client):
         return True
-    await _cut_and_wait(client, stopping)
+    await _abort(client, stopping)
     return stopping.done() and not stopping.cancelled() and stopping.exception() is None
 
 
-def _nothing_is_left(client: object) -> bool:
+def _stopped_cleanly(client: object) -> bool:
     """Whether a producer that stopped well has no task left: its sender waits for them, unless it failed before."""
     sender = getattr(getattr(client, "_sender", None), "sender_task", None)
     return sender is not None and (sender.cancelled() or sender.exception() is None)
 
 
-async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
-    ended = [*_cut(client), stopping]
+async def _abort(client: object, stopping: asyncio.Task[None]) -> None:
+    ended = [*_cancel_tasks(client), stopping]
     await asyncio.wait(ended, timeout=_SETTLE_S)  # at once where all went well: only `stopping` is there, and done
     # a task that swallowed the first cancellation to wait for another one
     again = [task for task in ended if not task.done()]
@@ -200,18 +200,18 @@ async def _cut_and_wait(client: object, stopping: asyncio.Task[None]) -> None:
         task.cancel()
     if again:
         await asyncio.wait(again, timeout=_SETTLE_S)
-    for future in (*ended, *_told_of_the_end(client)):
+    for future in (*ended, *_failed_futures(client)):
         if future.done() and not future.cancelled():
             future.exception()  # seen, or asyncio complains that nobody looked
 
 
-def _cut(client: object) -> list[asyncio.Task[Any]]:
+def _cancel_tasks(client: object) -> list[asyncio.Task[Any]]:
     """Close the connections and cancel the tasks that a client's parts began; gives the tasks."""
     parts = _parts(client)
     for part in parts:
         for connection in list(getattr(part, "_conns", {}).values()):
             connection.close()
-    owned = _by_owner()
+    owned = _tasks_by_owner()
     own = [task for part in parts for task in owned.get(id(part), ())]
     for task in own:
         task.cancel()
@@ -224,7 +224,7 @@ def _parts(client: object) -> list[object]:
     return [part for name in names if (part := getattr(client, name, None)) is not None]
 
 
-def _told_of_the_end(client: object) -> Iterator[asyncio.Future[None]]:
+def _failed_futures(client: object) -> Iterator[asyncio.Future[None]]:
     """The futures of a producer that hold the error where it was fenced, and that nobody waits for."""
     waiter = getattr(getattr(client, "_txn_manager", None), "_transaction_waiter", None)
     if waiter is not None:
@@ -235,7 +235,7 @@ def _told_of_the_end(client: object) -> Iterator[asyncio.Future[None]]:
             yield batch._drain_waiter  # noqa: SLF001 - aiokafka keeps them to itself
 
 
-def _by_owner() -> dict[int, list[asyncio.Task[Any]]]:
+def _tasks_by_owner() -> dict[int, list[asyncio.Task[Any]]]:
     """The tasks by the id of the object whose coroutine they run; looked for once for all that close together."""
     loop = asyncio.get_running_loop()
     if loop not in _owned:

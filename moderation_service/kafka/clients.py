@@ -29,7 +29,7 @@ from moderation_service.kafka.security import TokenRefusedError, ssl_context, to
 from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.settings import MIB, KafkaSettings
 
-PATIENCE_S = 20.0
+BROKER_TIMEOUT_S = 20.0
 _BACKOFF = Backoff(first_s=0.25, longest_s=3.0, jitter=0.0)
 _TLS_ALERT = 0x15  # the first byte of a TLS record that says no
 _EXPIRED = 10  # OpenSSL's codes of what is wrong with a certificate
@@ -44,15 +44,15 @@ _MAX_POLL_INTERVAL_MS = 120_000
 _PRODUCER_BACKOFF_MS = 40  # a transaction's first write often comes before the markers of the last one are written
 
 
-async def wait_for_broker(settings: KafkaSettings, patience_s: float | None = None) -> None:
-    """Connect to one of the brokers, and try again for `patience_s` seconds (default: PATIENCE_S).
+async def wait_for_broker(settings: KafkaSettings, timeout_s: float | None = None) -> None:
+    """Connect to one of the brokers, and try again for `timeout_s` seconds (default: BROKER_TIMEOUT_S).
 
     Raises Misconfigured where a broker answers and refuses us, Fatal naming the address where none answers.
     """
     arguments = await asyncio.to_thread(connection_arguments, settings)  # reads the certificates
     hosts = collect_hosts(arguments.pop("bootstrap_servers"))
     tokens = arguments.get("sasl_oauth_token_provider")
-    deadline, failures = time.monotonic() + (patience_s or PATIENCE_S), 0
+    deadline, failures = time.monotonic() + (timeout_s or BROKER_TIMEOUT_S), 0
     while True:
         reason = "no address"
         for host, port, _ in hosts:

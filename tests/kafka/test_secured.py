@@ -155,7 +155,7 @@ async def refusal(settings: KafkaSettings) -> str:
     """What is said, at once, in one line."""
     begun = time.monotonic()
     with pytest.raises(Misconfigured) as refused:
-        await wait_for_broker(settings, patience_s=30)
+        await wait_for_broker(settings, timeout_s=30)
     assert time.monotonic() - begun < 15
     said = str(refused.value)
     assert len(said.splitlines()) == 1
@@ -215,7 +215,7 @@ async def test_the_wrong_protocol_is_said(secured: Secured, listener: str, proto
 @pytest.mark.parametrize("listener", ["PASSWORD", "PLAINTEXT"])
 async def test_a_broker_that_hangs_up_may_be_of_another_protocol(secured: Secured, listener: str) -> None:
     with pytest.raises(Fatal, match=r"it hangs up; kafka.security_protocol SSL may not be its own"):
-        await wait_for_broker(secured.settings(listener, security_protocol="SSL"), patience_s=1.0)
+        await wait_for_broker(secured.settings(listener, security_protocol="SSL"), timeout_s=1.0)
 
 
 async def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(secured: Secured, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def test_a_token_that_the_broker_refuses_is_said(secured: Secured, tmp_pat
     token.write_text(unsecured_token("worker", -3600))
     settings = secured.settings("TOKEN", sasl_mechanism="OAUTHBEARER", oauth_token_file=token)
     with pytest.raises((Fatal, Misconfigured), match=r"refused? the token"):
-        await wait_for_broker(settings, patience_s=1.0)
+        await wait_for_broker(settings, timeout_s=1.0)
 
 
 async def test_a_token_that_is_not_there_is_said(secured: Secured, tmp_path: Path) -> None:

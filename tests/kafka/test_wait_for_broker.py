@@ -51,27 +51,27 @@ def login(address: str, password: str, mechanism: str = "PLAIN") -> KafkaSetting
 
 
 async def test_the_right_password_lets_us_in(secure: str) -> None:
-    await wait_for_broker(login(secure, "right"), patience_s=10)
+    await wait_for_broker(login(secure, "right"), timeout_s=10)
 
 
 async def test_a_wrong_password_is_said_at_once_and_not_shown(secure: str) -> None:
     begun = time.monotonic()
     with pytest.raises(Misconfigured, match=r"refused kafka\.sasl_username 'alice'") as refusal:
-        await wait_for_broker(login(secure, "wrong password"), patience_s=30)
+        await wait_for_broker(login(secure, "wrong password"), timeout_s=30)
     assert time.monotonic() - begun < 10
     assert "wrong password" not in str(refusal.value)
 
 
 async def test_a_mechanism_that_the_broker_does_not_know_is_named(secure: str) -> None:
     with pytest.raises(Misconfigured, match=r"kafka\.sasl_mechanism SCRAM-SHA-512"):
-        await wait_for_broker(login(secure, "right", "SCRAM-SHA-512"), patience_s=10)
+        await wait_for_broker(login(secure, "right", "SCRAM-SHA-512"), timeout_s=10)
 
 
 async def test_where_nobody_listens_it_tries_for_a_while_and_names_the_address() -> None:
     address = f"127.0.0.1:{free_port()}"
     begun = time.monotonic()
     with pytest.raises(Fatal, match=rf"kafka\.bootstrap_servers {address}: no broker answers \(.*refused") as fatal:
-        await wait_for_broker(settings(address), patience_s=1.5)
+        await wait_for_broker(settings(address), timeout_s=1.5)
     assert 0.5 < time.monotonic() - begun < 5
     assert fatal.value.exit_code == 3
 
@@ -81,7 +81,7 @@ async def test_a_listener_that_never_answers_is_given_up() -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         begun = time.monotonic()
         with pytest.raises(Fatal, match="no broker answers"):
-            await wait_for_broker(settings(address), patience_s=1.0)
+            await wait_for_broker(settings(address), timeout_s=1.0)
         assert time.monotonic() - begun < 8
 
 
@@ -98,7 +98,7 @@ async def test_a_certificate_that_is_not_trusted_is_said(tmp_path: Path) -> None
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         with pytest.raises(Misconfigured, match=r"certificate is not trusted .*kafka\.ssl_cafile"):
-            await wait_for_broker(settings(address, security_protocol="SSL"), patience_s=10)
+            await wait_for_broker(settings(address, security_protocol="SSL"), timeout_s=10)
     finally:
         server.close()
         await server.wait_closed()

@@ -635,7 +635,7 @@ async def test_topics_that_must_not_be_described_stop_nothing(
 
 
 async def test_an_unreachable_broker_at_the_start_is_fatal_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation_service.kafka.clients.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.clients.BROKER_TIMEOUT_S", 1.0)
     settings = kafka_settings("127.0.0.1:1", "nobody")
     with pytest.raises(Fatal, match=r"kafka\.bootstrap_servers 127\.0\.0\.1:1: no broker answers") as refusal:
         await _run_briefly(settings)

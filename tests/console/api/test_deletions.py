@@ -146,7 +146,7 @@ async def test_a_worker_erases_its_own_verdict_of_a_deleted_post_and_the_console
 async def test_a_deletion_while_kafka_is_away_is_told_when_it_is_back(
     topics: KafkaSettings, database: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moderation_service.kafka.clients.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.clients.BROKER_TIMEOUT_S", 1.0)
     host, port = topics.bootstrap_servers.split(":")
     async with proxy(host, int(port), free_port()) as between:
         away = topics.model_copy(update={"bootstrap_servers": f"127.0.0.1:{between.port}"})

@@ -175,7 +175,7 @@ async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
 async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
     settings_on: MakeSettings, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moderation_service.kafka.clients.PATIENCE_S", 1.0)
+    monkeypatch.setattr("moderation_service.kafka.clients.BROKER_TIMEOUT_S", 1.0)
     settings = await settings_on(undo_s=0)
     first, second = await kept(database, verdict("a"), verdict("b"))
     host, port = settings.kafka.bootstrap_servers.split(":")
