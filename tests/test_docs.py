@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")] + sorted((ROOT / "docs").rglob("*.md"))
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _COMMAND = re.compile(r"(?<!-n )(?<![\w/.-])moderation ([a-z]\w+)(?: ([a-z]\w+))?")
-_FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|sh|md|svg|yaml|yml|toml|json|html))`")
+_FILE = re.compile(r"`(?:pytest )?((?:[\w.-]+/)*[\w-]+\.(?:py|sh|md|svg|yaml|yml|toml|json|html))`")
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]+))?\)")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -57,6 +57,11 @@ def test_a_command_that_is_named_is_there(page: Path) -> None:
             assert name in cli, f"moderation {name}"
             groups = set(cli[name]) - {"--help", "-h", "--version"}
             assert not (groups and second) or second in groups, f"moderation {name} {second}"
+        targets = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", code, re.MULTILINE)) <= set(" ".join(targets).split())
+        for module in re.findall(r"python -m ((?:benchmarks|demo_model|tests)(?:\.[a-z_]+)*)", code):
+            path = module.replace(".", "/")
+            assert {f"{path}.py", f"{path}/__main__.py"} & set(paths()), module
 
 
 @every_page
