@@ -33,7 +33,7 @@ def commands(seed: int, calibration_seed: int, scale: float) -> tuple[list[str],
     how = ["--scale", f"{scale:g}"]
     return (
         ["calibrate", "bundled", "--seed", str(calibration_seed), *how, "-o", str(CALIBRATION)],
-        ["evaluate", "bundled", "--seed", str(seed), *how, "--layout", "both", "--report", str(CACHE / "report.html")],
+        ["evaluate", "bundled", "--seed", str(seed), *how, "--report", str(CACHE / "report.html")],
     )
 
 

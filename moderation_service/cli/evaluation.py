@@ -26,10 +26,6 @@ def evaluate(  # noqa: PLR0913 - options of a command
     policy: Annotated[str | None, Parameter(help="The policy of a single label column.")] = None,
     form: LabelFormat = None,
     posts: Annotated[Path | None, Parameter(help="The posts that the reviews are of.")] = None,
-    layout: Annotated[
-        Literal["post_first", "policies_first", "both"] | None,
-        Parameter(help="Measure how far policies move one another's scores in this layout."),
-    ] = None,
     settings: SettingsFile = None,
 ) -> int:
     """Judge labelled posts and print the figures as JSON; `bundled` is the bundled benchmark, by seed and scale.
@@ -42,11 +38,11 @@ def evaluate(  # noqa: PLR0913 - options of a command
     runs = extra("cli.evaluation_runs", "evaluation")
     report = writable(report, "--report") if report else None
     named = runs.LabelSource(labelled, policy, form, posts)
-    made, page = asyncio.run(runs.evaluate_labelled(load(settings), named, seed=seed, scale=scale, layout=layout))
-    print(json.dumps(made.figures, ensure_ascii=False, indent=1))
+    figures, page = asyncio.run(runs.evaluate_labelled(load(settings), named, seed=seed, scale=scale))
+    print(json.dumps(figures, ensure_ascii=False, indent=1))
     if report:
         report.write_text(page, encoding="utf-8")
-    data = made.figures["data"]
+    data = figures["data"]
     return PROBLEMS if data["left_out"] or data["not_judged"] else 0
 
 

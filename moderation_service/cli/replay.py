@@ -11,9 +11,9 @@ from rich.table import Column, Table
 
 from moderation_service.app.compose import open_judge
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, progress, show
-from moderation_service.evaluation.recorded import read_record
 from moderation_service.evaluation.replay import Replayed, Summary, attribution_of
 from moderation_service.evaluation.replay import replay as replay_posts
+from moderation_service.evaluation.verdict_file import read_record
 from moderation_service.policies.pack import load_packs
 from moderation_service.readers.input_file import root_of
 from moderation_service.readers.post_files import distinct, unread

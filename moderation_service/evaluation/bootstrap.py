@@ -1,16 +1,20 @@
-"""95% intervals by the percentile bootstrap (Efron, 1979) over families of posts.
+"""95% intervals by the percentile bootstrap (Efron, 1979) over families of posts, and blocks of figures with them.
 
-A family, a post with all its answers and the posts made from it, is drawn as a whole: its answers are not
-independent, and an interval that takes them for so would be too narrow.
+A family (a post with all its answers, and the posts made from it) is drawn as a whole: its answers are not independent,
+and an interval that takes them for so would be too narrow.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from moderation_service.evaluation.answers import Floats, Ints
+from moderation_service.evaluation.answers import Answers, Floats, Ints
 
 RESAMPLES = 200
+_DIGITS = 4
 Interval = tuple[float, float] | None
 
 
@@ -48,3 +52,29 @@ def _interval(values: Floats) -> Interval:
         return None
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Blocks of figures as they stand in the JSON: rounded, each with its interval, null where it can't be told."""
+
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def block(self, figures: Callable[[Ints], dict[str, float]], family: Ints) -> dict[str, Any]:
+        """The figures of all rows, with `intervals` beside them. `figures` takes row numbers."""
+        if not len(family):
+            return {}
+        found = intervals(figures, family, seed=self.seed, resamples=self.resamples)
+        shown = {name: None if pair is None else [rounded(end) for end in pair] for name, pair in found.items()}
+        return {**{name: rounded(value) for name, value in figures(np.arange(len(family))).items()}, "intervals": shown}
+
+    def of_answers(self, rows: Answers, figures: Callable[[Answers], dict[str, float]]) -> dict[str, Any]:
+        """A block over answers, with how many there are."""
+        counts = {"answers": len(rows), "violations": int(rows.truth.sum())}
+        return {**counts, **self.block(lambda at: figures(rows.take(at)), rows.family)}
+
+
+def rounded(value: float) -> float | None:
+    """Four digits; null for what can't be told."""
+    return None if math.isnan(value) else round(float(value), _DIGITS)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from moderation_service.contracts.verdict import Thresholds
 from moderation_service.evaluation import calibrators, metrics, thresholds
-from moderation_service.evaluation.calibrators import CalibrationRefused
-from moderation_service.evaluation.examples import Examples, ExampleSource
-from moderation_service.evaluation.metric_block import rounded
+from moderation_service.evaluation.bootstrap import rounded
+from moderation_service.evaluation.calibrators import CalibrationRefused, Examples, ExampleSource
 from moderation_service.evaluation.metrics import Figures
 from moderation_service.evaluation.thresholds import Target
 from moderation_service.judging.calibration import BINS, CalibrationFile, Calibrator, FittedOn, bin_of

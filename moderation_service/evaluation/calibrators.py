@@ -1,6 +1,6 @@
 """Fit and choose one policy's map from raw scores to probabilities, or say why there is none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,49 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
-from moderation_service.evaluation.answers import Bools, Floats, Ints
-from moderation_service.evaluation.examples import Examples
+from moderation_service.contracts.verdict import Model
+from moderation_service.errors import Misconfigured
+from moderation_service.evaluation.answers import Bools, Floats, Ints, answers, policies_of
+from moderation_service.evaluation.labelled import digest
+from moderation_service.evaluation.run import JudgedPost
 from moderation_service.judging.calibration import Calibrator, Isotonic, Platt, logit
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """One policy's raw scores, truths and families; posts of a family are held out together."""
+
+    score: Floats
+    truth: Bools
+    family: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSource:
+    """All policies' examples, which model's scores they are, and where they are from."""
+
+    policies: Mapping[str, Examples]
+    model: Model
+    posts: int
+    digest: str
+
+
+def from_judged(judged: Sequence[JudgedPost]) -> ExampleSource:
+    """Examples from labelled posts; a policy in whose scope a post is not has no score there.
+
+    Raises Misconfigured where no post was judged.
+    """
+    if not judged:
+        msg = "calibrate: no post was judged"
+        raise Misconfigured(msg)
+    rows = answers(judged)
+    rows = rows.take(rows.asked)
+    found = {}
+    for number, policy in enumerate(policies_of(judged)):
+        own = rows.take(rows.policy == number)
+        found[policy] = Examples(own.raw, own.truth, own.family)
+    return ExampleSource(found, judged[0].verdict.model, len(judged), digest(one.labelled for one in judged))
+
 
 LEAST = 20
 """Posts of either kind, violating and not, in as many families, that the least of fits wants."""

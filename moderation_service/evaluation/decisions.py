@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score
 
 from moderation_service.evaluation.answers import Bools, Ints
-from moderation_service.evaluation.metric_block import Bootstrap, rounded
+from moderation_service.evaluation.bootstrap import Bootstrap, rounded
 from moderation_service.evaluation.run import JudgedPost, Run
 from moderation_service.judging.decision import STRENGTH
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, UNKNOWN, Answers, Bools, Floats, answers, policies_of
+from moderation_service.evaluation.bootstrap import Bootstrap, rounded
 from moderation_service.evaluation.decisions import abstentions, against_twins, latency
 from moderation_service.evaluation.labelled import digest
-from moderation_service.evaluation.metric_block import Bootstrap, rounded
 from moderation_service.evaluation.run import JudgedPost, Run
 
 _Score = Callable[[Answers], Floats]

@@ -7,7 +7,7 @@ from pathlib import Path
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.evaluation import reviews
-from moderation_service.evaluation.examples import ExampleSource
+from moderation_service.evaluation.calibrators import ExampleSource
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.loaders import Format, load, loaded
 from moderation_service.evaluation.row_reader import RowReader

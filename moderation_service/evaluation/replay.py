@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import ImageContent, PolicyVerdict, Verdict
 from moderation_service.evaluation.batch_judge import for_each
-from moderation_service.evaluation.recorded import Recorded, RecordedVerdict
+from moderation_service.evaluation.verdict_file import RecordedVerdict, VerdictFile
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
 
@@ -45,7 +45,7 @@ class Difference:
 class Replayed:
     """What became of one recorded verdict; `why` for one that could not be replayed."""
 
-    recorded: Recorded
+    recorded: RecordedVerdict
     result: Result
     differences: tuple[Difference, ...] = ()
     why: str | None = None
@@ -64,7 +64,7 @@ class Replayed:
         }
 
 
-def replayed(recorded: Recorded, now: Verdict, calibration: Calibration) -> Replayed:
+def replayed(recorded: RecordedVerdict, now: Verdict, calibration: Calibration) -> Replayed:
     """Hold a recorded verdict against `now`, the one on the same post that `calibration` was used for."""
     found = tuple(_differences(recorded.verdict, now, calibration))
     return Replayed(recorded, "differs" if found else "same", found)
@@ -167,7 +167,7 @@ class Summary:
 
 
 async def replay(
-    judge: Judge, record: RecordedVerdict, posts: Iterable[Post], on_done: Callable[[Replayed], None]
+    judge: Judge, record: VerdictFile, posts: Iterable[Post], on_done: Callable[[Replayed], None]
 ) -> Summary:
     """Judge recorded posts again; `on_done` is called with each verdict as it comes."""
     summary = Summary(deleted=record.deleted)
@@ -201,7 +201,7 @@ async def replay(
     return summary
 
 
-def attribution_of(record: RecordedVerdict) -> Literal["always", "never"]:
+def attribution_of(record: VerdictFile) -> Literal["always", "never"]:
     """The `judging.attribution` of a replay: all modality passes if any recorded verdict measured one."""
     measured = (
         part.attribution and recorded.verdict.content.text_sha256 and recorded.verdict.content.images

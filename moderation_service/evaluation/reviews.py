@@ -18,7 +18,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Model, Verdict
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.examples import Examples, ExampleSource
+from moderation_service.evaluation.calibrators import Examples, ExampleSource
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.policies.model import digest_of

@@ -29,7 +29,7 @@ class Run:
     seconds: float
 
 
-def with_all_views(settings: Settings) -> Settings:
+def with_all_passes(settings: Settings) -> Settings:
     """The same settings with each view of each post scored, and nothing explained: what `judge_all` wants."""
     judging = settings.judging.model_copy(update={"attribution": "always", "explain": "never"})
     return settings.model_copy(update={"judging": judging})

@@ -8,8 +8,7 @@ from sklearn.metrics import precision_recall_curve, precision_score, recall_scor
 
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.answers import Bools, Floats
-from moderation_service.evaluation.calibrators import LEAST, CalibrationRefused, folds
-from moderation_service.evaluation.examples import Examples
+from moderation_service.evaluation.calibrators import LEAST, CalibrationRefused, Examples, folds
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,15 @@ from moderation_service.contracts.verdict import Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation import calibrators, thresholds
 from moderation_service.evaluation.calibrate import COLUMNS, calibrate
-from moderation_service.evaluation.calibrators import CalibrationRefused, fit, isotonic, platt
-from moderation_service.evaluation.examples import Examples, ExampleSource, from_judged
+from moderation_service.evaluation.calibrators import (
+    CalibrationRefused,
+    Examples,
+    ExampleSource,
+    fit,
+    from_judged,
+    isotonic,
+    platt,
+)
 from moderation_service.evaluation.metrics import calibration
 from moderation_service.evaluation.thresholds import Target, review_threshold
 from moderation_service.judging.calibration import Calibration

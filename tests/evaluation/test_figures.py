@@ -6,11 +6,11 @@ import pytest
 
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.answers import answers
+from moderation_service.evaluation.bootstrap import Bootstrap
 from moderation_service.evaluation.calibrate import calibrate
-from moderation_service.evaluation.examples import from_judged
+from moderation_service.evaluation.calibrators import from_judged
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.metric_block import Bootstrap
 from moderation_service.evaluation.run import JudgedPost
 from moderation_service.evaluation.thresholds import Target
 from tests.contracts.examples import verdict

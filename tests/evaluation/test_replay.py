@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from moderation_service.contracts.verdict import Attribution, Thresholds, Verdict
-from moderation_service.evaluation.recorded import Recorded
 from moderation_service.evaluation.replay import APART, TOLERANCE, Replayed, replayed
+from moderation_service.evaluation.verdict_file import RecordedVerdict
 from moderation_service.judging.calibration import Calibration, Isotonic
 from tests.contracts.examples import CONTENT, IMAGE, MODEL, POLICY, verdict
 
@@ -14,8 +14,8 @@ FP32 = TOLERANCE["float32"]
 PLAIN = POLICY.model_copy(update={"raw_score": POLICY.score})
 
 
-def recorded(**changes: Any) -> Recorded:
-    return Recorded(1, verdict(**{"policies": (PLAIN,), **changes}))
+def recorded(**changes: Any) -> RecordedVerdict:
+    return RecordedVerdict(1, verdict(**{"policies": (PLAIN,), **changes}))
 
 
 def against(

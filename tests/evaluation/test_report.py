@@ -11,12 +11,10 @@ import pytest
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.evaluation import plots
 from moderation_service.evaluation.answers import answers
+from moderation_service.evaluation.bootstrap import Bootstrap
 from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.layouts import side_by_side
-from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.mistakes import with_images, worst
-from moderation_service.evaluation.report import page
+from moderation_service.evaluation.report import page, with_images, worst
 from moderation_service.evaluation.run import JudgedPost
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
@@ -136,17 +134,6 @@ def test_a_run_with_one_kind_of_answer_and_one_without_any_still_have_a_page(tmp
     for made in (run(judged("a", {"sale": False}, {"sale": (0.1, 0.1, 0.1)})), run()):
         figures = figures_of(made, source="s", bootstrap=Bootstrap(resamples=3))
         assert Page(page(made, figures, [], {})).open == []
-
-
-def test_layouts_stand_side_by_side_also_where_nothing_could_be_moved() -> None:
-    of = run(*posts())
-    figures = figures_of(of, source="s", bootstrap=Bootstrap(resamples=3))
-    moves = {"mean_change": 0.0123, "largest_change": 0.4567, "decisions_changed": None, "intervals": {}}
-    both = {"post_first": side_by_side(figures), "policies_first": {**side_by_side(figures), "shuffled": moves}}
-    made = page(of, {**figures, "layouts": both}, [], {})
-    assert Page(made).open == []
-    assert "<td>0.012</td><td>0.457</td><td>–</td>" in made
-    assert "By layout" not in page(of, {**figures, "layouts": None}, [], {})
 
 
 def test_raw_scores_are_drawn_where_a_calibration_changed_them() -> None:

@@ -6,10 +6,11 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.demo.benchmark import SLICES, benchmark
 from moderation_service.evaluation.answers import CLASSES, answers
-from moderation_service.evaluation.evaluate import evaluate
+from moderation_service.evaluation.bootstrap import Bootstrap
+from moderation_service.evaluation.figures import figures_of
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.metric_block import Bootstrap
-from moderation_service.evaluation.run import judge_all, with_all_views
+from moderation_service.evaluation.report import render_report
+from moderation_service.evaluation.run import judge_all, with_all_passes
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings, Settings
 from tests.judging.conftest import MakeJudge, ask, engine, make_image, make_judge, pack
@@ -25,8 +26,8 @@ LABELLED = [
 ]
 
 
-async def test_posts_are_judged_with_all_views_and_stay_in_their_order(make_judge: MakeJudge) -> None:
-    judging = with_all_views(Settings()).judging
+async def test_posts_are_judged_with_all_passes_and_stay_in_their_order(make_judge: MakeJudge) -> None:
+    judging = with_all_passes(Settings()).judging
     judge = await make_judge(**judging.model_dump(include={"attribution", "explain"}))
     out, seen = io.BytesIO(), list[str]()
     run = await judge_all(judge, LABELLED, out, lambda verdict: seen.append(verdict.post_id))
@@ -42,17 +43,11 @@ async def test_posts_are_judged_with_all_views_and_stay_in_their_order(make_judg
 
 async def test_the_bundled_set_goes_through_a_judge_and_has_every_figure_asked_for(make_judge: MakeJudge) -> None:
     judge = await make_judge(attribution="always", explain="never")
-    made = await evaluate(
-        judge,
-        list(benchmark(seed=5, scale=0.01)),
-        io.BytesIO(),
-        source="bundled",
-        bootstrap=Bootstrap(resamples=3),
-    )
-    assert not made.run.unjudged
-    found = made.figures
+    run = await judge_all(judge, list(benchmark(seed=5, scale=0.01)), io.BytesIO())
+    assert not run.unjudged
+    found = figures_of(run, source="bundled", bootstrap=Bootstrap(resamples=3))
     async with ImageLoader(MediaSettings()) as loader:
-        assert "worst errors" in await made.report(loader, {"weapon_sale": "Sale of weapons"})
+        assert "worst errors" in await render_report(run, found, {"weapon_sale": "Sale of weapons"}, loader.load)
     assert found["combined"]["f1"] is not None
     assert found["combined"]["unseen_pictograms_f1"] is not None
     for baseline in ("text_only", "image_only", "either"):

@@ -297,26 +297,6 @@ async def test_evaluate_prints_figures_and_writes_a_report(tmp_path: Path) -> No
     assert "<html" in report.read_text(encoding="utf-8")
 
 
-async def test_evaluate_compares_the_layouts_and_in_post_first_policies_do_not_move_one_another(tmp_path: Path) -> None:
-    labelled = tmp_path / "labelled.jsonl"
-    rows = []
-    for number, text in enumerate(("Lightly used, DM me", "It cures everything", "See you tonight", "My new bike") * 2):
-        render("weapon", np.random.default_rng(number)).save(tmp_path / f"{number}.png")
-        images = [{"url": f"file:{number}.png"}]
-        rows.append(
-            {"post_id": f"{number}", "text": text, "images": images, "labels": {"weapon_sale": number % 4 == 0}}
-        )
-    labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    code, out, err = await moderation("evaluate", str(labelled), "--layout", "both")
-    assert code == 0, err
-    figures = json.loads(out)
-    assert figures["model"]["layout"] == "post_first"
-    post_first, policies_first = (figures["layouts"][name] for name in ("post_first", "policies_first"))
-    assert post_first["f1"] == figures["overall"]["joint"]["f1"]
-    for kind in ("shuffled", "edited", "removed"):
-        assert post_first[kind]["largest_change"] <= 1e-4 < policies_first[kind]["largest_change"]
-
-
 async def test_evaluate_measures_attribution_by_vlsus_labels_and_names_rows_that_are_left_out(tmp_path: Path) -> None:
     pairs = [
         ("weapon", "Lightly used, DM me", "safe,safe,unsafe"),

@@ -10,8 +10,8 @@ from moderation_service.app.compose import open_judge
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo.benchmark import benchmark
-from moderation_service.evaluation.recorded import Recorded
 from moderation_service.evaluation.replay import replayed
+from moderation_service.evaluation.verdict_file import RecordedVerdict
 from moderation_service.judging.calibration import Calibration
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import EngineSettings, JudgingSettings, Settings, shipped_policies
@@ -50,5 +50,5 @@ async def test_runs_however_batched_and_ordered_give_the_same_verdicts(layout: s
     for one, other in combinations(runs, 2):
         assert one.keys() == other.keys()
         for name in one:
-            found = replayed(Recorded(1, one[name]), other[name], calibration)
+            found = replayed(RecordedVerdict(1, one[name]), other[name], calibration)
             assert found.result == "same", (name, found.differences)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.recorded import read_record
+from moderation_service.evaluation.verdict_file import read_record
 from tests.contracts.examples import verdict
 
 

@@ -1,4 +1,4 @@
-"""Recorded verdicts from a file, as `moderation verdicts` and `moderation judge` write them."""
+"""RecordedVerdict verdicts from a file, as `moderation verdicts` and `moderation judge` write them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ PostKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedVerdict:
     """A verdict and the line on which it stands."""
 
     line: int
@@ -23,17 +23,17 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedVerdict:
+class VerdictFile:
     """What a file holds: verdicts by post, nulls (posts that were deleted), and a line for each row that is neither."""
 
-    verdicts: dict[PostKey, list[Recorded]]
+    verdicts: dict[PostKey, list[RecordedVerdict]]
     deleted: int
     left_out: tuple[str, ...]
 
 
-def read_record(path: Path) -> RecordedVerdict:
+def read_record(path: Path) -> VerdictFile:
     """Read a file of verdicts, one JSON line each. Raises Misconfigured where it is missing or holds none at all."""
-    verdicts: dict[PostKey, list[Recorded]] = {}
+    verdicts: dict[PostKey, list[RecordedVerdict]] = {}
     deleted, left_out = 0, list[str]()
     for where, line in json_lines(path):
         if isinstance(line, BadPost):
@@ -50,8 +50,8 @@ def read_record(path: Path) -> RecordedVerdict:
             else:
                 key = verdict.post_id, verdict.post_revision
                 number = int(where.rpartition(":")[2])
-                verdicts.setdefault(key, []).append(Recorded(number, verdict))
+                verdicts.setdefault(key, []).append(RecordedVerdict(number, verdict))
     if not verdicts and not deleted:
         msg = f"{path}: holds no verdict" + (f" ({left_out[0]})" if left_out else "")
         raise Misconfigured(msg)
-    return RecordedVerdict(verdicts, deleted, tuple(left_out))
+    return VerdictFile(verdicts, deleted, tuple(left_out))
