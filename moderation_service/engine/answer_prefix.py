@@ -1,11 +1,11 @@
-"""The search for what a model says before its label word: some begin an answer with a control token.
+"""Answer prefix: what a model says before its label word. Some begin an answer with a control token.
 
 GLM-4.6V is reported to wrap its answers in `<|begin_of_box|>`. Then no label is likely in the first place of the
-answer, and one is in the next. Pure: an engine asks, here is what to ask next.
+answer, and one is in the next.
 """
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,8 +17,8 @@ from moderation_service.telemetry import metrics
 ENOUGH_MASS = 0.5
 """Of a question that every model can answer."""
 
-MOST_TOKENS = 3
-SAID = 5  # tokens of each answer that a log names
+MAX_PREFIX_TOKENS = 3
+LOGGED_TOKENS = 5  # tokens of each answer that a log names
 
 UNANSWERED = (
     "the model does not answer with its label words, so every post will be an abstention; engine.labels should be the"
@@ -38,7 +38,7 @@ class FirstTokens:
     likely: tuple[tuple[str, float], ...]
 
 
-Search = Generator[tuple[str, Sequence[ScoreRequest]], Sequence[FirstTokens], str]
+Ask = Callable[[str, Sequence[ScoreRequest]], Awaitable[Sequence[FirstTokens]]]
 
 
 def _probes() -> tuple[ScoreRequest, ...]:
@@ -58,25 +58,25 @@ PROBES = _probes()
 """A threat and a greeting, in both languages, with an image and without: what every model can answer."""
 
 
-def search(configured: str) -> Search:
-    """Yields each prefix with the questions to ask behind it, takes the answers, and returns the prefix to use.
+async def find_answer_prefix(configured: str, ask: Ask) -> str:
+    """The prefix to use. `ask` puts questions behind a prefix and gives what may come first in each answer.
 
     `configured` is `engine.answer_prefix`: `auto`, or the owner's own, which is used whatever the answers are. Where
     the first question is answered no other is asked.
     """
     automatic = configured == "auto"
     own = "" if automatic else configured
-    answers = yield own, (WARM_UP,)
+    answers = await ask(own, (WARM_UP,))
     if _answered(answers):
         return _found(own, answers)
-    first = answers = yield own, PROBES
+    first = answers = await ask(own, PROBES)
     prefix = ""
-    for _ in range(MOST_TOKENS):
+    for _ in range(MAX_PREFIX_TOKENS):
         if _answered(answers) or (token := _leader(answers)) is None:
             break
         prefix += token
-        answers = yield prefix, PROBES
-    likely = [[token for token, _ in answer.likely[:SAID]] for answer in first]
+        answers = await ask(prefix, PROBES)
+    likely = [[token for token, _ in answer.likely[:LOGGED_TOKENS]] for answer in first]
     if not _answered(answers):
         log.error(UNANSWERED, label_mass=_mass(first), likely=likely)
     elif automatic:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from moderation_service.contracts.engine_input import Questionnaire
-from moderation_service.engine.answer_prefix import search
+from moderation_service.engine.answer_prefix import FirstTokens, find_answer_prefix
 from moderation_service.engine.base import (
     OUT_OF_MEMORY,
     WARM_UP,
@@ -33,7 +33,7 @@ from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
 
 Result = TypeVar("Result")
-FAILURES_BORNE = 3
+MAX_FAILURES = 3
 """Of the simplest question in a row, before the process ends: a new one may find a working device."""
 
 _NO_MEMORY = re.compile(r"(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_HOST_ALLOCATION_FAILED)")
@@ -52,7 +52,7 @@ class LocalEngine:
         self._thread = ModelThread()
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
         self._scorer: Scorer | None = None
-        self._writer: Generator | None = None
+        self._generator: Generator | None = None
         self._info: EngineInfo | None = None
         self._failures = 0  # of the simplest question, in a row
 
@@ -66,9 +66,27 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
-        scorer, self._writer, self._info = await self._thread.run(self._load)
-        await asyncio.get_running_loop().run_in_executor(self._reading, use_device, scorer.checkpoint.device)
-        self._scorer = scorer
+        scorer, settings = await self._thread.run(self._load), self._settings
+        checkpoint = scorer.checkpoint
+        try:
+            await self._find_answer_prefix(scorer, settings.answer_prefix)
+        except Transient as error:
+            msg = f"engine.model {settings.model}: the first forward fails: {error}"
+            raise Fatal(msg) from error
+        await asyncio.get_running_loop().run_in_executor(self._reading, use_device, checkpoint.device)
+        self._info = EngineInfo(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            dtype=str(checkpoint.dtype).removeprefix("torch."),
+            quantization=settings.quantization,
+            engine="local",
+            layout=settings.layout,
+            prompt_digest=scorer.prompts.digest,
+            context_tokens=scorer.context_tokens,
+            image_pixels=scorer.preprocessor.max_pixels,
+        )
+        _watch_memory(checkpoint.device)
+        self._scorer, self._generator = scorer, Generator(scorer)
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute and keep the questionnaire's prefix. Raises Misconfigured where it leaves no room for a post."""
@@ -80,7 +98,7 @@ class LocalEngine:
         scorer, _ = self._running()
         asked = tuple(requests)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reading, lambda: [_read(scorer, request) for request in asked])
+        return await loop.run_in_executor(self._reading, lambda: [_preprocess(scorer, request) for request in asked])
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Answer each request; calls queue for the thread, but pass between the words of an explanation.
@@ -91,33 +109,39 @@ class LocalEngine:
         """
         scorer, _ = self._running()
         asked = tuple(requests)
-        return await self._thread.run_brief(lambda: self._answer(scorer, asked))
+        return await self._thread.run_brief(lambda: self._score_or_blame(scorer, asked))
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         """Write for each request; scoring has half of the thread's time meanwhile, if it needs it.
 
         Raises Transient: `out_of_memory`, or `engine_error` for all else that fails inside the model.
         """
-        _, writer = self._running()
+        _, generator = self._running()
         asked = tuple(requests)
         return await self._thread.run(
-            lambda: _with_fate(lambda: writer.explain(asked, TimeSlice(self._thread)), len(asked))
+            lambda: _classify_errors(lambda: generator.explain(asked, TimeSlice(self._thread)), len(asked))
         )
 
     async def check(self, checked: CheckInput) -> ModelReport:
         """Ask and measure what `moderation model check` shows. Raises as `score`."""
         scorer, _ = self._running()
         took = await latency_ms(self, checked)  # before the rest, which tells the peak of memory
-        return await self._thread.run(lambda: _with_fate(partial(self._check, scorer, took, checked), 1))
+        found, own = None, scorer.prompts.answer_prefix
+        if self._settings.answer_prefix != "auto":
+            await self._find_answer_prefix(scorer, "auto")
+            found = scorer.prompts.answer_prefix
+            await self._thread.run(partial(scorer.set_answer_prefix, own))
+        check = partial(check_model, scorer, self._settings, self.info, found, took, checked)
+        return await self._thread.run(lambda: _classify_errors(check, 1))
 
     async def close(self) -> None:
         """Let the calls that wait finish, take no more, and free the model."""
-        self._scorer = self._writer = None
+        self._scorer = self._generator = None
         await asyncio.to_thread(self._reading.shutdown)
         await asyncio.to_thread(self._thread.close)
         _free_memory()
 
-    def _answer(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
+    def _score_or_blame(self, scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
         """Score; where one request alone fails twice, tell whether it or the engine is at fault.
 
         Without this a post that breaks the model would be tried, and hold its partition, for ever. A want of memory is
@@ -136,17 +160,17 @@ class LocalEngine:
         except Transient as error:
             if error.reason == OUT_OF_MEMORY:
                 raise
-            self._answer_another(scorer)
+            self._check_health(scorer)
             msg = f"the engine fails on this post and answers another: {error}"
             raise Poison(error.reason, msg, stage="score") from error
 
-    def _answer_another(self, scorer: Scorer) -> None:
+    def _check_health(self, scorer: Scorer) -> None:
         """Raise Transient where the model can't answer the simplest question, Fatal where that happened too often."""
         try:
             _score(scorer, (WARM_UP,))
         except Transient as error:
             self._failures += 1
-            if self._failures < FAILURES_BORNE or error.reason == OUT_OF_MEMORY:
+            if self._failures < MAX_FAILURES or error.reason == OUT_OF_MEMORY:
                 raise
             msg = (
                 f"the model failed {self._failures} times in a row on a question that it answered at the start: {error}"
@@ -154,78 +178,47 @@ class LocalEngine:
             raise Fatal(msg) from error
         self._failures = 0
 
-    def _check(self, scorer: Scorer, took: float, checked: CheckInput) -> ModelReport:
-        behind, own = None, scorer.prompts.answer_prefix
-        if self._settings.answer_prefix != "auto":
-            _find_answer_prefix(scorer, "auto")
-            behind = scorer.prompts.answer_prefix
-            scorer.set_answer_prefix(own)
-        return check_model(scorer, self._settings, self.info, behind, took, checked)
-
     def _running(self) -> tuple[Scorer, Generator]:
-        if self._scorer is None or self._writer is None:
+        if self._scorer is None or self._generator is None:
             msg = "the engine is not running"
             raise Fatal(msg)
-        return self._scorer, self._writer
+        return self._scorer, self._generator
 
-    def _load(self) -> tuple[Scorer, Generator, EngineInfo]:
+    def _load(self) -> Scorer:
         settings = self._settings
-        checkpoint = (self._load_checkpoint or load_checkpoint)(settings)
-        scorer = Scorer(
-            checkpoint,
+        return Scorer(
+            (self._load_checkpoint or load_checkpoint)(settings),
             settings.layout,
             settings.prompt_mode,
             labels=Labels.of(settings.labels),
             max_context_tokens=settings.max_context_tokens,
             max_batch_tokens=settings.max_batch_tokens,
         )
-        try:
-            _find_answer_prefix(scorer, settings.answer_prefix)
-        except Transient as error:
-            msg = f"engine.model {settings.model}: the first forward fails: {error}"
-            raise Fatal(msg) from error
-        info = EngineInfo(
-            name=checkpoint.name,
-            revision=checkpoint.revision,
-            dtype=str(checkpoint.dtype).removeprefix("torch."),
-            quantization=settings.quantization,
-            engine="local",
-            layout=settings.layout,
-            prompt_digest=scorer.prompts.digest,
-            context_tokens=scorer.context_tokens,
-            image_pixels=scorer.preprocessor.max_pixels,
-        )
-        _watch_memory(checkpoint.device)
-        return scorer, Generator(scorer), info
 
+    async def _find_answer_prefix(self, scorer: Scorer, configured: str) -> None:
+        """Ask what every model can answer, and let the scorer ask behind the prefix that is found."""
 
-def _find_answer_prefix(scorer: Scorer, configured: str) -> None:
-    """Ask what every model can answer, and let the scorer ask behind the prefix that is found."""
-    searching = search(configured)
-    prefix, probes = next(searching)
-    while True:
-        scorer.set_answer_prefix(prefix)
-        answers = [_with_fate(partial(scorer.first_tokens, probe), 1) for probe in probes]
-        try:
-            prefix, probes = searching.send(answers)
-        except StopIteration as found:
-            scorer.set_answer_prefix(found.value)
-            return
+        def ask(prefix: str, probes: Sequence[ScoreRequest]) -> list[FirstTokens]:
+            scorer.set_answer_prefix(prefix)
+            return [_classify_errors(partial(scorer.first_tokens, probe), 1) for probe in probes]
+
+        found = await find_answer_prefix(configured, lambda *asked: self._thread.run(partial(ask, *asked)))
+        await self._thread.run(partial(scorer.set_answer_prefix, found))
 
 
 def _watch_memory(device: torch.device) -> None:
     """Let every look at the metrics ask the GPU."""
+
+    def used() -> int:
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free
+
     if device.type == "cuda":
         metrics.GPU_MEMORY_TOTAL.set(torch.cuda.mem_get_info(device)[1])
-        metrics.GPU_MEMORY_USED.set_function(lambda: _used(device))
+        metrics.GPU_MEMORY_USED.set_function(used)
 
 
-def _used(device: torch.device) -> int:
-    free, total = torch.cuda.mem_get_info(device)
-    return total - free
-
-
-def _read(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
+def _preprocess(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
     try:
         return scorer.preprocess(request)
     except Exception:  # noqa: BLE001 - `score` meets it again, and gives it its fate
@@ -233,11 +226,11 @@ def _read(scorer: Scorer, request: ScoreRequest) -> ScoreRequest:
 
 
 def _score(scorer: Scorer, requests: tuple[ScoreRequest, ...]) -> list[ScoreResult]:
-    return _with_fate(lambda: scorer.score(requests), len(requests))
+    return _classify_errors(lambda: scorer.score(requests), len(requests))
 
 
-def _with_fate(work: Callable[[], Result], requests: int) -> Result:
-    """Do what one call asks of the model, and give what fails its fate."""
+def _classify_errors(work: Callable[[], Result], requests: int) -> Result:
+    """Do what one call asks of the model. Raises ModerationErrors alone."""
     try:
         return work()
     except ModerationError:

@@ -11,7 +11,7 @@ import structlog
 from cachetools import LRUCache
 
 from moderation_service.contracts.engine_input import Pixels, Questionnaire
-from moderation_service.engine.answer_prefix import search
+from moderation_service.engine.answer_prefix import FirstTokens, find_answer_prefix
 from moderation_service.engine.base import KEPT_PREFIXES, WARM_UP, ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.layouts.post_first import PostFirst
@@ -120,16 +120,14 @@ class RemoteModel:
 
     async def find_answer_prefix(self, configured: str) -> None:
         """Ask what every model can answer, and ask from then on behind the prefix that is found."""
-        searching = search(configured)
-        prefix, probes = next(searching)
-        while True:
+
+        async def ask(prefix: str, probes: Sequence[ScoreRequest]) -> list[FirstTokens]:
             self.prompts = replace(self.prompts, answer_prefix=prefix)
             answers = await gather_or_raise(self.probe(request) for request in probes)
-            try:
-                prefix, probes = searching.send([answer.first_tokens(self.prompts.labels) for answer in answers])
-            except StopIteration as found:
-                self.prompts = replace(self.prompts, answer_prefix=found.value)
-                return
+            return [answer.first_tokens(self.prompts.labels) for answer in answers]
+
+        found = await find_answer_prefix(configured, ask)
+        self.prompts = replace(self.prompts, answer_prefix=found)
 
     async def detect_image_cache(self) -> None:
         """Try whether the server keeps images by UUID.

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from moderation_service.app.compose import open_judge
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.demo.samples import posts
-from moderation_service.engine.answer_prefix import PROBES, FirstTokens, search
+from moderation_service.engine.answer_prefix import PROBES, FirstTokens, find_answer_prefix
 from moderation_service.engine.base import LabelScore, Pixels, ScoreRequest
 from moderation_service.engine.local import engine as local
 from moderation_service.engine.local.checkpoint import Checkpoint
@@ -30,48 +30,46 @@ BOXED = FirstTokens(LabelScore(0.9, 1e-6), ((TOKEN, 0.999), ("yes", 1e-6)))
 CHATTY = FirstTokens(LabelScore(0.5, 0.0), (("The", 0.9), ("This", 0.1)))
 
 
-def searched(configured: str, answers: Callable[[str], FirstTokens]) -> tuple[str, list[tuple[str, int]]]:
+async def searched(configured: str, answers: Callable[[str], FirstTokens]) -> tuple[str, list[tuple[str, int]]]:
     """The prefix that is found, and what was asked: each prefix with how many questions."""
     asked = []
-    searching = search(configured)
-    prefix, probes = next(searching)
-    while True:
+
+    async def ask(prefix: str, probes: Sequence[ScoreRequest]) -> list[FirstTokens]:
         asked.append((prefix, len(probes)))
-        try:
-            prefix, probes = searching.send([answers(prefix)] * len(probes))
-        except StopIteration as found:
-            return found.value, asked
+        return [answers(prefix)] * len(probes)
+
+    return await find_answer_prefix(configured, ask), asked
 
 
-def test_a_model_that_answers_is_asked_once_and_nothing_is_put_before_its_answer() -> None:
-    assert searched("auto", lambda _: ANSWERED) == ("", [("", 1)])
+async def test_a_model_that_answers_is_asked_once_and_nothing_is_put_before_its_answer() -> None:
+    assert await searched("auto", lambda _: ANSWERED) == ("", [("", 1)])
 
 
 @pytest.mark.parametrize("first", [TOKEN, "\n", f"\n{TOKEN}"])
-def test_a_control_token_or_white_space_that_leads_is_put_before_the_answer(first: str) -> None:
+async def test_a_control_token_or_white_space_that_leads_is_put_before_the_answer(first: str) -> None:
     def answers(prefix: str) -> FirstTokens:
         rest = first.removeprefix(prefix)
         leader = rest if rest in {TOKEN, "\n"} else rest[:1]
         return ANSWERED if prefix == first else FirstTokens(LabelScore(0.5, 0.0), ((leader, 1.0),))
 
-    prefix, asked = searched("auto", answers)
+    prefix, asked = await searched("auto", answers)
     assert prefix == first
     assert asked[:2] == [("", 1), ("", len(PROBES))]
 
 
-def test_words_are_never_put_before_an_answer_and_what_the_model_says_is_named() -> None:
+async def test_words_are_never_put_before_an_answer_and_what_the_model_says_is_named() -> None:
     with capture_logs() as logs:
-        assert searched("auto", lambda _: CHATTY)[0] == ""
+        assert (await searched("auto", lambda _: CHATTY))[0] == ""
     (line,) = logs
     assert line["log_level"] == "error"
     assert "engine.labels should be the words that it answers with" in line["event"]
     assert line["likely"][0] == ["The", "This"]
 
 
-def test_the_owners_own_prefix_is_used_and_a_better_one_named() -> None:
+async def test_the_owners_own_prefix_is_used_and_a_better_one_named() -> None:
     with capture_logs() as logs:
-        assert searched("", lambda prefix: ANSWERED if prefix == TOKEN else BOXED)[0] == ""
-        assert searched(TOKEN, lambda prefix: ANSWERED if prefix == TOKEN else BOXED)[0] == TOKEN
+        assert (await searched("", lambda prefix: ANSWERED if prefix == TOKEN else BOXED))[0] == ""
+        assert (await searched(TOKEN, lambda prefix: ANSWERED if prefix == TOKEN else BOXED))[0] == TOKEN
     (line, _) = logs
     assert (line["log_level"], line["says_first"]) == ("error", TOKEN)
     assert "engine.answer_prefix should be auto" in line["event"]

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from benchmarks.full_forward import full_forward_scores
-from moderation_service.contracts.engine_input import Language, Questionnaire
+from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, ScoreRequest, ScoreResult
+from moderation_service.engine.layouts import LAYOUTS
+from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.local import packed_row
 from moderation_service.engine.local import scorer as scorer_module
 from moderation_service.engine.local.checkpoint import load_checkpoint
@@ -56,6 +58,25 @@ def furthest(scorer: Scorer, requests: Sequence[ScoreRequest], got: Sequence[Sco
         difference(scored.labels, full_forward_scores(scorer, request))
         for request, scored in zip(requests, got, strict=True)
     )
+
+
+class NamesFirst(PostFirst):
+    """The names of all policies in the prefix, a policy's question behind the post."""
+
+    policies_in_prefix = True
+
+    def prefix(self, questions: Sequence[Question], *_: object) -> str:
+        return ", ".join(question.policy_id for question in questions)
+
+
+def test_a_third_layout_is_a_class_and_an_entry(
+    make_scorer: MakeScorer, posts: list[ScoreRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LAYOUTS, "names_first", NamesFirst())  # type: ignore[misc]
+    scorer = make_scorer("names_first")
+    scored = scorer.score(posts)
+    assert furthest(scorer, posts, scored) < TOLERANCE
+    assert difference(scored[0].labels, make_scorer("post_first").score(posts)[0].labels) > TOLERANCE
 
 
 @pytest.mark.parametrize("prompt", ["brief", "full"])
