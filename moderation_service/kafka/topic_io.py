@@ -150,8 +150,7 @@ async def transactions(
                 asyncio.timeout(settings.request_timeout_s),
                 sender.transaction() if name else nullcontext(),
             ):
-                for acknowledged in [await send(sender, record) for record in records]:
-                    await acknowledged
+                await asyncio.gather(*[await send(sender, record) for record in records])
 
     try:
         with _fatal("records were not written"):

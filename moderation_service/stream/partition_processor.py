@@ -126,7 +126,7 @@ class PartitionProcessor:
         self._wake.set()
 
     def end_after_release(self, *, sign_off: bool = False) -> None:
-        """Publish what is finished, then end; `sign_off`: note that this was no crash, if it is not noted yet."""
+        """Publish what is finished, then end; `sign_off`: write that this was no crash, if it is not written yet."""
         self._last_one, self._sign_off = True, sign_off
         self.drain()
 
@@ -205,7 +205,7 @@ class PartitionProcessor:
                 self.tracker.settle(release)
                 self.guard.settle(marker)
                 return release
-            failures = failures + 1 if len(left) == 1 else 0
+            failures = failures + 1 if left[0] is release else 0
             self._undelivered.extendleft(reversed(left))
 
     async def _commit(self, offset: int, marker: CrashMarker) -> None:
