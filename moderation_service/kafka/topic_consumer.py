@@ -89,17 +89,17 @@ class TopicConsumer:
             await force_close(reader, _CLOSE_S)
 
     async def batches(self, at_most: int = 500, *, until: Offsets | None = None) -> AsyncIterator[Batch]:
-        """Give what comes, for ever or up to these offsets; new partitions too. Raises Transient."""
+        """Give what comes up to these offsets, or for ever; then new partitions are read too. Raises Transient."""
         looked = time.monotonic()
         while until is None or not await self._has_reached(until):
             records = await self.take(at_most, _WAIT_S)
             if until is not None:
                 records = [record for record in records if record.offset < until[record.topic, record.partition]]
-            if records:
-                yield Batch(records)
-            if time.monotonic() - looked > _LOOK_FOR_PARTITIONS_S:
+            elif time.monotonic() - looked > _LOOK_FOR_PARTITIONS_S:
                 await self.add_new_partitions()
                 looked = time.monotonic()
+            if records:
+                yield Batch(records)
 
     async def take(self, at_most: int, wait_s: float) -> list[ConsumerRecord]:
         """What comes within `wait_s` seconds, and for as long at most what comes close behind it. Raises Transient."""
