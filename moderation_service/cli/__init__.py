@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from moderation_service import __version__
 from moderation_service.cli.accounts import keys, users
+from moderation_service.cli.banks import banks
 from moderation_service.cli.bench import bench
 from moderation_service.cli.common import INTERRUPTED, USAGE
 from moderation_service.cli.demo import demo
@@ -36,7 +37,7 @@ cli = App(
 for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
     cli.command(command)
 cli.command(run_console, name="console")
-for group in (topics, policies, model, dlq, keys, users, bench):
+for group in (topics, policies, banks, model, dlq, keys, users, bench):
     cli.command(group)
 
 

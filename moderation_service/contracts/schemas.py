@@ -2,13 +2,21 @@
 
 import json
 
+from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.contracts.base import Contract
 from moderation_service.contracts.dead_letter import DeadLetter
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 
-CONTRACTS: dict[str, type[Contract]] = {"post": Post, "verdict": Verdict, "review": Review, "dead-letter": DeadLetter}
+CONTRACTS: dict[str, type[Contract]] = {
+    "post": Post,
+    "verdict": Verdict,
+    "review": Review,
+    "dead-letter": DeadLetter,
+    "bank": Bank,
+    "bank-entry": BankEntry,
+}
 
 
 def json_schema(contract: str) -> str:

@@ -4,6 +4,7 @@ from moderation_service.settings.engine import DEMO_CALIBRATIONS, DEMO_MODEL, En
 from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.section import MIB, PACKAGE, IPAddress, IPNetwork
 from moderation_service.settings.sections import (
+    BankSettings,
     ConsoleSettings,
     JudgingSettings,
     LoggingSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "MIB",
     "PACKAGE",
     "PREFIX",
+    "BankSettings",
     "BareSettings",
     "ConsoleSettings",
     "EngineSettings",

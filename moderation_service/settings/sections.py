@@ -1,4 +1,4 @@
-"""Sections `policies`, `media`, `judging`, `ops`, `console` and `logging`."""
+"""Sections `policies`, `banks`, `media`, `judging`, `ops`, `console` and `logging`."""
 
 import ipaddress
 import os
@@ -30,6 +30,13 @@ class PolicySettings(Section):
     """Time between looks at the files; 0: never."""
     language: Literal["auto", "en", "zh"] = "auto"
     """Language of the prompt; `auto`: the post's."""
+
+
+class BankSettings(Section):
+    """Banks of known content."""
+
+    path: Path | None = None
+    """Folder of the banks, a file `NAME.jsonl` each; unset: none."""
 
 
 class MediaSettings(Section):

@@ -22,6 +22,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings.engine import EngineSettings
 from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.sections import (
+    BankSettings,
     ConsoleSettings,
     JudgingSettings,
     LoggingSettings,
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     engine: EngineSettings = EngineSettings()
     policies: PolicySettings = PolicySettings()
+    banks: BankSettings = BankSettings()
     media: MediaSettings = MediaSettings()
     judging: JudgingSettings = JudgingSettings()
     ops: OpsSettings = OpsSettings()

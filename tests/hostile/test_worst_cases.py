@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 from starlette.datastructures import QueryParams
 
 import moderation_service
+from moderation_service.banks.terms import TermIndex, parse_term
+from moderation_service.banks.urls import links_in
 from moderation_service.console import middleware
 from moderation_service.console.accounts import api_keys, guard, users
 from moderation_service.console.api import bodies
@@ -43,6 +46,7 @@ from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
 from moderation_service.telemetry.personal_numbers import numbers
 from moderation_service.telemetry.redaction import redacted
+from moderation_service.text_folding import MAX_TEXT, readings
 from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import environment, kafka_settings, worker
 from tests.stream.support import published
@@ -118,6 +122,10 @@ def _addressed(text: str) -> None:
 
 
 GATE = Gate(MediaSettings())
+TERM_INDEX = TermIndex()
+TERM_INDEX.add(
+    {size: parse_term("a" * size) for size in range(1, 5)} | {9: parse_term("赌博"), 10: parse_term("ab ab")}
+)
 URL = 8192
 HEADERS = 64 * 1024  # bytes; what uvicorn takes of a request's line and headers
 WRITTEN = "Somebody sells a weapon. It is 12 or 13 cm long."
@@ -135,6 +143,24 @@ PASSES = {
         lambda post: (explanation._quotes(WRITTEN, post, 10), explanation._masked(WRITTEN, post)),
         explanation._POST_READ,
         (*TEXTS[:6], "12 ", "sells a weapo"),
+        off_loop=True,
+    ),
+    "text_folding": Pass(
+        lambda text: deque(readings(f"a4a {text}"), maxlen=0),
+        MAX_TEXT,
+        (*TEXTS, "a4", "a!", "!", "aaa", "aIa", "а", "аb ", "b\u200b", "🙂"),
+        off_loop=True,
+    ),
+    "banks.terms, a text": Pass(
+        lambda text: TERM_INDEX.search(readings(text)),
+        MAX_TEXT,
+        ("a", "a ", "a.", "ab", "b a ", "aaaa ", "赌", "4"),
+        off_loop=True,
+    ),
+    "banks.urls": Pass(
+        links_in,
+        MAX_TEXT,
+        ("a", "a.", "a@", "http://", "[.]", "a.com ", "é.com ", "a.b@", "-", "( dot ", "a.com/", "。", "http://[::"),
         off_loop=True,
     ),
     "policies.language": Pass(lambda text: language_of("auto", None, text), 1_000_000, ("a", "中", "\U00020000")),
@@ -186,6 +212,7 @@ PASSES = {
 
 
 ELSEWHERE = {
+    "contracts.bank": "entries that the operator gives",
     "bench.local_kafka": "no pattern: a setting of Kafka's log",
     "console.api.openapi": "our own paths",
     "console.pages.case": "one class of characters, bounded",
@@ -260,7 +287,8 @@ def test_every_module_with_a_pattern_is_measured_or_named_with_its_reason() -> N
 
 def test_text_is_normalised_in_one_place() -> None:
     found = {name for name, source in _sources().items() if re.search(r"normalize\(.NFK", source)}
-    assert found == {"normalization", "engine.untrusted", "media.gate"}  # a character, and a short host name, at a time
+    single = {"engine.untrusted", "media.gate", "text_folding"}  # a character, or a short host name, at a time
+    assert found == {"normalization", *single}
 
 
 def test_marks_behind_the_thirtieth_are_dropped_and_all_else_is_nfkc() -> None:

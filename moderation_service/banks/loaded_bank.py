@@ -1,0 +1,146 @@
+"""One bank in memory: its entries by slot, an index for each kind, and its digest."""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from math import inf
+
+import numpy as np
+
+from moderation_service.banks.pdq import ImageHash, from_hex
+from moderation_service.banks.pdq_index import PdqIndex
+from moderation_service.banks.set_digest import SetDigest
+from moderation_service.banks.terms import TermIndex, parse_term
+from moderation_service.banks.urls import Link, UrlIndex, parse_entry, shortener
+from moderation_service.contracts.bank import Bank, BankEntry, BankMatch, EntryKind, Span
+from moderation_service.text_folding import FoldedText
+
+_BATCH = 20_000  # entries added at once
+_CONSEQUENCES = {"action", "policy", "severity", "route"}
+
+
+def check_entry(entry: BankEntry) -> None:
+    """Raises ValueError for a term or a link that nothing can match, or too much."""
+    if entry.kind == "urls":
+        parse_entry(entry.value)
+    elif entry.kind == "terms":
+        parse_term(entry.value)
+
+
+class LoadedBank:
+    """One thread changes it, any may match, and `compact` may run beside both.
+
+    A slot is an entry's place in arrays, some 400 bytes with its index; it is never given anew. A removed entry keeps
+    its slot, and the indexes forget it when they are compacted.
+    """
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self.digest = ""
+        self._ids = list[str]()
+        self._slots = dict[str, int]()
+        self._expires, self._alive = array("d"), bytearray()
+        self._sha256 = dict[bytes, tuple[int, ...]]()
+        self._pdq, self._terms, self._urls = PdqIndex(), TermIndex(), UrlIndex()
+        self._members = SetDigest()
+        self.set_properties(bank)
+
+    def __len__(self) -> int:
+        """Entries."""
+        return len(self._slots)
+
+    def set_properties(self, bank: Bank) -> None:
+        """Change what follows from a match."""
+        self.bank = bank
+        self._compute_digest()
+
+    def put(self, entries: Iterable[BankEntry]) -> None:
+        """Add entries; one with the id of another takes its place.
+
+        Raises ValueError for an unfit one, and adds none of its batch of 20,000.
+        """
+        waiting = iter(entries)
+        try:
+            while batch := {entry.id: entry for entry in islice(waiting, _BATCH)}:
+                self._put(list(batch.values()))
+        finally:
+            self._compute_digest()
+
+    def remove(self, entry_id: str) -> bool:
+        """Whether it was there."""
+        was_there = self._forget(entry_id)
+        self._compute_digest()
+        return was_there
+
+    @property
+    def needs_compaction(self) -> bool:
+        """Whether enough entries came since the last one to slow matching or adding down."""
+        return self._pdq.needs_compaction or self._terms.needs_compaction
+
+    def compact(self) -> None:
+        """Rebuild the indexes from the entries that are there, one call at a time. For a thread of its own."""
+        kept = np.frombuffer(bytes(self._alive), np.bool_)
+        self._pdq.compact(kept)
+        self._terms.compact(kept)
+
+    def match_image(self, sha256: str, hashes: Sequence[ImageHash], image: int, now: float) -> Iterator[BankMatch]:
+        """Entries of the same bytes, then those near to any frame's hash, the nearest first."""
+        for slot in self._sha256.get(bytes.fromhex(sha256), ()):
+            yield from self._match("image_sha256", slot, now, image=image)
+        good = [one.hashes for one in hashes if one.quality >= self.bank.pdq_min_quality]
+        if good:
+            rows, distances = self._pdq.search(np.concatenate(good), self.bank.pdq_threshold)
+            nearest = dict[int, int]()
+            for at in np.argsort(distances, kind="stable"):
+                nearest.setdefault(int(rows[at]), int(distances[at]))
+            for slot, distance in nearest.items():
+                yield from self._match("image_pdq", slot, now, image=image, distance=distance)
+
+    def match_text(
+        self, readings: Iterable[FoldedText], links: Mapping[Link, list[Span]], now: float
+    ) -> Iterator[BankMatch]:
+        """Terms, then links."""
+        for slot, spans in self._terms.search(readings).items():
+            yield from self._match("terms", slot, now, spans=tuple(spans))
+        for slot, (link, spans) in self._urls.search(links).items():
+            yield from self._match("urls", slot, now, spans=tuple(spans), shortener=shortener(link))
+
+    def _put(self, entries: list[BankEntry]) -> None:
+        by_kind = defaultdict[EntryKind, dict[int, str]](dict)
+        for slot, entry in enumerate(entries, len(self._ids)):
+            by_kind[entry.kind][slot] = entry.value
+        links = {slot: parse_entry(value) for slot, value in by_kind["urls"].items()}
+        terms = {slot: parse_term(value) for slot, value in by_kind["terms"].items()}
+        hashes = by_kind["image_pdq"]
+        self._urls.add(links)
+        self._terms.add(terms)
+        self._pdq.add(from_hex(list(hashes.values())), np.array(list(hashes), np.int64))
+        for slot, value in by_kind["image_sha256"].items():
+            key = bytes.fromhex(value)
+            self._sha256[key] = (*self._sha256.get(key, ()), slot)
+        for entry in entries:
+            self._forget(entry.id)
+            self._slots[entry.id] = len(self._ids)
+            self._ids.append(entry.id)
+            self._members.add(entry.model_dump_json().encode())
+            self._expires.append(entry.expires_at.timestamp() if entry.expires_at else inf)
+            self._alive.append(True)
+
+    def _forget(self, entry_id: str) -> bool:
+        slot = self._slots.pop(entry_id, None)
+        if slot is None:
+            return False
+        self._alive[slot] = False
+        self._members.remove(slot)
+        return True
+
+    def _compute_digest(self) -> None:
+        self._consequences = self.bank.model_dump(include=_CONSEQUENCES)
+        self.digest = self._members.compute(self.bank.model_dump_json().encode())
+
+    def _match(self, kind: EntryKind, slot: int, now: float, **where: object) -> Iterator[BankMatch]:
+        """Nothing for an entry that was removed, has expired or is only half added."""
+        if slot < len(self._alive) and self._alive[slot] and now < self._expires[slot]:
+            given = {"bank": self.bank.name, "digest": self.digest, "kind": kind, "entry": self._ids[slot]}
+            yield BankMatch.model_validate({**self._consequences, **given, **where})

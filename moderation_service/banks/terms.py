@@ -1,0 +1,133 @@
+"""Terms: words and phrases in a text, however they are disguised, by Aho-Corasick."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from ahocorasick_rs import AhoCorasick
+from numpy.typing import NDArray
+
+from moderation_service.contracts.bank import Span
+from moderation_service.text_folding import NO_GAP, SIGN, SPACELESS, FoldedText, fold
+
+_MOST_ADDED = 256  # terms outside the sealed automata; as many are built anew in a millisecond
+_LETTERS = 40_000  # of an automaton: it is built in some 15 ms, in which nothing else runs
+_MOST_SPANS = 20  # of a term
+_LEAST_SPELLED, _LONGEST_PIECE = 3, 2  # letters of a term that is found spelled apart, and of its pieces
+_LEAST_JOINED = 8  # letters of a phrase that is found without its spaces
+_IS_GAP = bytes([0, *[1] * 255])
+
+
+class Term(NamedTuple):
+    """`breaks`: where its words begin, in letters. `open_start`, `open_end`: it may be part of a longer word there."""
+
+    letters: str
+    breaks: frozenset[int]
+    open_start: bool
+    open_end: bool
+
+
+def parse_term(value: str) -> Term:
+    """A term; `*` in front or behind lets it be part of a longer word. Raises ValueError where it has no letters."""
+    text = fold(value)
+    if not text.letters:
+        msg = f"{value!r} has no letter or digit to look for"
+        raise ValueError(msg)
+    breaks = frozenset(at for at in range(1, len(text.letters)) if text.gaps[at] != NO_GAP)
+    return Term(text.letters, breaks, value.startswith("*"), value.endswith("*"))
+
+
+class _Automaton:
+    def __init__(self, terms: Iterable[tuple[int, Term]]) -> None:
+        by_letters = defaultdict[str, list[tuple[int, Term]]](list)
+        for slot, term in terms:
+            by_letters[term.letters].append((slot, term))
+        self._terms = list(by_letters.values())
+        self._automaton = AhoCorasick(list(by_letters)) if by_letters else None
+
+    def __iter__(self) -> Iterator[tuple[int, Term]]:
+        return (term for same in self._terms for term in same)
+
+    def search(self, text: FoldedText, found: defaultdict[int, list[Span]]) -> None:
+        """Add to `found` where terms stand in the text, by slot."""
+        places = self._automaton.find_matches_as_indexes(text.letters, overlapping=True) if self._automaton else ()
+        for index, begin, end in places:
+            for slot, term in self._terms[index]:
+                if len(found[slot]) < _MOST_SPANS and _stands_alone(term, text, begin, end):
+                    span = text.offsets[begin], text.offsets[end - 1] + 1
+                    if span not in found[slot]:
+                        found[slot].append(span)
+
+
+class TermIndex:
+    """Terms by slot, a number of the owner's. One thread adds, any may search, `compact` may run beside both."""
+
+    def __init__(self) -> None:
+        self._swap = Lock()
+        self._sealed: tuple[_Automaton, ...] = ()
+        self._added: tuple[tuple[int, Term], ...] = ()
+        self._tail = _Automaton(())
+
+    @property
+    def needs_compaction(self) -> bool:
+        """Whether adding has become slow."""
+        return len(self._added) > _MOST_ADDED
+
+    def add(self, terms: Mapping[int, Term]) -> None:
+        """Add terms by slot."""
+        if terms:
+            with self._swap:
+                self._added += tuple(terms.items())
+                self._tail = _Automaton(self._added)
+
+    def compact(self, kept: NDArray[np.bool_]) -> None:
+        """Build automata of the terms that `kept` has true. For a thread of its own."""
+        added, parts, letters = self._added, defaultdict[int, list[tuple[int, Term]]](list), 0
+        for slot, term in [*(one for automaton in self._sealed for one in automaton), *added]:
+            if kept[slot]:
+                parts[letters // _LETTERS].append((slot, term))
+                letters += len(term.letters)
+        sealed = []
+        for part in parts.values():
+            sealed.append(_Automaton(part))
+            time.sleep(0)  # lets other threads run
+        with self._swap:
+            self._sealed, self._added = tuple(sealed), self._added[len(added) :]
+            self._tail = _Automaton(self._added)
+
+    def search(self, readings: Iterable[FoldedText]) -> dict[int, list[Span]]:
+        """Where each term stands in the text, by slot; at most 20 places of a term."""
+        found = defaultdict[int, list[Span]](list)
+        automata = (self._tail, *self._sealed)
+        for text in readings:
+            for automaton in automata:
+                automaton.search(text, found)
+        return {slot: spans for slot, spans in found.items() if spans}
+
+
+def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:
+    """Whether the term's words stand there, and not parts of others."""
+    gaps, inner = text.gaps, text.gaps[begin + 1 : end]
+    if not (term.open_end or _is_boundary(text, end)) or not (term.open_start or _is_boundary(text, begin)):
+        return False
+    if SPACELESS.match(text.letters, begin):
+        return True
+    if end - begin < _LEAST_JOINED and any(not inner[at - 1] for at in term.breaks):
+        return False
+    if all(gap <= SIGN or at in term.breaks for at, gap in enumerate(inner, 1)) and not (inner and all(inner)):
+        return True
+    # Spelled apart: pieces of one letter, or several of two at most; and no part of a longer word, as in p a s s.
+    pieces = [len(piece) + 1 for piece in inner.translate(_IS_GAP).split(b"\1")]
+    widest = max(inner, default=0)
+    goes_on = (gaps[begin] <= widest and gaps[begin - 1]) or (gaps[end] <= widest and gaps[end + 1])
+    short = max(pieces) == 1 or (len(pieces) >= _LEAST_SPELLED and max(pieces) <= _LONGEST_PIECE)
+    return short and end - begin >= _LEAST_SPELLED and not goes_on
+
+
+def _is_boundary(text: FoldedText, at: int) -> bool:
+    if text.gaps[at] != NO_GAP:
+        return True
+    return SPACELESS.match(text.letters, at - 1) is not None or SPACELESS.match(text.letters, at) is not None

@@ -1,0 +1,262 @@
+"""`moderation banks`: known content in files, and what of an image or a text it matches."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+from rich.table import Table
+
+from moderation_service.banks.loaded_bank import check_entry
+from moderation_service.banks.matcher import BankMatches
+from moderation_service.banks.pdq import pdq, to_hex
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
+from moderation_service.contracts.bank import Bank, BankAction, BankEntry, EntryKind
+from moderation_service.encodings import decode as decode_text
+from moderation_service.errors import Misconfigured
+from moderation_service.media.containers import media_type
+from moderation_service.media.decode import decode
+from moderation_service.media.loaded_image import LoadedImage
+from moderation_service.readers.bank_files import (
+    CSV_FIELDS,
+    load_banks,
+    read_bank,
+    read_entries,
+    to_json,
+    write_bank,
+)
+from moderation_service.settings import MediaSettings
+
+banks = App(name="banks", help="Banks of known content: images, terms and links.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NewBank:
+    """Properties of a bank that is not there yet."""
+
+    action: BankAction = "review"
+    policy: str | None = None
+    severity: int = 3
+    mode: Literal["enforce", "shadow"] = "enforce"
+    route: Literal["child_safety"] | None = None
+    pdq_threshold: int = 31
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NewEntry:
+    """What is known of an entry. `expires_at` is UTC where it names no zone."""
+
+    id: str | None = None
+    expires_at: datetime | None = None
+    source: str | None = None
+    note: str | None = None
+
+
+@banks.command(name="list")
+def list_banks(*, settings: SettingsFile = None) -> int:
+    """Print the banks of `banks.path` with what follows from a match, the number of entries, and the digest.
+
+    Example: `MODERATION_BANKS__PATH=banks moderation banks list`
+    """
+    table = Table("bank", "action", "mode", "entries", "digest")
+    for loaded in load_banks(_folder(settings)):
+        bank = loaded.bank
+        action = f"{bank.action} ({bank.route})" if bank.route else bank.action
+        table.add_row(bank.name, action, bank.mode, str(len(loaded)), loaded.digest)
+    show(table)
+    return 0
+
+
+@banks.command(name="import")
+def import_entries(bank: str, file: Path, /, *, new: NewBank | None = None, settings: SettingsFile = None) -> int:
+    """Add a file's entries to a bank; one with the id of another takes its place. The options are for a new bank.
+
+    Reads JSON lines and CSV with `kind` and `value`, and exports of ThreatExchange and HMA. Exits 1 where rows were
+    left out, each of which is named on standard error.
+
+    Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
+    """
+    rows = list(read_entries(file))
+    left_out = [row for row in rows if isinstance(row, str)]
+    entries = [row for row in rows if isinstance(row, BankEntry)]
+    _merge(_folder(settings) / f"{bank}.jsonl", entries, new or NewBank())
+    print(f"{len(entries)} entries put into {bank}", file=sys.stderr)
+    print_lines("left out", left_out)
+    return PROBLEMS if left_out else 0
+
+
+@banks.command
+def export(
+    bank: str, /, *, out: Annotated[Path | None, Parameter(alias="-o")] = None, settings: SettingsFile = None
+) -> int:
+    """Write a bank's entries as JSON lines, or as CSV where the file is named so.
+
+    The entries of a child-safety bank are never exported.
+
+    Example: `moderation banks export terror -o terror.csv`
+    """
+    properties, entries = read_bank(_existing(_folder(settings), bank))
+    if properties.route:
+        msg = f"bank {bank}: has route {properties.route}; its entries are never exported"
+        raise Misconfigured(msg)
+    out = writable(out, "--out") if out else None
+    with out.open("w", encoding="utf-8", newline="") if out else nullcontext(sys.stdout) as file:
+        if out and out.suffix == ".csv":
+            sheet = csv.DictWriter(file, CSV_FIELDS, extrasaction="ignore")
+            sheet.writeheader()
+            sheet.writerows(entry.model_dump(mode="json") for entry in entries)
+        else:
+            file.writelines(to_json(entry) + "\n" for entry in entries)
+    return 0
+
+
+@banks.command
+def add(
+    bank: str,
+    kind: Literal["image", "term", "url"],
+    value: str,
+    /,
+    *,
+    entry: NewEntry | None = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Add an image (a file's path), a term or a URL to a bank that is there, and print the entries' ids.
+
+    An image becomes two entries: the SHA-256 of its bytes, and its PDQ where it has enough detail for one.
+
+    Example: `moderation banks add spam term "free crypto" --note "campaign of May"`
+    """
+    loaded = load(settings)
+    path = _existing(_folder(settings), bank)
+    fields = entry or NewEntry()
+    kinds: Iterable[tuple[EntryKind, str]] = [("terms" if kind == "term" else "urls", value)]
+    if kind == "image":
+        kinds = _hashes(Path(value), loaded.media, read_bank(path)[0])
+    made = [_entry(each, text, fields) for each, text in kinds]
+    _merge(path, made, NewBank())
+    for one in made:
+        print(one.id)
+    return 0
+
+
+@banks.command
+def remove(bank: str, entry_id: str, /, *, settings: SettingsFile = None) -> int:
+    """Remove an entry from a bank; exits 1 where it is not there.
+
+    Example: `moderation banks remove spam 5f1c0d2e9a7b4c33`
+    """
+    path = _existing(_folder(settings), bank)
+    properties, entries = read_bank(path)
+    all_entries = list(entries)
+    kept = [entry for entry in all_entries if entry.id != entry_id]
+    if len(kept) == len(all_entries):
+        print(f"bank {bank}: has no entry {entry_id}", file=sys.stderr)
+        return PROBLEMS
+    write_bank(path, properties, kept)
+    return 0
+
+
+@banks.command(name="test")
+def match_file(path: Path, /, *, settings: SettingsFile = None) -> int:
+    """Say what an image or a text file matches, a JSON line a match; nothing is printed where nothing does.
+
+    Example: `moderation banks test upload.jpg`
+    """
+    loaded = load(settings)
+    matcher, data = load_banks(_folder(settings)), path.read_bytes()
+    if media_type(data):
+        image = _decoded(path, data, loaded.media)
+        matches = matcher.match_image(image.frames, sha256(data).hexdigest())
+    else:
+        matches = matcher.match_text(decode_text(data))
+    for line in _lines(matches):
+        print(line)
+    return 0
+
+
+def _lines(matches: BankMatches) -> Iterator[str]:
+    for mode, found in matches._asdict().items():
+        for match in found:
+            yield json.dumps({"mode": mode, **match.model_dump(mode="json", exclude_defaults=True)}, ensure_ascii=False)
+
+
+def _folder(settings: Path | None) -> Path:
+    """Raises Misconfigured."""
+    path = load(settings).banks.path
+    if path is None or not path.is_dir():
+        msg = f"banks.path: {path or 'unset'}; set MODERATION_BANKS__PATH to the folder of the banks"
+        raise Misconfigured(msg)
+    return path
+
+
+def _existing(folder: Path, bank: str) -> Path:
+    """Raises Misconfigured."""
+    path = folder / f"{bank}.jsonl"
+    if not path.is_file():
+        msg = (
+            f"bank {bank}: no such bank in {folder}; make it with: moderation banks import {bank} FILE --action ACTION"
+        )
+        raise Misconfigured(msg)
+    return path
+
+
+def _merge(path: Path, entries: list[BankEntry], new: NewBank) -> None:
+    """Put entries into a bank's file, which is made where it is missing. Raises Misconfigured."""
+    if path.is_file():
+        bank, before = read_bank(path)
+    else:
+        name = path.name.removesuffix(".jsonl")
+        try:
+            bank, before = Bank(name=name, **vars(new)), iter(())
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            msg = f"bank {name}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
+            raise Misconfigured(msg) from None
+    ids = {entry.id for entry in entries}
+    write_bank(path, bank, chain((entry for entry in before if entry.id not in ids), entries))
+
+
+def _entry(kind: EntryKind, value: str, fields: NewEntry) -> BankEntry:
+    """Raises Misconfigured."""
+    given = {name: value for name, value in vars(fields).items() if value is not None}
+    if fields.expires_at and fields.expires_at.tzinfo is None:
+        given["expires_at"] = fields.expires_at.replace(tzinfo=UTC)
+    try:
+        entry = BankEntry(kind=kind, value=value, **given)
+        check_entry(entry)
+    except ValueError as error:
+        msg = f"{kind}: {error}"
+        raise Misconfigured(msg) from None
+    return entry
+
+
+def _hashes(path: Path, settings: MediaSettings, bank: Bank) -> Iterator[tuple[EntryKind, str]]:
+    data = path.read_bytes()
+    image = _decoded(path, data, settings)
+    yield "image_sha256", sha256(data).hexdigest()
+    found = pdq(image.frames[0])
+    if found.quality >= bank.pdq_min_quality:
+        yield "image_pdq", to_hex(found.hashes)[0]
+    else:
+        least = f"under the bank's pdq_min_quality of {bank.pdq_min_quality}"
+        print(f"{path}: too little detail for PDQ (quality {found.quality}, {least})", file=sys.stderr)
+
+
+def _decoded(path: Path, data: bytes, settings: MediaSettings) -> LoadedImage:
+    """Raises Misconfigured."""
+    image = decode(data, settings)
+    if image.status != "judged":
+        msg = f"{path}: {image.status}; should be a whole image in a format that browsers show"
+        raise Misconfigured(msg)
+    return image

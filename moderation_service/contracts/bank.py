@@ -1,0 +1,91 @@
+"""Banks of known content: a bank's properties, its entries, and a match."""
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from moderation_service.contracts.base import Contract, Digest, Identifier, Moment
+
+BankAction = Literal["block", "review", "escalate", "label", "allow"]
+EntryKind = Literal["image_sha256", "image_pdq", "terms", "urls"]
+BankName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Note = Annotated[str, Field(max_length=1000)]
+Span = tuple[int, int]
+
+MAX_PDQ_DISTANCE = 31
+"""Of 256 bits. PDQ's authors recommend it, and the index finds every entry that near."""
+MAX_VALUE = 2000
+_HEX_256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Bank(Contract):
+    """What follows from a match with any entry of the bank. `policy`: the policy that its entries violate."""
+
+    schema_version: Literal["1"] = "1"
+    name: BankName
+    action: BankAction
+    policy: Identifier | None = None
+    severity: Annotated[int, Field(ge=1, le=5)] = 3
+    expires_at: Moment | None = None
+    source: Note | None = None
+    mode: Literal["enforce", "shadow"] = "enforce"
+    route: Literal["child_safety"] | None = None
+    pdq_threshold: Annotated[int, Field(ge=0, le=MAX_PDQ_DISTANCE)] = MAX_PDQ_DISTANCE
+    pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = 50
+
+    @model_validator(mode="after")
+    def _routed_is_not_allowed(self) -> Self:
+        if self.route and self.action == "allow":
+            msg = f"action allow cannot go with route {self.route}"
+            raise ValueError(msg)
+        return self
+
+
+def _default_id(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{fields['kind']}\0{fields['value']}".encode()).hexdigest()[:16]
+
+
+class BankEntry(Contract):
+    """One piece of known content. Without an `id`, it follows from kind and value."""
+
+    schema_version: Literal["1"] = "1"
+    kind: EntryKind
+    value: Annotated[str, Field(min_length=1, max_length=MAX_VALUE)]
+    id: Identifier = Field(default_factory=_default_id)
+    expires_at: Moment | None = None
+    source: Note | None = None
+    note: Note | None = None
+
+    @field_validator("value")
+    @classmethod
+    def _as_its_kind_is_written(cls, value: str, info: ValidationInfo) -> str:
+        value = value.strip()
+        if info.data.get("kind") in {"image_sha256", "image_pdq"}:
+            value = value.lower()
+            if not _HEX_256.fullmatch(value):
+                msg = "should be 64 hexadecimal digits"
+                raise ValueError(msg)
+        return value
+
+
+class BankMatch(Contract):
+    """A match of a post with a bank's entry. `digest` is the bank's.
+
+    `distance` is PDQ's, in bits; `image` counts the post's images from 0; `spans` are where it stands in the text, in
+    characters; `shortener` is the link shortener that hides where the link leads.
+    """
+
+    bank: BankName
+    kind: EntryKind
+    entry: Identifier
+    action: BankAction
+    policy: Identifier | None
+    severity: Annotated[int, Field(ge=1, le=5)]
+    route: Literal["child_safety"] | None
+    digest: Digest
+    distance: Annotated[int, Field(ge=0, le=256)] | None = None
+    image: Annotated[int, Field(ge=0)] | None = None
+    spans: tuple[Span, ...] = ()
+    shortener: str | None = None

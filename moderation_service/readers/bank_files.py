@@ -1,0 +1,163 @@
+"""Bank files, and the exports of other systems that become entries of a bank.
+
+A bank file is JSON lines: the bank's properties, then one entry a line. Entries are also read from CSV, from
+ThreatExchange (the command line's CSV, the Graph API's JSON) and from HMA (the curation API's JSON).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from moderation_service.banks.loaded_bank import check_entry
+from moderation_service.banks.matcher import BankMatcher
+from moderation_service.contracts.bank import Bank, BankEntry
+from moderation_service.contracts.base import Contract, validate_json
+from moderation_service.errors import Misconfigured
+from moderation_service.readers.columns import Columns
+from moderation_service.readers.input_file import kind_of, open_text
+from moderation_service.readers.rows import BadPost, Row, json_rows
+from moderation_service.readers.sheet import sheet_rows
+
+CSV_FIELDS = ("kind", "value", "id", "expires_at", "source", "note")
+_COLUMNS = Columns("value", CSV_FIELDS)
+_EXCHANGE_COLUMNS = Columns("signal_str", ("collab", "signal_type", "signal_str", "category", "tags"))
+_KINDS = {
+    **dict.fromkeys(("pdq", "HASH_PDQ"), "image_pdq"),
+    **dict.fromkeys(("sha256", "HASH_SHA256"), "image_sha256"),
+    **dict.fromkeys(("url", "URI", "DOMAIN"), "urls"),
+    **dict.fromkeys(("raw_text", "TEXT_STRING"), "terms"),
+}
+_MOST_FAULTS = 20
+_ENABLED = 1  # HMA's disable_until_ts: 0 disabled, 1 enabled, else a time
+_Contract = TypeVar("_Contract", bound=Contract)
+
+
+def load_banks(folder: Path | None) -> BankMatcher:
+    """Read every bank of a folder, `NAME.jsonl` each. Raises Misconfigured with the faults of the first wrong file."""
+    matcher = BankMatcher()
+    for path in sorted(folder.glob("*.jsonl")) if folder else ():
+        matcher.put_bank(*read_bank(path))
+    matcher.compact()
+    return matcher
+
+
+def read_bank(path: Path) -> tuple[Bank, Iterator[BankEntry]]:
+    """A bank file's properties, and its entries while they are read. Raises Misconfigured, also for an entry."""
+    rows = json_rows(path)
+    bank = _valid(Bank, *next(rows, (f"{path}:1", BadPost(str(path), "is empty; its first line should be the bank"))))
+    if isinstance(bank, str) or bank.name != path.name.removesuffix(".jsonl"):
+        msg = bank if isinstance(bank, str) else f"{path}:1: name: {bank.name} is not the file's name"
+        raise Misconfigured(msg)
+    return bank, _unfaulted(_entries(rows))
+
+
+def write_bank(path: Path, bank: Bank, entries: Iterable[BankEntry]) -> None:
+    """Write a bank file in one step: a reader finds the old one or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(bank.model_dump_json(exclude_none=True) + "\n")
+        file.writelines(to_json(entry) + "\n" for entry in entries)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def to_json(entry: BankEntry) -> str:
+    """An entry as a line of a bank file."""
+    return entry.model_dump_json(exclude_none=True, exclude={"schema_version"})
+
+
+def read_entries(path: Path) -> Iterator[BankEntry | str]:
+    """Entries of a CSV, JSON or JSON lines file, in the service's form or an export's; a line for each that is none."""
+    return _entries(_rows(path))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix.lower() == ".json":
+        with open_text(path) as file:
+            try:
+                whole = json.load(file)
+            except ValueError as error:
+                msg = f"{path}: not JSON: {error}"
+                raise Misconfigured(msg) from None
+        items = whole.get("data", [whole]) if isinstance(whole, dict) else whole
+        return ((f"{path}: item {number}", item) for number, item in enumerate(items, 1))
+    if kind_of(path) == "jsonl":
+        return json_rows(path)
+    with open_text(path) as file:
+        columns = _EXCHANGE_COLUMNS if "signal_str" in file.readline() else _COLUMNS
+    return sheet_rows(path, columns)
+
+
+def _entries(rows: Iterable[Row]) -> Iterator[BankEntry | str]:
+    seen = dict[str, str]()
+    for where, row in rows:
+        for fields in _fields(row) if isinstance(row, dict) else (row,):
+            entry = _valid(BankEntry, where, fields)
+            if isinstance(entry, BankEntry) and (first := seen.setdefault(entry.id, where)) != where:
+                yield f"{where}: id: {first} has {entry.id} too; should differ"
+            else:
+                yield entry
+
+
+def _fields(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An entry's fields from those of any system: none for what is withdrawn there, several for several hashes."""
+    if "signals" in row:
+        signals = row["signals"] if row.get("disable_until_ts", _ENABLED) == _ENABLED else {}
+        source = f"HMA {(row.get('bank') or {}).get('name', '')}".strip()
+        rows = [
+            {"kind": kind, "value": value, "source": source, "note": row.get("note")} for kind, value in signals.items()
+        ]
+    elif "signal_str" in row:
+        note = " ".join(filter(None, (row.get("category"), row.get("tags"))))
+        rows = [{"kind": row.get("signal_type"), "value": row["signal_str"], "source": row.get("collab"), "note": note}]
+    elif "indicator" in row or "raw_indicator" in row:
+        value = row.get("raw_indicator") or row.get("indicator")
+        found = {
+            "kind": row.get("type"),
+            "value": value,
+            "id": f"threatexchange-{row.get('id')}",
+            "source": "ThreatExchange",
+        }
+        rows = [] if row.get("should_delete") else [found]
+    else:
+        rows = [row]
+    for fields in rows:
+        kind = fields.get("kind")
+        yield {**fields, "kind": _KINDS.get(kind, kind) if isinstance(kind, str) else kind}
+
+
+def _valid(model: type[_Contract], where: str, row: dict[str, Any] | BadPost) -> _Contract | str:
+    """The contract that a row is, or why it is none."""
+    if not isinstance(row, dict):
+        return f"{where}: {row.why if isinstance(row, BadPost) else 'should be a JSON object'}"
+    if unknown := next((name for name in row if name not in model.model_fields), None):
+        return f"{where}: {unknown}: unknown field; known are {', '.join(model.model_fields)}"
+    fields = {name: value for name, value in row.items() if value is not None and value != ""}
+    try:
+        found = validate_json(model, json.dumps(fields).encode())
+        if isinstance(found, BankEntry):
+            check_entry(found)
+    except ValidationError as error:
+        fault = next(one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called")
+        field = ".".join(map(str, fault["loc"])) or "row"
+        return f"{where}: {field}: {fault['msg'].removeprefix('Value error, ')}"
+    except ValueError as error:
+        return f"{where}: value: {error}"
+    return found
+
+
+def _unfaulted(entries: Iterator[BankEntry | str]) -> Iterator[BankEntry]:
+    """Raises Misconfigured with the first faults, once all is read."""
+    faults = list[str]()
+    for entry in entries:
+        if isinstance(entry, BankEntry):
+            yield entry
+        elif len(faults) < _MOST_FAULTS:
+            faults.append(entry)
+    if faults:
+        raise Misconfigured("\n".join(faults))
