@@ -17,7 +17,7 @@ from moderation_service.evaluation import plots
 from moderation_service.evaluation.answers import answers, policies_of
 from moderation_service.evaluation.figures import combined_rows
 from moderation_service.evaluation.run import JudgedPost, Run
-from moderation_service.media.loaded_image import Loaded
+from moderation_service.media.loaded_image import LoadedImages
 from moderation_service.telemetry.redaction import redacted
 
 WORST = 20
@@ -49,7 +49,7 @@ def worst(judged: Sequence[JudgedPost], count: int = WORST) -> list[Mistake]:
 
 
 async def with_images(
-    mistakes: Sequence[Mistake], load: Callable[[Sequence[ImageRef]], Awaitable[Loaded]]
+    mistakes: Sequence[Mistake], load: Callable[[Sequence[ImageRef]], Awaitable[LoadedImages]]
 ) -> list[Mistake]:
     """The same with those images that are still as they were judged, small, as `data:` URLs; `load` is the loader's."""
     shown = []
@@ -90,7 +90,7 @@ async def render_report(
     run: Run,
     figures: Mapping[str, Any],
     titles: Mapping[str, str],
-    load: Callable[[Sequence[ImageRef]], Awaitable[Loaded]],
+    load: Callable[[Sequence[ImageRef]], Awaitable[LoadedImages]],
 ) -> str:
     """The page; `titles` by policy id, `load` is the loader's, which fetches the images of the worst errors anew."""
     return page(run, figures, await with_images(worst(run.judged), load), titles)

@@ -13,7 +13,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
 from moderation_service.engine.base import ScoreResult
 from moderation_service.judging.injection import without_injections_in_thread
-from moderation_service.media.loader import ImageLoader, Loaded, LoadedImage
+from moderation_service.media.loader import ImageLoader, LoadedImage, LoadedImages
 from moderation_service.settings import MediaSettings
 
 _CHANNELS = 3
@@ -29,7 +29,7 @@ class Evidence:
 
     text: str
     images: tuple[Pixels, ...]
-    loaded: Loaded
+    loaded: LoadedImages
     without_injections: tuple[str, ...] = ()
     fairness_key: Hashable = None
 
@@ -57,7 +57,7 @@ class EvidenceLoader:
         text = post.text if post.text.strip() else ""
         cleaned = await without_injections_in_thread(text)
         if not post.images:
-            yield Evidence(text, (), Loaded((), fetch_ms=0.0, decode_ms=0.0), cleaned, fairness_key)
+            yield Evidence(text, (), LoadedImages((), fetch_ms=0.0, decode_ms=0.0), cleaned, fairness_key)
             return
         size = self._max_bytes(post)
         async with self._changed:
@@ -83,7 +83,7 @@ def text_digest(post: Post) -> str | None:
     return hashlib.sha256(post.text.encode()).hexdigest() if post.text else None
 
 
-def describe_content(post: Post, language: Language, loaded: Loaded) -> Content:
+def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Content:
     """The content as it was loaded, before the model reads it."""
     return Content(
         text_sha256=text_digest(post),
@@ -104,7 +104,7 @@ def describe_content(post: Post, language: Language, loaded: Loaded) -> Content:
     )
 
 
-def content_as_read(content: Content, scored: ScoreResult, loaded: Loaded) -> Content:
+def content_as_read(content: Content, scored: ScoreResult, loaded: LoadedImages) -> Content:
     """The content as the model read it: an image without room in the prompt is `skipped`, a small one is flagged."""
     if not content.images and content.truncated == scored.truncated:
         return content

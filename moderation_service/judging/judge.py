@@ -20,7 +20,7 @@ from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
-from moderation_service.media.loader import ImageLoader, Loaded
+from moderation_service.media.loader import ImageLoader, LoadedImages
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
@@ -185,7 +185,7 @@ class Judge:
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
 
 
-def _timings(queue_ms: float, loaded: Loaded, result: CachedResult, judging_ms: float) -> Timings:
+def _timings(queue_ms: float, loaded: LoadedImages, result: CachedResult, judging_ms: float) -> Timings:
     return Timings(
         queue=_ms(queue_ms),
         fetch=_ms(loaded.fetch_ms),

@@ -51,7 +51,7 @@ _UNKNOWN = 128  # the level of what a JPEG lacks
 _MOST_ROWS = 15 / 16  # of a JPEG without its end: more than that is the whole
 
 
-class Decoder:
+class DecodeCache:
     """LRU cache of decoded images, keyed by digest: a repost costs a digest of its bytes. Threads may share it."""
 
     def __init__(self, settings: MediaSettings, kept_bytes: int = KEPT_BYTES) -> None:

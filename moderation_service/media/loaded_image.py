@@ -26,7 +26,7 @@ class LoadedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedImages:
     """The images of one post, in its order.
 
     They load side by side: `fetch_ms` and `decode_ms` are those of the slowest image, its waiting included.

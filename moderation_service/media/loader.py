@@ -13,15 +13,15 @@ from urllib.parse import unquote_to_bytes
 
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import ImageRef, is_data_url
-from moderation_service.media.decode import Decoder
+from moderation_service.media.decode import DecodeCache
 from moderation_service.media.dns_cache import LOOKUPS_PER_POST, Lookup
 from moderation_service.media.fetch import WebFetcher
-from moderation_service.media.loaded_image import ImageFault, Loaded, LoadedImage, TransientFault
+from moderation_service.media.loaded_image import ImageFault, LoadedImage, LoadedImages, TransientFault
 from moderation_service.media.storage import FileReader, ObjectReader, is_file_url
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import tracing
 
-__all__ = ["ImageLoader", "Loaded", "LoadedImage"]
+__all__ = ["ImageLoader", "LoadedImage", "LoadedImages"]
 _WHITESPACE = b" \t\r\n\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
 _BASE64 = re.compile(r";\s*base64\s*\Z", re.IGNORECASE)
@@ -29,7 +29,7 @@ BACKOFF = Backoff(first_s=0.2, longest_s=1.0)
 _T = TypeVar("_T")
 
 
-class _Turns(NamedTuple):
+class _PostLimits(NamedTuple):
     """What one post may have under way at once, so that none takes what all share."""
 
     fetches: asyncio.Semaphore
@@ -44,10 +44,10 @@ class ImageLoader:
 
     def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
         self._settings = settings
-        self._decode = Decoder(settings)
+        self._decode = DecodeCache(settings)
         self._lookup = lookup
         self._resources = AsyncExitStack()
-        self._at_once = asyncio.Semaphore(settings.concurrent_images)
+        self._slots = asyncio.Semaphore(settings.concurrent_images)
         self._threads: ThreadPoolExecutor | None = None
         self._web: WebFetcher | None = None
         self._objects: ObjectReader | None = None
@@ -70,37 +70,37 @@ class ImageLoader:
         """Close every connection, and wait for the image each thread is at."""
         await self._resources.aclose()
 
-    async def load(self, references: Sequence[ImageRef]) -> Loaded:
+    async def load(self, references: Sequence[ImageRef]) -> LoadedImages:
         """Load the first `max_images` side by side. What is wrong with an image is in its status, never raised."""
         taken = references[: self._settings.max_images]
-        turns = _Turns(asyncio.Semaphore(self._settings.fetches_per_post), asyncio.Semaphore(LOOKUPS_PER_POST))
+        limits = _PostLimits(asyncio.Semaphore(self._settings.fetches_per_post), asyncio.Semaphore(LOOKUPS_PER_POST))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._load(reference, turns)) for reference in taken]
+            tasks = [group.create_task(self._load(reference, limits)) for reference in taken]
         done = [task.result() for task in tasks]
         skipped = [LoadedImage("skipped")] * (len(references) - len(taken))
-        return Loaded(
+        return LoadedImages(
             images=(*(image for image, _, _ in done), *skipped),
             fetch_ms=max((fetch for _, fetch, _ in done), default=0.0),
             decode_ms=max((took for _, _, took in done), default=0.0),
         )
 
-    async def _load(self, reference: ImageRef, turns: _Turns) -> tuple[LoadedImage, float, float]:
+    async def _load(self, reference: ImageRef, limits: _PostLimits) -> tuple[LoadedImage, float, float]:
         """One image, and how many milliseconds it took to have and to decode it."""
         started = perf_counter()
         try:
-            if read := self._at_hand(reference):
+            if read := self._local_source(reference):
                 with tracing.step("decode"):
-                    return await self._on_thread(self._read, read), 0.0, _ms_since(started)
-            fetch = self._fetcher(reference, turns.lookups)
+                    return await self._on_thread(self._read_and_decode, read), 0.0, _ms_since(started)
+            fetch = self._remote_source(reference, limits.lookups)
         except ImageFault as fault:
             return LoadedImage(fault.status), _ms_since(started), 0.0
-        async with turns.fetches:
+        async with limits.fetches:
             # Waiting for its own post counts, so that no post takes several deadlines; waiting for others does not.
             left = self._settings.fetch_timeout_s - (perf_counter() - started)
-            async with self._at_once:
+            async with self._slots:
                 try:
                     with tracing.step("fetch"):
-                        data = await self._tried(fetch, left)
+                        data = await self._fetch_with_retries(fetch, left)
                 except ImageFault as fault:
                     return LoadedImage(fault.status), _ms_since(started), 0.0
                 fetched = _ms_since(started)
@@ -108,7 +108,7 @@ class ImageLoader:
                     image = await self._on_thread(self._decode, data)
                 return image, fetched, _ms_since(started) - fetched
 
-    def _at_hand(self, reference: ImageRef) -> Callable[[], bytes] | None:
+    def _local_source(self, reference: ImageRef) -> Callable[[], bytes] | None:
         """What reads an image that no host is asked for; None for others."""
         limit = self._settings.max_bytes
         url = reference.url or ""
@@ -123,20 +123,20 @@ class ImageLoader:
             raise ImageFault(status="refused", why="scheme not allowed")
         return partial(from_data_url if is_data_url(inline) else from_base64, inline, limit)
 
-    def _read(self, read: Callable[[], bytes]) -> LoadedImage:
+    def _read_and_decode(self, read: Callable[[], bytes]) -> LoadedImage:
         try:
             return self._decode(read())
         except ImageFault as fault:
             return LoadedImage(fault.status)
 
-    def _fetcher(self, reference: ImageRef, lookups: asyncio.Semaphore) -> Callable[[], Awaitable[bytes]]:
+    def _remote_source(self, reference: ImageRef, lookups: asyncio.Semaphore) -> Callable[[], Awaitable[bytes]]:
         if reference.object is not None and self._objects is not None:
             return partial(self._objects.read, reference.object)
         if reference.url is not None and self._web is not None:
             return partial(self._web.fetch, reference.url, lookups=lookups)
         raise ImageFault(status="refused", why="scheme not allowed")
 
-    async def _tried(self, fetch: Callable[[], Awaitable[bytes]], deadline: float) -> bytes:
+    async def _fetch_with_retries(self, fetch: Callable[[], Awaitable[bytes]], deadline: float) -> bytes:
         """`fetch` up to `fetch_attempts` times, all within `deadline` seconds."""
         if deadline <= 0:
             raise ImageFault(status="unavailable", why="deadline")

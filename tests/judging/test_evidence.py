@@ -5,7 +5,7 @@ import pytest
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.judging.evidence import EvidenceLoader
-from moderation_service.media.loader import ImageLoader, Loaded
+from moderation_service.media.loader import ImageLoader, LoadedImages
 from moderation_service.settings import MediaSettings
 from tests.judging.conftest import make_image
 
@@ -20,7 +20,7 @@ class CountingLoader(ImageLoader):
         super().__init__(settings)
         self.calls = 0
 
-    async def load(self, references: Sequence[ImageRef]) -> Loaded:
+    async def load(self, references: Sequence[ImageRef]) -> LoadedImages:
         self.calls += 1
         return await super().load(references)
 

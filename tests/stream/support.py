@@ -18,7 +18,7 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
-from moderation_service.media.loader import Loaded
+from moderation_service.media.loader import LoadedImages
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.delivery import Delivery
 from moderation_service.stream.partition_processor import PartitionProcessor
@@ -98,7 +98,7 @@ class FakeJudge:
             await self.load(post)
         self.held += 1
         try:
-            yield Evidence(post.text, (), Loaded((), 0.0, 0.0))
+            yield Evidence(post.text, (), LoadedImages((), 0.0, 0.0))
         finally:
             self.held -= 1
 
