@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from moderation_service.bench.generated_posts import text
+from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, ImageStatus, Outcome
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import (
     Attribution,
     Content,
-    Decision,
     ImageContent,
     Model,
-    Outcome,
     PolicyVerdict,
     Service,
     Thresholds,
@@ -25,7 +24,7 @@ from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import KafkaSettings
 
-SHARES: dict[Decision, float] = {"allow": 0.92, "block": 0.02, "review": 0.05, "abstain": 0.01}
+SHARES = {Decision.ALLOW: 0.92, Decision.BLOCK: 0.02, Decision.REVIEW: 0.05, Decision.ABSTAIN: 0.01}
 _PATTERNS = 200  # of each decision; scores and severities differ between them
 _SPAN = timedelta(days=90)  # over which they were judged
 _ID, _POST, _AT = "0" * 32, "p-0000000000", datetime(2000, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -71,7 +70,7 @@ class ManyVerdicts:
             ):
                 value = value.replace(mark, filled)
             yield self._record(kafka.output_topic, post_id, value)
-            if decision != "allow":
+            if decision.is_flagged:
                 post = Post(post_id=post_id.decode(), text=text(self._rng, _TEXT))
                 yield self._record(kafka.input_topic, post_id, post.model_dump_json().encode())
 
@@ -82,12 +81,14 @@ class ManyVerdicts:
 
 def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdict:
     """A verdict of this decision with marks in the place of what tells it from others."""
-    outcome: Outcome = "allow" if decision == "abstain" else decision
+    outcome = Outcome.ALLOW if decision is Decision.ABSTAIN else Outcome(decision)
     flagged = rng.randrange(len(pack.enforced))
     policies = tuple(
-        _judged(policy, outcome if number == flagged else "allow", rng) for number, policy in enumerate(pack.enforced)
+        _judged(policy, outcome if number == flagged else Outcome.ALLOW, rng)
+        for number, policy in enumerate(pack.enforced)
     )
-    image = ImageContent(sha256="0" * 64, width=1024, height=768, frames=1, media_type="image/jpeg", status="judged")
+    status = ImageStatus.JUDGED
+    image = ImageContent(sha256="0" * 64, width=1024, height=768, frames=1, media_type="image/jpeg", status=status)
     return Verdict(
         verdict_id=_ID,
         post_id=_POST,
@@ -96,7 +97,7 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
         surface="feed",
         metadata={},
         decision=decision,
-        abstain_reason="label_mass_low" if decision == "abstain" else None,
+        abstain_reason=AbstainReason.LABEL_MASS_LOW if decision is Decision.ABSTAIN else None,
         flags=(),
         duplicate_of=None,
         policies=policies,
@@ -124,18 +125,18 @@ def _pattern(pack: PolicyPack, decision: Decision, rng: random.Random) -> Verdic
 
 def _judged(policy: Policy, outcome: Outcome, rng: random.Random) -> PolicyVerdict:
     review, block = policy.thresholds.review, policy.thresholds.block or 1.0
-    low, high = {"allow": (0.0, review), "review": (review, block), "block": (block, 1.0)}[outcome]
+    low, high = {Outcome.ALLOW: (0.0, review), Outcome.REVIEW: (review, block), Outcome.BLOCK: (block, 1.0)}[outcome]
     score = low + (high - low) * rng.random() * 0.999
     return PolicyVerdict(
         policy_id=policy.id,
         version=policy.version,
         digest=policy.digest,
         outcome=outcome,
-        violated=outcome != "allow",
+        violated=outcome.is_flagged,
         severity=policy.severity,
         score=score,
         raw_score=score,
         label_mass=0.99,
         thresholds=Thresholds(review=review, block=block),
-        attribution=Attribution(class_="combined", joint=score, text_only=0.11, image_only=0.22),
+        attribution=Attribution(class_=AttributionClass.COMBINED, joint=score, text_only=0.11, image_only=0.22),
     )

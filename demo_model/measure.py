@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
 
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass, Mode
 from moderation_service.demo.posts import LabelledPost, draw, matched, posts
 from moderation_service.demo.texts import injection
 from moderation_service.demo.truths import PAIRS
@@ -39,14 +39,15 @@ LOW_MASS = 0.5
 """Under this label mass the service abstains."""
 
 BATCH = 64
-CLASSES: tuple[AttributionClass, ...] = (
-    "combined",
-    "text_only",
-    "image_only",
-    "either",
-    "context_mitigated",
-    "none",
+CLASSES = (
+    AttributionClass.COMBINED,
+    AttributionClass.TEXT_ONLY,
+    AttributionClass.IMAGE_ONLY,
+    AttributionClass.EITHER,
+    AttributionClass.CONTEXT_MITIGATED,
+    AttributionClass.NONE,
 )
+WITH_BOTH = {AttributionClass.COMBINED, AttributionClass.NONE}
 LAYOUTS: tuple[LayoutName, ...] = ("post_first", "policies_first")
 SEEDS = {
     "trained_wordings": 9001,
@@ -78,7 +79,9 @@ class Reader:
         )
         pack = load_pack(shipped_policies())
         languages: tuple[Language, ...] = ("en", "zh")
-        self._packs: dict[Language, Questionnaire] = {each: pack.questionnaire(each, "enforce") for each in languages}
+        self._packs: dict[Language, Questionnaire] = {
+            each: pack.questionnaire(each, Mode.ENFORCE) for each in languages
+        }
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -209,7 +212,7 @@ def _combined(
     for post, scores, counts in zip(made, reading.scores, which, strict=True):
         for number, policy in enumerate(policies):
             truth = post.draft.truths[policy]
-            asked = policy in PAIRS or (policy == "violence" and truth.attribution in {"combined", "none"})
+            asked = policy in PAIRS or (policy == "violence" and truth.attribution in WITH_BOTH)
             if counts and asked and only in {None, policy}:
                 true.append(truth.violated)
                 told.append(bool(scores[0, number] >= THRESHOLD))

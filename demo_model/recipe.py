@@ -15,6 +15,7 @@ from demo_model.rows import Teacher
 from demo_model.tokenizer import train_tokenizer
 from demo_model.vision import Heads
 from moderation_service.contracts.engine_input import Language, Questionnaire
+from moderation_service.contracts.enums import Mode
 from moderation_service.demo.images import ROUGH
 from moderation_service.engine.local.post_tokenizer import SafeTokenizer
 from moderation_service.policies.pack import load_pack
@@ -54,7 +55,7 @@ class Stage:
 def packs() -> dict[Language, Questionnaire]:
     """The shipped policies' questions in both languages."""
     pack = load_pack(shipped_policies())
-    return {"en": pack.questionnaire("en", "enforce"), "zh": pack.questionnaire("zh", "enforce")}
+    return {"en": pack.questionnaire("en", Mode.ENFORCE), "zh": pack.questionnaire("zh", Mode.ENFORCE)}
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -13,6 +13,7 @@ from demo_model.masked_batch import MaskedBatch, pack
 from demo_model.sight import patches
 from demo_model.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.contracts.engine_input import Language, Questionnaire
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.demo.glyphs import CLASSES
 from moderation_service.demo.posts import Draft, draft
 from moderation_service.demo.texts import INTENTS, injection
@@ -116,7 +117,7 @@ class Teacher:
         """Up to four policies, those first that the post touches, and what it shows and says."""
         truths = post.truths
         ranks = [
-            rng.random() - (truths[q.policy_id].attribution != "none") - _touched(q.policy_id, post)
+            rng.random() - (truths[q.policy_id].attribution != AttributionClass.NONE) - _touched(q.policy_id, post)
             for q in own.questions
         ]
         asked = np.argsort(ranks)[:ASKED]

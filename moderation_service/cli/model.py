@@ -14,6 +14,7 @@ from moderation_service.app.compose import UNCALIBRATED, check_packs, engine_cla
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, show
 from moderation_service.cli.model_tables import as_dict, memory_table, shown, sized
 from moderation_service.contracts.engine_input import Pixels
+from moderation_service.contracts.enums import Mode
 from moderation_service.engine.model_report import SAMPLES, CheckInput, ModelReport
 from moderation_service.media.frame_selection import select_frames
 from moderation_service.policies.pack import load_pack
@@ -90,7 +91,7 @@ def check_input(settings: Settings) -> CheckInput:
     media = settings.media
     sizes = [*((side, side) for side in _SIDES), *_LONG, (media.max_side, media.max_side)]
     return CheckInput(
-        questionnaires={language: pack.questionnaire(language, "enforce") for language in SAMPLES},
+        questionnaires={language: pack.questionnaire(language, Mode.ENFORCE) for language in SAMPLES},
         images={size: _decoded(size, media) for size in dict.fromkeys(sizes)},
         max_images=media.max_images,
         usual=(media.max_side, media.max_side),

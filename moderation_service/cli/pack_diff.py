@@ -8,9 +8,9 @@ from rich.table import Table
 
 from moderation_service.app.compose import open_judges
 from moderation_service.cli.common import print_lines, progress
+from moderation_service.contracts.enums import STRONGEST_FIRST, Outcome
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.pack_diff import PackDiff, PolicyChange, Said, judge_by_both
-from moderation_service.judging.decision import STRENGTH
 from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.readers.input_file import root_of
 from moderation_service.readers.post_files import distinct, unread
@@ -46,16 +46,16 @@ def tables(diff: PackDiff) -> Iterator[Table | str]:
 
 def _decisions(diff: PackDiff) -> Table:
     table = Table("decision", "old", "new", title=f"{diff.posts} posts")
-    for decision in STRENGTH:
+    for decision in reversed(STRONGEST_FIRST):
         table.add_row(decision, str(diff.old.decisions[decision]), str(diff.new.decisions[decision]))
     table.add_row("tokens", f"{diff.old.tokens:,}", f"{diff.new.tokens:,}")
     return table
 
 
 def _policies(diff: PackDiff) -> Table:
-    table = Table("policy", "change", "mode", "allow", "review", "block", "flips", "score moved at most")
+    table = Table("policy", "change", "mode", *Outcome, "flips", "score moved at most")
     for one in diff.policies.values():
-        counts = (_arrow(one, outcome) for outcome in ("allow", "review", "block"))
+        counts = (_arrow(one, outcome) for outcome in Outcome)
         modes = _either(one.old_mode, one.new_mode)
         table.add_row(one.policy_id, one.change, modes, *counts, str(one.flips), f"{one.furthest:.3f}")
     return table

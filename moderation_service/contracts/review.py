@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from moderation_service.contracts.base import Contract, Identifier, Moment
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass, ReviewDecision
 
 
 class PolicyReview(Contract):
@@ -24,7 +24,7 @@ class Review(Contract):
     verdict_id: Identifier
     post_id: Identifier
     post_revision: int
-    decision: Literal["allow", "block"]
+    decision: ReviewDecision
     policies: tuple[PolicyReview, ...] = ()
     reason: Annotated[str, Field(max_length=4000)] = ""
     reviewer: Identifier

@@ -7,16 +7,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SkipValidation, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
+from moderation_service.contracts.enums import (
+    AbstainReason,
+    AttributionClass,
+    Decision,
+    ExplanationKind,
+    Flag,
+    ImageFlag,
+    ImageStatus,
+    Modality,
+    Outcome,
+)
 from moderation_service.contracts.statement import StatementOfReasons
-
-Decision = Literal["allow", "review", "block", "abstain"]
-Outcome = Literal["allow", "review", "block"]
-AttributionClass = Literal["image_only", "text_only", "either", "combined", "context_mitigated", "none"]
-ImageStatus = Literal["judged", "unavailable", "refused", "too_large", "undecodable", "unsupported", "skipped"]
-AbstainReason = Literal["image_unavailable", "image_undecodable", "image_skipped", "truncated", "label_mass_low"]
-ExplanationKind = Literal["template", "generated"]
-ImageFlag = Literal["downscaled", "truncated"]
-Flag = Literal["image_missing", "image_downscaled", "image_truncated", "truncated", "injection_suspected"]
 
 LEAST_SCALE = 1 / 6
 """Of an image's width and height: what is read at less is flagged, since small print is lost."""
@@ -89,6 +91,12 @@ class Content(Contract):
     language: str
     truncated: bool
     images: tuple[ImageContent, ...]
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What was judged of the post."""
+        has_image = any(image.status == ImageStatus.JUDGED for image in self.images)
+        return (*(("text",) if self.text_sha256 else ()), *(("image",) if has_image else ()))
 
 
 class Model(Contract):

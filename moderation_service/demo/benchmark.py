@@ -7,9 +7,9 @@ made for, or can't be judged at all; they have rows of their own and no part in 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.demo.disguise import FAKE_ROLES, SPELLINGS, again, written
 from moderation_service.demo.glyphs import CLASSES, ImageClass
@@ -18,9 +18,6 @@ from moderation_service.demo.posts import draft, matched
 from moderation_service.demo.texts import Intent, injection, joined
 from moderation_service.demo.truths import PAIRS, truths
 from moderation_service.evaluation.labelled import Labelled
-
-if TYPE_CHECKING:
-    from moderation_service.contracts.verdict import AttributionClass
 
 SEED = 7001
 
@@ -144,8 +141,9 @@ def _text_in_image(desk: PostFactory) -> Iterator[Labelled]:
     text = "" if desk.rng.random() < 0.5 else desk.sentence("neutral", "en")
     # Both halves of the violation are in the image, so it is the image's alone.
     labelled = desk.label(replace(whole, text=text, images=images))
-    where: dict[str, AttributionClass] = {
-        name: "image_only" if violated else "none" for name, violated in labelled.labels.items()
+    where = {
+        name: AttributionClass.IMAGE_ONLY if violated else AttributionClass.NONE
+        for name, violated in labelled.labels.items()
     }
     yield replace(labelled, attribution=where)
 

@@ -8,10 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from moderation_service.contracts.enums import STRONGEST_FIRST, AttributionClass, Colour, Outcome
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 
-_STYLES = {"block": "bold red", "review": "yellow", "abstain": "magenta", "allow": "green"}
+_STYLES: dict[Colour, str] = {"red": "bold red", "amber": "yellow", "violet": "magenta", "green": "green"}
 _BARS = (("both together", "joint"), ("words alone", "text_only"), ("picture alone", "image_only"))
 
 
@@ -26,7 +27,7 @@ class ReportRow:
     def strongest(self) -> PolicyVerdict | None:
         """The violated policy with the highest score, if any."""
         violated = [policy for policy in self.verdict.policies if policy.violated]
-        return max(violated, key=lambda policy: (policy.outcome == "block", policy.score), default=None)
+        return max(violated, key=lambda policy: (policy.outcome is Outcome.BLOCK, policy.score), default=None)
 
     @property
     def bars(self) -> list[tuple[str, float]]:
@@ -67,9 +68,9 @@ class Report:
             made.add_row(
                 Text(one.post.text) if one.post.text else Text("none", style="dim"),
                 str(len(one.post.images)),
-                Text(decision, style=_STYLES[decision]),
+                Text(decision, style=_STYLES[decision.colour]),
                 self.titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
-                Text(where, style="bold" if where == "combined" else ""),
+                Text(where, style="bold" if where == AttributionClass.COMBINED else ""),
                 *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
             )
         return made
@@ -77,6 +78,6 @@ class Report:
     def page(self) -> str:
         """One HTML page without outside requests."""
         environment = Environment(loader=PackageLoader("moderation_service.demo", "templates"), autoescape=True)
-        counts = {name: sum(one.verdict.decision == name for one in self.shown) for name in _STYLES}
+        counts = {each: sum(one.verdict.decision is each for one in self.shown) for each in STRONGEST_FIRST}
         template = environment.get_template("report.html")
         return template.render(shown=self.shown, titles=self.titles, how=self.how, counts=counts)

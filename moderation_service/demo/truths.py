@@ -4,7 +4,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.texts import Intent
 from moderation_service.judging.decision import attribute

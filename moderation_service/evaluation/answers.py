@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self, get_args
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
+from moderation_service.contracts.enums import AttributionClass
+from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.evaluation.run import JudgedPost
 
-CLASSES: tuple[AttributionClass, ...] = get_args(AttributionClass)
+CLASSES: tuple[AttributionClass, ...] = tuple(AttributionClass)
 UNKNOWN = -1
 """Stands for an attribution class that nobody labelled, or that was not measured."""
 
@@ -99,7 +100,7 @@ def answers(judged: Sequence[JudgedPost]) -> Answers:
 def _scores(part: PolicyVerdict | None) -> tuple[float, ...]:
     """Joint, raw, text, image, threshold, class told, whether asked."""
     if part is None:  # out of the policy's scope
-        return 0.0, 0.0, 0.0, 0.0, 1.0, float(CLASSES.index("none")), False
+        return 0.0, 0.0, 0.0, 0.0, 1.0, float(CLASSES.index(AttributionClass.NONE)), False
     found = part.attribution
     if found is None:
         return part.score, part.raw_score, 0.0, 0.0, part.thresholds.review, float(UNKNOWN), True

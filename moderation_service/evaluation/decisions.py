@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import accuracy_score
 
+from moderation_service.contracts.enums import Decision
 from moderation_service.evaluation.answers import Bools, Ints
 from moderation_service.evaluation.bootstrap import Bootstrap, rounded
 from moderation_service.evaluation.run import JudgedPost, Run
-from moderation_service.judging.decision import STRENGTH
 
-_FLAGGED = STRENGTH.index("review")
 _PERCENTILES = (50, 95, 99)
 
 
@@ -25,14 +24,16 @@ def violates(one: JudgedPost) -> bool | None:
 def abstentions(judged: Sequence[JudgedPost], boot: Bootstrap) -> dict[str, Any]:
     """How often the decision was `abstain`, and how often a decision to flag or not was right on the other posts."""
     strength, families = _strength(judged), _families(judged)
-    abstained = strength == STRENGTH.index("abstain")
+    abstained = strength == Decision.ABSTAIN.strength
     truth = [violates(one) for one in judged]
     known = np.array([each is not None for each in truth], bool) & ~abstained
     right_is = np.array([bool(each) for each in truth], bool)
 
     def figures(at: Ints) -> dict[str, float]:
         decided = at[known[at]]
-        right = accuracy_score(right_is[decided], strength[decided] >= _FLAGGED) if len(decided) else np.nan
+        right = (
+            accuracy_score(right_is[decided], strength[decided] >= Decision.REVIEW.strength) if len(decided) else np.nan
+        )
         return {"rate": float(abstained[at].mean()), "accuracy_on_decided": right}
 
     return {"posts": len(judged), "decided_and_known": int(known.sum()), **boot.block(figures, families)}
@@ -83,7 +84,7 @@ def _meaning(one: JudgedPost) -> tuple[dict[str, bool], dict[str, str]]:
 
 
 def _strength(judged: Sequence[JudgedPost]) -> Ints:
-    return np.array([STRENGTH.index(one.verdict.decision) for one in judged], np.int64)
+    return np.array([one.verdict.decision.strength for one in judged], np.int64)
 
 
 def _families(judged: Sequence[JudgedPost]) -> Ints:

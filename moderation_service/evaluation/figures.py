@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from moderation_service.contracts.enums import AttributionClass, Decision
 from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, UNKNOWN, Answers, Bools, Floats, answers, policies_of
 from moderation_service.evaluation.bootstrap import Bootstrap, rounded
@@ -32,7 +33,7 @@ SCORES: dict[str, _Score] = {
 UNSEEN, XOR, INJECTION = "unseen_pictograms", "xor", "injection"
 """Slices whose figures have names of their own."""
 
-_COMBINED = CLASSES.index("combined")
+_COMBINED = CLASSES.index(AttributionClass.COMBINED)
 
 
 def figures_of(run: Run, *, source: str, left_out: int = 0, bootstrap: Bootstrap | None = None) -> dict[str, Any]:
@@ -200,6 +201,6 @@ def _slice(judged: Sequence[JudgedPost], every: Answers, name: str, boot: Bootst
         "apart": all(one.labelled.apart for one in posts),
         **boot.of_answers(rows, _flagged),
         "attribution_macro_f1": rounded(named),
-        "abstain_rate": rounded(sum(one.verdict.decision == "abstain" for one in posts) / len(posts)),
+        "abstain_rate": rounded(sum(one.verdict.decision is Decision.ABSTAIN for one in posts) / len(posts)),
         **({"against_twins": twins} if twins else {}),
     }

@@ -4,11 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import AttributionClass
-
-VIOLATIONS: frozenset[AttributionClass] = frozenset({"combined", "text_only", "image_only", "either"})
-"""The classes that a violated policy can have; the others belong to one that is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import Literal
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
+from moderation_service.contracts.enums import Mode, Outcome
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.evaluation.batch_judge import Unjudged, for_each
 from moderation_service.judging.judge import Judge, JudgeResult
-from moderation_service.policies.model import Mode, Policy
+from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.telemetry.redaction import redacted
 
@@ -164,7 +165,7 @@ def _count(change: PolicyChange, before: Mapping[str, Said], after: Mapping[str,
         change.new[new.outcome] += 1
     if old and new:
         change.furthest = max(change.furthest, abs(new.score - old.score))
-    if (old.outcome if old else "allow") == (new.outcome if new else "allow"):
+    if (old.outcome if old else Outcome.ALLOW) == (new.outcome if new else Outcome.ALLOW):
         return None
     change.flips += 1
     return PolicyFlip(change.policy_id, old, new)

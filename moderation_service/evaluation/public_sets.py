@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.row_reader import RowReader
+from moderation_service.judging.decision import classify
 from moderation_service.readers import input_file
 from moderation_service.readers.columns import Columns
 from moderation_service.readers.folder import IMAGES
@@ -108,17 +109,6 @@ def read(path: Path, chosen: PublicSet, reader: RowReader) -> Iterator[Labelled 
         yield reader.row(where, fields, labels)
 
 
-def attribution(*, joint: bool, image: bool, text: bool) -> AttributionClass:
-    """Where a violation lies, from whether the post, its image alone and its text alone violate."""
-    if not joint:
-        return "context_mitigated" if image or text else "none"
-    if image and text:
-        return "either"
-    if image or text:
-        return "image_only" if image else "text_only"
-    return "combined"
-
-
 def _hateful_memes(row: Fields) -> Item:
     if not row.keys() >= MEME or not isinstance(row["img"], str):
         msg = f"should have {', '.join(sorted(MEME))} and label"
@@ -166,7 +156,7 @@ def _vlsu(row: Fields) -> Item:
     if joint is None:
         msg = "consensus_combined_grade: the annotators were not sure"
         raise _WrongRow(msg)
-    known = None if image is None or text is None else attribution(joint=joint, image=image, text=text)
+    known = None if image is None or text is None else classify(joint=joint, image=image, text=text)
     pattern = "_".join(row[name].strip().casefold().replace(" ", "_") for name in _VLSU_LABELS)
     slices = (pattern, *([category] if (category := row.get("combined_category")) else []))
     uuid = _text(row, "uuid")

@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import ImageRef
-from moderation_service.contracts.verdict import AttributionClass, PolicyVerdict
+from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.evaluation import plots
 from moderation_service.evaluation.answers import answers, policies_of
 from moderation_service.evaluation.figures import combined_rows

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import unquote
 
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import Post, read_post
-from moderation_service.contracts.verdict import AttributionClass
 from moderation_service.errors import Misconfigured, Poison
-from moderation_service.evaluation.labelled import VIOLATIONS, Labelled
+from moderation_service.evaluation.labelled import Labelled
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.media.storage import FileReader, is_file_url
 from moderation_service.readers.rows import BadPost
@@ -97,12 +97,15 @@ def _attribution(given: object, labels: Mapping[str, bool]) -> dict[str, Attribu
     if not isinstance(given, dict):
         msg = "attribution: should be an object of policy ids and classes"
         raise _WrongRow(msg)
-    told = {name: cls for name, cls in given.items() if cls is not None}
-    for name, cls in told.items():
-        if cls not in get_args(AttributionClass):
-            msg = f"attribution.{name}: {cls!r} is no class; one of {', '.join(get_args(AttributionClass))}"
+    told = dict[str, AttributionClass]()
+    for name, cls in given.items():
+        if cls is None:
+            continue
+        if cls not in tuple(AttributionClass):
+            msg = f"attribution.{name}: {cls!r} is no class; one of {', '.join(AttributionClass)}"
             raise _WrongRow(msg)
-        if labels.get(name) is not (cls in VIOLATIONS):
+        told[name] = AttributionClass(cls)
+        if labels.get(name) is not told[name].is_violation:
             msg = f"attribution.{name}: {cls} does not go with the label {labels.get(name)}"
             raise _WrongRow(msg)
     return told

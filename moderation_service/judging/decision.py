@@ -4,51 +4,39 @@ Attribution, where a violation lies, is measured: the post is scored whole, by i
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from moderation_service.contracts.verdict import (
+from moderation_service.contracts.enums import (
     AbstainReason,
-    Attribution,
     AttributionClass,
-    Content,
     Decision,
     Flag,
+    ImageFlag,
     ImageStatus,
     Outcome,
-    PolicyVerdict,
-    Thresholds,
 )
-
-STRENGTH: tuple[Decision, ...] = ("allow", "abstain", "review", "block")
-_UNSEEN: dict[ImageStatus, AbstainReason] = {
-    "unavailable": "image_unavailable",
-    "refused": "image_unavailable",
-    "too_large": "image_unavailable",
-    "undecodable": "image_undecodable",
-    "unsupported": "image_undecodable",
-    "skipped": "image_skipped",
-}
+from moderation_service.contracts.verdict import Attribution, Content, PolicyVerdict, Thresholds
 
 
 def attribute(joint: float, text_only: float | None, image_only: float | None, threshold: float) -> Attribution:
-    """Classify by the three scores at one threshold; None is a modality that the post does not have.
+    """Classify by the three scores at one threshold; None is a modality that the post does not have."""
+    found = classify(
+        joint=joint >= threshold,
+        text=text_only is not None and text_only >= threshold,
+        image=image_only is not None and image_only >= threshold,
+    )
+    return Attribution(class_=found, joint=joint, text_only=text_only, image_only=image_only)
 
-    `combined`: only both together are over. `context_mitigated`: one alone is over, both together are not.
-    """
-    text = text_only is not None and text_only >= threshold
-    image = image_only is not None and image_only >= threshold
-    named: AttributionClass
-    if joint < threshold:
-        named = "context_mitigated" if text or image else "none"
-    elif text and image:
-        named = "either"
-    elif text:
-        named = "text_only"
-    elif image:
-        named = "image_only"
-    else:
-        named = "combined"
-    return Attribution(class_=named, joint=joint, text_only=text_only, image_only=image_only)
+
+def classify(*, joint: bool, text: bool, image: bool) -> AttributionClass:
+    """The class of a post that violates a policy as a whole (`joint`), by its text alone, by its images alone."""
+    if not joint:
+        return AttributionClass.CONTEXT_MITIGATED if text or image else AttributionClass.NONE
+    if text and image:
+        return AttributionClass.EITHER
+    if text:
+        return AttributionClass.TEXT_ONLY
+    return AttributionClass.IMAGE_ONLY if image else AttributionClass.COMBINED
 
 
 def outcome(score: float, thresholds: Thresholds, alone: Iterable[float] = (), *, may_block: bool = True) -> Outcome:
@@ -59,8 +47,8 @@ def outcome(score: float, thresholds: Thresholds, alone: Iterable[float] = (), *
     """
     block = math.inf if thresholds.block is None else thresholds.block
     if score >= block:
-        return "block" if may_block else "review"
-    return "review" if score >= thresholds.review or any(one >= block for one in alone) else "allow"
+        return Outcome.BLOCK if may_block else Outcome.REVIEW
+    return Outcome.REVIEW if score >= thresholds.review or any(one >= block for one in alone) else Outcome.ALLOW
 
 
 def find_abstain_reason(
@@ -68,39 +56,37 @@ def find_abstain_reason(
 ) -> AbstainReason | None:
     """Why an `allow` would be a guess, the weightiest reason first; None when all was seen and answered."""
     for image in content.images:
-        if image.status in _UNSEEN:
-            return _UNSEEN[image.status]
+        if reason := image.status.abstain_reason:
+            return reason
     if content.truncated:
-        return "truncated"
-    return "label_mass_low" if any(policy.label_mass < min_label_mass for policy in policies) else None
+        return AbstainReason.TRUNCATED
+    is_low = any(policy.label_mass < min_label_mass for policy in policies)
+    return AbstainReason.LABEL_MASS_LOW if is_low else None
 
 
-def decide(policies: Sequence[PolicyVerdict], reason: AbstainReason | None) -> Decision:
+def decide(policies: Iterable[PolicyVerdict], reason: AbstainReason | None) -> Decision:
     """The strongest outcome of the enforced policies; what would have been `allow` is `abstain` with a reason."""
-    weakest: Decision = "abstain" if reason else "allow"
-    return max((weakest, *(policy.outcome for policy in policies)), key=STRENGTH.index)
+    weakest = Decision.ABSTAIN if reason else Decision.ALLOW
+    return max((weakest, *(policy.outcome.decision for policy in policies)), key=lambda each: each.strength)
 
 
 def gravest_first(policies: Iterable[PolicyVerdict]) -> list[PolicyVerdict]:
     """The policies that flag the post: what blocks before what goes to review, then by severity, then by score."""
 
     def weight(policy: PolicyVerdict) -> tuple[int, int, float]:
-        return STRENGTH.index(policy.outcome), policy.severity, policy.score
+        return policy.outcome.decision.strength, policy.severity, policy.score
 
-    return sorted((policy for policy in policies if policy.outcome != "allow"), key=weight, reverse=True)
+    return sorted((policy for policy in policies if policy.outcome.is_flagged), key=weight, reverse=True)
 
 
 def flags(content: Content, *, suspected: bool) -> tuple[Flag, ...]:
     """What a reviewer should know of the input, whatever the decision."""
-    found: list[Flag] = []
-    if any(image.status != "judged" for image in content.images):
-        found.append("image_missing")
-    if any("downscaled" in image.flags for image in content.images):
-        found.append("image_downscaled")
-    if any("truncated" in image.flags for image in content.images):
-        found.append("image_truncated")
-    if content.truncated:
-        found.append("truncated")
-    if suspected:
-        found.append("injection_suspected")
-    return tuple(found)
+    images = content.images
+    found = {
+        Flag.IMAGE_MISSING: any(image.status != ImageStatus.JUDGED for image in images),
+        Flag.IMAGE_DOWNSCALED: any(ImageFlag.DOWNSCALED in image.flags for image in images),
+        Flag.IMAGE_TRUNCATED: any(ImageFlag.TRUNCATED in image.flags for image in images),
+        Flag.TRUNCATED: content.truncated,
+        Flag.INJECTION_SUSPECTED: suspected,
+    }
+    return tuple(flag for flag, is_set in found.items() if is_set)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from moderation_service.contracts.engine_input import Language, Pixels
+from moderation_service.contracts.enums import ImageFlag, ImageStatus
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
 from moderation_service.engine.base import ScoreResult
@@ -113,10 +114,10 @@ def content_as_read(content: Content, scored: ScoreResult, loaded: LoadedImages)
     for image, source in zip(content.images, loaded.images, strict=True):
         pixels = list(islice(pixels_read, len(source.frames)))
         changes: dict[str, object] = {"frames": len(pixels), "pixels_read": sum(pixels) if pixels else None}
-        if image.status == "judged" and not pixels:
-            changes["status"] = "skipped"
+        if image.status == ImageStatus.JUDGED and not pixels:
+            changes["status"] = ImageStatus.SKIPPED
         if _scale(source, pixels) < LEAST_SCALE:
-            changes["flags"] = ("downscaled", *image.flags)
+            changes["flags"] = (ImageFlag.DOWNSCALED, *image.flags)
         images.append(image.model_copy(update=changes))
     return content.model_copy(update={"truncated": scored.truncated, "images": tuple(images)})
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import structlog
 
 from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.verdict import AbstainReason, AttributionClass, ExplanationKind, PolicyVerdict
+from moderation_service.contracts.enums import AbstainReason, AttributionClass, ExplanationKind
+from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.engine.base import ExplainRequest
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.decision import gravest_first
@@ -51,18 +52,20 @@ _CONTACT = re.compile(
 _NUMBER = re.compile(r"\d+")
 _SENTENCES: dict[Language, dict[AttributionClass, str]] = {
     "en": {
-        "combined": "only the picture and the words together violate it",
-        "text_only": "the words alone violate it",
-        "image_only": "the picture alone violates it",
-        "either": "the words and the picture each violate it",
-        "context_mitigated": "the words or the picture alone would be blocked, and both together do not violate it",
+        AttributionClass.COMBINED: "only the picture and the words together violate it",
+        AttributionClass.TEXT_ONLY: "the words alone violate it",
+        AttributionClass.IMAGE_ONLY: "the picture alone violates it",
+        AttributionClass.EITHER: "the words and the picture each violate it",
+        AttributionClass.CONTEXT_MITIGATED: (
+            "the words or the picture alone would be blocked, and both together do not violate it"
+        ),
     },
     "zh": {
-        "combined": "图片与文字结合才构成违规",
-        "text_only": "仅文字即构成违规",
-        "image_only": "仅图片即构成违规",
-        "either": "文字与图片各自均构成违规",
-        "context_mitigated": "文字或图片单独看应被拦截，两者结合则不构成违规",
+        AttributionClass.COMBINED: "图片与文字结合才构成违规",
+        AttributionClass.TEXT_ONLY: "仅文字即构成违规",
+        AttributionClass.IMAGE_ONLY: "仅图片即构成违规",
+        AttributionClass.EITHER: "文字与图片各自均构成违规",
+        AttributionClass.CONTEXT_MITIGATED: "文字或图片单独看应被拦截，两者结合则不构成违规",
     },
 }
 _VIEWS: dict[Language, tuple[str, str, str]] = {
@@ -75,18 +78,18 @@ _FORMS: dict[Language, tuple[str, str, str, str]] = {
 }
 _UNSEEN: dict[Language, dict[AbstainReason, str]] = {
     "en": {
-        "image_unavailable": "Not all was judged: a picture could not be had.",
-        "image_undecodable": "Not all was judged: a picture could not be decoded.",
-        "image_skipped": "Not all was judged: there are more pictures than are read of a post.",
-        "truncated": "Not all was judged: there are more words than are read of a post.",
-        "label_mass_low": "The model gave no clear answer.",
+        AbstainReason.IMAGE_UNAVAILABLE: "Not all was judged: a picture could not be had.",
+        AbstainReason.IMAGE_UNDECODABLE: "Not all was judged: a picture could not be decoded.",
+        AbstainReason.IMAGE_SKIPPED: "Not all was judged: there are more pictures than are read of a post.",
+        AbstainReason.TRUNCATED: "Not all was judged: there are more words than are read of a post.",
+        AbstainReason.LABEL_MASS_LOW: "The model gave no clear answer.",
     },
     "zh": {
-        "image_unavailable": "未能完整判断：有图片无法获取。",
-        "image_undecodable": "未能完整判断：有图片无法解码。",
-        "image_skipped": "未能完整判断：图片超出读取上限。",
-        "truncated": "未能完整判断：文字超出读取上限。",
-        "label_mass_low": "模型没有给出明确答案。",
+        AbstainReason.IMAGE_UNAVAILABLE: "未能完整判断：有图片无法获取。",
+        AbstainReason.IMAGE_UNDECODABLE: "未能完整判断：有图片无法解码。",
+        AbstainReason.IMAGE_SKIPPED: "未能完整判断：图片超出读取上限。",
+        AbstainReason.TRUNCATED: "未能完整判断：文字超出读取上限。",
+        AbstainReason.LABEL_MASS_LOW: "模型没有给出明确答案。",
     },
 }
 MAX_FINDINGS = 3
@@ -164,7 +167,7 @@ def template_explanation(
     sentences = (
         form.format(title=titles[policy.policy_id], measured=scores_in_words(policy, language))
         for policy in policies
-        if policy.outcome != "allow"
+        if policy.outcome.is_flagged
     )
     return ("" if language == "zh" else " ").join(sentences) or None
 
@@ -235,10 +238,12 @@ class Explainer:
                 log.warning("explanation failed", error=type(error).__name__)
             else:
                 metrics.EXPLANATIONS.labels("generated").inc()
-                return Explanation(text, "generated")
+                return Explanation(text, ExplanationKind.GENERATED)
         metrics.EXPLANATIONS.labels(outcome).inc()
         is_cacheable = outcome not in {"busy", "failed", "timeout"}
-        return Explanation(_template(policies, by_id, reason, language), "template", is_cacheable=is_cacheable)
+        return Explanation(
+            _template(policies, by_id, reason, language), ExplanationKind.TEMPLATE, is_cacheable=is_cacheable
+        )
 
     async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
         """The model's words, made fit. Raises UnusableExplanation, or what the engine raised."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import Decision, Mode
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Timings, Verdict, content_key
 from moderation_service.engine.base import Engine
@@ -22,7 +23,6 @@ from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, sha
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
 from moderation_service.media.loader import ImageLoader, LoadedImages
 from moderation_service.policies.language import language_of
-from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
@@ -32,7 +32,7 @@ _STAGES = {
     stage: metrics.STAGE_SECONDS.labels(stage)
     for stage in ("queue", "fetch", "decode", "score", "attribution", "explain")
 }
-_DECIDED = cache(metrics.VERDICTS.labels)
+_DECIDED = {decision: metrics.VERDICTS.labels(decision) for decision in Decision}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Judge:
     async def prepare(self) -> None:
         """Compute what all posts share. Raises Misconfigured where the policies leave no room for a post."""
         for language in LANGUAGES if self._language == "auto" else (self._language,):
-            for pack, mode in ((self.pack, "enforce"), *self._shadow_sets):
+            for pack, mode in ((self.pack, Mode.ENFORCE), *self._shadow_sets):
                 questionnaire = pack.questionnaire(language, mode)
                 if questionnaire.questions:
                     await self._engine.prepare(questionnaire)
@@ -141,7 +141,7 @@ class Judge:
                         policies=policies,
                         shadow=shadow_result,
                         decision=decision,
-                        abstain_reason=reason if decision == "abstain" else None,
+                        abstain_reason=reason if decision is Decision.ABSTAIN else None,
                         explanation=explanation,
                         tokens=scores.scored.tokens + tokens + shadow_result.tokens,
                         attribution_ms=(explain_begun - attribution_begun) * 1000,
@@ -166,11 +166,11 @@ class Judge:
             return PolicyScorer(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
 
         shadow = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
-        return scorer(self.pack, "enforce", self._batcher), ShadowScorer(shadow)
+        return scorer(self.pack, Mode.ENFORCE, self._batcher), ShadowScorer(shadow)
 
     def _record(self, verdict: Verdict, result: CachedResult) -> None:
         """Count the verdict in metrics, and its scores towards drift."""
-        _DECIDED(verdict.decision).inc()
+        _DECIDED[verdict.decision].inc()
         for image in verdict.content.images:
             metrics.IMAGES.labels(image.status).inc()
         for policy in verdict.policies:

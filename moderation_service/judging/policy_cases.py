@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.model import Case, Policy
@@ -26,10 +27,8 @@ class CaseResult:
     @property
     def as_expected(self) -> bool:
         """Whether outcome and, where the case names one, attribution are the expected."""
-        outcome = self.found.outcome if self.found else "allow"
-        wanted = self.case.expect
-        right = outcome in {"review", "block"} if wanted == "violation" else outcome == wanted
-        return right and self.case.attribution in {None, self.attribution}
+        outcome = self.found.outcome if self.found else Outcome.ALLOW
+        return self.case.expect.is_met_by(outcome) and self.case.attribution in {None, self.attribution}
 
     @property
     def attribution(self) -> str | None:

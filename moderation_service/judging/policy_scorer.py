@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from moderation_service.contracts.engine_input import Questionnaire
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
 from moderation_service.engine.base import LabelScore, ScoreRequest, ScoreResult
 from moderation_service.judging.batcher import Batcher
@@ -144,7 +145,7 @@ class PolicyScorer:
             policy_id=policy.id,
             version=policy.version,
             digest=policy.digest,
-            outcome=outcome(score, thresholds, alone, may_block=may_block) if answered else "allow",
+            outcome=outcome(score, thresholds, alone, may_block=may_block) if answered else Outcome.ALLOW,
             violated=answered and score >= thresholds.review,
             severity=policy.severity,
             score=score,

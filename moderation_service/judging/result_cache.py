@@ -12,7 +12,8 @@ from typing import Self
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from moderation_service.contracts.verdict import AbstainReason, Content, Decision, Flag, PolicyVerdict
+from moderation_service.contracts.enums import AbstainReason, Decision, Flag
+from moderation_service.contracts.verdict import Content, PolicyVerdict
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.shadow import ShadowResult
 from moderation_service.telemetry import metrics

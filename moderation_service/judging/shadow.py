@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from moderation_service.contracts.verdict import Decision, Outcome, PolicyVerdict
-from moderation_service.judging.decision import STRENGTH
+from moderation_service.contracts.enums import Decision, Mode, Outcome
+from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.policy_scorer import FullPostScores, PolicyScorer
-from moderation_service.policies.model import Mode
 from moderation_service.policies.pack import PolicyPack
 
 T = TypeVar("T")
@@ -25,11 +24,11 @@ def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[Poli
 
     A policy of the second pack goes before the pack's own shadow policy of that id: an id is listed once.
     """
-    sets: list[tuple[PolicyPack, Mode]] = [(pack, "shadow")]
+    sets: list[tuple[PolicyPack, Mode]] = [(pack, Mode.SHADOW)]
     if second is not None:
         ids = {policy.id for policy in second.policies}
         own = PolicyPack(tuple(policy for policy in pack.shadow if policy.id not in ids))
-        sets = [(own, "shadow"), (second, "enforce"), (second, "shadow")]
+        sets = [(own, Mode.SHADOW), (second, Mode.ENFORCE), (second, Mode.SHADOW)]
     return tuple((policies, mode) for policies, mode in sets if policies.of(mode))
 
 
@@ -37,7 +36,7 @@ def is_flip(outcome: Outcome, enforced: Outcome | None, decision: Decision) -> b
     """Whether a shadow policy's outcome would change something; `enforced` is that of the enforced policy of its id."""
     if enforced is not None:
         return outcome != enforced
-    return STRENGTH.index(outcome) > STRENGTH.index(decision)
+    return outcome.decision.strength > decision.strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class ShadowResult:
         return [
             policy_id
             for policy_id in self.judged_ids
-            if is_flip(outcomes.get(policy_id, "allow"), in_force.get(policy_id), decision)
+            if is_flip(outcomes.get(policy_id, Outcome.ALLOW), in_force.get(policy_id), decision)
         ]
 
 

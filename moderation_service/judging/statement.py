@@ -1,10 +1,11 @@
 """A flagged post's statement of reasons, drafted from policy, attribution and decision. No generated word."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import Decision, Flag, Modality
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.statement import (
     EEA,
@@ -22,8 +23,8 @@ from moderation_service.policies.model import Policy
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
 
 _ISO_639_1 = 2
-_IMAGE: tuple[ContentType, ...] = ("CONTENT_TYPE_IMAGE",)
-_TEXT: tuple[ContentType, ...] = ("CONTENT_TYPE_TEXT",)
+_CONTENT_TYPES: dict[Modality, ContentType] = {"image": "CONTENT_TYPE_IMAGE", "text": "CONTENT_TYPE_TEXT"}
+_BOTH = tuple(_CONTENT_TYPES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def draft_statement(
     violated = gravest_first(verdict.policies)
     if not violated:
         return None
-    blocked = verdict.decision == "block"
+    blocked = verdict.decision is Decision.BLOCK
     gravest, own = violated[0], policies[violated[0].policy_id]
     wording = _WORDINGS[language]
     category = _category(own)
@@ -128,15 +129,13 @@ def _category(policy: Policy) -> DsaCategory:
     return policy.dsa_category or "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
 
 
-def _content_type(violated: Iterable[PolicyVerdict], verdict: Verdict) -> tuple[ContentType, ...]:
+def _content_type(violated: Sequence[PolicyVerdict], verdict: Verdict) -> tuple[ContentType, ...]:
     """What the violations lie in; where that was not measured, all that was judged of the post."""
-    classes = {policy.attribution.class_ if policy.attribution else None for policy in violated}
-    if None in classes:
-        judged = any(image.status == "judged" for image in verdict.content.images)
-        return (_IMAGE if judged else ()) + (_TEXT if verdict.content.text_sha256 else ())
-    if len(classes) == 1 and classes <= {"image_only", "text_only"}:
-        return _IMAGE if "image_only" in classes else _TEXT
-    return _IMAGE + _TEXT
+    if any(policy.attribution is None for policy in violated):
+        judged = verdict.content.modalities
+        return tuple(kind for modality, kind in _CONTENT_TYPES.items() if modality in judged)
+    found = {policy.attribution.class_.only_modality for policy in violated if policy.attribution}
+    return tuple(kind for modality, kind in _CONTENT_TYPES.items() if found == {modality}) or _BOTH
 
 
 def _facts(
@@ -151,8 +150,8 @@ def _facts(
         )
         for policy in violated
     ]
-    ending = wording.blocked if verdict.decision == "block" else wording.to_review
-    unseen = [wording.unseen] if {"image_missing", "truncated"}.intersection(verdict.flags) else []
+    ending = wording.blocked if verdict.decision is Decision.BLOCK else wording.to_review
+    unseen = [wording.unseen] if {Flag.IMAGE_MISSING, Flag.TRUNCATED}.intersection(verdict.flags) else []
     return wording.between.join([wording.judged, *facts, *unseen, ending])
 
 

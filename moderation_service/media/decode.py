@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from moderation_service.contracts.enums import ImageFlag, ImageStatus
 from moderation_service.media.colour import ConversionCostError, to_srgb
 from moderation_service.media.containers import Container, Patch, compose_frames, gif, jpeg, media_type, png, webp_avif
 from moderation_service.media.frame_selection import select_frames
@@ -81,7 +82,7 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
     """
     digest, kind = digest or sha256(data).hexdigest(), media_type(data)
     if kind is None or kind not in _FORMATS:
-        return LoadedImage("unsupported" if kind else "undecodable", digest, media_type=kind)
+        return LoadedImage(ImageStatus.UNSUPPORTED if kind else ImageStatus.UNDECODABLE, digest, media_type=kind)
     width: int | None = None
     height: int | None = None
     try:
@@ -91,16 +92,16 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
         width, height = source.size
         seen = select_frames(source, settings)
     except _TooLarge as fault:
-        return LoadedImage("too_large", digest, fault.width, fault.height, media_type=kind)
+        return LoadedImage(ImageStatus.TOO_LARGE, digest, fault.width, fault.height, media_type=kind)
     except (ConversionCostError, MemoryError):
-        return LoadedImage("too_large", digest, width, height, media_type=kind)
+        return LoadedImage(ImageStatus.TOO_LARGE, digest, width, height, media_type=kind)
     except Exception:  # noqa: BLE001 - decoders raise all sorts for broken bytes; each means the same here
-        return LoadedImage("undecodable", digest, width, height, media_type=kind)
+        return LoadedImage(ImageStatus.UNDECODABLE, digest, width, height, media_type=kind)
     return LoadedImage(
-        *("judged", digest, width, height),
+        *(ImageStatus.JUDGED, digest, width, height),
         frames=seen.frames,
         media_type=kind,
-        flags=("truncated",) if source.truncated else (),
+        flags=(ImageFlag.TRUNCATED,) if source.truncated else (),
         scale=seen.scale,
     )
 

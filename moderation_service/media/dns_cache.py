@@ -10,6 +10,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.media.loaded_image import ImageFault, TransientFault
 
 Answer = list[tuple[Any, ...]]
@@ -51,9 +52,9 @@ class DnsCache:
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise TransientFault(why="DNS gave no answer") from None
-            raise ImageFault(status="unavailable", why="no such host") from None
+            raise ImageFault(status=ImageStatus.UNAVAILABLE, why="no such host") from None
         except UnicodeError:
-            raise ImageFault(status="refused", why="host name not allowed") from None
+            raise ImageFault(status=ImageStatus.REFUSED, why="host name not allowed") from None
 
     def close(self) -> None:
         """Wait for no lookup."""

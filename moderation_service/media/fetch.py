@@ -15,6 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.media.dns_cache import DnsCache, Lookup
 from moderation_service.media.gate import AddressRefused, Gate
 from moderation_service.media.loaded_image import ImageFault, TransientFault
@@ -90,18 +91,18 @@ class WebFetcher:
             try:
                 body = await self._get(url)
             except FramingLimitExceeded:
-                raise ImageFault(status="too_large", why="framing") from None
+                raise ImageFault(status=ImageStatus.TOO_LARGE, why="framing") from None
             except aiohttp.ClientSSLError:
-                raise ImageFault(status="unavailable", why="no trusted TLS") from None
+                raise ImageFault(status=ImageStatus.UNAVAILABLE, why="no trusted TLS") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 refused = isinstance(getattr(error, "os_error", None), AddressRefused)
                 if refused or isinstance(error, aiohttp.InvalidURL):
-                    raise ImageFault(status="refused", why="address not allowed") from None
+                    raise ImageFault(status=ImageStatus.REFUSED, why="address not allowed") from None
                 raise TransientFault(why=type(error).__name__) from None
             if isinstance(body, bytes):
                 return body
             url = body
-        raise ImageFault(status="unavailable", why="too many redirects")
+        raise ImageFault(status=ImageStatus.UNAVAILABLE, why="too many redirects")
 
     async def _get(self, url: URL) -> bytes | URL:
         """The body, or the URL that the host redirects to."""
@@ -113,26 +114,26 @@ class WebFetcher:
             if response.status in _REDIRECTS:
                 location = response.headers.get("Location", "")
                 if not location:
-                    raise ImageFault(status="unavailable", why="redirect to nowhere")
+                    raise ImageFault(status=ImageStatus.UNAVAILABLE, why="redirect to nowhere")
                 return self._gate.redirect(url, location)
             if response.status in _TRANSIENT or response.status >= _SERVER_ERROR:
                 raise TransientFault(why=f"status {response.status}")
             if response.status != _OK:
-                raise ImageFault(status="unavailable", why=f"status {response.status}")
+                raise ImageFault(status=ImageStatus.UNAVAILABLE, why=f"status {response.status}")
             encodings = response.headers.getall("Content-Encoding", ())
             if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
-                raise ImageFault(status="refused", why="compressed though identity was asked")
+                raise ImageFault(status=ImageStatus.REFUSED, why="compressed though identity was asked")
             return await self._body(response)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.max_bytes
         if (response.content_length or 0) > limit:
-            raise ImageFault(status="too_large", why="announced bytes")
+            raise ImageFault(status=ImageStatus.TOO_LARGE, why="announced bytes")
         body = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK):
             body += chunk
             if len(body) > limit:
-                raise ImageFault(status="too_large", why="bytes")
+                raise ImageFault(status=ImageStatus.TOO_LARGE, why="bytes")
         return bytes(body)
 
 
@@ -153,7 +154,7 @@ class _GuardedResolver(AbstractResolver):
             if family in (socket.AF_UNSPEC, kind) and self._gate.allows(str(address[0]))
         ]
         if not allowed:
-            raise ImageFault(status="refused", why="address not allowed")
+            raise ImageFault(status=ImageStatus.REFUSED, why="address not allowed")
         return allowed
 
     async def close(self) -> None:

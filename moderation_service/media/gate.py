@@ -13,6 +13,7 @@ from typing import Any
 
 from yarl import URL
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.settings import MediaSettings
 
@@ -186,7 +187,7 @@ def _ascii(host: str) -> str:
 
 
 def _refused(what: str) -> ImageFault:
-    return ImageFault(status="refused", why=f"{what} not allowed")
+    return ImageFault(status=ImageStatus.REFUSED, why=f"{what} not allowed")
 
 
 def is_allowed(

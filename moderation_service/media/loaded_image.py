@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from moderation_service.contracts.engine_input import Pixels
-from moderation_service.contracts.verdict import ImageFlag, ImageStatus
+from moderation_service.contracts.enums import ImageFlag, ImageStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +49,4 @@ class TransientFault(ImageFault):
     """The same try may go through in a moment."""
 
     def __init__(self, *, why: str) -> None:
-        super().__init__(status="unavailable", why=why)
+        super().__init__(status=ImageStatus.UNAVAILABLE, why=why)

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import ImageRef, is_data_url
 from moderation_service.media.decode import DecodeCache
@@ -77,7 +78,7 @@ class ImageLoader:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._load(reference, limits)) for reference in taken]
         done = [task.result() for task in tasks]
-        skipped = [LoadedImage("skipped")] * (len(references) - len(taken))
+        skipped = [LoadedImage(ImageStatus.SKIPPED)] * (len(references) - len(taken))
         return LoadedImages(
             images=(*(image for image, _, _ in done), *skipped),
             fetch_ms=max((fetch for _, fetch, _ in done), default=0.0),
@@ -114,13 +115,13 @@ class ImageLoader:
         url = reference.url or ""
         if is_file_url(url):
             if self._files is None:
-                raise ImageFault(status="refused", why="scheme not allowed")
+                raise ImageFault(status=ImageStatus.REFUSED, why="scheme not allowed")
             return partial(self._files.read, url)
         inline = reference.data or url
         if reference.data is None and not is_data_url(inline):
             return None
         if "data" not in self._settings.allowed_schemes:
-            raise ImageFault(status="refused", why="scheme not allowed")
+            raise ImageFault(status=ImageStatus.REFUSED, why="scheme not allowed")
         return partial(from_data_url if is_data_url(inline) else from_base64, inline, limit)
 
     def _read_and_decode(self, read: Callable[[], bytes]) -> LoadedImage:
@@ -134,12 +135,12 @@ class ImageLoader:
             return partial(self._objects.read, reference.object)
         if reference.url is not None and self._web is not None:
             return partial(self._web.fetch, reference.url, lookups=lookups)
-        raise ImageFault(status="refused", why="scheme not allowed")
+        raise ImageFault(status=ImageStatus.REFUSED, why="scheme not allowed")
 
     async def _fetch_with_retries(self, fetch: Callable[[], Awaitable[bytes]], deadline: float) -> bytes:
         """`fetch` up to `fetch_attempts` times, all within `deadline` seconds."""
         if deadline <= 0:
-            raise ImageFault(status="unavailable", why="deadline")
+            raise ImageFault(status=ImageStatus.UNAVAILABLE, why="deadline")
         try:
             async with asyncio.timeout(deadline):
                 failures = 0
@@ -153,7 +154,7 @@ class ImageLoader:
                     await BACKOFF.wait(failures)
         except TimeoutError:
             pass
-        raise ImageFault(status="unavailable", why="deadline")
+        raise ImageFault(status=ImageStatus.UNAVAILABLE, why="deadline")
 
     async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         if self._threads is None:
@@ -169,15 +170,15 @@ def from_base64(text: str | bytes, max_bytes: int) -> bytes:
     """
     # Checked on the text: nothing over the cap is decoded. Line breaks take at most one byte in 32.
     if len(text) > (max_bytes + 2) // 3 * 4 * 33 // 32 + 4:
-        raise ImageFault(status="too_large", why="base64")
+        raise ImageFault(status=ImageStatus.TOO_LARGE, why="base64")
     try:
         raw = text.encode("ascii") if isinstance(text, str) else text
         raw = raw.translate(_STANDARD, _WHITESPACE).rstrip(b"=")
         data = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except ValueError:  # binascii.Error and UnicodeEncodeError are both of it
-        raise ImageFault(status="undecodable", why="not base64") from None
+        raise ImageFault(status=ImageStatus.UNDECODABLE, why="not base64") from None
     if len(data) > max_bytes:
-        raise ImageFault(status="too_large", why="bytes")
+        raise ImageFault(status=ImageStatus.TOO_LARGE, why="bytes")
     return data
 
 
@@ -185,15 +186,15 @@ def from_data_url(url: str, max_bytes: int) -> bytes:
     """The bytes of a `data:` URL, base64 or percent-encoded. Raises ImageFault `too_large` or `undecodable`."""
     head, comma, payload = url.partition("#")[0].partition(",")
     if not comma:
-        raise ImageFault(status="undecodable", why="no payload")
+        raise ImageFault(status=ImageStatus.UNDECODABLE, why="no payload")
     try:
         raw = unquote_to_bytes(payload)
     except UnicodeEncodeError:
-        raise ImageFault(status="undecodable", why="not text") from None
+        raise ImageFault(status=ImageStatus.UNDECODABLE, why="not text") from None
     if _BASE64.search(head):
         return from_base64(raw, max_bytes)
     if len(raw) > max_bytes:
-        raise ImageFault(status="too_large", why="bytes")
+        raise ImageFault(status=ImageStatus.TOO_LARGE, why="bytes")
     return raw
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.errors import Misconfigured
 from moderation_service.media.loaded_image import ImageFault, TransientFault
 from moderation_service.settings import MediaSettings
@@ -53,12 +54,12 @@ class FileReader:
         try:
             with open(path, "rb", opener=_open_itself) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ImageFault(status="refused", why="not a regular file")
+                    raise ImageFault(status=ImageStatus.REFUSED, why="not a regular file")
                 data = file.read(self._max_bytes + 1)
         except OSError:
-            raise ImageFault(status="unavailable", why="can't be read") from None
+            raise ImageFault(status=ImageStatus.UNAVAILABLE, why="can't be read") from None
         if len(data) > self._max_bytes:
-            raise ImageFault(status="too_large", why="bytes")
+            raise ImageFault(status=ImageStatus.TOO_LARGE, why="bytes")
         return data
 
     def find(self, url: str) -> Path:
@@ -70,25 +71,25 @@ class FileReader:
         for spelling in dict.fromkeys(_spellings(name)):
             with suppress(FileNotFoundError):
                 return self._inside(spelling)
-        raise ImageFault(status="unavailable", why="no such file")
+        raise ImageFault(status=ImageStatus.UNAVAILABLE, why="no such file")
 
     def _inside(self, name: str) -> Path:
         """Raises FileNotFoundError."""
         if not name or name.startswith("~") or "\0" in name:
-            raise ImageFault(status="refused", why="not relative to the folder")
+            raise ImageFault(status=ImageStatus.REFUSED, why="not relative to the folder")
         try:
             path = (self._root / name).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):  # Python 3.11 and 3.12 call a loop of links a RuntimeError
             self._refuse_outside(name)
             raise FileNotFoundError from None
         if not path.is_relative_to(self._root):
-            raise ImageFault(status="refused", why="outside the folder")
+            raise ImageFault(status=ImageStatus.REFUSED, why="outside the folder")
         return path
 
     def _refuse_outside(self, name: str) -> None:
         """Outside, say nothing of what exists."""
         if not Path(os.path.normpath(self._root / name)).is_relative_to(self._root):
-            raise ImageFault(status="refused", why="outside the folder")
+            raise ImageFault(status=ImageStatus.REFUSED, why="outside the folder")
 
 
 def _path_of(url: str) -> str:
@@ -98,7 +99,7 @@ def _path_of(url: str) -> str:
         return path
     host, slash, rest = path[2:].partition("/")
     if host.lower() not in ("", "localhost"):
-        raise ImageFault(status="refused", why="on another machine")
+        raise ImageFault(status=ImageStatus.REFUSED, why="on another machine")
     return slash + rest
 
 
@@ -138,7 +139,7 @@ class ObjectReader:
         bucket, _, key = path.partition("/")
         store = self._stores.get((scheme.lower(), bucket))
         if store is None or not key:
-            raise ImageFault(status="refused", why="bucket not allowed")
+            raise ImageFault(status=ImageStatus.REFUSED, why="bucket not allowed")
 
         import obstore  # noqa: PLC0415 - the `s3` extra, there if a store is
         from obstore import exceptions  # noqa: PLC0415
@@ -146,18 +147,18 @@ class ObjectReader:
         try:
             found = await obstore.get_async(store, key)
             if found.meta["size"] > self._max_bytes:
-                raise ImageFault(status="too_large", why="announced bytes")
+                raise ImageFault(status=ImageStatus.TOO_LARGE, why="announced bytes")
             body = bytearray()
             async for chunk in found.stream(min_chunk_size=_CHUNK):
                 body += chunk
                 if len(body) > self._max_bytes:
-                    raise ImageFault(status="too_large", why="bytes")
+                    raise ImageFault(status=ImageStatus.TOO_LARGE, why="bytes")
         except FileNotFoundError:
-            raise ImageFault(status="unavailable", why="no such object") from None
+            raise ImageFault(status=ImageStatus.UNAVAILABLE, why="no such object") from None
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
-            raise ImageFault(status="unavailable", why="no permission") from None
+            raise ImageFault(status=ImageStatus.UNAVAILABLE, why="no permission") from None
         except (exceptions.InvalidPathError, ValueError):
-            raise ImageFault(status="refused", why="not a key") from None
+            raise ImageFault(status=ImageStatus.REFUSED, why="not a key") from None
         except (exceptions.BaseError, OSError) as error:
             raise TransientFault(why=type(error).__name__) from None
         return bytes(body)

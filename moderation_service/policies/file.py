@@ -8,9 +8,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from moderation_service.contracts.enums import ClosedSet
 from moderation_service.policies.document import Document, read_document
 from moderation_service.policies.faults import Fault, Location, PackRefused, nearest, shown
-from moderation_service.policies.model import Policy
+from moderation_service.policies.model import Expectation, Policy
 
 
 def read_policy(file: Path, *, images: bool = True) -> Policy:
@@ -46,7 +47,7 @@ def _cases_can_run(policy: Policy, document: Document, *, images: bool) -> Itera
             line = document.line(("cases", first, "name"))
             yield document.fault((*at, "name"), f"{case.name!r} is here twice (first on line {line})", "should differ")
         applies = policy.applies_to(has_text=bool(case.text), has_images=bool(case.images), surface=case.surface)
-        if case.expect != "allow" and not applies:
+        if case.expect != Expectation.ALLOW and not applies:
             wrong = f"{case.expect} cannot come out, the post is outside the policy's scope"
             yield document.fault((*at, "expect"), wrong, "should be allow, or the scope wider")
         for number, image in enumerate(case.images if images else ()):
@@ -81,12 +82,12 @@ def _words(error: ErrorDetails, location: Location) -> tuple[str, str]:
     match error["type"]:
         case "missing":
             wrong = "is missing"
-        case "literal_error" if isinstance(value, bool):
+        case "literal_error" | "enum" if isinstance(value, bool):
             wrong, right = (
                 f"{shown(value)} is not text",
                 "should be in quotes: YAML takes yes, no, on and off for truth",
             )
-        case "literal_error":
+        case "literal_error" | "enum":
             wrong, right = f"{shown(value)} is unknown", _known_choice(str(value), location)
         case "string_type" if isinstance(value, bool | int | float):
             wrong, right = f"{shown(value)} is not text", "should be in quotes"
@@ -124,8 +125,8 @@ def _known_choice(value: str, location: Location) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:  # noqa: ANN401 - a type expression
-    """The words of the Literal that a field's type wraps."""
-    found: list[str] = []
+    """The words of the Literal or the enum that a field's type wraps."""
+    found = list[str](annotation) if isinstance(annotation, type) and issubclass(annotation, ClosedSet) else []
     for inner in get_args(annotation):
         found += [inner] if isinstance(inner, str) else _choices(inner)
     return found

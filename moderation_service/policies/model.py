@@ -12,9 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.engine_input import Language, Question
+from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.statement import MAX_GROUND, Country, DsaCategory
-from moderation_service.contracts.verdict import AttributionClass
 
 OpenAICategory = Literal[
     "harassment",
@@ -33,10 +33,6 @@ OpenAICategory = Literal[
 ]
 """What OpenAI's clients expect in a moderation answer."""
 
-
-Modality = Literal["text", "image"]
-Mode = Literal["enforce", "shadow"]
-Expectation = Literal["allow", "review", "block", "violation"]
 
 _SECOND_SENTENCE = re.compile(r"[!?。！？].|(?P<word>[\w.]*)\.\s+(?=[A-Z])|\n", re.DOTALL)
 _ABBREVIATION = re.compile(
@@ -57,6 +53,19 @@ def _one_question(text: str) -> str:
 
 
 QuestionText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_question)]
+
+
+class Expectation(ClosedSet):
+    """What a policy's owner expects of a case."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+    VIOLATION = "violation"
+
+    def is_met_by(self, outcome: Outcome) -> bool:
+        """Whether the policy's outcome is the expected; a violation is expected without saying what follows."""
+        return outcome.is_flagged if self is Expectation.VIOLATION else self.value == outcome
 
 
 class PolicySection(BaseModel):
@@ -159,8 +168,9 @@ class Case(PolicySection):
     @classmethod
     def _fits_expect(cls, attribution: AttributionClass | None, info: ValidationInfo) -> AttributionClass | None:
         expect = info.data.get("expect")
-        flagged = ("image_only", "text_only", "either", "combined", "context_mitigated")  # the last: one alone blocks
-        fitting = ("none", "context_mitigated") if expect == "allow" else flagged
+        allowed = (AttributionClass.NONE, AttributionClass.CONTEXT_MITIGATED)  # the last: one modality alone blocks
+        flagged = tuple(each for each in AttributionClass if each is not AttributionClass.NONE)
+        fitting = allowed if expect == Expectation.ALLOW else flagged
         if attribution and expect and attribution not in fitting:
             right = ", ".join(fitting[:-1]) + f" or {fitting[-1]}"
             msg = f"{attribution} cannot go with expect: {expect}; should be {right}"
@@ -191,7 +201,7 @@ class Policy(PolicySection):
     scope: Scope = Field(default=Scope(), description="the posts the policy applies to, as modalities and surfaces")
     severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
     thresholds: PolicyThresholds = Field(description="two scores, as review and block")
-    mode: Mode = Field(default="enforce", description="enforce, or shadow (judged and listed, decides nothing)")
+    mode: Mode = Field(default=Mode.ENFORCE, description="enforce, or shadow (judged and listed, decides nothing)")
     restricted: bool = Field(
         default=False,
         description="true where a person should see images of violating posts only after asking twice, or false",

@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 from moderation_service.contracts.engine_input import Language, Questionnaire
+from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.faults import Fault, PackRefused
 from moderation_service.policies.file import read_policy
-from moderation_service.policies.model import Mode, Policy, digest_of
+from moderation_service.policies.model import Policy, digest_of
 from moderation_service.settings import PolicySettings
 
 PATH, SHADOW_PATH = "policies.path", "policies.shadow_path"
@@ -30,12 +31,12 @@ class PolicyPack:
     @cached_property
     def enforced(self) -> tuple[Policy, ...]:
         """The policies that decide."""
-        return self.of("enforce")
+        return self.of(Mode.ENFORCE)
 
     @cached_property
     def shadow(self) -> tuple[Policy, ...]:
         """The policies that are judged and decide nothing."""
-        return self.of("shadow")
+        return self.of(Mode.SHADOW)
 
     @cached_property
     def digest(self) -> str:

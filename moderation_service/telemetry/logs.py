@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from moderation_service import __version__
+from moderation_service.contracts.enums import Decision
 from moderation_service.settings import LoggingSettings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _sampling(share: float) -> "Processor":
     """Lets through a share of the lines of allowed posts; by the trace's id, so that a trace is whole or not there."""
 
     def kept(_: object, __: str, line: "EventDict") -> "EventDict":
-        allowed = line["event"] == "post" and line.get("decision") == "allow"
+        allowed = line["event"] == "post" and line.get("decision") == Decision.ALLOW
         if allowed and int(line["trace.id"][-8:], 16) >= share * _TRACE_WORDS:
             raise structlog.DropEvent
         return line

@@ -5,6 +5,8 @@ Label values that are known are begun at zero: to Prometheus, what first appears
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from moderation_service.contracts.enums import Decision
+
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _END_TO_END = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -129,5 +131,5 @@ for _key in ("other", "absent"):
     MISMATCHED_KEYS.labels(_key)
 for _event in ("assigned", "revoked"):
     REBALANCES.labels(_event)
-for _decision in ("allow", "review", "block", "abstain"):
+for _decision in Decision:
     VERDICTS.labels(_decision)

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.contracts.verdict import Verdict, verdict_id
 from tests.contracts.examples import CONTENT, MODEL, verdict
 
@@ -56,7 +57,7 @@ def test_the_same_judgement_has_the_same_name() -> None:
         {"content": CONTENT.model_copy(update={"images": ()})},
         {
             "content": CONTENT.model_copy(
-                update={"images": (CONTENT.images[0].model_copy(update={"status": "unavailable"}),)}
+                update={"images": (CONTENT.images[0].model_copy(update={"status": ImageStatus.UNAVAILABLE}),)}
             )
         },
         {"content": CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"sha256": "ee"}),)})},

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.demo.benchmark import SLICES, TOGETHER, benchmark, calibration_posts
 from moderation_service.demo.disguise import SPELLINGS, again, written
 from moderation_service.demo.posts import matched

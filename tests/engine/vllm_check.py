@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.cli.model import check_model
+from moderation_service.contracts.enums import Mode
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.openai.chat import NO_FRAME, SCORING_PARAMETERS, FittedPost, messages
@@ -100,7 +101,7 @@ def request(text: str, *sizes: tuple[int, int]) -> ScoreRequest:
     """A post with images of noise, and the first two of the shipped policies."""
     numbers = np.random.default_rng(7)
     images = tuple(numbers.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
-    return ScoreRequest(text, images, load_pack(shipped_policies()).questionnaire("en", "enforce"), (0, 1))
+    return ScoreRequest(text, images, load_pack(shipped_policies()).questionnaire("en", Mode.ENFORCE), (0, 1))
 
 
 @pytest.mark.parametrize("layout", ["post_first", "policies_first"])

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from moderation_service.contracts.enums import AttributionClass, Decision
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import AttributionClass, Decision, PolicyVerdict, Thresholds
+from moderation_service.contracts.verdict import PolicyVerdict, Thresholds
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.run import JudgedPost, Run
 from moderation_service.judging.decision import attribute, outcome

@@ -1,5 +1,6 @@
 import json
 
+from moderation_service.contracts.enums import Mode
 from moderation_service.contracts.post import Post
 from moderation_service.evaluation.pack_diff import Flip, PackDiff, PolicyFlip, Said
 from moderation_service.judging.judge import Judge, JudgeResult
@@ -24,7 +25,7 @@ def changed(pack: PolicyPack) -> PolicyPack:
             case "weapon_sale":
                 return policy.model_copy(update={"thresholds": PolicyThresholds(review=0.5, block=0.99)})
             case "weapon_display":
-                return policy.model_copy(update={"mode": "shadow"})
+                return policy.model_copy(update={"mode": Mode.SHADOW})
             case "doxxing":
                 return policy.model_copy(update={"id": "spam"})
         return policy

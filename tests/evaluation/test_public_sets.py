@@ -8,10 +8,11 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from moderation_service.contracts.verdict import AttributionClass
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.loaders import LoadedLabels, load
-from moderation_service.evaluation.public_sets import LAYOUTS, PublicSet, attribution
+from moderation_service.evaluation.public_sets import LAYOUTS, PublicSet
+from moderation_service.judging.decision import classify
 
 POLICY = "hate"
 
@@ -319,7 +320,7 @@ def test_a_split_of_mmhs150k_names_its_tweets(tmp_path: Path) -> None:
 def test_vlsus_three_labels_are_an_attribution_class(
     tmp_path: Path, *, joint: bool, image: bool, text: bool, expected: AttributionClass
 ) -> None:
-    assert attribution(joint=joint, image=image, text=text) == expected
+    assert classify(joint=joint, image=image, text=text) == expected
     for violating in ("unsafe", "borderline"):
         grades = [violating if each else "safe" for each in (image, text, joint)]
         (one,) = load(vlsu(tmp_path, pair("u1", *grades)), (POLICY,), policy=POLICY, form="vlsu").posts

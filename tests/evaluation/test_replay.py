@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from moderation_service.contracts.enums import ImageStatus, Outcome
 from moderation_service.contracts.verdict import Attribution, Thresholds, Verdict
 from moderation_service.evaluation.replay import APART, TOLERANCE, Replayed, replayed
 from moderation_service.evaluation.verdict_file import RecordedVerdict
@@ -59,7 +60,7 @@ def test_times_instance_trace_and_duplicate_marks_are_no_difference() -> None:
         ({"content": CONTENT.model_copy(update={"images": (IMAGE, IMAGE)})}, ["content.images[1]"]),
         (policy(digest=OTHER), ["policies.weapon_sale.digest"]),
         (policy(version=4, severity=5), ["policies.weapon_sale.version", "policies.weapon_sale.severity"]),
-        (policy(outcome="review"), ["policies.weapon_sale.outcome"]),
+        (policy(outcome=Outcome.REVIEW), ["policies.weapon_sale.outcome"]),
         (policy(thresholds=Thresholds(review=0.5, block=0.90001)), ["policies.weapon_sale.thresholds"]),
         (policy(label_mass=0.98), ["policies.weapon_sale.label_mass"]),
         ({"policies": ()}, ["policies.weapon_sale"]),
@@ -73,7 +74,7 @@ def test_what_differs_is_named(now: dict[str, Any], what: list[str]) -> None:
 @pytest.mark.parametrize(
     ("image", "what"),
     [
-        ({"status": "unavailable", "sha256": None, "frames": 0, "width": None}, "content.images[0].status"),
+        ({"status": ImageStatus.UNAVAILABLE, "sha256": None, "frames": 0, "width": None}, "content.images[0].status"),
         ({"sha256": "dd", "width": 5}, "content.images[0].sha256"),
         ({"frames": 2}, "content.images[0].frames"),
     ],
@@ -84,7 +85,7 @@ def test_an_image_is_named_once_by_what_the_rest_follows_from(image: dict[str, A
 
 
 def test_a_shadow_result_is_compared_as_the_enforced_are() -> None:
-    now = PLAIN.model_copy(update={"outcome": "review"})
+    now = PLAIN.model_copy(update={"outcome": Outcome.REVIEW})
     assert named(against({"shadow": (now,)}, {"shadow": (PLAIN,)})) == ["shadow.weapon_sale.outcome"]
 
 

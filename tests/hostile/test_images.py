@@ -10,8 +10,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.contracts.post import ImageRef
-from moderation_service.contracts.verdict import ImageStatus
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MIB, MediaSettings
 from tests.hostile.costly_images import encoded, png

@@ -2,7 +2,8 @@ from itertools import product
 
 import pytest
 
-from moderation_service.contracts.verdict import Content, ImageContent, PolicyVerdict, Thresholds
+from moderation_service.contracts.enums import ImageStatus, Outcome
+from moderation_service.contracts.verdict import Content, PolicyVerdict, Thresholds
 from moderation_service.judging.decision import decide, find_abstain_reason, flags, outcome
 from tests.contracts.examples import CONTENT, IMAGE, POLICY
 
@@ -10,11 +11,11 @@ LIMITS = Thresholds(review=0.5, block=0.9)
 
 
 def part(result: str, mass: float = 1.0) -> PolicyVerdict:
-    return POLICY.model_copy(update={"outcome": result, "label_mass": mass})
+    return POLICY.model_copy(update={"outcome": Outcome(result), "label_mass": mass})
 
 
 def content(*statuses: str, truncated: bool = False) -> Content:
-    images: tuple[ImageContent, ...] = tuple(IMAGE.model_copy(update={"status": status}) for status in statuses)
+    images = tuple(IMAGE.model_copy(update={"status": ImageStatus(status)}) for status in statuses)
     return CONTENT.model_copy(update={"images": images, "truncated": truncated})
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import Outcome
 from moderation_service.judging.decision import attribute
 from moderation_service.judging.explanation import template_explanation
 from tests.contracts.examples import POLICY
@@ -42,5 +43,6 @@ def test_without_views_the_score_is_all_there_is() -> None:
 
 def test_nothing_violated_is_nothing_to_explain() -> None:
     assert (
-        template_explanation([POLICY.model_copy(update={"violated": False, "outcome": "allow"})], TITLES, "en") is None
+        template_explanation([POLICY.model_copy(update={"violated": False, "outcome": Outcome.ALLOW})], TITLES, "en")
+        is None
     )

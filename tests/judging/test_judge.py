@@ -4,6 +4,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from moderation_service.contracts.enums import Mode
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import PolicyVerdict, Thresholds, Verdict
 from moderation_service.engine.base import ScoreRequest
@@ -195,7 +196,7 @@ async def test_a_shadow_policy_is_listed_apart_in_a_request_of_its_own_and_decid
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, pack: PolicyPack
 ) -> None:
     shadowed = PolicyPack(
-        tuple(p.model_copy(update={"mode": "shadow"}) if p.id == "weapon_sale" else p for p in pack.policies)
+        tuple(p.model_copy(update={"mode": Mode.SHADOW}) if p.id == "weapon_sale" else p for p in pack.policies)
     )
     verdict = await ask(await make_judge(shadowed, attribution="never"), "I sell this museum piece", make_image())
     assert verdict.decision == "allow"
@@ -266,7 +267,7 @@ async def test_a_failure_of_the_shadow_policies_leaves_the_enforced_untouched(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, pack: PolicyPack
 ) -> None:
     shadowed = PolicyPack(
-        tuple(p.model_copy(update={"mode": "shadow"}) if p.id == "doxxing" else p for p in pack.policies)
+        tuple(p.model_copy(update={"mode": Mode.SHADOW}) if p.id == "doxxing" else p for p in pack.policies)
     )
 
     def rule(policy_id: str, request: object) -> float:

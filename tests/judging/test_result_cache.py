@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from moderation_service.contracts.enums import Decision
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Content, Verdict
 from moderation_service.engine.base import ScoreRequest, ScoreResult
@@ -258,7 +259,7 @@ def findings(key: str, number: int) -> CachedResult:
         flags=(),
         policies=(),
         shadow=ShadowResult((), (), tokens=0, is_complete=True),
-        decision="allow",
+        decision=Decision.ALLOW,
         abstain_reason=None,
         explanation=Explanation(None, None),
         tokens=5,

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.schemas import json_schema
 from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FACTS, MAX_GROUND, StatementOfReasons
@@ -104,7 +105,7 @@ def test_it_is_drafted_in_chinese_too(policies: dict[str, Policy]) -> None:
 
 @pytest.mark.parametrize(("language", "says"), [("en", "A person is to decide."), ("zh", "有待人工决定。")])
 def test_a_review_leaves_open_what_a_person_decides(policies: dict[str, Policy], language: Language, says: str) -> None:
-    for_review = POLICY.model_copy(update={"outcome": "review"})
+    for_review = POLICY.model_copy(update={"outcome": Outcome.REVIEW})
     statement = drafted(policies, language, decision="review", policies=(for_review,))
     assert (statement.decision_visibility, statement.application_date) == ((), None)
     assert statement.automated_decision == "AUTOMATED_DECISION_PARTIALLY"
@@ -115,7 +116,7 @@ def test_a_review_leaves_open_what_a_person_decides(policies: dict[str, Policy],
 def test_without_a_violation_there_is_nothing_to_state(policies: dict[str, Policy], decision: str) -> None:
     mitigated = POLICY.model_copy(
         update={
-            "outcome": "allow",
+            "outcome": Outcome.ALLOW,
             "violated": False,
             "score": 0.1,
             "attribution": attribute(0.1, 0.1, 0.9, threshold=0.5),
@@ -168,8 +169,8 @@ def test_the_gravest_violation_gives_the_ground_and_all_give_facts(policies: dic
     statement = drafted(
         policies,
         policies=(
-            part("doxxing", outcome="review", severity=5),
-            part("health_misinformation", violated=False, outcome="allow"),
+            part("doxxing", outcome=Outcome.REVIEW, severity=5),
+            part("health_misinformation", violated=False, outcome=Outcome.ALLOW),
             part("violence", severity=5, score=0.96, attribution=words),
             part("weapon_sale", severity=4, score=0.99),
         ),

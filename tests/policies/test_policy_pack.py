@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from moderation_service.contracts.engine_input import Question
+from moderation_service.contracts.enums import Mode
 from moderation_service.contracts.post import ImageRef
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.model import Policy, Statement
@@ -178,11 +179,11 @@ def test_a_pack_is_sorted_and_parted_by_mode(policy: Policy) -> None:
 def test_a_questionnaire_follows_the_policies_of_its_mode(policy: Policy) -> None:
     """Asked for again, it is the same object."""
     pack = PolicyPack((policy, other(policy, "knife_sale", mode="shadow"), other(policy, "zebra_sale")))
-    enforced = pack.questionnaire("zh", "enforce")
+    enforced = pack.questionnaire("zh", Mode.ENFORCE)
     assert enforced.language == "zh"
     assert [question.policy_id for question in enforced.questions] == ["weapon_sale", "zebra_sale"]
-    assert [question.policy_id for question in pack.questionnaire("en", "shadow").questions] == ["knife_sale"]
-    assert pack.questionnaire("zh", "enforce") is enforced
+    assert [question.policy_id for question in pack.questionnaire("en", Mode.SHADOW).questions] == ["knife_sale"]
+    assert pack.questionnaire("zh", Mode.ENFORCE) is enforced
 
 
 @pytest.mark.parametrize(

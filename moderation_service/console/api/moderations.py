@@ -11,8 +11,9 @@ from moderation_service.console.api.bodies import check_sizes, refused
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
 from moderation_service.contracts.base import Contract
+from moderation_service.contracts.enums import AbstainReason, Decision
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.verdict import AbstainReason, Decision, PolicyVerdict, Probability, Verdict
+from moderation_service.contracts.verdict import PolicyVerdict, Probability, Verdict
 from moderation_service.policies.model import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
 
@@ -125,7 +126,7 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     names = [*_CATEGORIES, *sorted(filled.keys() - set(_CATEGORIES))]
     scores = {name: part.score if (part := gravest.get(name)) else 0.0 for name in names}
     return Moderation(
-        flagged=verdict.decision != "allow",
+        flagged=verdict.decision.is_flagged,
         categories={name: any(part.violated for part in filled.get(name, ())) for name in names},
         category_scores=scores,
         category_applied_input_types={name: _input_types(gravest.get(name), verdict) for name in names},
@@ -150,14 +151,8 @@ def _input_types(part: PolicyVerdict | None, verdict: Verdict) -> list[InputType
     """Where the violation is, as it was measured; where there is none, or nobody measured, all that was looked at."""
     if part is None:
         return []
-    match part.attribution and part.attribution.class_:
-        case "text_only":
-            return ["text"]
-        case "image_only":
-            return ["image"]
-        case _:
-            seen: list[InputType] = ["text"] if verdict.content.text_sha256 else []
-            return [*seen, "image"] if any(image.status == "judged" for image in verdict.content.images) else seen
+    only = part.attribution.class_.only_modality if part.attribution else None
+    return [only] if only else [*verdict.content.modalities]
 
 
 def _posts(answer_id: str, given: str | list[str] | list[TextPart | ImagePart]) -> Iterator[Post]:

@@ -1,6 +1,6 @@
 """`GET /v1/verdicts`: what was decided, by id or the newest first. `POST /v1/reviews`: decisions made elsewhere."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -9,8 +9,9 @@ from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
 from moderation_service.console.store import reviews, verdicts
 from moderation_service.contracts.base import Contract, Identifier
+from moderation_service.contracts.enums import Decision, ReviewDecision
 from moderation_service.contracts.review import PolicyReview
-from moderation_service.contracts.verdict import Decision, Verdict
+from moderation_service.contracts.verdict import Verdict
 
 _WHY = {
     "leased": "another reviewer has it in work",
@@ -66,7 +67,7 @@ class ReviewRequest(Contract):
     """
 
     verdict_id: Identifier
-    decision: Literal["allow", "block"]
+    decision: ReviewDecision
     policies: Annotated[tuple[PolicyReview, ...], Field(max_length=1000, strict=False)] = ()
     reason: Annotated[str, Field(max_length=4000)] = ""
     reviewer: Annotated[str, Field(min_length=1, max_length=128)] | None = None

@@ -14,6 +14,7 @@ from moderation_service.console.context import context_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import ShownPost
+from moderation_service.contracts.enums import Decision, ImageStatus
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
 from moderation_service.policies.pack import PolicyPack
@@ -23,13 +24,13 @@ _POSITION = re.compile("[0-9]{1,4}")  # int() refuses thousands of digits
 
 @dataclass(frozen=True, slots=True)
 class CaseImage:
-    """An image of a post; `address` where it can be shown, else `status` says why not.
+    """An image of a post; `address` where it can be shown, else `status` says why not (None: it is another image now).
 
     An image fetched anew may be another than was judged: it is shown only where the digests are the same, or where none
     was judged, and `judged` says which.
     """
 
-    status: str
+    status: ImageStatus | None
     width: int | None
     height: int | None
     address: str | None
@@ -77,7 +78,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
         address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}"
         images.append(
             CaseImage(
-                status="changed" if changed else (thumbnail or content).status,
+                status=None if changed else ImageStatus((thumbnail or content).status),
                 width=thumbnail.width if thumbnail else None,
                 height=thumbnail.height if thumbnail else None,
                 address=address if known and not changed else None,
@@ -100,7 +101,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
 def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
     """The case of a verdict whose post is not kept."""
     flagged = tuple(gravest_first(verdict.policies))
-    rest = sorted((part for part in verdict.policies if part.outcome == "allow"), key=lambda part: -part.score)
+    rest = sorted((part for part in verdict.policies if not part.outcome.is_flagged), key=lambda part: -part.score)
     return ReviewCase(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
 
 
@@ -133,9 +134,9 @@ def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
     open_to_all = {policy.id for policy in pack.policies if not policy.restricted}
     known = {policy.id for policy in pack.policies}
     asked = [*verdict.policies, *(part for part in verdict.shadow if part.policy_id in known)]
-    if verdict.decision == "abstain":
+    if verdict.decision is Decision.ABSTAIN:
         return any(part.policy_id not in open_to_all and part.policy_id in known for part in asked)
-    return any(part.outcome != "allow" and part.policy_id not in open_to_all for part in asked)
+    return any(part.outcome.is_flagged and part.policy_id not in open_to_all for part in asked)
 
 
 def _seal(request: Request, verdict_id: str) -> str:

@@ -1,11 +1,12 @@
 """Buckets of time to the shapes of a plot. The template draws them; colours are the style sheet's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moderation_service.console.pages.words import milliseconds
 from moderation_service.console.store.traffic import Bucket
+from moderation_service.contracts.enums import Decision
 
 WIDTH, HEIGHT = 600, 150
 
@@ -14,7 +15,7 @@ WIDTH, HEIGHT = 600, 150
 class Bar:
     """One part of a stacked column."""
 
-    kind: str
+    kind: Decision
     x: float
     y: float
     width: float
@@ -46,7 +47,7 @@ class Plot:
     height: int = HEIGHT
 
 
-def stacked(buckets: Sequence[Bucket], kinds: Sequence[str], of: Callable[[Bucket], dict[str, int]]) -> Plot:
+def stacked(buckets: Sequence[Bucket], kinds: Sequence[Decision], of: Callable[[Bucket], Mapping[str, int]]) -> Plot:
     """A column a bucket, from below in the order of `kinds`."""
     totals = [sum(of(bucket).get(kind, 0) for kind in kinds) for bucket in buckets]
     top, step = nice(max(totals, default=0)), WIDTH / len(buckets)

@@ -10,7 +10,9 @@ from moderation_service.console.context import context_of
 from moderation_service.console.pages import charts
 from moderation_service.console.pages.render import page
 from moderation_service.console.store import queue, traffic
+from moderation_service.contracts.enums import STRONGEST_FIRST
 
+_BY_PEOPLE = tuple(decision for decision in STRONGEST_FIRST if not decision.needs_review)
 _KEPT = timedelta(seconds=5)
 _SPANS: dict[str, tuple[timedelta, int]] = {
     "1h": (timedelta(hours=1), 60),
@@ -46,6 +48,8 @@ class Overview:
             "overview.html",
             span=span,
             seen=seen,
+            decisions=STRONGEST_FIRST,
+            people=_BY_PEOPLE,
             charts=_drawn(seen),
             counts=await queue.counts(database, now=now),
         )
@@ -53,10 +57,8 @@ class Overview:
 
 def _drawn(seen: traffic.TrafficFigures) -> dict[str, charts.Plot]:
     return {
-        "volume": charts.stacked(
-            seen.buckets, ("block", "review", "abstain", "allow"), lambda one: dict(one.decisions)
-        ),
-        "decided": charts.stacked(seen.buckets, ("block", "allow"), lambda one: dict(one.people)),
+        "volume": charts.stacked(seen.buckets, STRONGEST_FIRST, lambda one: one.decisions),
+        "decided": charts.stacked(seen.buckets, _BY_PEOPLE, lambda one: one.people),
         "latency": charts.lines(
             seen.buckets, [("p95", lambda one: one.p95), ("p50", lambda one: one.p50)], charts.took
         ),

@@ -14,6 +14,7 @@ from moderation_service.console.pages.render import language_of, page, translate
 from moderation_service.console.store import reviews, verdicts
 from moderation_service.console.store.quality import CaseRow, lately, quality, results
 from moderation_service.console.store.tables import case_results
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
@@ -139,7 +140,7 @@ async def _keep(context: ConsoleContext, policy: Policy, found: list[CaseResult]
             "case_name": one.case.name,
             "policy_digest": policy.digest,
             "as_expected": one.as_expected,
-            "decided": one.found.outcome if one.found else "allow",
+            "decided": one.found.outcome if one.found else Outcome.ALLOW,
             "score": one.found.score if one.found else 0.0,
             "ran_at": now,
         }

@@ -15,8 +15,10 @@ from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import queue, reviews, verdicts
 from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import UndoableReview
+from moderation_service.contracts.enums import Decision
 
 _LISTED = 50
+_TO_REVIEW = {decision for decision in Decision if decision.needs_review}
 _FIELDS = ("policy_id", "attribution", "language", "abstain_reason", "decision")
 
 
@@ -118,7 +120,7 @@ def filters_of(query: QueryParams) -> Filters:
     """The filters in an address; `why` stands for a decision, or for a reason to abstain."""
     given = {name: query[name] for name in _FIELDS if query.get(name)}
     if why := query.get("why"):
-        given |= {"decision": why} if why in {"review", "abstain"} else {"abstain_reason": why}
+        given |= {"decision": why} if why in _TO_REVIEW else {"abstain_reason": why}
     return Filters(**given)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, Literal
+from typing import Any
 
 from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
@@ -17,17 +17,15 @@ from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import outbox, reviews, verdicts
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
 from moderation_service.console.store.verdicts import Stored
+from moderation_service.contracts.enums import AttributionClass, ReviewDecision
 from moderation_service.contracts.review import PolicyReview
-from moderation_service.contracts.verdict import AttributionClass, Verdict
+from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.decision import gravest_first
 from moderation_service.telemetry import audit
 
 _LISTED = 50
 _SEQ = re.compile("[0-9]{1,18}")
 _ASKED = ("post_id", "decision", "policy_id")
-_CLASSES: dict[str, AttributionClass] = {
-    name: name for name in ("image_only", "text_only", "either", "combined", "context_mitigated", "none")
-}
 _REASON_WANTED = "To overturn a decision, say why."
 _TOO_LONG = "The reason is too long: at most 4,000 characters."
 _REFUSED: dict[str, str] = {
@@ -79,10 +77,10 @@ async def decide(request: Request) -> Response:
     """Keep the decision; from the queue, go on with the next post."""
     stored, form = await _stored(request), await request.form()
     decision = form.get("decision")
-    if decision not in {"allow", "block"}:
+    if decision not in tuple(ReviewDecision):
         raise HTTPException(400, "decision: should be allow or block")
-    decided = _decided(stored.verdict, "allow" if decision == "allow" else "block", form)
-    overturns = stored.verdict.decision in {"allow", "block"} and stored.verdict.decision != decision
+    decided = _decided(stored.verdict, ReviewDecision(str(decision)), form)
+    overturns = not stored.verdict.decision.needs_review and stored.verdict.decision != str(decision)
     if overturns and not decided.reason:
         return await _again(request, stored, _REASON_WANTED, decided.reason, 422)
     if len(decided.reason) > 4000:  # noqa: PLR2004 - the contract's
@@ -100,18 +98,19 @@ async def decide(request: Request) -> Response:
     return back(filters)
 
 
-def _decided(verdict: Verdict, decision: Literal["allow", "block"], form: FormData) -> Decided:
+def _decided(verdict: Verdict, decision: ReviewDecision, form: FormData) -> Decided:
     """What was said of each policy; of a violated one, where nothing was said, what the decision says."""
     said = []
     for part in verdict.policies:
         answer = form.get(f"violated:{part.policy_id}")
         if answer in {"yes", "no"}:
             violated = answer == "yes"
-        elif part.outcome != "allow":
-            violated = decision == "block"
+        elif part.outcome.is_flagged:
+            violated = decision is ReviewDecision.BLOCK
         else:
             continue
-        place = _CLASSES.get(str(form.get(f"class:{part.policy_id}", "")))
+        given = form.get(f"class:{part.policy_id}")
+        place = AttributionClass(str(given)) if given in tuple(AttributionClass) else None
         said.append(PolicyReview(policy_id=part.policy_id, violated=violated, attribution_class=place))
     reason = str(form.get("reason", "")).strip()
     return Decided(decision, tuple(said), reason, further="queue" not in form)

@@ -5,19 +5,27 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from moderation_service.contracts.verdict import Attribution, AttributionClass
+from moderation_service.contracts.enums import AttributionClass
+from moderation_service.contracts.verdict import Attribution
 from moderation_service.telemetry.redaction import redacted
 
-ATTRIBUTION: dict[AttributionClass, str] = {
-    "combined": "Only together: the words alone pass, the picture alone passes, and both together do not.",
-    "text_only": "In the words: they alone are over the line, and the picture alone is not.",
-    "image_only": "In the picture: it alone is over the line, and the words alone are not.",
-    "either": "In both: the words alone and the picture alone are each over the line.",
-    "context_mitigated": "Excused by the whole: one part alone would be over the line, and both together are not.",
-    "none": "Nowhere: neither the whole nor a part of it is over the line.",
+ATTRIBUTION = {
+    AttributionClass.COMBINED: (
+        "Only together: the words alone pass, the picture alone passes, and both together do not."
+    ),
+    AttributionClass.TEXT_ONLY: "In the words: they alone are over the line, and the picture alone is not.",
+    AttributionClass.IMAGE_ONLY: "In the picture: it alone is over the line, and the words alone are not.",
+    AttributionClass.EITHER: "In both: the words alone and the picture alone are each over the line.",
+    AttributionClass.CONTEXT_MITIGATED: (
+        "Excused by the whole: one part alone would be over the line, and both together are not."
+    ),
+    AttributionClass.NONE: "Nowhere: neither the whole nor a part of it is over the line.",
 }
 """What each class means, in English, as the key of its translations."""
-_ALONE = {"text_only": "In the words: the post has no picture.", "image_only": "In the picture: the post has no words."}
+_ALONE = {
+    AttributionClass.TEXT_ONLY: "In the words: the post has no picture.",
+    AttributionClass.IMAGE_ONLY: "In the picture: the post has no words.",
+}
 
 Parts = tuple[tuple[bool, str], ...]
 """A redacted text in parts; the first of a pair says whether the part stands for something taken out."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import posts, thumbnails, verdicts
+from moderation_service.contracts.enums import Decision
 from moderation_service.contracts.post import Post
 
 Key = tuple[str, int]  # a post's id and revision
@@ -126,12 +127,12 @@ async def _fates(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key
     allowed_to = dict[str, int]()
     for row in rows:
         last[row.post_id][row.post_revision] = row.decision
-        if row.newest and row.decision == "allow":
+        if row.newest and row.decision == Decision.ALLOW:
             allowed_to[row.post_id] = row.post_revision
     fates = dict[Key, Fate]()
     for post_id, revision in keys:
         decision = last[post_id].get(revision)
-        if decision == "allow" or revision <= allowed_to.get(post_id, -1):
+        if decision == Decision.ALLOW or revision <= allowed_to.get(post_id, -1):
             fates[post_id, revision] = "dropped"
         else:
             fates[post_id, revision] = "waits" if decision is None else "wanted"

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store.tables import case_results, reviews, verdicts
+from moderation_service.contracts.enums import Decision, Outcome, ReviewDecision
 from moderation_service.judging.shadow import is_flip
 
 _REVIEWS = 50_000  # the newest; more would say the same
@@ -100,10 +101,10 @@ async def quality(database: AsyncEngine, since: datetime) -> Quality:
     by_verdict = dict[str, list[str]]()
     for row in last:
         by_verdict.setdefault(row.verdict_id, []).append(row.decision)
-        if row.verdict_decision in {"allow", "block"}:
+        if row.verdict_decision == Decision.REVIEW:
+            found.let_go.add(row.decision == ReviewDecision.ALLOW)
+        elif row.verdict_decision and not Decision(row.verdict_decision).needs_review:
             found.overturned.add(row.decision != row.verdict_decision)
-        elif row.verdict_decision == "review":
-            found.let_go.add(row.decision == "allow")
         _answers(found.policies, row.policies, row.judged or ())
     for decisions in by_verdict.values():
         if len(decisions) > 1:
@@ -133,12 +134,12 @@ async def lately(database: AsyncEngine, limit: int) -> Lately:
     for row in reversed(rows):
         found.seen += 1
         found.violations.update(part["policy_id"] for part in row.policies if part["violated"])
-        enforced = {part["policy_id"]: part["outcome"] for part in row.policies}
-        shadow = {part["policy_id"]: part["outcome"] for part in row.rest["shadow"]}
+        enforced = {part["policy_id"]: Outcome(part["outcome"]) for part in row.policies}
+        shadow = {part["policy_id"]: Outcome(part["outcome"]) for part in row.rest["shadow"]}
         found.shadowed |= shadow.keys()
         for policy_id in found.shadowed:
-            outcome = shadow.get(policy_id, "allow")
-            found.flips[policy_id] += is_flip(outcome, enforced.get(policy_id), row.decision)
+            outcome = shadow.get(policy_id, Outcome.ALLOW)
+            found.flips[policy_id] += is_flip(outcome, enforced.get(policy_id), Decision(row.decision))
     return found
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, sele
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import job_policies, jobs, posts, verdicts
+from moderation_service.contracts.enums import AbstainReason, Decision
 
 _SNIPPET = 120  # characters
 _ORDER = (jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
@@ -35,8 +36,8 @@ class Job:
     seq: int
     verdict_id: str
     post_id: str
-    decision: str
-    abstain_reason: str | None
+    decision: Decision
+    abstain_reason: AbstainReason | None
     severity: int
     margin: float
     language: str
@@ -127,8 +128,8 @@ async def counts(database: AsyncEngine, *, now: datetime) -> Counts:
     return Counts(
         open=sum(count for count, _ in found.values()),
         leased=held,
-        review=found["review"][0] if "review" in found else 0,
-        abstain=found["abstain"][0] if "abstain" in found else 0,
+        review=found[Decision.REVIEW][0] if Decision.REVIEW in found else 0,
+        abstain=found[Decision.ABSTAIN][0] if Decision.ABSTAIN in found else 0,
         oldest=min((oldest for _, oldest in found.values()), default=None),
     )
 
@@ -200,8 +201,8 @@ def _job(row: Row[Any], now: datetime) -> Job:
         seq=row.verdict_seq,
         verdict_id=row.verdict_id,
         post_id=row.post_id,
-        decision=row.decision,
-        abstain_reason=row.abstain_reason,
+        decision=Decision(row.decision),
+        abstain_reason=AbstainReason(row.abstain_reason) if row.abstain_reason else None,
         severity=row.severity,
         margin=row.margin,
         language=row.language,

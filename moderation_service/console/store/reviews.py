@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, queue
 from moderation_service.console.store.tables import jobs, reviews, verdicts
+from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.kafka.topic_io import Record
@@ -35,7 +36,7 @@ class NotYours(Exception):  # noqa: N818 - a fate, not a fault
 class Decided:
     """A person's answer. `further`: it is meant as one more review, of a verdict that is decided or out of date."""
 
-    decision: Literal["allow", "block"]
+    decision: ReviewDecision
     policies: tuple[PolicyReview, ...] = ()
     reason: str = ""
     further: bool = False

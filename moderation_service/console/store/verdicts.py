@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.posts import settle
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
+from moderation_service.contracts.enums import Decision, Outcome
 from moderation_service.contracts.verdict import Verdict
 
 _ONE_WRITER = 7_301_002  # an advisory lock
-_TO_REVIEW = frozenset({"review", "abstain"})
 _MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 
 
@@ -114,7 +114,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
     made = [
         _job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
         for row in newest.values()
-        if row["decision"] in _TO_REVIEW
+        if Decision(row["decision"]).needs_review
     ]
     if made:
         await connection.execute(insert(jobs), made)
@@ -186,7 +186,7 @@ def _stored(row: Row[Any]) -> Stored:
 def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
     """The row of a verdict, without `seq` and `newest`, which depend on the others of its post."""
     published = verdict.model_dump(mode="json", by_alias=True)
-    violated = [policy.severity for policy in verdict.policies if policy.outcome != "allow"]
+    violated = [policy.severity for policy in verdict.policies if policy.outcome.is_flagged]
     margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
     return {
         "verdict_id": verdict.verdict_id,
@@ -222,7 +222,8 @@ def _policy_rows(row: dict[str, Any], seq: int) -> Iterator[dict[str, Any]]:
     """The policies that a verdict's row is found by: those that flag it, and where it abstains all that were asked."""
     seen = set()
     for policy in row["policies"]:
-        if (policy["outcome"] != "allow" or row["decision"] == "abstain") and policy["policy_id"] not in seen:
+        wanted = row["decision"] == Decision.ABSTAIN or Outcome(policy["outcome"]).is_flagged
+        if wanted and policy["policy_id"] not in seen:
             seen.add(policy["policy_id"])
             attribution = policy["attribution"] and policy["attribution"]["class"]
             yield {"verdict_seq": seq, "policy_id": policy["policy_id"], "attribution": attribution}

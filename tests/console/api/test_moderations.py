@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from moderation_service.app.compose import open_judge
 from moderation_service.console.api.moderations import MOST_INPUTS, moderation_of
 from moderation_service.console.store.tables import outbox, verdicts
+from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import Attribution, AttributionClass, Verdict
+from moderation_service.contracts.verdict import Attribution, Verdict
 from moderation_service.demo.samples import posts
 from moderation_service.policies.model import OpenAICategory
 from moderation_service.settings import MediaSettings, Settings

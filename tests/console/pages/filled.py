@@ -13,16 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from moderation_service.console.store import posts, tables, verdicts
 from moderation_service.console.store.tables import case_results, reviews, thumbnails
 from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import AbstainReason
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.verdict import (
-    AbstainReason,
-    Content,
-    ImageContent,
-    PolicyVerdict,
-    Thresholds,
-    Timings,
-    Verdict,
-)
+from moderation_service.contracts.verdict import Content, ImageContent, PolicyVerdict, Thresholds, Timings, Verdict
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import render
 from moderation_service.judging.decision import attribute, decide, flags, outcome

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from moderation_service.console.pages import charts
 from moderation_service.console.store import tables, traffic, verdicts
 from moderation_service.console.store.quality import Counted, lately, quality
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.verdict import Timings, Verdict
 from tests.contracts.examples import POLICY, verdict
 
@@ -117,8 +118,8 @@ def test_the_interval_is_wilsons() -> None:
 
 
 async def test_shadow_flips_are_counted_as_the_metric_counts_them(database: AsyncEngine) -> None:
-    milder = POLICY.model_copy(update={"outcome": "review"})
-    alone = POLICY.model_copy(update={"policy_id": "spam", "outcome": "review"})
+    milder = POLICY.model_copy(update={"outcome": Outcome.REVIEW})
+    alone = POLICY.model_copy(update={"policy_id": "spam", "outcome": Outcome.REVIEW})
     await keep(
         database,
         of("p0", "block", NOW, policies=(POLICY,), shadow=(milder, alone)),  # another outcome; no stronger than block

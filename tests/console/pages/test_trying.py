@@ -80,7 +80,7 @@ async def test_cases_are_run_and_their_results_are_kept(judging: ConsoleContext,
     policy = next(one for one in judging.pack().policies if one.id == "weapon_sale")
     assert {row.case_name for row in kept} == {case.name for case in policy.cases}
     right = sum(row.as_expected for row in kept)
-    await expect(seen.page.locator("#cases .chip.is-allow")).to_have_count(right)
+    await expect(seen.page.locator("#cases .chip.is-green")).to_have_count(right)
     assert right > len(kept) / 2
 
 

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store import verdicts
 from moderation_service.console.store.tables import job_policies, jobs, reviews
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.verdict import Verdict
 from tests.contracts.examples import POLICY, verdict
 from tests.stream.support import eventually
 
 NOW = datetime(2026, 5, 1, 10, tzinfo=UTC)
-SURE = POLICY.model_copy(update={"policy_id": "violence", "violated": False, "score": 0.2, "outcome": "allow"})
+SURE = POLICY.model_copy(update={"policy_id": "violence", "violated": False, "score": 0.2, "outcome": Outcome.ALLOW})
 
 
 async def put(database: AsyncEngine, *given: Verdict) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moderation_service.contracts.enums import Mode
 from moderation_service.demo.posts import posts
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.engine.local.checkpoint import load_checkpoint
@@ -23,7 +24,7 @@ def views(count: int) -> list[ScoreRequest]:
     pack = load_pack(shipped_policies())
     found = []
     for number, post in enumerate(posts(count, 4242)):
-        questionnaire = pack.questionnaire(post.draft.language, "enforce")
+        questionnaire = pack.questionnaire(post.draft.language, Mode.ENFORCE)
         asked = tuple(range(number % 4, len(questionnaire.questions), 4))
         text, images = post.draft.text, tuple(np.asarray(image.convert("RGB")) for image in post.images)
         alone = [(text, ()), ("", images)] if text and images and number % 3 == 0 else []

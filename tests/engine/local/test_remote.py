@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moderation_service.contracts.enums import Mode
 from moderation_service.contracts.engine_input import Language, Question, Questionnaire
 from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.openai.engine import RemoteEngine
@@ -107,7 +108,7 @@ def eight_policies() -> tuple[ScoreRequest, ScoreResult]:
     """A post with two images of noise, and the local engine's answers."""
     noise = np.random.default_rng(5)
     images = tuple(noise.integers(0, 256, size, dtype=np.uint8) for size in ((90, 120, 3), (60, 60, 3)))
-    questionnaire = load_pack(shipped_policies()).questionnaire("en", "enforce")
+    questionnaire = load_pack(shipped_policies()).questionnaire("en", Mode.ENFORCE)
     request = ScoreRequest("Lightly used", images, questionnaire, tuple(range(8)))
     return request, local().score([request])[0]
 
@@ -255,7 +256,7 @@ async def test_words_that_the_server_has_no_room_for_lose_their_end(
 async def test_images_share_the_room_and_those_beyond_it_are_said_to_be_unread(
     bundled: CheckpointServer, make_image: Draw
 ) -> None:
-    questionnaire = load_pack(shipped_policies()).questionnaire("en", "enforce")
+    questionnaire = load_pack(shipped_policies()).questionnaire("en", Mode.ENFORCE)
     some = ScoreRequest("Lightly used", tuple(make_image(300, 300) for _ in range(12)), questionnaire, (0,))
     many = replace(some, images=some.images * 5)
     scorer = local()
@@ -282,7 +283,7 @@ async def test_images_that_take_more_than_they_should_are_left_out_from_the_last
 async def test_an_image_too_narrow_for_the_model_is_widened_as_by_the_local_engine(
     bundled: CheckpointServer, make_image: Draw
 ) -> None:
-    questionnaire = load_pack(shipped_policies()).questionnaire("en", "enforce")
+    questionnaire = load_pack(shipped_policies()).questionnaire("en", Mode.ENFORCE)
     narrow = ScoreRequest("", (make_image(1, 400),), questionnaire, (0, 1))
     (expected,) = local().score([narrow])
     async with connected(bundled) as engine:

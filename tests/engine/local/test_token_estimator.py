@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from moderation_service.contracts.enums import Mode
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.engine.local.scorer import Scorer
@@ -24,7 +25,7 @@ def test_a_view_is_about_as_large_as_it_is_told_to_be(layout: LayoutName) -> Non
     )
     image = np.full((100, 100, 3), 127, np.uint8)
     for text, language in zip(TEXTS, ("en", "zh"), strict=True):
-        questionnaire = pack.questionnaire(language, "enforce")  # type: ignore[arg-type]
+        questionnaire = pack.questionnaire(language, Mode.ENFORCE)  # type: ignore[arg-type]
         request = ScoreRequest(text, (image,) * 4, questionnaire, tuple(range(len(questionnaire.questions))))
         prefix = scorer.prefix(questionnaire)
         (scored,) = scorer.score([request])
