@@ -16,8 +16,9 @@ class ClosedSet(StrEnum):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, __: object) -> CoreSchema:
-        """A member, or the value of one. Named by no reference, so that schemas show the values in place."""
-        return core_schema.enum_schema(cls, list(cls), sub_type="str", strict=False)
+        """A member, or the value of one."""
+        written = core_schema.simple_ser_schema("str")
+        return core_schema.enum_schema(cls, list(cls), sub_type="str", strict=False, serialization=written)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: object, __: object) -> dict[str, Any]:
