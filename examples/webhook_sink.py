@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 
 from moderation_service.backoff import Backoff
+from moderation_service.contracts.enums import Decision
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import ModerationError
 from moderation_service.kafka.topic_consumer import TopicConsumer
@@ -46,7 +47,7 @@ async def run(settings: KafkaSettings, url: str) -> None:
             for record in batch.records:
                 if record.value is not None:  # null: the post was deleted
                     verdict = Verdict.model_validate_json(record.value)
-                    if verdict.decision == "block":
+                    if verdict.decision is Decision.BLOCK:
                         await post(session, url, verdict)
             await consumer.commit(batch.offsets)
 

@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from moderation_service.contracts.enums import ImageStatus
 from moderation_service.backoff import Backoff
+from moderation_service.contracts.enums import ImageStatus
 from moderation_service.contracts.post import ImageRef, is_data_url
 from moderation_service.media.decode import DecodeCache
 from moderation_service.media.dns_cache import LOOKUPS_PER_POST, Lookup

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderation_service.contracts.enums import Mode
 from moderation_service.contracts.engine_input import Language, Question, Questionnaire
+from moderation_service.contracts.enums import Mode
 from moderation_service.engine.base import ExplainRequest, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import PromptName
