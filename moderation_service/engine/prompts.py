@@ -21,7 +21,7 @@ from moderation_service.settings import LayoutName
 PromptName = Literal["brief", "full"]
 
 PACKED_ATTENTION = "packed_behind_prefix"
-"""Attention of many posts in one row behind one prefix: `local/attention.py`."""
+"""Attention of many posts in one row behind one prefix: `local/packed_row.py`."""
 
 _SAMPLE = "words <|user|> [gMASK] /nothink"
 

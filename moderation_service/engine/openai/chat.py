@@ -119,6 +119,7 @@ def continuation_params(prompts: Prompts) -> Message:
 
 def digest(prompts: Prompts) -> str:
     """Digest of all that shapes a chat prompt but the policies and the post: of the words, and how they are put."""
+    # The samples' words are part of recorded digests: they stay.
     shown = FittedPost("words", (EncodedImage("picture"),))
     sample = messages(prompts, prompts.prefix(Questionnaire("en", ())), shown, "tail")
     shape = [prompts.digest, sample, SCORING_PARAMETERS, CELL, LEAST_CELLS, MARKS, BYTES_A_TOKEN, LEAST_WORDS]
