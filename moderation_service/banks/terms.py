@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from moderation_service.contracts.bank import Span
 from moderation_service.text_folding import NO_GAP, SIGN, SPACELESS, FoldedText, fold
 
-_MOST_ADDED = 256  # terms outside the sealed automata; as many are built anew in a millisecond
-_LETTERS = 40_000  # of an automaton: it is built in some 15 ms, in which nothing else runs
+_MOST_IN_TAIL = 512  # terms; an automaton of as many is built in two milliseconds
+_MOST_SMALL = 16  # sealed automata that came since the last compaction
+_LETTERS = 40_000  # of an automaton, which is built in some 15 ms in which no other thread runs
 _MOST_SPANS = 20  # of a term
 _LEAST_SPELLED, _LONGEST_PIECE = 3, 2  # letters of a term that is found spelled apart, and of its pieces
 _LEAST_JOINED = 8  # letters of a phrase that is found without its spaces
@@ -63,49 +64,59 @@ class _Automaton:
 
 
 class TermIndex:
-    """Terms by slot, a number of the owner's. One thread adds, any may search, `compact` may run beside both."""
+    """Terms by slot, a number of the owner's. One thread adds, any may search, `compact` may run beside both.
+
+    The newest terms are in an automaton of their own, the tail, which each `add` builds anew until it is full.
+    """
 
     def __init__(self) -> None:
         self._swap = Lock()
         self._sealed: tuple[_Automaton, ...] = ()
-        self._added: tuple[tuple[int, Term], ...] = ()
+        self._compacted = 0
         self._tail = _Automaton(())
 
     @property
     def needs_compaction(self) -> bool:
-        """Whether adding has become slow."""
-        return len(self._added) > _MOST_ADDED
+        """Whether enough small automata have come up to slow the search down."""
+        return len(self._sealed) > self._compacted + _MOST_SMALL
 
     def add(self, terms: Mapping[int, Term]) -> None:
         """Add terms by slot."""
         if terms:
             with self._swap:
-                self._added += tuple(terms.items())
-                self._tail = _Automaton(self._added)
+                tail = [*self._tail, *terms.items()]
+                if len(tail) > _MOST_IN_TAIL:
+                    self._sealed += tuple(_automata(tail))
+                    tail = []
+                self._tail = _Automaton(tail)
 
     def compact(self, kept: NDArray[np.bool_]) -> None:
-        """Build automata of the terms that `kept` has true. For a thread of its own."""
-        added, parts, letters = self._added, defaultdict[int, list[tuple[int, Term]]](list), 0
-        for slot, term in [*(one for automaton in self._sealed for one in automaton), *added]:
-            if kept[slot]:
-                parts[letters // _LETTERS].append((slot, term))
-                letters += len(term.letters)
-        sealed = []
-        for part in parts.values():
-            sealed.append(_Automaton(part))
-            time.sleep(0)  # lets other threads run
+        """Build the sealed automata anew, of the terms that `kept` has true. For a thread of its own."""
+        old = self._sealed
+        made = tuple(_automata((slot, term) for automaton in old for slot, term in automaton if kept[slot]))
         with self._swap:
-            self._sealed, self._added = tuple(sealed), self._added[len(added) :]
-            self._tail = _Automaton(self._added)
+            self._sealed, self._compacted = made + self._sealed[len(old) :], len(made)
 
     def search(self, readings: Iterable[FoldedText]) -> dict[int, list[Span]]:
         """Where each term stands in the text, by slot; at most 20 places of a term."""
         found = defaultdict[int, list[Span]](list)
-        automata = (self._tail, *self._sealed)
+        automata = (self._tail, *self._sealed)  # in this order: what a tail held is sealed before the tail is emptied
         for text in readings:
             for automaton in automata:
                 automaton.search(text, found)
         return {slot: spans for slot, spans in found.items() if spans}
+
+
+def _automata(terms: Iterable[tuple[int, Term]]) -> Iterator[_Automaton]:
+    part, letters = list[tuple[int, Term]](), 0
+    for slot, term in terms:
+        part.append((slot, term))
+        letters += len(term.letters)
+        if letters > _LETTERS:
+            yield _Automaton(part)
+            part, letters = [], 0
+            time.sleep(0)  # lets other threads run
+    yield _Automaton(part)
 
 
 def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +33,7 @@ from moderation_service.readers.bank_files import (
     to_json,
     write_bank,
 )
-from moderation_service.settings import MediaSettings
+from moderation_service.settings import MediaSettings, Settings
 
 banks = App(name="banks", help="Banks of known content: images, terms and links.")
 
@@ -70,7 +69,7 @@ def list_banks(*, settings: SettingsFile = None) -> int:
     Example: `MODERATION_BANKS__PATH=banks moderation banks list`
     """
     table = Table("bank", "action", "mode", "entries", "digest")
-    for loaded in load_banks(_folder(settings)):
+    for loaded in load_banks(_folder(load(settings))):
         bank = loaded.bank
         action = f"{bank.action} ({bank.route})" if bank.route else bank.action
         table.add_row(bank.name, action, bank.mode, str(len(loaded)), loaded.digest)
@@ -87,11 +86,9 @@ def import_entries(bank: str, file: Path, /, *, new: NewBank | None = None, sett
 
     Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
     """
-    rows = list(read_entries(file))
-    left_out = [row for row in rows if isinstance(row, str)]
-    entries = [row for row in rows if isinstance(row, BankEntry)]
-    _merge(_folder(settings) / f"{bank}.jsonl", entries, new or NewBank())
-    print(f"{len(entries)} entries put into {bank}", file=sys.stderr)
+    left_out = list[str]()
+    count = _merge(_folder(load(settings)) / f"{bank}.jsonl", _fit(read_entries(file), left_out), new or NewBank())
+    print(f"{count} entries put into {bank}", file=sys.stderr)
     print_lines("left out", left_out)
     return PROBLEMS if left_out else 0
 
@@ -106,7 +103,7 @@ def export(
 
     Example: `moderation banks export terror -o terror.csv`
     """
-    properties, entries = read_bank(_existing(_folder(settings), bank))
+    properties, entries = read_bank(_existing(_folder(load(settings)), bank))
     if properties.route:
         msg = f"bank {bank}: has route {properties.route}; its entries are never exported"
         raise Misconfigured(msg)
@@ -138,7 +135,7 @@ def add(
     Example: `moderation banks add spam term "free crypto" --note "campaign of May"`
     """
     loaded = load(settings)
-    path = _existing(_folder(settings), bank)
+    path = _existing(_folder(loaded), bank)
     fields = entry or NewEntry()
     kinds: Iterable[tuple[EntryKind, str]] = [("terms" if kind == "term" else "urls", value)]
     if kind == "image":
@@ -156,14 +153,12 @@ def remove(bank: str, entry_id: str, /, *, settings: SettingsFile = None) -> int
 
     Example: `moderation banks remove spam 5f1c0d2e9a7b4c33`
     """
-    path = _existing(_folder(settings), bank)
-    properties, entries = read_bank(path)
-    all_entries = list(entries)
-    kept = [entry for entry in all_entries if entry.id != entry_id]
-    if len(kept) == len(all_entries):
+    path = _existing(_folder(load(settings)), bank)
+    if not any(entry.id == entry_id for entry in read_bank(path)[1]):
         print(f"bank {bank}: has no entry {entry_id}", file=sys.stderr)
         return PROBLEMS
-    write_bank(path, properties, kept)
+    properties, entries = read_bank(path)
+    write_bank(path, properties, (entry for entry in entries if entry.id != entry_id))
     return 0
 
 
@@ -174,7 +169,7 @@ def match_file(path: Path, /, *, settings: SettingsFile = None) -> int:
     Example: `moderation banks test upload.jpg`
     """
     loaded = load(settings)
-    matcher, data = load_banks(_folder(settings)), path.read_bytes()
+    matcher, data = load_banks(_folder(loaded)), path.read_bytes()
     if media_type(data):
         image = _decoded(path, data, loaded.media)
         matches = matcher.match_image(image.frames, sha256(data).hexdigest())
@@ -191,9 +186,9 @@ def _lines(matches: BankMatches) -> Iterator[str]:
             yield json.dumps({"mode": mode, **match.model_dump(mode="json", exclude_defaults=True)}, ensure_ascii=False)
 
 
-def _folder(settings: Path | None) -> Path:
+def _folder(settings: Settings) -> Path:
     """Raises Misconfigured."""
-    path = load(settings).banks.path
+    path = settings.banks.path
     if path is None or not path.is_dir():
         msg = f"banks.path: {path or 'unset'}; set MODERATION_BANKS__PATH to the folder of the banks"
         raise Misconfigured(msg)
@@ -211,8 +206,16 @@ def _existing(folder: Path, bank: str) -> Path:
     return path
 
 
-def _merge(path: Path, entries: list[BankEntry], new: NewBank) -> None:
-    """Put entries into a bank's file, which is made where it is missing. Raises Misconfigured."""
+def _fit(rows: Iterable[BankEntry | str], left_out: list[str]) -> Iterator[BankEntry]:
+    for row in rows:
+        if isinstance(row, BankEntry):
+            yield row
+        else:
+            left_out.append(row)
+
+
+def _merge(path: Path, entries: Iterable[BankEntry], new: NewBank) -> int:
+    """Put entries into a bank's file, which is made where it is missing, and count them. Raises Misconfigured."""
     if path.is_file():
         bank, before = read_bank(path)
     else:
@@ -223,8 +226,16 @@ def _merge(path: Path, entries: list[BankEntry], new: NewBank) -> None:
             fault = error.errors(include_url=False)[0]
             msg = f"bank {name}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
             raise Misconfigured(msg) from None
-    ids = {entry.id for entry in entries}
-    write_bank(path, bank, chain((entry for entry in before if entry.id not in ids), entries))
+    ids = set[str]()
+
+    def merged() -> Iterator[BankEntry]:
+        for entry in entries:
+            ids.add(entry.id)
+            yield entry
+        yield from (entry for entry in before if entry.id not in ids)
+
+    write_bank(path, bank, merged())
+    return len(ids)
 
 
 def _entry(kind: EntryKind, value: str, fields: NewEntry) -> BankEntry:

@@ -110,13 +110,24 @@ def test_a_match_says_where_it_stands_in_the_text(term: str, text: str, place: s
     assert place in found(index(term), f"🙂é {unicodedata.normalize('NFC', text)}")[0]
 
 
-def test_a_term_that_is_added_or_removed_is_found_or_not_before_and_after_compaction() -> None:
-    terms = index("first", "second")
-    terms.compact(np.array([True, False]))
-    terms.add({2: parse_term("third")})
-    assert found(terms, "first second third") == {0: ["first"], 2: ["third"]}
-    terms.compact(np.array([True, False, True]))
-    assert found(terms, "first second third") == {0: ["first"], 2: ["third"]}
+def test_many_terms_are_found_before_and_after_a_compaction_that_forgets_those_not_kept() -> None:
+    many = {slot: f"word{slot:x}" for slot in range(20_000)}
+    terms = TermIndex()
+    terms.add({slot: parse_term(term) for slot, term in many.items()})
+    terms.add({20_000: parse_term("last")})
+    assert found(terms, "word5 word6 last") == {5: ["word5"], 6: ["word6"], 20_000: ["last"]}
+    terms.compact(np.arange(20_001) != 6)
+    assert found(terms, "word5 word6 last") == {5: ["word5"], 20_000: ["last"]}
+
+
+def test_terms_that_are_added_one_by_one_ask_for_a_compaction_at_last() -> None:
+    terms, added = TermIndex(), 0
+    while not terms.needs_compaction:
+        terms.add({at: parse_term(f"word{at}") for at in range(added, added + 300)})
+        added += 300
+    terms.compact(np.ones(added, np.bool_))
+    assert not terms.needs_compaction
+    assert found(terms, f"word1 word{added - 1}") == {1: ["word1"], added - 1: [f"word{added - 1}"]}
 
 
 def test_a_term_without_letters_is_refused() -> None:
