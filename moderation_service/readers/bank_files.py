@@ -58,12 +58,15 @@ def read_bank(path: Path) -> tuple[Bank, Iterator[BankEntry]]:
 def write_bank(path: Path, bank: Bank, entries: Iterable[BankEntry]) -> None:
     """Write a bank file in one step: a reader finds the old one or the new one."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(bank.model_dump_json(exclude_none=True) + "\n")
-        file.writelines(to_json(entry) + "\n" for entry in entries)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(bank.model_dump_json(exclude_none=True) + "\n")
+            file.writelines(to_json(entry) + "\n" for entry in entries)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_json(entry: BankEntry) -> str:

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,6 +92,22 @@ def test_an_entry_is_added_replaced_and_removed_while_matching_goes_on() -> None
     banks["known"].compact()
     assert banks.match_text("worse").enforced == ()
     assert not banks["known"].remove("t1")
+
+
+def test_entries_are_found_while_another_thread_compacts() -> None:
+    rng, banks = np.random.default_rng(3), matcher(PDQ_ENTRY, TERM)
+    values = to_hex(rng.integers(0, 2**64, (20_000, 4), dtype=np.uint64))
+    banks["known"].put(BankEntry(kind="image_pdq", value=value) for value in values)
+    compacting = threading.Thread(target=lambda: [banks["known"].compact() for _ in range(5)])
+    compacting.start()
+    added = 0
+    while compacting.is_alive() or added < 50:
+        banks["known"].put([BankEntry(kind="terms", value=f"word{added}", id=f"w{added}")])
+        found = banks.match_text(f"badword word{added} word{added - 1}").enforced
+        assert set(entries_of(found)) == {"t1", f"w{added}", *([f"w{added - 1}"] if added else [])}
+        assert entries_of(banks.match_image([PIXELS], OTHER).enforced) == ["e1"]
+        added += 1
+    compacting.join()
 
 
 def test_an_unfit_entry_is_refused_and_none_of_its_batch_is_added() -> None:

@@ -67,12 +67,12 @@ def test_an_image_without_detail_has_no_pdq(tmp_path: Path, run: Run, spam: str)
 
 def test_a_bank_is_exported_as_json_lines_or_csv(tmp_path: Path, run: Run, spam: str) -> None:
     run("add", spam, "url", "bad.com/x", "--expires-at", "2030-01-01", "--source", "us")
-    assert [json.loads(line)["value"] for line in run("export", spam)] == ["free crypto", "bad.com/x"]
+    assert [json.loads(line)["value"] for line in run("export", spam)] == ["bad.com/x", "free crypto"]
     out = tmp_path / "out.csv"
     run("export", spam, "-o", out)
     with out.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["kind"], row["source"], row["expires_at"]) for row in rows][1] == (
+    assert (rows[0]["kind"], rows[0]["source"], rows[0]["expires_at"]) == (
         "urls",
         "us",
         "2030-01-01T00:00:00Z",
