@@ -1,6 +1,6 @@
-"""Batcher in front of the engine: modality passes share calls to score, flagged posts share calls to explain.
+"""Batcher in front of the engine: modality passes share scoring calls, flagged posts share explanation calls.
 
-Calls are filled by an estimate of how many tokens the model will read for a request.
+Calls are filled by an estimate of the tokens that the model reads for a request.
 """
 
 import time
@@ -23,23 +23,23 @@ from moderation_service.judging.scheduler import CallLimits, Scheduler
 from moderation_service.settings import EngineSettings
 from moderation_service.telemetry import metrics
 
-_BYTES_A_TOKEN = 4  # English has some more; Chinese, of three bytes a character, fewer
-_PIXELS_A_TOKEN = 28 * 28  # four patches of 14
-_MARKS = 16  # of the chat template, behind each question
-_WRITTEN = 256  # an explanation's findings and its answer
+_BYTES_PER_TOKEN = 4  # English has some more; Chinese, of three bytes a character, fewer
+_PIXELS_PER_TOKEN = 28 * 28  # four patches of 14
+_TEMPLATE_TOKENS = 16  # of the chat template, after each question
+_EXPLANATION_TOKENS = 256  # an explanation's findings and its answer
 MAX_EXPLANATIONS = 16
-"""A call of them lasts as long as the longest is written."""
-_ONE_IN = 4  # so many of a server's requests at once may be explanations
-_READ_AHEAD = 2  # batches that are read and not yet answered: the one that runs, and the next
-_USUAL = EngineSettings()
+"""Per call: it lasts as long as its longest explanation."""
+_EXPLAINS_ONE_IN = 4  # of a server's concurrent requests, at most
+_READ_AHEAD = 2  # batches preprocessed and not yet answered: the running one and the next
+_DEFAULTS = EngineSettings()
 
 
 class TokenEstimator:
-    """Of requests to an engine with these settings, whose model reads no more than `info` says."""
+    """Estimates the tokens of requests to an engine. The model reads no more than `info` says."""
 
     def __init__(self, settings: EngineSettings, info: EngineInfo) -> None:
         self._settings = settings
-        self._most, self._most_pixels = info.context_tokens, info.image_pixels
+        self._max_tokens, self._max_pixels = info.context_tokens, info.image_pixels
 
     def scoring(self, request: ScoreRequest) -> int:
         """The post and its suffixes; the prefix is kept, and costs a call nothing."""
@@ -50,40 +50,40 @@ class TokenEstimator:
     def staging(self, request: ScoreRequest) -> int:
         """The memory of a request that has been read: all pixels are copied, also those that the model shrinks."""
         pixels = int(sum(image.shape[0] * image.shape[1] for image in request.images))
-        return max(self.scoring(request), pixels // _PIXELS_A_TOKEN)
+        return max(self.scoring(request), pixels // _PIXELS_PER_TOKEN)
 
     def explanation(self, request: ExplainRequest) -> int:
         """The post, what was found, and what may be written."""
-        return self._post(request.text, request.images) + _WRITTEN
+        return self._post(request.text, request.images) + _EXPLANATION_TOKENS
 
     def _post(self, text: str, images: Sequence[Pixels]) -> int:
-        words = len(text[: self._most * _BYTES_A_TOKEN].encode(errors="replace")) // _BYTES_A_TOKEN
-        return min(self._most, words + sum(map(self._image, images)))
+        words = len(text[: self._max_tokens * _BYTES_PER_TOKEN].encode(errors="replace")) // _BYTES_PER_TOKEN
+        return min(self._max_tokens, words + sum(map(self._image, images)))
 
     def _image(self, image: Pixels) -> int:
         height, width = image.shape[:2]
-        return int(min(height * width, self._most_pixels or height * width)) // _PIXELS_A_TOKEN
+        return int(min(height * width, self._max_pixels or height * width)) // _PIXELS_PER_TOKEN
 
     def _suffix(self, question: Question) -> int:
         layout = LAYOUTS[self._settings.layout]
-        return _MARKS + layout.policy_characters(question, self._settings.prompt_mode) // _BYTES_A_TOKEN
+        return _TEMPLATE_TOKENS + layout.policy_characters(question, self._settings.prompt_mode) // _BYTES_PER_TOKEN
 
 
 class Batcher:
-    """A local engine is asked in one call at a time, a server in many of one request each. An async context manager.
+    """Calls a local engine one batch at a time, a server with many requests at once. An async context manager.
 
     Where the engine reads ahead, the requests that come next are read while others are scored, in the same order. What
     has been read is bounded: about two batches that are not yet answered, and one that is being read.
     """
 
-    def __init__(self, engine: Engine, settings: EngineSettings = _USUAL) -> None:
+    def __init__(self, engine: Engine, settings: EngineSettings = _DEFAULTS) -> None:
         """`engine` is started."""
         self._engine = engine
-        tokens, most = settings.max_batch_tokens, settings.concurrent_requests
+        tokens, concurrent = settings.max_batch_tokens, settings.concurrent_requests
         scoring, explaining = CallLimits(1, tokens, tokens), CallLimits(1, MAX_EXPLANATIONS, tokens)
         if settings.kind == "openai":  # the server batches; a call of several would wait for its slowest
-            scoring = CallLimits(most, 1, tokens)
-            explaining = CallLimits(min(MAX_EXPLANATIONS, max(1, most // _ONE_IN)), 1, tokens)
+            scoring = CallLimits(concurrent, 1, tokens)
+            explaining = CallLimits(min(MAX_EXPLANATIONS, max(1, concurrent // _EXPLAINS_ONE_IN)), 1, tokens)
         self._sizes = sizes = TokenEstimator(settings, engine.info)
         self._staged, most_staged = 0, _READ_AHEAD * tokens
         self._reading = None
@@ -93,7 +93,7 @@ class Batcher:
         self._explaining = Scheduler(self._explain, lambda asked: sizes.explanation(asked[0]), explaining)
 
     async def __aenter__(self) -> Self:
-        """Begin to take requests."""
+        """Accept requests."""
         if self._reading:
             await self._reading.__aenter__()
         await self._scoring.__aenter__()
@@ -101,7 +101,7 @@ class Batcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Ask no more of the engine."""
+        """Cancel what waits."""
         await self._explaining.__aexit__()
         if self._reading:
             await self._reading.__aexit__()
@@ -120,8 +120,8 @@ class Batcher:
             self._reading.wake()
 
     @property
-    def busy(self) -> bool:
-        """Whether the next call to explain is full: whoever asks now waits for it, and for the one that runs."""
+    def is_busy(self) -> bool:
+        """Whether the next explanation call is full: a request now waits for it, and for the running one."""
         return self._explaining.waiting >= MAX_EXPLANATIONS
 
     async def explain(self, request: ExplainRequest, fairness_key: Hashable = None) -> GeneratedText:
@@ -136,7 +136,7 @@ class Batcher:
         return scored
 
     async def _explain(self, waiting: Sequence[tuple[ExplainRequest, float]]) -> Sequence[GeneratedText]:
-        # Not longer than the last of them waits: nobody would read it, and others wait meanwhile.
+        # No longer than the last caller waits: nobody would read it, and others wait meanwhile.
         left = max(0.0, max(until for _, until in waiting) - time.monotonic())
         with metrics.ENGINE_CALL_SECONDS.labels("explain").time():
             written = await self._engine.explain([replace(request, timeout_s=left) for request, _ in waiting])

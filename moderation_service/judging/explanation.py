@@ -1,6 +1,6 @@
-"""Explanation of a flagged post: by the model's words where it can write, else by template. It can't change a decision.
+"""Explanation of a flagged post: by the model where it can write, else by template. It can't change a decision.
 
-What a model wrote is cut to two whole sentences and masked; the template says what was measured, a sentence a policy.
+Generated text is cut to two whole sentences and masked. The template says what was measured, one sentence a policy.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ from typing import NamedTuple
 import structlog
 
 from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.enums import AbstainReason, AttributionClass, ExplanationKind
+from moderation_service.contracts.enums import AbstainReason, ExplanationKind
 from moderation_service.contracts.verdict import PolicyVerdict
 from moderation_service.engine.base import ExplainRequest
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.decision import gravest_first
 from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.statement import place_in_words
 from moderation_service.normalization import nfkc
 from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Policy
@@ -50,25 +51,7 @@ _CONTACT = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+")
-_SENTENCES: dict[Language, dict[AttributionClass, str]] = {
-    "en": {
-        AttributionClass.COMBINED: "only the picture and the words together violate it",
-        AttributionClass.TEXT_ONLY: "the words alone violate it",
-        AttributionClass.IMAGE_ONLY: "the picture alone violates it",
-        AttributionClass.EITHER: "the words and the picture each violate it",
-        AttributionClass.CONTEXT_MITIGATED: (
-            "the words or the picture alone would be blocked, and both together do not violate it"
-        ),
-    },
-    "zh": {
-        AttributionClass.COMBINED: "图片与文字结合才构成违规",
-        AttributionClass.TEXT_ONLY: "仅文字即构成违规",
-        AttributionClass.IMAGE_ONLY: "仅图片即构成违规",
-        AttributionClass.EITHER: "文字与图片各自均构成违规",
-        AttributionClass.CONTEXT_MITIGATED: "文字或图片单独看应被拦截，两者结合则不构成违规",
-    },
-}
-_VIEWS: dict[Language, tuple[str, str, str]] = {
+_MODALITIES: dict[Language, tuple[str, str, str]] = {
     "en": ("together", "words alone", "picture alone"),
     "zh": ("合并", "仅文字", "仅图片"),
 }
@@ -76,7 +59,7 @@ _FORMS: dict[Language, tuple[str, str, str, str]] = {
     "en": ("{place} ({scores})", "score {score:.2f}", ", ", "{title}: {measured}."),
     "zh": ("{place}（{scores}）", "得分 {score:.2f}", "，", "{title}：{measured}。"),
 }
-_UNSEEN: dict[Language, dict[AbstainReason, str]] = {
+_ABSTENTIONS: dict[Language, dict[AbstainReason, str]] = {
     "en": {
         AbstainReason.IMAGE_UNAVAILABLE: "Not all was judged: a picture could not be had.",
         AbstainReason.IMAGE_UNDECODABLE: "Not all was judged: a picture could not be decoded.",
@@ -98,8 +81,8 @@ MAX_FINDING = 400  # characters: a title may be long
 log = structlog.get_logger(__name__)
 
 
-class UnusableExplanation(Exception):  # noqa: N818 - no failure: the template says it instead
-    """The text can't stand in a verdict; `reason` is a bounded word for metrics."""
+class UnusableExplanation(Exception):  # noqa: N818 - no failure: the template replaces it
+    """Generated text that can't be published. `reason` is a bounded label for metrics."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -107,7 +90,7 @@ class UnusableExplanation(Exception):  # noqa: N818 - no failure: the template s
 
 
 def sanitize_explanation(written: str, post_text: str, language: Language) -> str:
-    """What of `written` a verdict may say. Raises UnusableExplanation where nothing of it may."""
+    """The part of generated text that may be published. Raises UnusableExplanation if none may."""
     said, post_text = _plain(written), post_text[:_POST_READ]
     if len(said) < _LEAST:
         raise UnusableExplanation("empty")
@@ -132,14 +115,14 @@ def sanitize_explanation(written: str, post_text: str, language: Language) -> st
 
 
 def _plain(text: str) -> str:
-    """One line without mark-up, control and format characters (those that turn the direction of writing among them)."""
+    """One line without mark-up, control and format characters (bidirectional marks among them)."""
     lines = _MARKUP.sub("", text[:_READ])
     kept = "".join(" " if c.isspace() else c for c in lines if c.isspace() or unicodedata.category(c)[0] != "C")
     return " ".join(kept.replace("\N{REPLACEMENT CHARACTER}", "").split())
 
 
 def _quotes(text: str, post_text: str, run: int) -> bool:
-    """In time that grows with the post's length alone, whatever stands in it."""
+    """Whether the text quotes the post. Linear in the post's length."""
     ours, theirs = _letters(text), _letters(post_text)
     said = {ours[at : at + run] for at in range(len(ours) - run + 1)}
     return any(theirs[at : at + run] in said for at in range(len(theirs) - run + 1))
@@ -150,7 +133,7 @@ def _letters(text: str) -> str:
 
 
 def _masked(text: str, post_text: str) -> str:
-    """Contact data is masked wherever it is from, and so is every number that stands in the post."""
+    """Masks contact data, and every number that the post has."""
     known = {nfkc(number, _POST_READ) for number in _NUMBER.findall(post_text)}
     text = _CONTACT.sub(MASK, redacted(text, MASK))
     return _NUMBER.sub(lambda n: MASK if nfkc(n.group(), _POST_READ) in known else n.group(), text)
@@ -174,12 +157,7 @@ def template_explanation(
 
 def abstention_sentence(reason: AbstainReason, language: Language) -> str:
     """Why an `allow` would be a guess, in a sentence."""
-    return _UNSEEN[language][reason]
-
-
-def place_in_words(policy: PolicyVerdict, language: Language) -> str | None:
-    """Where the violation of a violated policy lies, in words; None where that was not measured."""
-    return _SENTENCES[language][policy.attribution.class_] if policy.attribution else None
+    return _ABSTENTIONS[language][reason]
 
 
 def scores_in_words(policy: PolicyVerdict, language: Language) -> str:
@@ -189,15 +167,15 @@ def scores_in_words(policy: PolicyVerdict, language: Language) -> str:
     if attribution is None:
         return unmeasured.format(score=policy.score)
     values = (attribution.joint, attribution.text_only, attribution.image_only)
-    named = zip(_VIEWS[language], values, strict=True)
+    named = zip(_MODALITIES[language], values, strict=True)
     scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
     return whole.format(place=place_in_words(policy, language), scores=scores)
 
 
 class Explanation(NamedTuple):
-    """What a verdict says of why, and who says it; both None where there is nothing to explain.
+    """A verdict's explanation and its kind; both None where there is nothing to explain.
 
-    Not cacheable where the template stands in for words that the model may find the next time.
+    Not cacheable where the template replaces text that the model may generate the next time.
     """
 
     text: str | None
@@ -206,7 +184,7 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """Explains flagged posts. What fails, or is not fit to be said, is replaced by the template, and counted."""
+    """Explains flagged posts. Generated text that fails or is unusable is replaced by the template, and counted."""
 
     def __init__(self, settings: Settings, batcher: Batcher) -> None:
         self._mode = settings.explanations
@@ -230,9 +208,9 @@ class Explainer:
             try:
                 findings = tuple(_finding(policy, by_id, language) for policy in violated[:MAX_FINDINGS])
                 text = await self._write(findings, evidence, language)
-            except UnusableExplanation as unfit:
-                outcome = unfit.reason
-                log.info("explanation not fit to be said", reason=outcome)
+            except UnusableExplanation as unusable:
+                outcome = unusable.reason
+                log.info("generated explanation unusable", reason=outcome)
             except Exception as error:  # noqa: BLE001 - whatever fails here, the post is judged
                 outcome = "failed"
                 log.warning("explanation failed", error=type(error).__name__)
@@ -241,13 +219,13 @@ class Explainer:
                 return Explanation(text, ExplanationKind.GENERATED)
         metrics.EXPLANATIONS.labels(outcome).inc()
         is_cacheable = outcome not in {"busy", "failed", "timeout"}
-        return Explanation(
-            _template(policies, by_id, reason, language), ExplanationKind.TEMPLATE, is_cacheable=is_cacheable
-        )
+        titles = {policy_id: policy.title.in_language(language) for policy_id, policy in by_id.items()}
+        said = template_explanation(policies, titles, language) or (reason and abstention_sentence(reason, language))
+        return Explanation(said, ExplanationKind.TEMPLATE, is_cacheable=is_cacheable)
 
     async def _write(self, findings: tuple[str, ...], evidence: Evidence, language: Language) -> str:
-        """The model's words, made fit. Raises UnusableExplanation, or what the engine raised."""
-        if self._batcher.busy:
+        """Generated text, sanitized. Raises UnusableExplanation, or what the engine raised."""
+        if self._batcher.is_busy:
             raise UnusableExplanation("busy")
         request = ExplainRequest(evidence.text, evidence.images, language, findings, self._within_s)
         try:
@@ -256,7 +234,7 @@ class Explainer:
         except TimeoutError:
             raise UnusableExplanation("timeout") from None
         if written.finish_reason == "time":
-            # How far it came depends on the machine's load: nobody could write it again.
+            # How far it came depends on load: it could not be reproduced.
             raise UnusableExplanation("timeout")
         # On a thread: a post of megabytes takes seconds to compare with.
         return await asyncio.to_thread(sanitize_explanation, written.text, evidence.text, language)
@@ -266,12 +244,3 @@ def _finding(policy: PolicyVerdict, by_id: Mapping[str, Policy], language: Langu
     own = by_id[policy.policy_id]
     said = (own.title.in_language(language), own.question.in_language(language), place_in_words(policy, language))
     return "; ".join(filter(None, said))[:MAX_FINDING]
-
-
-def _template(
-    policies: Sequence[PolicyVerdict], by_id: Mapping[str, Policy], reason: AbstainReason | None, language: Language
-) -> str | None:
-    titles = {policy_id: policy.title.in_language(language) for policy_id, policy in by_id.items()}
-    return template_explanation(policies, titles, language) or (
-        abstention_sentence(reason, language) if reason else None
-    )

@@ -1,4 +1,4 @@
-"""Prompt-injection detection: finds words that give the model orders, and returns the text without them."""
+"""Prompt-injection detection: finds text that instructs the model, and returns the text without it."""
 
 import asyncio
 import re
@@ -37,8 +37,7 @@ ORDERS = re.compile(
     r"|^[ \t]{0,8}(?:系统|助手|助理|审核员)[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Made from the orders that the demonstration's model is trained on, never from those that it is measured with."""
-
+"""Made from the injections that the bundled model is trained on, never from those that it is measured with."""
 
 _WORDS = (
     *("<", "[", "think", "##", "system", "assistant", "developer", "moderat", "role", "ignore", "disregard", "forget"),
@@ -47,23 +46,23 @@ _WORDS = (
     *("回复", "输出", "判为", "标", "视为", "系统", "助手", "助理", "审核", "答", "说", "写", "结论", "结果", "规则"),
     "这条",
 )
-"""Every sign holds one of these; looking for them first takes a twentieth of the time."""
+"""Every match holds one of these; looking for them first takes a twentieth of the time."""
 
 _SENTENCE = re.compile(r"[^.!?;\n。！？；]*[.!?;\n。！？；]*")
 
 RULES = (ORDERS.pattern, _INVISIBLE.pattern, _SENTENCE.pattern, _WORDS, _READ, MAX_MARKS, "sentences and spans")
-"""All that decides which words a post is judged without."""
+"""All that decides which text is removed: part of the prompt digest."""
 
 
 def is_suspected(text: str) -> bool:
-    """Whether words look meant for the model: a control token, the mark of a role, an order to judge otherwise."""
+    """Whether text looks meant for the model: a control token, a role marker, an instruction to judge otherwise."""
     plain = _plain(text)
     folded = plain.lower().replace("i\u0307", "i").replace("\u0131", "i")  # as the orders' own IGNORECASE
     return any(map(folded.__contains__, _WORDS)) and ORDERS.search(plain) is not None
 
 
 def without_injections(text: str) -> tuple[str, ...]:
-    """The words without the sentences that look meant for the model, and without those very words; () where none do."""
+    """The text without suspected sentences, and without the suspected words alone; () where none are suspected."""
     if not is_suspected(text):
         return ()
     apart = "".join(part for part in _SENTENCE.findall(text[:_READ]) if not is_suspected(part)).strip()

@@ -1,4 +1,4 @@
-"""One set of policies (the enforced, or the shadow) on one post: scores, modality passes, outcomes."""
+"""Policy scorer: one set of policies (enforced or shadow) on one post. Scores, modality passes, outcomes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.policies.model import Policy
 from moderation_service.settings import JudgingSettings
 
-_KINDS_OF_POST = 64  # by modality and surface, whose policies in scope are kept
+_SCOPES = 64  # by modality and surface, whose policies are cached
 
 
 @dataclass(frozen=True, slots=True)
 class FullPostScores:
-    """The whole post's answers: the asked policies (indices into the questionnaire) and their labels."""
+    """Scores of the full post: the asked policies (indices into the questionnaire) and their labels."""
 
     asked: tuple[int, ...]
     scored: ScoreResult
@@ -46,10 +46,10 @@ class PolicyScorer:
         self._batcher = batcher
         self._calibration = calibration
         self._settings = settings
-        self._in_scope = lru_cache(_KINDS_OF_POST)(self._applying)
+        self._in_scope = lru_cache(_SCOPES)(self._applying)
 
     async def score(self, evidence: Evidence, surface: str | None) -> FullPostScores:
-        """Score the post whole by every policy in whose scope it is."""
+        """Score the full post by every policy in whose scope it is."""
         asked = self._in_scope(bool(evidence.text), bool(evidence.images), surface)
         if not asked:
             return FullPostScores((), ScoreResult.unasked(evidence.images))
@@ -58,7 +58,7 @@ class PolicyScorer:
     async def attribute(
         self, evidence: Evidence, full: FullPostScores, *, sampled: bool
     ) -> tuple[tuple[PolicyVerdict, ...], int]:
-        """Each asked policy's part, with its attribution where the modality passes ran; tokens read for these."""
+        """Each asked policy's verdict, with its attribution where the modality passes ran; tokens read for these."""
         wanted = self._wants_passes(full, sampled=sampled) if evidence.has_both_modalities else ()
         texts: dict[int, LabelScore] = {}
         images: dict[int, LabelScore] = {}
@@ -72,9 +72,9 @@ class PolicyScorer:
             images = dict(zip(wanted, image_pass.labels, strict=True))
             tokens = text_pass.tokens + image_pass.tokens
         elif not evidence.has_both_modalities:
-            # A post of one modality needs no pass of its own for it.
-            whole = dict(zip(full.asked, full.scored.labels, strict=True))
-            texts, images = (whole, {}) if evidence.text else ({}, whole)
+            # The full post is the pass of its one modality.
+            labels = dict(zip(full.asked, full.scored.labels, strict=True))
+            texts, images = (labels, {}) if evidence.text else ({}, labels)
         parts = tuple(
             self._policy_verdict(index, label, texts.get(index), images.get(index))
             for index, label in zip(full.asked, full.scored.labels, strict=True)
@@ -82,9 +82,9 @@ class PolicyScorer:
         return parts, tokens
 
     async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> ScoreResult:
-        """One pass's answers. Where its words give the model orders it is asked without them too, and the worst counts.
+        """One pass. Where an injection is suspected, the text is scored without it too, and the highest scores count.
 
-        So an order that is recognised can add to what a post is found to violate, and take nothing away.
+        So a recognised injection can only raise scores, never lower them.
         """
         request = ScoreRequest(evidence.text, evidence.images, self._questionnaire, asked)
         others = [replace(request, text=rest) for rest in evidence.without_injections if rest or request.images]
@@ -123,7 +123,7 @@ class PolicyScorer:
         return score >= self._thresholds[index].review - self._settings.attribution_margin
 
     def _is_answer(self, label: LabelScore) -> bool:
-        """Whether the model said yes or no at all: a score of little label mass decides nothing, either way."""
+        """Whether the model answered yes or no at all: a score of low label mass decides nothing, either way."""
         return label.mass >= self._settings.min_label_mass
 
     def _policy_verdict(

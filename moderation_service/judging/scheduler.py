@@ -1,7 +1,7 @@
-"""Scheduler: requests of many posts share an engine's calls; whatever waits while calls run makes the next one.
+"""Dynamic batching: requests of many posts share an engine's calls. What waits while calls run makes the next one.
 
-So nobody waits for company. An idle engine is asked at once; a busy one by as many as have come meanwhile, within a
-budget of tokens. The queue is fair: first in, first out within a fairness key, round-robin over the keys.
+So no request waits for a batch to fill. An idle engine is called at once; a busy one with all that came meanwhile,
+within a token budget. The queue is fair: first in, first out within a fairness key, round-robin over the keys.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ from moderation_service.telemetry import metrics
 
 Item = TypeVar("Item")
 RECOVERY = 32
-"""Calls that go well before one may again be as large as ever, where there was no memory."""
+"""Successful calls after an out-of-memory error until calls are as large as before."""
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
 
 
 class FairQueue(Generic[Item]):
-    """What waits. A key with a long queue delays no other by more than one turn."""
+    """Fair queue: a key with a long queue delays no other by more than one turn."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[Hashable, deque[Item]] = OrderedDict()
         self._items = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many items wait."""
         return self._items
 
     def put(self, item: Item, fairness_key: Hashable) -> None:
-        """Let it wait as the last of its key."""
+        """Append an item to its key's queue."""
         self._queues.setdefault(fairness_key, deque()).append(item)
         self._items += 1
 
@@ -46,7 +46,7 @@ class FairQueue(Generic[Item]):
         return next(iter(self._queues.values()))[0]
 
     def take(self) -> Item:
-        """The next, which waits no longer; its key's turn comes again after all others'. Raises as `next`."""
+        """Remove the next item; its key's turn comes again after all others'. Raises as `next`."""
         key, items = next(iter(self._queues.items()))
         item = items.popleft()
         self._items -= 1
@@ -59,7 +59,7 @@ class FairQueue(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Calls at once; requests a call; and about how many tokens a call. A request that is larger goes alone."""
+    """Concurrent calls, requests per call and estimated tokens per call. A larger request goes alone."""
 
     calls: int
     requests: int
@@ -74,12 +74,12 @@ class _PendingRequest(Generic[Request, Answer]):
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether the caller still waits."""
         return not self.answer.done()
 
 
 class Scheduler(Generic[Request, Answer]):
-    """Use as an async context manager."""
+    """Batches requests into calls. Use as an async context manager."""
 
     def __init__(
         self,
@@ -88,25 +88,25 @@ class Scheduler(Generic[Request, Answer]):
         bounds: CallLimits,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`call` answers requests, in order; `size` is about how many tokens one is.
+        """`call` answers requests, in order; `size` estimates the tokens of one.
 
-        Back-pressure: no call begins while `has_room` is false. Whoever makes room calls `wake`.
+        Back-pressure: no call starts while `has_room` is false. Whoever makes room calls `wake`.
         """
         self._call = call
         self._size = size
         self._bounds = bounds
         self._has_room = has_room
-        self._tokens = bounds.tokens  # less for a while, where there was no memory for so many
+        self._tokens = bounds.tokens  # fewer for a while after an out-of-memory error
         self._waiting: FairQueue[_PendingRequest[Request, Answer]] = FairQueue()
         self._calls: set[asyncio.Task[None]] = set()
         self._due: asyncio.Handle | None = None
 
     async def __aenter__(self) -> Self:
-        """Nothing is to begin."""
+        """There is nothing to start."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Ask no more; who still waits is cancelled."""
+        """Cancel running calls and waiting requests."""
         while self._waiting:
             self._waiting.take().answer.cancel()
         for call in self._calls:
@@ -115,11 +115,11 @@ class Scheduler(Generic[Request, Answer]):
 
     @property
     def waiting(self) -> int:
-        """How many requests no call has taken yet."""
+        """How many requests wait for a call."""
         return len(self._waiting)
 
     async def ask(self, request: Request, fairness_key: Hashable = None) -> Answer:
-        """Have one request answered, in the turn of its key. Raises what the call raised for it."""
+        """Answer one request, in its key's turn. Raises what the call raised for it."""
         loop = asyncio.get_running_loop()
         asked: _PendingRequest[Request, Answer] = _PendingRequest(request, self._size(request), loop.create_future())
         self._waiting.put(asked, fairness_key)
@@ -127,7 +127,7 @@ class Scheduler(Generic[Request, Answer]):
         return await asked.answer
 
     def wake(self) -> None:
-        """Begin the calls that may begin, at the end of this turn of the loop: what is asked meanwhile comes along."""
+        """Start calls at the end of this turn of the event loop, so that requests of the same turn share one."""
         if self._due is None:
             self._due = asyncio.get_running_loop().call_soon(self._begin)
 
@@ -143,14 +143,14 @@ class Scheduler(Generic[Request, Answer]):
         self._begin()
 
     def _batch(self) -> list[_PendingRequest[Request, Answer]]:
-        """The next batch, within the call's limits; at least one where any waits."""
+        """The next batch, within the call's limits; at least one request if any waits."""
         batch: list[_PendingRequest[Request, Answer]] = []
         left = self._tokens
         while self._waiting and len(batch) < self._bounds.requests:
             if batch and self._waiting.next.tokens > left:
                 break
             asked = self._waiting.take()
-            if asked.is_open:  # else it was given up
+            if asked.is_open:  # else its caller was cancelled
                 batch.append(asked)
                 left -= asked.tokens
         return batch
@@ -160,7 +160,7 @@ class Scheduler(Generic[Request, Answer]):
             await self._answer(batch)
         finally:
             for asked in batch:
-                asked.answer.cancel()  # where the call was ended: nobody is left waiting
+                asked.answer.cancel()  # if the call was cancelled, so that no caller waits forever
 
     async def _answer(self, batch: Sequence[_PendingRequest[Request, Answer]]) -> None:
         try:
@@ -175,22 +175,19 @@ class Scheduler(Generic[Request, Answer]):
                 asked.answer.set_result(answer)
 
     async def _failed(self, batch: Sequence[_PendingRequest[Request, Answer]], error: Exception) -> None:
-        """Make the call again in halves: what breaks the engine must not take the others with it."""
+        """Retry in halves: a request that breaks the engine must not fail the others."""
         reason = _reason(error)
         metrics.ENGINE_ERRORS.labels(reason).inc()
         if reason == OUT_OF_MEMORY and len(batch) > 1:
             self._tokens = min(self._tokens, sum(asked.tokens for asked in batch) // 2)
-            log.warning("no memory for a call of the engine: smaller ones for a while", tokens=self._tokens)
+            log.warning("engine out of memory: calls are smaller for a while", tokens=self._tokens)
         waiting = [asked for asked in batch if asked.is_open]
         if len(batch) == 1 or isinstance(error, Fatal):
             for asked in waiting:
                 asked.answer.set_exception(error)
             return
         half = len(waiting) // 2
-        for part in (
-            waiting[:half],
-            waiting[half:],
-        ):  # also where one is left: whoever broke the call may have given up
+        for part in (waiting[:half], waiting[half:]):  # also a single one: who broke the call may have been cancelled
             if still := [asked for asked in part if asked.is_open]:
                 await self._answer(still)
 

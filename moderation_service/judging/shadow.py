@@ -1,4 +1,4 @@
-"""Policies that are judged and decide nothing: a pack's own of `mode: shadow`, and a whole second pack."""
+"""Shadow policies, judged without deciding: a pack's own of `mode: shadow`, and a whole second pack."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[PolicyPack, Mode], ...]:
-    """What is asked apart: each set reads a post as it would if it were in force, so that its scores are the same.
+    """The sets of shadow policies. Each is asked as if it were enforced, so that its scores are the same.
 
     A policy of the second pack goes before the pack's own shadow policy of that id: an id is listed once.
     """
@@ -71,9 +71,9 @@ ShadowScores = list[FullPostScores | None]
 
 
 async def run_with_shadow(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S] | S) -> tuple[T, S]:
-    """Both answers; a shadow's that is there already costs no task.
+    """Both results, computed side by side. A shadow result that needs no waiting costs no task.
 
-    Where the enforced fails, the shadow ends with it: each try again would leave one more behind.
+    If the enforced policies fail, the shadow is cancelled: each retry would leave one more running.
     """
     if not isinstance(shadow, Coroutine):
         return await enforced, shadow
@@ -85,7 +85,7 @@ async def run_with_shadow(enforced: Awaitable[T], shadow: Coroutine[Any, Any, S]
 
 
 class ShadowScorer:
-    """Asks for each set in requests of its own. Nothing of theirs may touch the enforced, nor may their failures."""
+    """Scores each shadow set in requests of its own. Neither their load nor their failures touch enforced policies."""
 
     def __init__(self, scorers: Sequence[PolicyScorer]) -> None:
         self._scorers = scorers

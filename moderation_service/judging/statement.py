@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.enums import Decision, Flag, Modality
+from moderation_service.contracts.enums import AttributionClass, Decision, Flag, Modality
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.statement import (
     EEA,
@@ -17,7 +17,6 @@ from moderation_service.contracts.statement import (
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
-from moderation_service.judging.explanation import place_in_words
 from moderation_service.policies.model import Policy
 
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
@@ -77,6 +76,26 @@ _WORDINGS: dict[Language, StatementWording] = {
 }
 
 
+_PLACES: dict[Language, dict[AttributionClass, str]] = {
+    "en": {
+        AttributionClass.COMBINED: "only the picture and the words together violate it",
+        AttributionClass.TEXT_ONLY: "the words alone violate it",
+        AttributionClass.IMAGE_ONLY: "the picture alone violates it",
+        AttributionClass.EITHER: "the words and the picture each violate it",
+        AttributionClass.CONTEXT_MITIGATED: (
+            "the words or the picture alone would be blocked, and both together do not violate it"
+        ),
+    },
+    "zh": {
+        AttributionClass.COMBINED: "图片与文字结合才构成违规",
+        AttributionClass.TEXT_ONLY: "仅文字即构成违规",
+        AttributionClass.IMAGE_ONLY: "仅图片即构成违规",
+        AttributionClass.EITHER: "文字与图片各自均构成违规",
+        AttributionClass.CONTEXT_MITIGATED: "文字或图片单独看应被拦截，两者结合则不构成违规",
+    },
+}
+
+
 def draft_statement(
     verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language, redress: str | None = None
 ) -> StatementOfReasons | None:
@@ -123,6 +142,11 @@ def draft_statement(
         puid=verdict.verdict_id,
         redress=redress or wording.redress,
     )
+
+
+def place_in_words(policy: PolicyVerdict, language: Language) -> str | None:
+    """Where the violation of a violated policy lies, in words; None where that was not measured."""
+    return _PLACES[language][policy.attribution.class_] if policy.attribution else None
 
 
 def _category(policy: Policy) -> DsaCategory:
