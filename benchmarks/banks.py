@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.command_line import main
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.banks.pdq import BITS, Hashes, ImageHash, pdq, to_hex
 from moderation_service.contracts.bank import Bank, BankEntry
+from moderation_service.media.pdq import BITS, Hashes, ImageHash, pdq, to_hex
 
 _SHA256 = "0" * 64
 _FORMS = 8

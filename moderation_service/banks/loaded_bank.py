@@ -8,12 +8,12 @@ from math import inf
 
 import numpy as np
 
-from moderation_service.banks.pdq import ImageHash, from_hex
 from moderation_service.banks.pdq_index import PdqIndex
 from moderation_service.banks.set_digest import SetDigest
 from moderation_service.banks.terms import TermIndex, parse_term
 from moderation_service.banks.urls import Link, UrlIndex, parse_entry, shortener
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch, EntryKind, Span
+from moderation_service.media.pdq import ImageHash, from_hex
 from moderation_service.text_folding import FoldedText
 
 _BATCH = 20_000  # entries added at once

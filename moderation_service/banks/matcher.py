@@ -7,10 +7,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from moderation_service.banks.loaded_bank import LoadedBank
-from moderation_service.banks.pdq import ImageHash, pdq
 from moderation_service.banks.urls import links_in
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
 from moderation_service.contracts.engine_input import Pixels
+from moderation_service.media.pdq import ImageHash, pdq
 from moderation_service.text_folding import readings
 
 MAX_MATCHES = 20

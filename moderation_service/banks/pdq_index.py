@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation_service.banks.pdq import WORDS, Hashes
+from moderation_service.media.pdq import WORDS, Hashes
 
 Rows = NDArray[np.int64]
 Distances = NDArray[np.uint16]

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from moderation_service.banks.loaded_bank import check_entry
 from moderation_service.banks.matcher import BankMatches
-from moderation_service.banks.pdq import pdq, to_hex
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
 from moderation_service.contracts.bank import Bank, BankAction, BankEntry, EntryKind
 from moderation_service.encodings import decode as decode_text
@@ -25,6 +24,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
 from moderation_service.media.loaded_image import LoadedImage
+from moderation_service.media.pdq import pdq, to_hex
 from moderation_service.readers.bank_files import (
     CSV_FIELDS,
     load_banks,

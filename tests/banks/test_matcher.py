@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.banks.pdq import pdq, to_hex
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
+from moderation_service.media.pdq import pdq, to_hex
 from tests.banks.images import image
 from tests.timing import Clock
 

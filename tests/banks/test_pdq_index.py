@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from moderation_service.banks.pdq import Hashes
 from moderation_service.banks.pdq_index import PdqIndex
+from moderation_service.media.pdq import Hashes
 
 ROWS = np.arange(3000) * 7
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderation_service.banks.pdq import from_hex, pdq, to_hex
 from moderation_service.contracts.bank import MAX_PDQ_DISTANCE
 from moderation_service.contracts.engine_input import Pixels
+from moderation_service.media.pdq import from_hex, pdq, to_hex
 from tests.banks.images import PDQ, image
 
 
