@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.command_line import main
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.contracts.bank import Bank, BankEntry
+from moderation_service.contracts.bank import Bank, BankAction, BankEntry
 from moderation_service.media.pdq import BITS, Hashes, ImageHash, pdq, to_hex
 
 _SHA256 = "0" * 64
@@ -32,7 +32,7 @@ def run(*, entries: int = 1_000_000, queries: int = 500, seed: int = 1) -> dict[
         seed: Of the hashes and images.
     """
     rng = np.random.default_rng(seed)
-    matcher, bank = BankMatcher(), Bank(name="known", action="block")
+    matcher, bank = BankMatcher(), Bank(name="known", action=BankAction.BLOCK)
     hashes = rng.integers(0, 2**64, (entries, 4), dtype=np.uint64)
     before, begun = _peak_mb(), time.perf_counter()
     matcher.put_bank(bank, (BankEntry(kind="image_pdq", value=value) for value in _values(hashes)))
@@ -95,7 +95,9 @@ def _terms(rng: np.random.Generator) -> dict[str, Any]:
     letters = np.array(list("abcdefghijklmnoprstuvw"))
     words = ["".join(rng.choice(letters, rng.integers(4, 12))) for _ in range(_TERMS)]
     matcher = BankMatcher()
-    matcher.put_bank(Bank(name="terms", action="review"), (BankEntry(kind="terms", value=word) for word in set(words)))
+    matcher.put_bank(
+        Bank(name="terms", action=BankAction.REVIEW), (BankEntry(kind="terms", value=word) for word in set(words))
+    )
     matcher.compact()
     text = " ".join("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(50))
     return {

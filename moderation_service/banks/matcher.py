@@ -10,6 +10,7 @@ from moderation_service.banks.loaded_bank import LoadedBank
 from moderation_service.banks.urls import links_in
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
 from moderation_service.contracts.engine_input import Pixels
+from moderation_service.contracts.enums import Mode
 from moderation_service.media.pdq import ImageHash, pdq
 from moderation_service.text_folding import readings
 
@@ -45,7 +46,7 @@ class BankMatcher:
     @property
     def digest(self) -> str:
         """Of the enforced banks: what a verdict depends on."""
-        lines = sorted(f"{bank.bank.name} {bank.digest}\n" for bank in self if bank.bank.mode == "enforce")
+        lines = sorted(f"{bank.bank.name} {bank.digest}\n" for bank in self if bank.bank.mode is Mode.ENFORCE)
         return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
     def put_bank(self, bank: Bank, entries: Iterable[BankEntry] = ()) -> None:
@@ -87,8 +88,8 @@ class BankMatcher:
 
     def _apart(self, match: Callable[[LoadedBank, float], Iterator[BankMatch]]) -> BankMatches:
         now = self._clock()
-        found: dict[str, list[BankMatch]] = {"enforce": [], "shadow": []}
+        found: dict[Mode, list[BankMatch]] = {mode: [] for mode in Mode}
         for bank in self:
             if bank.bank.expires_at is None or now < bank.bank.expires_at.timestamp():
                 found[bank.bank.mode] += islice(match(bank, now), MAX_MATCHES)
-        return BankMatches(tuple(found["enforce"]), tuple(found["shadow"]))
+        return BankMatches(tuple(found[Mode.ENFORCE]), tuple(found[Mode.SHADOW]))

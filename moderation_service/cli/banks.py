@@ -19,6 +19,7 @@ from moderation_service.banks.loaded_bank import check_entry
 from moderation_service.banks.matcher import BankMatches
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
 from moderation_service.contracts.bank import Bank, BankAction, BankEntry, EntryKind
+from moderation_service.contracts.enums import Mode
 from moderation_service.encodings import decode as decode_text
 from moderation_service.errors import Misconfigured
 from moderation_service.media.containers import media_type
@@ -43,10 +44,10 @@ banks = App(name="banks", help="Banks of known content: images, terms and links.
 class NewBank:
     """Properties of a bank that is not there yet."""
 
-    action: BankAction = "review"
+    action: BankAction = BankAction.REVIEW
     policy: str | None = None
     severity: int = 3
-    mode: Literal["enforce", "shadow"] = "enforce"
+    mode: Mode = Mode.ENFORCE
     route: Literal["child_safety"] | None = None
     pdq_threshold: int = 31
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Moment
+from moderation_service.contracts.enums import ClosedSet, Mode
 
-BankAction = Literal["block", "review", "escalate", "label", "allow"]
 EntryKind = Literal["image_sha256", "image_pdq", "terms", "urls"]
 BankName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Note = Annotated[str, Field(max_length=1000)]
@@ -18,6 +18,16 @@ MAX_PDQ_DISTANCE = 31
 """Of 256 bits. PDQ's authors recommend it, and the index finds every entry that near."""
 MAX_VALUE = 2000
 _HEX_256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BankAction(ClosedSet):
+    """What follows from a match."""
+
+    BLOCK = "block"
+    REVIEW = "review"
+    ESCALATE = "escalate"
+    LABEL = "label"
+    ALLOW = "allow"
 
 
 class Bank(Contract):
@@ -30,14 +40,14 @@ class Bank(Contract):
     severity: Annotated[int, Field(ge=1, le=5)] = 3
     expires_at: Moment | None = None
     source: Note | None = None
-    mode: Literal["enforce", "shadow"] = "enforce"
+    mode: Mode = Mode.ENFORCE
     route: Literal["child_safety"] | None = None
     pdq_threshold: Annotated[int, Field(ge=0, le=MAX_PDQ_DISTANCE)] = MAX_PDQ_DISTANCE
     pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = 50
 
     @model_validator(mode="after")
     def _routed_is_not_allowed(self) -> Self:
-        if self.route and self.action == "allow":
+        if self.route and self.action is BankAction.ALLOW:
             msg = f"action allow cannot go with route {self.route}"
             raise ValueError(msg)
         return self
