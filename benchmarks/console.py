@@ -97,10 +97,10 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
     pack, (verdicts, catch_up) = load_pack(settings.policies.path, images=False), counts
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
     async with own_database(settings) as database:
-        parts = ConsoleContext(settings, database, pack)
+        context = ConsoleContext(settings, database, pack)
         filled = ConsoleContext(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, pack)
         filling, seconds = Ingest(filled), list[float]()
-        async with logged_in(parts, pages) as reader:
+        async with logged_in(context, pages) as reader:
             for number in range(_PARTS):
                 records = many.some(verdicts // _PARTS, filled.settings.kafka)
                 seconds.append(await _fill(filling, records))
@@ -111,7 +111,7 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
             waiting = [Record(made.topic, made.key, made.value) for made in many.some(catch_up, settings.kafka)]
             await publish(settings.kafka, waiting)
             looking = asyncio.create_task(reader.page(_LOOKS_APART_S))
-            read_s = await _caught_up(parts, len(waiting))
+            read_s = await _caught_up(context, len(waiting))
             reader.enough.set()
             beside = await looking
         counted = await queue.counts(database, now=datetime.now(UTC))
@@ -145,14 +145,14 @@ async def _batches(records: list[GeneratedVerdicts]) -> AsyncIterator[list[Gener
         yield records[at : at + TOGETHER]
 
 
-async def _caught_up(parts: ConsoleContext, records: int) -> float:
+async def _caught_up(context: ConsoleContext, records: int) -> float:
     """Seconds in which as many records are read as are on the topics, connecting to Kafka left out."""
-    places = {parts.settings.kafka.output_topic, parts.settings.kafka.input_topic}
-    ingest = Ingest(parts)
+    places = {context.settings.kafka.output_topic, context.settings.kafka.input_topic}
+    ingest = Ingest(context)
     reading = asyncio.create_task(ingest.run())
     await ingest.wrote.wait()
-    begun, first = time.perf_counter(), await _read(parts, places)
-    while await _read(parts, places) < records:
+    begun, first = time.perf_counter(), await _read(context, places)
+    while await _read(context, places) < records:
         ingest.wrote.clear()
         await ingest.wrote.wait()
     took = time.perf_counter() - begun
@@ -161,8 +161,8 @@ async def _caught_up(parts: ConsoleContext, records: int) -> float:
     return took * records / (records - first)
 
 
-async def _read(parts: ConsoleContext, topics: Collection[str]) -> int:
-    return sum(end for (topic, _), end in (await read_offsets(parts.database)).items() if topic in topics)
+async def _read(context: ConsoleContext, topics: Collection[str]) -> int:
+    return sum(end for (topic, _), end in (await read_offsets(context.database)).items() if topic in topics)
 
 
 if __name__ == "__main__":

@@ -30,14 +30,14 @@ _QUANTILES = {"p50": 50, "p95": 95, "max": 100}
 class ConsoleReader:
     """A reviewer with a post in hand, who asks for the queue again and again."""
 
-    parts: ConsoleContext
+    context: ConsoleContext
     http: aiohttp.ClientSession
     times: int
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def page(self, apart_s: float = 0.0) -> dict[str, float]:
         """The page, over HTTP, every `apart_s` seconds."""
-        await queue.lease_next(self.parts.database, _USER, Filters(), now=datetime.now(UTC), lease_s=3600)
+        await queue.lease_next(self.context.database, _USER, Filters(), now=datetime.now(UTC), lease_s=3600)
         return await self._timed(self._page, apart_s)
 
     async def queries(self) -> dict[str, float]:
@@ -53,9 +53,9 @@ class ConsoleReader:
 
     async def _queries(self) -> None:
         now = datetime.now(UTC)
-        jobs = await queue.listed(self.parts.database, Filters(), limit=_LISTED, now=now)
-        await headlines(self.parts.database, [job.seq for job in jobs])
-        await queue.counts(self.parts.database, now=now)
+        jobs = await queue.listed(self.context.database, Filters(), limit=_LISTED, now=now)
+        await headlines(self.context.database, [job.seq for job in jobs])
+        await queue.counts(self.context.database, now=now)
 
     async def _timed(self, work: Callable[[], Awaitable[None]], apart_s: float = 0.0) -> dict[str, float]:
         """Milliseconds of each; the first ones, which also fill caches, count too."""
@@ -71,15 +71,15 @@ class ConsoleReader:
 
 
 @asynccontextmanager
-async def logged_in(parts: ConsoleContext, times: int) -> AsyncIterator[ConsoleReader]:
+async def logged_in(context: ConsoleContext, times: int) -> AsyncIterator[ConsoleReader]:
     """Over HTTP, as browsers are."""
     actor = audit.process()
-    await users.add(parts.database, parts.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)
-    async with parts.database.begin() as connection:
+    await users.add(context.database, context.settings.kafka, _USER, secrets.token_hex(), role="reviewer", actor=actor)
+    async with context.database.begin() as connection:
         token = await open_session(connection, _USER, hours=24)
-    async with serving(build(parts), "127.0.0.1", 0) as port:
+    async with serving(build(context), "127.0.0.1", 0) as port:
         jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address without a name
         async with aiohttp.ClientSession(
             f"http://127.0.0.1:{port}", cookies={"session": token}, cookie_jar=jar
         ) as http:
-            yield ConsoleReader(parts, http, times)
+            yield ConsoleReader(context, http, times)

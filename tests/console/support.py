@@ -29,7 +29,7 @@ def shipped_pack() -> PolicyPack:
 
 
 @asynccontextmanager
-async def served(parts: ConsoleContext) -> AsyncIterator[str]:
-    """The address of a server of these parts, `http://127.0.0.1:PORT`, until the block is left."""
-    async with serving(build(parts), "127.0.0.1", 0) as port:
+async def served(context: ConsoleContext) -> AsyncIterator[str]:
+    """The address of a server of these context, `http://127.0.0.1:PORT`, until the block is left."""
+    async with serving(build(context), "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

@@ -43,8 +43,8 @@ async def test_each_probe_is_answered_on_the_port_it_asks(folder: str, tmp_path:
     assert service["targetPort"] == "http"
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
     async with open_database(url) as database:
-        parts = ConsoleContext(console_settings(url), database, pack)
-        async with served(parts) as address, aiohttp.ClientSession(address) as client:
+        context = ConsoleContext(console_settings(url), database, pack)
+        async with served(context) as address, aiohttp.ClientSession(address) as client:
             for kind in ("startup", "readiness", "liveness"):
                 asked = container[f"{kind}Probe"]["httpGet"]
                 assert asked["port"] == "http"

@@ -26,7 +26,7 @@ _FORM_S = 10.0
 _FIELDS = 8
 WRONG = "The user or the password is wrong."
 BUSY = "Too many logins at once. Try again in a moment."
-TOO_MANY = "Too many tries. Try again in a few minutes."
+TOO_MANY = "Too many attempts. Try again in a few minutes."
 
 log = structlog.get_logger(__name__)
 

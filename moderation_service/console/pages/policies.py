@@ -26,7 +26,7 @@ from moderation_service.readers.post_files import root_of, with_images
 _LATELY = 2_000  # verdicts
 _QUALITY = timedelta(days=30)
 
-_NO_IMAGES = "The pictures of these cases are not at hand here. Run them with: moderation policies test"
+_NO_IMAGES = "The pictures of these cases are not on this machine. Run the cases with: moderation policies test"
 _NOT_RUN = "The judge is busy or off. Nothing was changed; try again in a moment."
 
 

@@ -5,7 +5,7 @@ from typing import Any, assert_never
 from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, Flag, ImageStatus
 
 _REASONS = {
-    AbstainReason.IMAGE_UNAVAILABLE: "a picture could not be had",
+    AbstainReason.IMAGE_UNAVAILABLE: "a picture was unavailable",
     AbstainReason.IMAGE_UNDECODABLE: "a picture could not be read",
     AbstainReason.IMAGE_SKIPPED: "more pictures than are read of a post",
     AbstainReason.TRUNCATED: "more words than are read of a post",
@@ -13,7 +13,7 @@ _REASONS = {
 }
 _STATUSES = {
     ImageStatus.JUDGED: "judged",
-    ImageStatus.UNAVAILABLE: "could not be had",
+    ImageStatus.UNAVAILABLE: "unavailable",
     ImageStatus.REFUSED: "address refused",
     ImageStatus.TOO_LARGE: "too large",
     ImageStatus.UNDECODABLE: "could not be read",
@@ -25,15 +25,15 @@ _CLASSES = {
     AttributionClass.TEXT_ONLY: "words",
     AttributionClass.IMAGE_ONLY: "picture",
     AttributionClass.EITHER: "words and picture each",
-    AttributionClass.CONTEXT_MITIGATED: "excused by the whole",
+    AttributionClass.CONTEXT_MITIGATED: "mitigated by context",
     AttributionClass.NONE: "nowhere",
 }
 _FLAGS = {
     Flag.IMAGE_MISSING: "picture missing",
-    Flag.IMAGE_DOWNSCALED: "picture read much reduced",
+    Flag.IMAGE_DOWNSCALED: "picture read at a much reduced size",
     Flag.IMAGE_TRUNCATED: "picture cut short",
     Flag.TRUNCATED: "cut short",
-    Flag.INJECTION_SUSPECTED: "gives the model orders",
+    Flag.INJECTION_SUSPECTED: "suspected prompt injection",
 }
 
 

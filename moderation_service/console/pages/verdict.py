@@ -29,9 +29,9 @@ _ASKED = ("post_id", "decision", "policy_id")
 _REASON_WANTED = "To overturn a decision, say why."
 _TOO_LONG = "The reason is too long: at most 4,000 characters."
 _REFUSED: dict[str, str] = {
-    "leased": "Another reviewer has this post in hand.",
-    "decided": "Another reviewer has decided this meanwhile.",
-    "superseded": "A newer verdict of this post came meanwhile.",
+    "leased": "Another reviewer is working on this post.",
+    "decided": "Another reviewer has already decided this post.",
+    "superseded": "This post has a newer verdict.",
 }
 
 

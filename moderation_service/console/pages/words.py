@@ -13,13 +13,13 @@ ATTRIBUTION = {
     AttributionClass.COMBINED: (
         "Only together: the words alone pass, the picture alone passes, and both together do not."
     ),
-    AttributionClass.TEXT_ONLY: "In the words: they alone are over the line, and the picture alone is not.",
-    AttributionClass.IMAGE_ONLY: "In the picture: it alone is over the line, and the words alone are not.",
-    AttributionClass.EITHER: "In both: the words alone and the picture alone are each over the line.",
+    AttributionClass.TEXT_ONLY: "In the words: they alone are over the threshold, and the picture alone is not.",
+    AttributionClass.IMAGE_ONLY: "In the picture: it alone is over the threshold, and the words alone are not.",
+    AttributionClass.EITHER: "In both: the words alone and the picture alone are each over the threshold.",
     AttributionClass.CONTEXT_MITIGATED: (
-        "Excused by the whole: one part alone would be over the line, and both together are not."
+        "Mitigated by context: one part alone is over the threshold, and both together are not."
     ),
-    AttributionClass.NONE: "Nowhere: neither the whole nor a part of it is over the line.",
+    AttributionClass.NONE: "Nowhere: neither the whole post nor a part of it is over the threshold.",
 }
 """What each class means, in English, as the key of its translations."""
 _ALONE = {

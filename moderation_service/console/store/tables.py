@@ -148,7 +148,7 @@ thumbnails = Table(
     Column("post_id", Words, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("position", Integer, primary_key=True),  # of the image in its post, from 0
-    Column("status", Words, nullable=False),  # an ImageStatus: `judged`, or why it could not be had
+    Column("status", Words, nullable=False),  # an ImageStatus: `judged`, or why it was unavailable
     Column("width", Integer),
     Column("height", Integer),
     Column("sha256", Words),  # of the file that it was made of, as in a verdict's content

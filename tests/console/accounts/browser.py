@@ -55,7 +55,7 @@ async def browser(address: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def small_console(parts: ConsoleContext) -> AsyncIterator[str]:
+async def small_console(context: ConsoleContext) -> AsyncIterator[str]:
     """`/page` and `POST /change` for reviewers, `/admin` for admins; each tells the session."""
 
     async def tell(request: Request) -> Response:
@@ -72,6 +72,6 @@ async def small_console(parts: ConsoleContext) -> AsyncIterator[str]:
             Route("/change", reader()(tell), methods=["POST"]),
         ]
     )
-    app.state.context = parts
+    app.state.context = context
     async with serving(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

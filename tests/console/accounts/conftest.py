@@ -22,7 +22,7 @@ def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def parts(database_url: str, database: AsyncEngine, quick_hashes: None) -> ConsoleContext:
+async def context(database_url: str, database: AsyncEngine, quick_hashes: None) -> ConsoleContext:
     """With `ann`, who reviews, and `root`, an admin."""
     made = ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack)
     kafka = made.settings.kafka
@@ -32,9 +32,9 @@ async def parts(database_url: str, database: AsyncEngine, quick_hashes: None) ->
 
 
 @pytest.fixture
-async def address(parts: ConsoleContext) -> AsyncIterator[str]:
+async def address(context: ConsoleContext) -> AsyncIterator[str]:
     """Of a small console."""
-    async with small_console(parts) as made:
+    async with small_console(context) as made:
         yield made
 
 

@@ -16,10 +16,10 @@ OPEN = {"/login", "/preferences"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-async def test_every_page_asks_who_it_is(parts: ConsoleContext) -> None:
+async def test_every_page_asks_who_it_is(context: ConsoleContext) -> None:
     pages = [route for route in page_routes() if isinstance(route, Route) and route.path not in OPEN]
     assert len(pages) > 5
-    async with served(parts) as address, browser(address) as at:
+    async with served(context) as address, browser(address) as at:
         for page in pages:
             path = re.sub(r"\{\w+:(?:int|position)\}", "1", page.path)
             path = re.sub(r"\{[^}]*\}", "x", path)

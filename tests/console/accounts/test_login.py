@@ -19,8 +19,8 @@ from tests.console.accounts.test_users import disable
 LOGIN = {"user": "ann", "password": PASSWORD}
 
 
-async def told(parts: ConsoleContext, action: str) -> list[AuditEntry]:
-    async with parts.database.connect() as connection:
+async def told(context: ConsoleContext, action: str) -> list[AuditEntry]:
+    async with context.database.connect() as connection:
         rows = (await connection.execute(select(outbox.c.value).order_by(outbox.c.number))).scalars()
         entries = [AuditEntry.model_validate_json(value) for value in rows]
     return [entry for entry in entries if entry.action == action]
@@ -50,10 +50,12 @@ async def test_a_change_by_who_is_not_logged_in_leads_to_the_first_page(at: Brow
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
-async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(parts: ConsoleContext, *, secure: bool) -> None:
-    console = parts.settings.console.model_copy(update={"secure_cookies": secure, "session_hours": 2.0})
-    parts.settings = parts.settings.model_copy(update={"console": console})
-    async with small_console(parts) as address, browser(address) as at:
+async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(
+    context: ConsoleContext, *, secure: bool
+) -> None:
+    console = context.settings.console.model_copy(update={"secure_cookies": secure, "session_hours": 2.0})
+    context.settings = context.settings.model_copy(update={"console": console})
+    async with small_console(context) as address, browser(address) as at:
         cookie, *flags = (await at.log_in()).headers["set-cookie"].split("; ")
     name, _, token = cookie.partition("=")
     assert name == ("__Host-session" if secure else "session")
@@ -62,9 +64,9 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(parts: C
     assert {flag.lower() for flag in flags} == wanted
 
 
-async def test_of_a_session_only_the_digest_of_its_token_is_kept(parts: ConsoleContext, at: Browser) -> None:
+async def test_of_a_session_only_the_digest_of_its_token_is_kept(context: ConsoleContext, at: Browser) -> None:
     await at.log_in()
-    async with parts.database.connect() as connection:
+    async with context.database.connect() as connection:
         (row,) = (await connection.execute(select(sessions))).all()
     assert at.cookies["session"] not in str(row)
 
@@ -78,20 +80,20 @@ async def test_another_login_ends_the_session_that_the_browser_had(at: Browser, 
         assert (await thief.get("/page", cookies={"session": before})).status == 303
 
 
-async def test_a_session_ends_after_its_hours(parts: ConsoleContext, at: Browser) -> None:
+async def test_a_session_ends_after_its_hours(context: ConsoleContext, at: Browser) -> None:
     await at.log_in()
     assert (await at.get("/page")).status == 200
-    async with parts.database.begin() as connection:
+    async with context.database.begin() as connection:
         await connection.execute(update(sessions).values(expires_at=sessions.c.created_at))
     assert (await at.get("/page")).status == 303
     await at.log_in("root")
-    async with parts.database.connect() as connection:
+    async with context.database.connect() as connection:
         assert len((await connection.execute(select(sessions))).all()) == 1, "what is over is not kept"
 
 
-async def test_a_disabled_user_is_out_at_once_and_can_not_come_in(parts: ConsoleContext, at: Browser) -> None:
+async def test_a_disabled_user_is_out_at_once_and_can_not_come_in(context: ConsoleContext, at: Browser) -> None:
     await at.log_in()
-    await disable(parts, "ann")
+    await disable(context, "ann")
     assert (await at.get("/page")).status == 303
     assert (await at.log_in()).status == 401
 
@@ -122,7 +124,7 @@ async def test_a_wrong_login_says_the_same_whatever_is_wrong(at: Browser, user: 
 
 
 async def test_after_a_few_guesses_even_the_right_password_waits_and_it_is_on_record_once(
-    parts: ConsoleContext, at: Browser
+    context: ConsoleContext, at: Browser
 ) -> None:
     for _ in range(PAIR):
         assert (await at.log_in(password="wrong")).status == 401
@@ -132,7 +134,7 @@ async def test_after_a_few_guesses_even_the_right_password_waits_and_it_is_on_re
         assert 0 < int(refused.headers["retry-after"]) <= 300
         assert "Too many tries." in await refused.text()
     assert (await at.log_in("root")).status == 303
-    (entry,) = await told(parts, "login.throttled")
+    (entry,) = await told(context, "login.throttled")
     assert (entry.actor, entry.target) == ("address:127.0.0.1", "ann")
 
 
@@ -144,16 +146,16 @@ async def test_while_throttled_no_password_is_looked_at(at: Browser, monkeypatch
     assert len(looked) == PAIR
 
 
-async def test_a_name_that_is_nobodys_is_not_on_record(parts: ConsoleContext, at: Browser) -> None:
+async def test_a_name_that_is_nobodys_is_not_on_record(context: ConsoleContext, at: Browser) -> None:
     for _ in range(PAIR):
         await at.log_in("my secret, in the wrong field", "wrong")
-    (entry,) = await told(parts, "login.throttled")
+    (entry,) = await told(context, "login.throttled")
     assert entry.target == "nobody"
 
 
-async def test_a_login_is_on_record(parts: ConsoleContext, at: Browser) -> None:
+async def test_a_login_is_on_record(context: ConsoleContext, at: Browser) -> None:
     await at.log_in()
-    (entry,) = await told(parts, "user.logged_in")
+    (entry,) = await told(context, "user.logged_in")
     assert (entry.actor, entry.target) == ("reviewer:ann", "ann")
 
 

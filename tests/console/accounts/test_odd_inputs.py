@@ -32,8 +32,8 @@ def escaped(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-async def test_no_query_and_no_path_makes_a_page_fail(parts: ConsoleContext) -> None:
-    async with served(parts) as address, browser(address) as at:
+async def test_no_query_and_no_path_makes_a_page_fail(context: ConsoleContext) -> None:
+    async with served(context) as address, browser(address) as at:
         await at.log_in("root")
         paths = []
         for odd in map(escaped, ODD):
@@ -49,8 +49,8 @@ async def test_no_query_and_no_path_makes_a_page_fail(parts: ConsoleContext) -> 
             assert answer.headers["Content-Security-Policy"]
 
 
-async def test_no_form_makes_a_page_fail(parts: ConsoleContext) -> None:
-    async with served(parts) as address, browser(address) as at:
+async def test_no_form_makes_a_page_fail(context: ConsoleContext) -> None:
+    async with served(context) as address, browser(address) as at:
         for odd in ODD:
             fields = {"user": odd, "password": odd, "next": odd}
             body = "&".join(f"{name}={escaped(value)}" for name, value in fields.items())
@@ -68,8 +68,8 @@ async def test_no_form_makes_a_page_fail(parts: ConsoleContext) -> None:
 
 
 @pytest.mark.parametrize("odd", ["http://[", "http://[::1", "//", "null", "http://" + "a" * 5000, "x://\x80@"])
-async def test_no_header_makes_a_page_fail(parts: ConsoleContext, odd: str) -> None:
-    async with served(parts) as address, browser(address) as at:
+async def test_no_header_makes_a_page_fail(context: ConsoleContext, odd: str) -> None:
+    async with served(context) as address, browser(address) as at:
         headers = dict.fromkeys(("Origin", "HX-Current-URL", "X-CSRF-Token", "traceparent", "X-Forwarded-For"), odd)
         for path in ("/", "/login", "/verdicts/x"):
             for more in ({}, {"HX-Request": "true"}):
@@ -79,8 +79,8 @@ async def test_no_header_makes_a_page_fail(parts: ConsoleContext, odd: str) -> N
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_htmx_comes_back_to_its_page_after_the_login(parts: ConsoleContext) -> None:
-    async with served(parts) as address, browser(address) as at:
+async def test_htmx_comes_back_to_its_page_after_the_login(context: ConsoleContext) -> None:
+    async with served(context) as address, browser(address) as at:
         for url, back in {
             f"{address}/verdicts?decision=block#x": "/login?next=/verdicts%3Fdecision%3Dblock",
             f"{address}//evil.example": "/login?next=/",
@@ -92,13 +92,13 @@ async def test_htmx_comes_back_to_its_page_after_the_login(parts: ConsoleContext
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_page_that_fails_says_so_under_the_same_headers(
-    parts: ConsoleContext, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    context: ConsoleContext, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def broken(*_: object, **__: object) -> None:
         message = "secret"
         raise ValueError(message)
 
-    async with served(parts) as address, browser(address) as at:
+    async with served(context) as address, browser(address) as at:
         await at.log_in()
         monkeypatch.setattr(queue.queue, "listed", broken)
         answer = await at.get("/")

@@ -18,16 +18,16 @@ from moderation_service.telemetry.audit import AuditEntry
 from tests.console.accounts.browser import PASSWORD
 
 
-async def add(parts: ConsoleContext, name: str, password: str = PASSWORD, role: Any = "reviewer") -> None:
-    await users.add(parts.database, parts.settings.kafka, name, password, role=role, actor="user:test")
+async def add(context: ConsoleContext, name: str, password: str = PASSWORD, role: Any = "reviewer") -> None:
+    await users.add(context.database, context.settings.kafka, name, password, role=role, actor="user:test")
 
 
-async def disable(parts: ConsoleContext, name: str) -> None:
-    await users.disable(parts.database, parts.settings.kafka, name, actor="user:test")
+async def disable(context: ConsoleContext, name: str) -> None:
+    await users.disable(context.database, context.settings.kafka, name, actor="user:test")
 
 
-async def known(parts: ConsoleContext, name: str, password: str = PASSWORD) -> bool:
-    return await users.known(parts.database, name, password)
+async def known(context: ConsoleContext, name: str, password: str = PASSWORD) -> bool:
+    return await users.known(context.database, name, password)
 
 
 async def test_a_password_is_kept_as_argon2id_alone(database: AsyncEngine) -> None:
@@ -43,20 +43,20 @@ async def test_a_password_is_kept_as_argon2id_alone(database: AsyncEngine) -> No
     assert await users.known(database, "ann", PASSWORD)
 
 
-async def test_only_the_right_password_of_an_enabled_user_is_known(parts: ConsoleContext) -> None:
-    assert await known(parts, "ann")
-    assert not await known(parts, "ann", PASSWORD + "x")
-    assert not await known(parts, "ann", "")
-    assert not await known(parts, "nobody")
-    await disable(parts, "ann")
-    assert not await known(parts, "ann")
+async def test_only_the_right_password_of_an_enabled_user_is_known(context: ConsoleContext) -> None:
+    assert await known(context, "ann")
+    assert not await known(context, "ann", PASSWORD + "x")
+    assert not await known(context, "ann", "")
+    assert not await known(context, "nobody")
+    await disable(context, "ann")
+    assert not await known(context, "ann")
 
 
 async def test_the_same_work_is_done_for_known_unknown_and_disabled_names(
-    parts: ConsoleContext, monkeypatch: pytest.MonkeyPatch
+    context: ConsoleContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await disable(parts, "root")
-    await known(parts, "nobody")  # what stands in for nobody's is hashed once a process
+    await disable(context, "root")
+    await known(context, "nobody")  # what stands in for nobody's is hashed once a process
     work = []
     verify, hash_ = PasswordHasher.verify, PasswordHasher.hash
 
@@ -71,57 +71,57 @@ async def test_the_same_work_is_done_for_known_unknown_and_disabled_names(
     monkeypatch.setattr(PasswordHasher, "verify", verified)
     monkeypatch.setattr(PasswordHasher, "hash", hashed)
     for name, password in (("ann", PASSWORD), ("ann", "wrong"), ("nobody", PASSWORD), ("root", PASSWORD)):
-        await known(parts, name, password)
+        await known(context, name, password)
     assert work == [("verify", *work[0][1:])] * 4
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 65, "a\nb", "<script>", "名"])
-async def test_a_name_that_can_not_be_taken_is_refused(parts: ConsoleContext, name: str) -> None:
+async def test_a_name_that_can_not_be_taken_is_refused(context: ConsoleContext, name: str) -> None:
     with pytest.raises(Misconfigured, match="a name is 1 to 64 of"):
-        await add(parts, name)
+        await add(context, name)
 
 
 @pytest.mark.parametrize("length", [0, 11, 257])
 async def test_a_password_too_short_or_too_long_is_refused_without_being_shown(
-    parts: ConsoleContext, length: int
+    context: ConsoleContext, length: int
 ) -> None:
     password = "q" * length
     with pytest.raises(Misconfigured, match=f"the password has {length} characters; should be 12 to 256") as refused:
-        await add(parts, "bob", password)
+        await add(context, "bob", password)
     assert not length or password not in str(refused.value)
 
 
-async def test_a_user_who_is_there_is_not_overwritten(parts: ConsoleContext) -> None:
+async def test_a_user_who_is_there_is_not_overwritten(context: ConsoleContext) -> None:
     with pytest.raises(Misconfigured, match="users add ann: is there already"):
-        await add(parts, "ann", "another password", "admin")
-    assert await known(parts, "ann")
-    assert [user.role for user in await users.listed(parts.database) if user.name == "ann"] == ["reviewer"]
+        await add(context, "ann", "another password", "admin")
+    assert await known(context, "ann")
+    assert [user.role for user in await users.listed(context.database) if user.name == "ann"] == ["reviewer"]
 
 
-async def test_a_disabled_user_can_be_begun_anew(parts: ConsoleContext) -> None:
-    await disable(parts, "ann")
-    await add(parts, "ann", "another password", "admin")
-    assert await known(parts, "ann", "another password")
-    assert not await known(parts, "ann")
-    assert [(user.name, user.role, user.disabled_at) for user in await users.listed(parts.database)] == [
+async def test_a_disabled_user_can_be_begun_anew(context: ConsoleContext) -> None:
+    await disable(context, "ann")
+    await add(context, "ann", "another password", "admin")
+    assert await known(context, "ann", "another password")
+    assert not await known(context, "ann")
+    assert [(user.name, user.role, user.disabled_at) for user in await users.listed(context.database)] == [
         ("ann", "admin", None),
         ("root", "admin", None),
     ]
 
 
 @pytest.mark.parametrize("name", ["nobody", "ann"])
-async def test_who_can_not_log_in_anyway_is_not_disabled(parts: ConsoleContext, name: str) -> None:
-    await disable(parts, "ann")
+async def test_who_can_not_log_in_anyway_is_not_disabled(context: ConsoleContext, name: str) -> None:
+    await disable(context, "ann")
     with pytest.raises(Misconfigured, match=f"users disable {name}: no such user, or disabled already"):
-        await disable(parts, name)
+        await disable(context, name)
 
 
-async def test_users_added_and_disabled_are_for_the_audit_without_their_passwords(parts: ConsoleContext) -> None:
-    await disable(parts, "ann")
-    async with parts.database.connect() as connection:
+async def test_users_added_and_disabled_are_for_the_audit_without_their_passwords(context: ConsoleContext) -> None:
+    await disable(context, "ann")
+    async with context.database.connect() as connection:
         rows = (await connection.execute(select(outbox).order_by(outbox.c.number))).all()
     told = [AuditEntry.model_validate_json(row.value) for row in rows]
-    assert {row.topic for row in rows} == {parts.settings.kafka.audit_topic}
+    assert {row.topic for row in rows} == {context.settings.kafka.audit_topic}
     assert [(entry.action, entry.actor, entry.target, entry.details) for entry in told] == [
         ("user.added", "user:test", "ann", {"role": "reviewer"}),
         ("user.added", "user:test", "root", {"role": "admin"}),

@@ -24,10 +24,10 @@ ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @dataclass
 class Api:
-    """A console that runs, its parts, and a key for all but `admin`."""
+    """A console that runs, its context, and a key for all but `admin`."""
 
     address: str
-    parts: ConsoleContext
+    context: ConsoleContext
     key: str
 
     def caller(self, key: str | None = None) -> aiohttp.ClientSession:
@@ -36,20 +36,20 @@ class Api:
         return aiohttp.ClientSession(self.address, headers={"Authorization": f"Bearer {shown}"} if shown else {})
 
     async def new_key(self, *scopes: str) -> str:
-        return await new_key(self.parts, *scopes)
+        return await new_key(self.context, *scopes)
 
 
 @asynccontextmanager
 async def running(database: AsyncEngine, settings: Settings, judge: Judge | None = None) -> AsyncIterator[Api]:
     """A console for the block."""
     pack = judge.pack if judge else shipped_pack()
-    parts = ConsoleContext(settings=settings, database=database, pack=pack, judge=judge)
-    async with served(parts) as address:
-        yield Api(address, parts, await new_key(parts, "admin"))
+    context = ConsoleContext(settings=settings, database=database, pack=pack, judge=judge)
+    async with served(context) as address:
+        yield Api(address, context, await new_key(context, "admin"))
 
 
-async def new_key(parts: ConsoleContext, *scopes: str) -> str:
-    return await api_keys.create(parts.database, parts.settings.kafka, "tests", scopes, actor="user:tests")
+async def new_key(context: ConsoleContext, *scopes: str) -> str:
+    return await api_keys.create(context.database, context.settings.kafka, "tests", scopes, actor="user:tests")
 
 
 def make_image(size: tuple[int, int] = (32, 32), colour: str = "red") -> str:

@@ -75,7 +75,7 @@ async def test_a_post_put_in_and_deleted_is_gone_here_and_both_topics_end_in_a_n
     topics: KafkaSettings, database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
     settings = console_settings(database_url, kafka=topics, judging_backend="local")
-    async with running(database, settings, judge) as api, beside(OutboxSender(api.parts).run()):
+    async with running(database, settings, judge) as api, beside(OutboxSender(api.context).run()):
         made = await post(api, THREAT, **{"Idempotency-Key": "k-1"})
         unclear = await post(api, {"post_id": "p-1", "revision": 2, "images": [{"url": "https://127.0.0.1/gone.png"}]})
         other = await post(api, {"post_id": "p-10", "text": "hello"})
@@ -116,7 +116,7 @@ async def test_a_worker_erases_its_own_verdict_of_a_deleted_post_and_the_console
     settings = console_settings(database_url, kafka=topics)
     async with (
         running(database, settings) as api,
-        beside(OutboxSender(api.parts).run(), Ingest(api.parts).run()),
+        beside(OutboxSender(api.context).run(), Ingest(api.context).run()),
         working(topics, FakeJudge()),
     ):
 
@@ -153,8 +153,8 @@ async def test_a_deletion_while_kafka_is_away_is_told_when_it_is_back(
         between.cut()
         async with running(database, console_settings(database_url, kafka=away)) as api:
             await delete(api, "p-1")
-            async with beside(OutboxSender(api.parts).run()):
-                await eventually(lambda: bool(api.parts.held), "it says that it waits")
+            async with beside(OutboxSender(api.context).run()):
+                await eventually(lambda: bool(api.context.held), "it says that it waits")
                 assert await nulls(topics, b"p-1") == []
                 between.mend()
 
@@ -167,15 +167,15 @@ async def test_a_deletion_while_kafka_is_away_is_told_when_it_is_back(
 @ON_SQLITE
 @pytest.mark.parametrize("post_id", ["a/b", "/", "a b?c#d%", "帖子", "a\nb", "a\n", "\0", "\ufffd", "帖" * 512])
 async def test_every_id_that_a_post_may_have_can_be_deleted_known_or_not(quiet_api: Api, post_id: str) -> None:
-    async with quiet_api.parts.database.begin() as connection:
+    async with quiet_api.context.database.begin() as connection:
         for kept in (post_id, "a", "b"):
             await posts.put(connection, Post(post_id=kept, text="words"), None)
     await delete(quiet_api, quote(post_id, safe=""))
     await delete(quiet_api, quote(post_id, safe=""))
-    assert await posts.shown(quiet_api.parts.database, post_id, 1) is None
-    assert await posts.shown(quiet_api.parts.database, "a", 1) is not None
-    async with quiet_api.parts.database.connect() as connection:
-        query = select(outbox.c.key).where(outbox.c.topic == quiet_api.parts.settings.kafka.input_topic)
+    assert await posts.shown(quiet_api.context.database, post_id, 1) is None
+    assert await posts.shown(quiet_api.context.database, "a", 1) is not None
+    async with quiet_api.context.database.connect() as connection:
+        query = select(outbox.c.key).where(outbox.c.topic == quiet_api.context.settings.kafka.input_topic)
         assert (await connection.execute(query)).scalars().all() == [post_id.encode()] * 2
 
 
@@ -189,8 +189,8 @@ async def test_a_slash_as_it_is_is_refused_as_a_proxy_may_make_another_path_of_i
 @ON_SQLITE
 async def test_a_deletion_is_on_record_with_its_key(quiet_api: Api) -> None:
     await delete(quiet_api, "p-1")
-    async with quiet_api.parts.database.connect() as connection:
-        query = select(outbox.c.value).where(outbox.c.topic == quiet_api.parts.settings.kafka.audit_topic)
+    async with quiet_api.context.database.connect() as connection:
+        query = select(outbox.c.value).where(outbox.c.topic == quiet_api.context.settings.kafka.audit_topic)
         *_, value = (await connection.execute(query.order_by(outbox.c.number))).scalars()
     told = audit.AuditEntry.model_validate_json(value)
     assert (told.actor, told.action, told.target) == ("key:tests", "post.deleted", "p-1")

@@ -83,7 +83,7 @@ async def test_a_revoked_key_is_refused_from_the_next_request_on(quiet_api: Api)
     async with quiet_api.caller() as http:
         async with http.get("/v1/verdicts") as answer:
             assert answer.status == 200
-        await api_keys.revoke(quiet_api.parts.database, KAFKA, quiet_api.key.split("_")[1], actor=WHO)
+        await api_keys.revoke(quiet_api.context.database, KAFKA, quiet_api.key.split("_")[1], actor=WHO)
         async with http.get("/v1/verdicts") as answer:
             assert await problem(answer) == (401, "no_key")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")

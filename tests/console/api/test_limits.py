@@ -48,8 +48,8 @@ async def test_several_texts_take_the_seats_that_are_free_and_no_more(
         async with http.post("/v1/moderations", json={"input": texts}) as answer:
             assert len((await answer.json())["results"]) == 10
         assert most == 3
-        with api.parts.slots.take(3):
+        with api.context.slots.take(3):
             async with http.post("/v1/moderations", json={"input": texts}) as answer:
                 assert await problem(answer) == (503, "full")
-        with api.parts.slots.take(3) as free:
+        with api.context.slots.take(3) as free:
             assert free == 3

@@ -48,11 +48,11 @@ async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
         answer = await openai_client.moderations.create(input=THREAT, model="omni-moderation-latest")
     (result,) = answer.results
     assert answer.id.startswith("modr-")
-    assert answer.model == api.parts.judge.model.name  # type: ignore[union-attr]
+    assert answer.model == api.context.judge.model.name  # type: ignore[union-attr]
     assert result.flagged is True
     assert result.categories.violence is True
     assert result.category_scores.violence == pytest.approx(result.category_scores.model_dump()["violence"])
-    ids = {policy.id for policy in api.parts.pack.enforced}
+    ids = {policy.id for policy in api.context.pack.enforced}
     for told in (result.categories, result.category_scores, result.category_applied_input_types):
         assert told.model_dump(by_alias=True).keys() == {*get_args(OpenAICategory), *ids}
     assert result.category_applied_input_types.violence == ["text"]
@@ -61,7 +61,7 @@ async def test_a_text_has_openais_categories_and_the_policies(api: Api) -> None:
 
 
 async def test_it_says_which_categories_a_policy_was_asked_about(api: Api) -> None:
-    pack = api.parts.pack
+    pack = api.context.pack
     async with client(api) as openai_client:
         (result,) = (await openai_client.moderations.create(input=THREAT)).results
     covered = set(result.covered_categories)  # type: ignore[attr-defined] # beside OpenAI's own
@@ -113,7 +113,7 @@ async def test_several_texts_are_judged_each_for_itself_and_in_order(api: Api) -
 
 async def test_words_and_an_image_are_judged_together_and_say_where_the_violation_is(api: Api) -> None:
     weapon = weapon_for_sale()
-    judge = api.parts.judge
+    judge = api.context.judge
     assert judge is not None
     async with client(api) as openai_client:
         (result,) = (await openai_client.moderations.create(input=parts(weapon))).results
@@ -157,10 +157,10 @@ async def test_nothing_of_it_is_kept_and_no_later_verdict_is_its_duplicate(api: 
         await openai_client.moderations.create(input=THREAT)
     async with api.caller() as http, http.post("/v1/posts", json={"post_id": "p", "text": THREAT}) as answer:
         assert (await answer.json())["duplicate_of"] is None
-    async with api.parts.database.connect() as connection:
+    async with api.context.database.connect() as connection:
         assert (await connection.execute(select(func.count()).select_from(verdicts))).scalar_one() == 1
         topics = set((await connection.execute(select(outbox.c.topic))).scalars())
-    assert topics == {api.parts.settings.kafka.audit_topic, api.parts.settings.kafka.output_topic}
+    assert topics == {api.context.settings.kafka.audit_topic, api.context.settings.kafka.output_topic}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def attributed(verdict: Verdict, class_: AttributionClass | None) -> Verdict:
 
 
 async def test_the_input_types_of_a_category_are_where_its_violation_was_measured(api: Api) -> None:
-    judge = api.parts.judge
+    judge = api.context.judge
     assert judge is not None
     post = weapon_for_sale()
     verdict = (await judge.judge(post, trace_id="a" * 32)).verdict

@@ -36,7 +36,7 @@ async def post(api: Api, body: dict[str, Any], **headers: str) -> dict[str, Any]
 
 
 async def rows(api: Api, table: Any) -> int:
-    async with api.parts.database.connect() as connection:
+    async with api.context.database.connect() as connection:
         found: int = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
         return found
 
@@ -51,7 +51,7 @@ async def test_a_post_has_its_verdict_at_once_and_it_is_there_to_be_looked_up(ap
             assert await answer.json() == {"verdicts": [made], "next_before": None}
         async with http.get("/v1/verdicts", params={"decision": "allow"}) as answer:
             assert (await answer.json())["verdicts"] == []
-    shown = await kept_posts.shown(api.parts.database, "p-1", 1)
+    shown = await kept_posts.shown(api.context.database, "p-1", 1)
     assert shown is not None
     assert shown.text == THREAT["text"]
 
@@ -61,7 +61,7 @@ async def test_a_byte_order_mark_is_skipped_and_half_a_surrogate_pair_is_a_repla
     headers = {"Content-Type": "application/json"}
     async with api.caller() as http, http.post("/v1/posts", data=body, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
-    shown = await kept_posts.shown(api.parts.database, "p-1", 1)
+    shown = await kept_posts.shown(api.context.database, "p-1", 1)
     assert shown is None or shown.text == "cut \ufffd"
 
 
@@ -84,13 +84,13 @@ async def test_the_same_post_again_is_the_same_verdict_kept_once_and_published_o
     first, again = await post(api, THREAT), await post(api, THREAT)
     assert again == first
     assert await rows(api, verdicts) == 1
-    async with api.parts.database.connect() as connection:
+    async with api.context.database.connect() as connection:
         waiting = (await connection.execute(select(outbox.c.entry_id))).scalars().all()
     assert waiting.count(first["verdict_id"]) == 1
 
 
 async def test_a_request_with_an_idempotency_key_is_judged_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge: Any = api.parts.judge
+    judge: Any = api.context.judge
     judged: list[str] = []
     real = judge.judge
 
@@ -120,7 +120,7 @@ async def test_one_idempotency_key_sent_twice_at_once_has_one_answer(api: Api) -
 
 async def test_an_erased_verdict_is_gone_for_its_idempotency_key_too(api: Api) -> None:
     await post(api, THREAT, **{"Idempotency-Key": "k-1"})
-    async with api.parts.database.begin() as connection:
+    async with api.context.database.begin() as connection:
         await erase(connection, "p-1")
     given = {"Idempotency-Key": "k-1"}
     async with api.caller() as http, http.post("/v1/posts", json=THREAT, headers=given) as answer:
@@ -158,9 +158,9 @@ async def test_a_review_ends_the_job_and_goes_to_the_review_topic(api: Api) -> N
         assert (told["reviewer"], told["post_id"], told["decision"]) == ("key:tests/an\0na", made["post_id"], "allow")
         async with http.post("/v1/reviews", json={**asked, "verdict_id": "none"}) as answer:
             assert await problem(answer) == (404, "not_found")
-    async with api.parts.database.connect() as connection:
+    async with api.context.database.connect() as connection:
         topic = select(outbox.c.topic).where(outbox.c.entry_id == told["review_id"])
-        assert (await connection.execute(topic)).scalar_one() == api.parts.settings.kafka.review_topic
+        assert (await connection.execute(topic)).scalar_one() == api.context.settings.kafka.review_topic
 
 
 async def test_a_job_that_is_decided_is_refused_unless_one_more_review_is_meant(api: Api) -> None:
@@ -174,7 +174,7 @@ async def test_a_job_that_is_decided_is_refused_unless_one_more_review_is_meant(
             assert await problem(answer) == (409, "taken")
         async with http.post("/v1/reviews", json={**asked, "further": True}) as answer:
             assert answer.status == 201
-    async with api.parts.database.connect() as connection:
+    async with api.context.database.connect() as connection:
         assert (await connection.execute(select(jobs.c.state))).scalar_one() == "decided"
 
 
@@ -194,7 +194,7 @@ async def test_one_post_has_one_verdict_id_by_http_by_kafka_and_by_the_command_l
     }
     settings = console_settings(database_url, kafka=topics, judging_backend="local")
     async with running(database, settings, judge) as api:
-        sending = asyncio.create_task(OutboxSender(api.parts).run())
+        sending = asyncio.create_task(OutboxSender(api.context).run())
         by_http = await post(api, body)
 
         async def on_the_topic() -> bool:

@@ -106,7 +106,7 @@ async def test_a_body_that_is_no_post_says_what_would_be_right(
 
 
 async def test_a_body_over_the_bound_is_refused_before_it_is_read(api: Api) -> None:
-    limit = api.parts.settings.kafka.max_message_bytes
+    limit = api.context.settings.kafka.max_message_bytes
     async with api.caller() as http:
         large = io.BytesIO(json.dumps({"post_id": "p", "text": "x" * limit}).encode())
         async with http.post("/v1/posts", data=large, headers={"Content-Type": "application/json"}) as answer:
@@ -152,11 +152,11 @@ async def test_a_body_that_dribbles_in_is_refused_and_its_connection_closed(
     writer.close()
     assert answer.startswith("HTTP/1.1 408")
     assert "urn:moderation:problem:slow_body" in answer
-    assert api.parts.slots._free == api.parts.settings.console.max_in_flight
+    assert api.context.slots._free == api.context.settings.console.max_in_flight
 
 
 async def test_slow_bodies_of_one_key_keep_no_post_from_being_judged(api: Api) -> None:
-    most = api.parts.settings.console.max_in_flight
+    most = api.context.settings.console.max_in_flight
     host, port = api.address.removeprefix("http://").split(":")
     head = f"POST /v1/posts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
     head += "Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
@@ -195,8 +195,8 @@ async def test_a_head_in_two_pieces_behind_another_request_is_answered(quiet_api
 
 async def test_a_full_house_is_told_to_come_again_before_any_of_its_body_is_read(api: Api) -> None:
     with ExitStack() as held:
-        for _ in range(api.parts.settings.console.max_in_flight):
-            held.enter_context(seat(api.parts))
+        for _ in range(api.context.settings.console.max_in_flight):
+            held.enter_context(seat(api.context))
 
         async def never() -> AsyncIterator[bytes]:
             yield b"{"
@@ -254,7 +254,7 @@ async def test_a_bug_is_a_500_and_its_words_stay_out_of_answer_and_log(
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(api.parts.judge, "judge", broken)
+    monkeypatch.setattr(api.context.judge, "judge", broken)
     with capture_logs() as logged:
         async with api.caller() as http, http.post("/v1/posts", json=POST) as answer:
             assert await problem(answer) == (500, "internal")
@@ -283,7 +283,7 @@ async def test_a_database_that_is_away_is_a_503(quiet_api: Api, monkeypatch: pyt
     def refused(*_: object) -> Any:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(type(quiet_api.parts.database), "connect", refused)
+    monkeypatch.setattr(type(quiet_api.context.database), "connect", refused)
     async with quiet_api.caller() as http, http.get("/v1/verdicts") as answer:
         assert await problem(answer) == (503, "unavailable")
 

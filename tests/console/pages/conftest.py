@@ -31,7 +31,7 @@ async def store(tmp_path: Path) -> AsyncIterator[tuple[str, AsyncEngine]]:
 
 
 @pytest.fixture
-async def parts(store: tuple[str, AsyncEngine]) -> ConsoleContext:
+async def context(store: tuple[str, AsyncEngine]) -> ConsoleContext:
     """A console with the reviewer `mei`, without Kafka and without a judge."""
     url, opened = store
     pack = shipped_pack()
@@ -41,17 +41,17 @@ async def parts(store: tuple[str, AsyncEngine]) -> ConsoleContext:
 
 
 @pytest.fixture
-async def address(parts: ConsoleContext) -> AsyncIterator[str]:
-    async with served(parts) as at:
+async def address(context: ConsoleContext) -> AsyncIterator[str]:
+    async with served(context) as at:
         yield at
 
 
 @pytest.fixture
-async def judging(parts: ConsoleContext) -> AsyncIterator[ConsoleContext]:
+async def judging(context: ConsoleContext) -> AsyncIterator[ConsoleContext]:
     """The console with the bundled model."""
-    async with open_judge(parts.settings, parts.pack) as judge:
-        parts.judge = judge
-        yield parts
+    async with open_judge(context.settings, context.pack) as judge:
+        context.judge = judge
+        yield context
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ async def visit(address: str) -> AsyncIterator[Callable[..., Any]]:
         made: list[Visit] = []
 
         async def opened(user: str | None = "mei", **options: Any) -> Visit:
-            context = await chromium.new_context(**{"locale": "en-GB", **options})
-            stack.push_async_callback(context.close)
-            made.append(Visit(await context.new_page(), address))
+            browsing = await chromium.new_context(**{"locale": "en-GB", **options})
+            stack.push_async_callback(browsing.close)
+            made.append(Visit(await browsing.new_page(), address))
             if user:
                 await made[-1].log_in(user)
             return made[-1]

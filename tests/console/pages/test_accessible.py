@@ -27,10 +27,10 @@ async def found(seen: Visit) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 async def test_no_page_has_a_serious_fault(
-    parts: ConsoleContext, visit: Visits, scheme: str, size: dict[str, Any]
+    context: ConsoleContext, visit: Visits, scheme: str, size: dict[str, Any]
 ) -> None:
-    made = await fill(parts.database, parts.pack, 42, decided=14)
-    await ran(parts.database, parts.pack)
+    made = await fill(context.database, context.pack, 42, decided=14)
+    await ran(context.database, context.pack)
     out = await visit(user=None, color_scheme=scheme, **size)
     await out.go("/login")
     faults = await found(out)

@@ -16,11 +16,11 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.media.loader import ImageLoader
 from moderation_service.settings import MediaSettings
 from tests.console.accounts.browser import browser
-from tests.console.accounts.conftest import parts, quick_hashes
+from tests.console.accounts.conftest import context, quick_hashes
 from tests.console.support import served
 from tests.contracts.examples import CONTENT, IMAGE, verdict
 
-__all__ = ["parts", "quick_hashes"]
+__all__ = ["context", "quick_hashes"]
 CHANGED = "not the image that was judged"
 
 
@@ -35,11 +35,11 @@ def image(colour: str) -> bytes:
     [
         (sha256(image("green")).hexdigest(), True, None),
         (sha256(image("red")).hexdigest(), False, CHANGED),
-        (None, True, "Not judged: it could not be had then."),
+        (None, True, "Not judged: it was unavailable then."),
     ],
 )
 async def test_a_host_that_answers_otherwise_the_second_time_shows_the_reviewer_nothing(
-    parts: ConsoleContext, judged: str | None, says: str | None, *, is_shown: bool
+    context: ConsoleContext, judged: str | None, says: str | None, *, is_shown: bool
 ) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=image("green"))
@@ -50,7 +50,7 @@ async def test_a_host_that_answers_otherwise_the_second_time_shows_the_reviewer_
     port = int(runner.addresses[0][1])
     post = Post(post_id="p-17", revision=2, text="x", images=(ImageRef(url=f"http://127.0.0.1:{port}/a.png"),))
     content = CONTENT.model_copy(update={"images": (IMAGE.model_copy(update={"sha256": judged}),)})
-    async with parts.database.begin() as connection:
+    async with context.database.begin() as connection:
         await posts.put(connection, post, post.model_dump_json().encode())
         found = verdict(verdict_id="v-1", decision="review", policies=(), shadow=(), content=content)
         await verdicts.put(connection, found, datetime.now(UTC))
@@ -59,12 +59,12 @@ async def test_a_host_that_answers_otherwise_the_second_time_shows_the_reviewer_
         allowed_networks=frozenset({ip_network("127.0.0.0/8")}),
         allowed_ports=frozenset({port}),
     )
-    maker = Thumbnails(parts.settings.model_copy(update={"media": media}), parts.database)
+    maker = Thumbnails(context.settings.model_copy(update={"media": media}), context.database)
     async with ImageLoader(media) as loader:
         assert await maker.make(loader) == 1
     await runner.cleanup()
 
-    async with served(parts) as address, browser(address) as at:
+    async with served(context) as address, browser(address) as at:
         await at.log_in()
         page = await (await at.get("/verdicts/v-1")).text()
         assert ("/pictures/0?verdict=v-1" in page) == is_shown

@@ -26,8 +26,8 @@ EVIL = """'"><img src=x onerror="window.hacked=1"><script>window.hacked=1</scrip
 MINORS = next(told for told in TOLD if told.scores and "minor_contact" in told.scores)
 
 
-async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: ConsoleContext, visit: Visits) -> None:
-    made = judged(TOLD[0], parts.pack, f"p/../{EVIL}?#", datetime.now(UTC), rng=np.random.default_rng(1))
+async def test_markup_in_words_names_and_metadata_is_shown_as_text(context: ConsoleContext, visit: Visits) -> None:
+    made = judged(TOLD[0], context.pack, f"p/../{EVIL}?#", datetime.now(UTC), rng=np.random.default_rng(1))
     evil = made.model_copy(
         update={
             "verdict_id": f"v/{EVIL}?#",
@@ -43,7 +43,7 @@ async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: Consol
             "policies": (made.policies[0].model_copy(update={"policy_id": EVIL, "violated": True}), *made.policies[1:]),
         }
     )
-    async with parts.database.begin() as connection:
+    async with context.database.begin() as connection:
         await posts.put(connection, Post(post_id=evil.post_id, text=EVIL), None)
         await verdicts.put(connection, evil, evil.judged_at)
         row = {"review_id": EVIL, "verdict_id": evil.verdict_id, "post_id": evil.post_id, "post_revision": 1}
@@ -67,8 +67,8 @@ async def test_markup_in_words_names_and_metadata_is_shown_as_text(parts: Consol
     assert await seen.page.locator("main script, main img[src=x]").count() == 0
 
 
-async def test_personal_data_is_taken_out_of_the_words(parts: ConsoleContext, visit: Visits) -> None:
-    made = await fill(parts.database, parts.pack, 5)
+async def test_personal_data_is_taken_out_of_the_words(context: ConsoleContext, visit: Visits) -> None:
+    made = await fill(context.database, context.pack, 5)
     seen = await visit()
     await seen.go(f"/verdicts/{made[1].verdict_id}")
     await expect(seen.page.locator(".words")).to_contain_text("九成新")
@@ -78,12 +78,12 @@ async def test_personal_data_is_taken_out_of_the_words(parts: ConsoleContext, vi
 
 
 async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
-    parts: ConsoleContext, visit: Visits
+    context: ConsoleContext, visit: Visits
 ) -> None:
-    made = judged(TOLD[0], parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    made = judged(TOLD[0], context.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
     private = {"author_id": "anna@example.org", "surface": "tel 13800138000", "metadata": {"phone": "+44 20 7946 0958"}}
     stored = made.model_copy(update=private)
-    async with parts.database.begin() as connection:
+    async with context.database.begin() as connection:
         await verdicts.put(connection, stored, stored.judged_at)
         await connection.execute(
             insert(tables.reviews).values(
@@ -107,11 +107,11 @@ async def test_personal_data_is_taken_out_of_what_is_shown_beside_the_words(
 
 
 async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on_record(
-    parts: ConsoleContext, visit: Visits, address: str
+    context: ConsoleContext, visit: Visits, address: str
 ) -> None:
-    made = judged(MINORS, parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
-    await keep(parts.database, MINORS, made)
-    await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
+    made = judged(MINORS, context.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    await keep(context.database, MINORS, made)
+    await users.add(context.database, context.settings.kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")
     images = seen.page.locator(".pictures img")
@@ -120,13 +120,13 @@ async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on
     await seen.press("p")
     await expect(seen.page.locator(".locked")).to_contain_text("recorded with your name")
     assert await images.count() == 0
-    assert await recorded(parts) == []
+    assert await recorded(context) == []
     await seen.press("p")
     await expect(images).to_be_visible()
     await expect(images).to_have_css("filter", "grayscale(1)")
     sealed = f"{address}{await images.get_attribute('src')}"
     assert (await seen.page.request.get(sealed)).headers["content-type"] == "image/webp"
-    assert await recorded(parts) == [("reviewer:mei", made.verdict_id)]
+    assert await recorded(context) == [("reviewer:mei", made.verdict_id)]
     other = await visit("ann")
     assert (await other.page.request.get(sealed)).status == 403  # the seal is of mei's session
     for name in ("reviews", "verdicts"):
@@ -134,9 +134,9 @@ async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on
         assert b"webp" not in exported.lower()
 
 
-async def test_an_image_that_nobody_restricts_is_veiled_at_first(parts: ConsoleContext, visit: Visits) -> None:
-    made = judged(TOLD[0], parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
-    await keep(parts.database, TOLD[0], made)
+async def test_an_image_that_nobody_restricts_is_veiled_at_first(context: ConsoleContext, visit: Visits) -> None:
+    made = judged(TOLD[0], context.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    await keep(context.database, TOLD[0], made)
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")
     shown = seen.page.locator(".pictures img")
@@ -146,11 +146,11 @@ async def test_an_image_that_nobody_restricts_is_veiled_at_first(parts: ConsoleC
 
 
 async def test_an_unsure_verdict_is_restricted_where_a_restricted_policy_was_asked(
-    parts: ConsoleContext, visit: Visits
+    context: ConsoleContext, visit: Visits
 ) -> None:
     told = next(one for one in TOLD if one.reason == "label_mass_low")
-    made = judged(told, parts.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
-    await keep(parts.database, told, made)
+    made = judged(told, context.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
+    await keep(context.database, told, made)
     seen = await visit()
     await seen.go(f"/verdicts/{made.verdict_id}")
     await expect(seen.page.locator(".locked")).to_be_visible()
@@ -175,7 +175,7 @@ async def test_nothing_is_shown_or_done_without_a_session(address: str) -> None:
                 assert answer.headers["Location"].startswith("/login?next=/")
 
 
-async def test_a_form_without_the_sessions_token_does_nothing(parts: ConsoleContext, address: str) -> None:
+async def test_a_form_without_the_sessions_token_does_nothing(context: ConsoleContext, address: str) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         async with http.post(f"{address}/login", data={"user": "mei", "password": PASSWORD, "next": "/"}) as answer:
             assert answer.url.path == "/"
@@ -200,9 +200,9 @@ async def test_static_files_are_the_folders_alone(address: str) -> None:
                 assert answer.status == 404, path
 
 
-async def recorded(parts: ConsoleContext) -> list[tuple[str, str]]:
+async def recorded(context: ConsoleContext) -> list[tuple[str, str]]:
     """Who is on record as having looked, and at which verdict."""
-    async with parts.database.connect() as connection:
+    async with context.database.connect() as connection:
         rows = await connection.execute(select(tables.outbox.c.value, tables.outbox.c.key))
         entries = [json.loads(row.value) for row in rows if row.key == b"images.shown"]
     return [(entry["actor"], entry["target"]) for entry in entries]

@@ -29,8 +29,8 @@ async def test_the_images_of_the_documents_can_be_made(
     if not has_chinese():
         skip_or_fail("no Chinese font: apt-get install fonts-noto-cjk")
     folder = Path(os.environ.get("CONSOLE_IMAGES", tmp_path))
-    await fill(judging.database, judging.pack(), 84, decided=30)
-    await ran(judging.database, judging.pack())
+    await fill(judging.database, judging.pack, 84, decided=30)
+    await ran(judging.database, judging.pack)
     seen = await visit(color_scheme="light", **DESK)
     await seen.go("/?policy_id=weapon_sale")
     await seen.take("Enter")

@@ -22,9 +22,9 @@ from tests.console.pages.filled import fill
 Visits = Callable[..., Any]
 
 
-async def rows(parts: ConsoleContext) -> list[int]:
+async def rows(context: ConsoleContext) -> list[int]:
     """How many verdicts, posts and records to be sent there are."""
-    async with parts.database.connect() as connection:
+    async with context.database.connect() as connection:
         counts = [select(func.count()).select_from(table) for table in (tables.verdicts, tables.posts, tables.outbox)]
         return [(await connection.execute(count)).scalar_one() for count in counts]
 
@@ -77,7 +77,7 @@ async def test_cases_are_run_and_their_results_are_kept(judging: ConsoleContext,
     await seen.page.get_by_role("button", name="Run them").click()
     await expect(seen.page.locator("#cases")).to_contain_text("UTC", timeout=90_000)
     kept = await results(judging.database)
-    policy = next(one for one in judging.pack().policies if one.id == "weapon_sale")
+    policy = next(one for one in judging.pack.policies if one.id == "weapon_sale")
     assert {row.case_name for row in kept} == {case.name for case in policy.cases}
     right = sum(row.as_expected for row in kept)
     await expect(seen.page.locator("#cases .chip.is-green")).to_have_count(right)
@@ -110,9 +110,9 @@ async def test_a_reviewer_exports_nothing(visit: Visits) -> None:
         assert answer.status == 403
 
 
-async def test_the_export_is_what_calibrate_reads(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack, 28, decided=28)
-    await users.add(parts.database, parts.settings.kafka, "ann", PASSWORD, role="admin", actor="user:test")
+async def test_the_export_is_what_calibrate_reads(context: ConsoleContext, visit: Visits) -> None:
+    await fill(context.database, context.pack, 28, decided=28)
+    await users.add(context.database, context.settings.kafka, "ann", PASSWORD, role="admin", actor="user:test")
     seen = await visit("ann")
     await seen.go("/policies")
     lines: dict[str, list[Any]] = {}

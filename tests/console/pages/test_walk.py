@@ -25,9 +25,9 @@ PAGES = ("/", "/verdicts", "/try", "/policies", "/policies/weapon_sale", "/overv
 @pytest.mark.parametrize("locale", NAMES)
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 async def test_each_page_is_a_link_away_in_both_languages(
-    parts: ConsoleContext, visit: Visits, locale: str, size: dict[str, Any]
+    context: ConsoleContext, visit: Visits, locale: str, size: dict[str, Any]
 ) -> None:
-    await fill(parts.database, parts.pack, 28, decided=8)
+    await fill(context.database, context.pack, 28, decided=8)
     seen = await visit(locale=locale, **size)
     for name in NAMES[locale]:
         await seen.page.get_by_role("navigation").first.get_by_role("link", name=name).click()
@@ -39,19 +39,19 @@ async def test_each_page_is_a_link_away_in_both_languages(
 
 
 async def test_the_overview_opens_on_the_hour_that_holds_all_there_is_and_else_on_a_day(
-    parts: ConsoleContext, visit: Visits
+    context: ConsoleContext, visit: Visits
 ) -> None:
     now = datetime.now(UTC)
     seen = await visit()
     for ago, shown in ((None, "24 hours"), (timedelta(0), "1 hour"), (timedelta(hours=2), "24 hours")):
         if ago is not None:
-            made = judged(TOLD[0], parts.pack, f"p{ago.seconds}", now - ago, rng=np.random.default_rng(1))
-            await keep(parts.database, TOLD[0], made)
+            made = judged(TOLD[0], context.pack, f"p{ago.seconds}", now - ago, rng=np.random.default_rng(1))
+            await keep(context.database, TOLD[0], made)
         await seen.go("/overview")
         await expect(seen.page.locator("nav.choice[aria-label='Span'] [aria-current]")).to_have_text(shown)
 
 
-async def test_language_and_colours_are_chosen_and_kept(parts: ConsoleContext, visit: Visits) -> None:
+async def test_language_and_colours_are_chosen_and_kept(context: ConsoleContext, visit: Visits) -> None:
     seen = await visit()
     await seen.page.locator(".menu summary").click()
     await seen.page.get_by_role("link", name="中文").click()
@@ -66,9 +66,9 @@ async def test_language_and_colours_are_chosen_and_kept(parts: ConsoleContext, v
 
 
 async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(
-    parts: ConsoleContext, visit: Visits
+    context: ConsoleContext, visit: Visits
 ) -> None:
-    await fill(parts.database, parts.pack, 14)
+    await fill(context.database, context.pack, 14)
     seen = await visit()
     await seen.go("/?policy_id=weapon_sale")
     first = await seen.take("Enter")
@@ -87,21 +87,21 @@ async def test_a_post_is_taken_seen_corrected_decided_and_undone_by_keys_alone(
     await seen.press("Escape")
     after = await seen.take("2")
     assert after != first
-    verdict_id = await _verdict_of(parts, first)
-    (review,) = await reviews.of_verdict(parts.database, verdict_id)
+    verdict_id = await _verdict_of(context, first)
+    (review,) = await reviews.of_verdict(context.database, verdict_id)
     assert (review.decision, review.reviewer, review.reason) == ("block", "mei", "1 is a word here, not a key")
     said = {answer.policy_id: answer.violated for answer in review.policies}
     assert said["weapon_sale"]
     assert said["doxxing"]
     assert await seen.take("u") == first
-    assert await reviews.of_verdict(parts.database, verdict_id) == []
+    assert await reviews.of_verdict(context.database, verdict_id) == []
     handed_back = await seen.in_hand()
     await seen.take("4")
     assert handed_back != await seen.in_hand()
 
 
-async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack, 5)
+async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(context: ConsoleContext, visit: Visits) -> None:
+    await fill(context.database, context.pack, 5)
     seen = await visit()
     await seen.press("?")
     await expect(seen.page.locator("#help")).to_be_visible()
@@ -110,8 +110,8 @@ async def test_keys_are_told_by_a_question_mark_and_can_be_turned_off(parts: Con
     await expect(seen.page.locator("#help")).to_be_hidden()
 
 
-async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits) -> None:
-    await fill(parts.database, parts.pack, 28)
+async def test_filters_keep_what_they_name(context: ConsoleContext, visit: Visits) -> None:
+    await fill(context.database, context.pack, 28)
     seen = await visit()
     await seen.press("/")
     await seen.page.locator("select[name=why]").select_option("image_unavailable")
@@ -121,8 +121,8 @@ async def test_filters_keep_what_they_name(parts: ConsoleContext, visit: Visits)
     assert set(await rows.all_text_contents()) == {"Abstained"}
 
 
-async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: ConsoleContext, visit: Visits) -> None:
-    made = await fill(parts.database, parts.pack, 14)
+async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(context: ConsoleContext, visit: Visits) -> None:
+    made = await fill(context.database, context.pack, 14)
     seen = await visit(**PHONE)
     await seen.page.get_by_role("button", name="Take the first").tap()
     await expect(seen.page.locator(".evidence").first).to_be_visible()
@@ -138,23 +138,23 @@ async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(parts: C
 
 
 async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(
-    parts: ConsoleContext, visit: Visits
+    context: ConsoleContext, visit: Visits
 ) -> None:
     seen = await visit()
     await expect(seen.page.locator("#idle")).to_contain_text("All decided.")
-    await _one_more(parts, "late-1")
+    await _one_more(context, "late-1")
     await expect(seen.page.locator(".job")).to_have_count(1)
     await expect(seen.page.locator("#idle")).to_contain_text("Take a post to begin.")
     await seen.take("Enter")
     await seen.press("r")
     await seen.page.keyboard.type("half a reas")
-    await _one_more(parts, "late-2")
+    await _one_more(context, "late-2")
     await expect(seen.page.locator(".job")).to_have_count(2)
     await seen.page.keyboard.type("on")
     await expect(seen.page.locator("#reason")).to_have_value("half a reason")
 
 
-async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: ConsoleContext) -> None:
+async def test_a_console_that_is_away_is_said_to_be(visit: Visits, context: ConsoleContext) -> None:
     seen = await visit()
     seen.expected = ("Failed to load resource", "htmx:sendError", "htmx:afterRequest")
     await seen.page.route("**/*", lambda route: route.abort())
@@ -163,34 +163,34 @@ async def test_a_console_that_is_away_is_said_to_be(visit: Visits, parts: Consol
     await expect(seen.page.get_by_role("alert")).to_be_hidden(timeout=15_000)
 
 
-async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, parts: ConsoleContext) -> None:
-    await fill(parts.database, parts.pack, 5)
-    parts.held.add("ingest: Kafka does not answer")
+async def test_kafka_that_is_away_is_said_and_decisions_go_on(visit: Visits, context: ConsoleContext) -> None:
+    await fill(context.database, context.pack, 5)
+    context.held.add("ingest: Kafka does not answer")
     seen = await visit()
     await expect(seen.page.locator(".warn")).to_contain_text("Kafka does not answer")
     first = await seen.take("Enter")
     assert await seen.take("1") != first
 
 
-async def test_two_reviewers_are_told_of_each_other(visit: Visits, parts: ConsoleContext) -> None:
-    await fill(parts.database, parts.pack, 5)
-    jobs = await queue.listed(parts.database, queue.Filters(), limit=9, now=datetime.now(UTC))
+async def test_two_reviewers_are_told_of_each_other(visit: Visits, context: ConsoleContext) -> None:
+    await fill(context.database, context.pack, 5)
+    jobs = await queue.listed(context.database, queue.Filters(), limit=9, now=datetime.now(UTC))
     seen = await visit()
-    await queue.lease(parts.database, "ann", jobs[0].verdict_id, now=datetime.now(UTC), lease_s=300)
+    await queue.lease(context.database, "ann", jobs[0].verdict_id, now=datetime.now(UTC), lease_s=300)
     await seen.page.locator(f"#job-{jobs[0].seq}").click()
     await expect(seen.page.get_by_text("Another reviewer has that one now.")).to_be_visible()
     await expect(seen.page.locator(f"#job-{jobs[0].seq}")).to_be_disabled()
 
 
-async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: ConsoleContext) -> None:
-    made = await fill(parts.database, parts.pack, 14)
+async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, context: ConsoleContext) -> None:
+    made = await fill(context.database, context.pack, 14)
     blocked = next(one for one in made if one.decision == "block")
     seen = await visit()
     seen.expected = ("422",)
     await seen.go(f"/verdicts/{blocked.verdict_id}")
     await seen.page.get_by_role("button", name="Overturn: allow").click()
     await expect(seen.page.get_by_role("alert").last).to_contain_text("say why")
-    assert await reviews.of_verdict(parts.database, blocked.verdict_id) == []
+    assert await reviews.of_verdict(context.database, blocked.verdict_id) == []
     await seen.page.fill("#reason", "A museum's catalogue")
     await seen.page.get_by_role("button", name="Overturn: allow").click()
     await expect(seen.page.locator(".history").first).to_contain_text("A museum's catalogue")
@@ -198,18 +198,18 @@ async def test_a_block_is_overturned_only_with_a_reason(visit: Visits, parts: Co
     await expect(seen.page.get_by_text("Nobody has decided on it yet.")).to_be_visible()
 
 
-async def test_a_session_that_ends_leads_to_the_log_in(visit: Visits, parts: ConsoleContext) -> None:
+async def test_a_session_that_ends_leads_to_the_log_in(visit: Visits, context: ConsoleContext) -> None:
     seen = await visit()
     seen.expected = ("401",)
     await seen.page.context.clear_cookies()
     await expect(seen.page).to_have_url(re.compile("/login"))
 
 
-async def _verdict_of(parts: ConsoleContext, post_id: str) -> str:
-    return (await verdicts.of_post(parts.database, post_id))[0].verdict.verdict_id
+async def _verdict_of(context: ConsoleContext, post_id: str) -> str:
+    return (await verdicts.of_post(context.database, post_id))[0].verdict.verdict_id
 
 
-async def _one_more(parts: ConsoleContext, name: str) -> None:
+async def _one_more(context: ConsoleContext, name: str) -> None:
     told = TOLD[0]
-    made = judged(told, parts.pack, name, datetime.now(UTC), rng=np.random.default_rng(1))
-    await keep(parts.database, told, made)
+    made = judged(told, context.pack, name, datetime.now(UTC), rng=np.random.default_rng(1))
+    await keep(context.database, told, made)

@@ -21,7 +21,7 @@ from tests.stream.support import eventually
 EVERY_S = 0.05
 
 
-def parts_on(database: AsyncEngine, mounted: ConfigMap) -> ConsoleContext:
+def context_on(database: AsyncEngine, mounted: ConfigMap) -> ConsoleContext:
     settings = Settings(policies=PolicySettings(path=mounted.path, reload_seconds=EVERY_S))
     pack = load_pack(mounted.path, images=False)
     return ConsoleContext(settings, database, pack)
@@ -31,33 +31,33 @@ async def test_without_a_judge_new_policies_are_shown_and_wrong_ones_said_once(
     database: AsyncEngine, tmp_path: Path
 ) -> None:
     mounted = ConfigMap(tmp_path / "policies", SHIPPED)
-    parts = parts_on(database, mounted)
-    before = parts.pack.digest
+    context = context_on(database, mounted)
+    before = context.pack.digest
     with capture_logs() as logs:
-        following = asyncio.create_task(follow_pack(parts))
+        following = asyncio.create_task(follow_pack(context))
         mounted.update(BROKEN)
         await eventually(lambda: any(line["event"].startswith("policies refused") for line in logs), "refused")
         await asyncio.sleep(4 * EVERY_S)
         assert len([line for line in logs if line["event"].startswith("policies refused")]) == 1
-        assert parts.pack.digest == before
+        assert context.pack.digest == before
         mounted.update(with_threshold(0.77))
-        await eventually(lambda: parts.pack.digest != before, "new policies")
+        await eventually(lambda: context.pack.digest != before, "new policies")
         following.cancel()
 
 
 @pytest.mark.timeout(180)
 async def test_with_a_judge_both_change_together(database: AsyncEngine, tmp_path: Path) -> None:
     mounted = ConfigMap(tmp_path / "policies", SHIPPED)
-    parts = parts_on(database, mounted)
-    before = parts.pack.digest
-    async with open_judge(parts.settings, parts.pack) as judge:
-        judge_by(parts, judge)
-        async with reloading(parts.settings, judge, lambda newer: judge_by(parts, newer)):
+    context = context_on(database, mounted)
+    before = context.pack.digest
+    async with open_judge(context.settings, context.pack) as judge:
+        judge_by(context, judge)
+        async with reloading(context.settings, judge, lambda newer: judge_by(context, newer)):
             mounted.update(with_threshold(0.77))
-            await eventually(lambda: parts.pack.digest != before, "new policies")
-            assert parts.judge is not judge
-            assert parts.judge is not None
-            assert parts.judge.pack is parts.pack
+            await eventually(lambda: context.pack.digest != before, "new policies")
+            assert context.judge is not judge
+            assert context.judge is not None
+            assert context.judge.pack is context.pack
 
 
 def test_the_engine_is_the_one_that_the_console_names() -> None:

@@ -12,14 +12,14 @@ from tests.console.support import console_settings, served, shipped_pack
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def parts_on(database: AsyncEngine, url: str) -> ConsoleContext:
+def context_on(database: AsyncEngine, url: str) -> ConsoleContext:
     pack = shipped_pack()
     return ConsoleContext(settings=console_settings(url), database=database, pack=pack)
 
 
 async def test_a_console_with_its_database_is_ready(database: AsyncEngine, database_url: str) -> None:
-    parts = parts_on(database, database_url)
-    async with served(parts) as address, aiohttp.ClientSession(address) as http:
+    context = context_on(database, database_url)
+    async with served(context) as address, aiohttp.ClientSession(address) as http:
         for probe in ("/livez", "/startupz", "/readyz"):
             async with http.get(probe) as answer:
                 assert (answer.status, (await answer.json())["ok"]) == (200, True)
@@ -30,9 +30,9 @@ async def test_a_console_with_its_database_is_ready(database: AsyncEngine, datab
 
 
 async def test_what_is_away_is_told_and_takes_no_console_away(database: AsyncEngine, database_url: str) -> None:
-    parts = parts_on(database, database_url)
-    parts.held.add("ingest: Kafka does not answer")
-    async with served(parts) as address, aiohttp.ClientSession(address) as http, http.get("/readyz") as answer:
+    context = context_on(database, database_url)
+    context.held.add("ingest: Kafka does not answer")
+    async with served(context) as address, aiohttp.ClientSession(address) as http, http.get("/readyz") as answer:
         assert answer.status == 200
         assert (await answer.json())["held"] == ["ingest: Kafka does not answer"]
 
@@ -40,9 +40,9 @@ async def test_what_is_away_is_told_and_takes_no_console_away(database: AsyncEng
 async def test_every_answer_has_the_ids_of_its_request_and_trace_and_a_strict_policy(
     database: AsyncEngine, database_url: str
 ) -> None:
-    parts = parts_on(database, database_url)
+    context = context_on(database, database_url)
     given = {"X-Request-ID": "mine-1", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
-    async with served(parts) as address, aiohttp.ClientSession(address) as http:
+    async with served(context) as address, aiohttp.ClientSession(address) as http:
         async with http.get("/no-such-page", headers=given) as answer:
             assert answer.headers["X-Request-ID"] == "mine-1"
             assert answer.headers["X-Trace-ID"] == TRACE

@@ -55,21 +55,21 @@ def _die_at(point: str) -> None:
             outbox.drop = _die
 
 
-async def _review(parts: ConsoleContext, name: str) -> None:
+async def _review(context: ConsoleContext, name: str) -> None:
     while job := await queue.lease_next(
-        parts.database, name, Filters(), now=datetime.now(UTC), lease_s=parts.settings.console.lease_s
+        context.database, name, Filters(), now=datetime.now(UTC), lease_s=context.settings.console.lease_s
     ):
-        review = await reviews.decide(parts, name, job.verdict_id, Decided(random.choice(["allow", "block"])))
+        review = await reviews.decide(context, name, job.verdict_id, Decided(random.choice(["allow", "block"])))
         if random.random() < UNDONE:
-            await reviews.undo(parts, name, review.review_id)
+            await reviews.undo(context, name, review.review_id)
 
 
-async def _there_is_one(parts: ConsoleContext) -> bool:
-    return (await queue.counts(parts.database, now=datetime.now(UTC))).open > 0
+async def _there_is_one(context: ConsoleContext) -> bool:
+    return (await queue.counts(context.database, now=datetime.now(UTC))).open > 0
 
 
-async def _all_sent(parts: ConsoleContext) -> bool:
-    return await outbox.first_due(parts.database) is None
+async def _all_sent(context: ConsoleContext) -> bool:
+    return await outbox.first_due(context.database) is None
 
 
 async def main() -> None:
@@ -78,14 +78,14 @@ async def main() -> None:
     for point in (word.removeprefix("kill_at=") for word in how if word.startswith("kill_at=")):
         _die_at(point)
     async with own_database(settings) as database:
-        parts = ConsoleContext(settings=settings, database=database, pack=shipped_pack)
+        context = ConsoleContext(settings=settings, database=database, pack=shipped_pack)
         print("READY", flush=True)  # noqa: T201 - for the test
-        sending = asyncio.create_task(OutboxSender(parts).run()) if "send" in how else None
+        sending = asyncio.create_task(OutboxSender(context).run()) if "send" in how else None
         if "wait" in how:
-            await eventually(partial(_there_is_one, parts), "a job", PATIENCE_S)
-        await _review(parts, name)
+            await eventually(partial(_there_is_one, context), "a job", PATIENCE_S)
+        await _review(context, name)
         if sending:
-            await eventually(partial(_all_sent, parts), "the outbox is empty", PATIENCE_S)
+            await eventually(partial(_all_sent, context), "the outbox is empty", PATIENCE_S)
         print("DONE", flush=True)  # noqa: T201 - as above
         if sending:
             sending.cancel()

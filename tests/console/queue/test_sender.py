@@ -36,14 +36,14 @@ PATIENCE_S = 120.0
 SOON, LATER = Backoff(0.1, 0.1), Backoff(5.0, 5.0)
 
 
-def parts_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
+def context_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
     return ConsoleContext(settings=settings, database=database, pack=shipped_pack)
 
 
 @asynccontextmanager
 async def sending(*several: ConsoleContext, backoff: Backoff = LATER) -> AsyncIterator[None]:
     """A sender for each; none of them may end by itself."""
-    tasks = [asyncio.create_task(OutboxSender(parts, backoff).run()) for parts in several]
+    tasks = [asyncio.create_task(OutboxSender(context, backoff).run()) for context in several]
     try:
         yield
         assert not any(task.done() for task in tasks), tasks
@@ -76,20 +76,20 @@ def by_id(found: list[Review]) -> list[Review]:
 async def test_a_review_goes_out_once_it_can_not_be_undone_any_more(
     settings_on: MakeSettings, database: AsyncEngine
 ) -> None:
-    parts = parts_with(await settings_on(undo_s=2), database)
+    context = context_with(await settings_on(undo_s=2), database)
     first, second = await kept(database, verdict("p-1"), verdict("p-2"))
-    async with sending(parts):
-        review = await reviews.decide(parts, "ann", first, ALLOW)
-        undone = await reviews.decide(parts, "ann", second, ALLOW)
-        assert await reviews.undo(parts, "ann", undone.review_id)
+    async with sending(context):
+        review = await reviews.decide(context, "ann", first, ALLOW)
+        undone = await reviews.decide(context, "ann", second, ALLOW)
+        assert await reviews.undo(context, "ann", undone.review_id)
         await emptied(database)
-    (record,) = [one async for one in read(parts.settings.kafka, parts.settings.kafka.review_topic)]
+    (record,) = [one async for one in read(context.settings.kafka, context.settings.kafka.review_topic)]
     assert Review.model_validate_json(record.value) == review
     assert record.key == b"p-1"
     headers = dict(record.headers)
     assert (headers["ce_id"], headers["ce_type"]) == (review.review_id.encode(), b"moderation.review.v1")
     assert record.timestamp >= (review.reviewed_at.timestamp() + 2) * 1000 - 1
-    told = [one async for one in read(parts.settings.kafka, parts.settings.kafka.audit_topic)]
+    told = [one async for one in read(context.settings.kafka, context.settings.kafka.audit_topic)]
     assert [audit.AuditEntry.model_validate_json(one.value).action for one in told] == ["review.undone"]
 
 
@@ -162,7 +162,7 @@ async def test_two_that_both_believe_it_is_their_turn_send_each_review_once(
     settings = await settings_on(undo_s=0)
     named = await kept(database, *(verdict(f"p{number}") for number in range(60)))
     async with open_database(database_url) as another:
-        one, other = parts_with(settings, database), parts_with(settings, another)
+        one, other = context_with(settings, database), context_with(settings, another)
         async with sending(one, other, backoff=Backoff(0.5, 0.5)):
             for number, verdict_id in enumerate(named):
                 await reviews.decide(one if number % 2 else other, "ann", verdict_id, ALLOW)
@@ -181,18 +181,18 @@ async def test_while_kafka_is_away_reviews_wait_and_go_out_when_it_is_back(
     host, port = settings.kafka.bootstrap_servers.split(":")
     async with proxy(host, int(port), free_port()) as between:
         broker = settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{between.port}"})
-        parts = parts_with(settings.model_copy(update={"kafka": broker}), database)
+        context = context_with(settings.model_copy(update={"kafka": broker}), database)
         between.cut()
-        async with sending(parts):
-            review = await reviews.decide(parts, "ann", first, ALLOW)
-            await eventually(lambda: bool(parts.held), "it says that it waits")
-            (held,) = parts.held
+        async with sending(context):
+            review = await reviews.decide(context, "ann", first, ALLOW)
+            await eventually(lambda: bool(context.held), "it says that it waits")
+            (held,) = context.held
             assert held.startswith("outbox: ")
             assert await on_topic(settings) == []
             between.mend()
             await emptied(database)
-            await eventually(lambda: not parts.held, "it says that it goes on")
-            another = await reviews.decide(parts, "ann", second, ALLOW)
+            await eventually(lambda: not context.held, "it says that it goes on")
+            another = await reviews.decide(context, "ann", second, ALLOW)
             await emptied(database)
     assert by_id(await on_topic(settings)) == by_id([review, another])
 
@@ -202,21 +202,21 @@ async def test_while_the_database_is_away_the_sender_waits_for_it(
     settings_on: MakeSettings, database: AsyncEngine, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "_LOOK_S", 0.1)
-    parts = parts_with(await settings_on(undo_s=0), database)
+    context = context_with(await settings_on(undo_s=0), database)
     (named,) = await kept(database, verdict("a"))
     async with database.connect() as connection:
         name = (await connection.execute(select(func.current_database()))).scalar_one()
     server = await asyncpg.connect(f"{postgres}/postgres")
-    async with sending(parts, backoff=SOON):
+    async with sending(context, backoff=SOON):
         await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
-        await eventually(lambda: bool(parts.held), "it says that it waits")
+        await eventually(lambda: bool(context.held), "it says that it waits")
         await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         await server.close()
-        review = await reviews.decide(parts, "ann", named, ALLOW)
+        review = await reviews.decide(context, "ann", named, ALLOW)
         await emptied(database)
-        await eventually(lambda: not parts.held, "it says that it goes on")
-    assert await on_topic(parts.settings) == [review]
+        await eventually(lambda: not context.held, "it says that it goes on")
+    assert await on_topic(context.settings) == [review]
 
 
 async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
@@ -224,7 +224,7 @@ async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
 ) -> None:
     settings = await settings_on(undo_s=0)
     broker = settings.kafka.model_copy(update={"delivery": "at_least_once"})
-    parts = parts_with(settings.model_copy(update={"kafka": broker}), database)
+    context = context_with(settings.model_copy(update={"kafka": broker}), database)
     (named,) = await kept(database, verdict("a"))
     drop, failed = outbox.drop, asyncio.Event()
 
@@ -235,8 +235,8 @@ async def test_without_transactions_what_is_on_the_topic_is_not_sent_again(
         await drop(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(outbox, "drop", fails_once)
-    async with sending(parts, backoff=SOON):
-        review = await reviews.decide(parts, "ann", named, ALLOW)
+    async with sending(context, backoff=SOON):
+        review = await reviews.decide(context, "ann", named, ALLOW)
         await emptied(database)
     assert failed.is_set()
     assert await on_topic(settings) == [review]

@@ -40,7 +40,7 @@ async def settings(kafka: str, unique: str) -> KafkaSettings:
 
 
 @pytest.fixture
-def parts(database: AsyncEngine, database_url: str, settings: KafkaSettings) -> ConsoleContext:
+def context(database: AsyncEngine, database_url: str, settings: KafkaSettings) -> ConsoleContext:
     pack = shipped_pack()
     return ConsoleContext(console_settings(database_url, kafka=settings), database, pack)
 
@@ -101,16 +101,16 @@ def review_of(one: Verdict) -> Review:
 
 
 async def test_rows_equal_the_topics_and_the_offsets_are_with_them(
-    parts: ConsoleContext, settings: KafkaSettings
+    context: ConsoleContext, settings: KafkaSettings
 ) -> None:
     given = [made(number, ("review", "allow", "block")[number % 3]) for number in range(200)]
     words = [Post(post_id=one.post_id, revision=one.post_revision, text=f"words {one.post_id}") for one in given]
     await publish_all(settings, *words, *given, *map(review_of, given[:6]))
-    database = parts.database
-    async with running(Ingest(parts)) as ingest:
+    database = context.database
+    async with running(Ingest(context)) as ingest:
 
         async def all_there() -> bool:
-            return sum((await read_offsets(parts.database)).values()) >= 406
+            return sum((await read_offsets(context.database)).values()) >= 406
 
         await until(ingest, all_there)
     assert await stored(database) == await on_topic(settings)
@@ -124,10 +124,10 @@ async def test_rows_equal_the_topics_and_the_offsets_are_with_them(
 
 
 async def test_reading_goes_on_where_it_was_and_takes_nothing_twice(
-    parts: ConsoleContext, settings: KafkaSettings
+    context: ConsoleContext, settings: KafkaSettings
 ) -> None:
     async def there() -> set[str]:
-        return {one.verdict.verdict_id for one in await verdicts.listed(parts.database, limit=10)}
+        return {one.verdict.verdict_id for one in await verdicts.listed(context.database, limit=10)}
 
     async def first() -> bool:
         return "v00001" in await there()
@@ -136,18 +136,18 @@ async def test_reading_goes_on_where_it_was_and_takes_nothing_twice(
         return "v00002" in await there()
 
     await publish_all(settings, made(1))
-    async with running(Ingest(parts)) as ingest:
+    async with running(Ingest(context)) as ingest:
         await until(ingest, first)
     known = metrics.CONSOLE_RECORDS.labels("verdict", "known")._value.get()
     await publish_all(settings, made(2))
-    async with running(Ingest(parts)) as ingest:
+    async with running(Ingest(context)) as ingest:
         await until(ingest, second)
     assert metrics.CONSOLE_RECORDS.labels("verdict", "known")._value.get() == known
     assert await there() == {"v00001", "v00002"}
 
 
 async def test_what_is_no_record_of_ours_is_counted_and_stops_nothing(
-    parts: ConsoleContext, settings: KafkaSettings, capfd: pytest.CaptureFixture[str]
+    context: ConsoleContext, settings: KafkaSettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = "the words of a post"
     none = [
@@ -169,21 +169,21 @@ async def test_what_is_no_record_of_ours_is_counted_and_stops_nothing(
     await publish_all(settings, odd)
 
     async def all_there() -> bool:
-        return sum((await read_offsets(parts.database)).values()) >= len(none) + 2
+        return sum((await read_offsets(context.database)).values()) >= len(none) + 2
 
-    async with running(Ingest(parts)) as ingest:
+    async with running(Ingest(context)) as ingest:
         await until(ingest, all_there)
     counted = sum(
         metrics.CONSOLE_RECORDS.labels(kind, "refused")._value.get() for kind in ("verdict", "post", "review")
     )
     assert counted - refused == len(none)
-    assert set(await stored(parts.database)) == {"odd", "inf"}
+    assert set(await stored(context.database)) == {"odd", "inf"}
     told = capfd.readouterr()
     assert settings.output_topic in told.out + told.err
     assert secret not in told.out + told.err
 
 
-async def test_deletions_erase_and_what_came_after_them_stays(parts: ConsoleContext, settings: KafkaSettings) -> None:
+async def test_deletions_erase_and_what_came_after_them_stays(context: ConsoleContext, settings: KafkaSettings) -> None:
     gone, again, alone = made(1), made(2), made(3)
     later = again.model_copy(update={"verdict_id": "v-later", "post_revision": 3})
     words = [Post(post_id=one.post_id, revision=one.post_revision, text="words") for one in (gone, again, alone)]
@@ -193,17 +193,17 @@ async def test_deletions_erase_and_what_came_after_them_stays(parts: ConsoleCont
     await publish_all(settings, *words, gone, again, alone, review_of(gone), *deleted, anew, later)
 
     async def all_there() -> bool:
-        return sum((await read_offsets(parts.database)).values()) >= 13
+        return sum((await read_offsets(context.database)).values()) >= 13
 
-    async with running(Ingest(parts)) as ingest:
+    async with running(Ingest(context)) as ingest:
         await until(ingest, all_there)
-        assert set(await stored(parts.database)) == {"v-later", "v00003"}
-        async with parts.database.connect() as connection:
+        assert set(await stored(context.database)) == {"v-later", "v00003"}
+        async with context.database.connect() as connection:
             kept = await connection.execute(select(posts.posts.c.post_id, posts.posts.c.revision))
             assert set(map(tuple, kept)) == {("p2", 3), ("p3", 2)}
 
 
-async def test_the_topics_may_be_read_in_any_order(parts: ConsoleContext, settings: KafkaSettings) -> None:
+async def test_the_topics_may_be_read_in_any_order(context: ConsoleContext, settings: KafkaSettings) -> None:
     """A verdict of a post made anew is not erased by the deletion that its post's topic still has to tell."""
     old, new = made(1), made(1).model_copy(update={"verdict_id": "v-new", "post_revision": 3})
     await publish_all(settings, old, (settings.output_topic, "p1"), new)
@@ -214,47 +214,47 @@ async def test_the_topics_may_be_read_in_any_order(parts: ConsoleContext, settin
         for topic in (settings.output_topic, settings.input_topic)
     }
     for record in [*by_topic[settings.output_topic], *by_topic[settings.input_topic]]:
-        ingest = Ingest(parts)
-        ingest._ends = await read_offsets(parts.database)
+        ingest = Ingest(context)
+        ingest._ends = await read_offsets(context.database)
         await ingest.write([record])
-    assert set(await stored(parts.database)) == {"v-new"}
-    shown = await posts.shown(parts.database, "p1", 3)
+    assert set(await stored(context.database)) == {"v-new"}
+    shown = await posts.shown(context.database, "p1", 3)
     assert shown is not None
-    assert await posts.shown(parts.database, "p1", 2) is None
+    assert await posts.shown(context.database, "p1", 2) is None
 
 
 async def test_one_who_reads_where_another_read_already_writes_nothing(
-    parts: ConsoleContext, settings: KafkaSettings
+    context: ConsoleContext, settings: KafkaSettings
 ) -> None:
     await publish_all(settings, made(1))
     (record,) = [record async for record in read(settings, settings.output_topic)]
-    first, late = Ingest(parts), Ingest(parts)
+    first, late = Ingest(context), Ingest(context)
     await first.write([record])
     with pytest.raises(OffsetConflict):
         await late.write([record])
-    async with parts.database.connect() as connection:
+    async with context.database.connect() as connection:
         assert (await connection.execute(select(offsets.c.next_offset))).scalar_one() == record.offset + 1
 
 
 async def test_a_row_that_the_database_refuses_is_left_out_alone(
-    parts: ConsoleContext, settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    context: ConsoleContext, settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The contract keeps such values out; should one get by it, it stops nothing."""
     monkeypatch.setattr("moderation_service.console.store.record_sorting._NUMBERS", range(-(2**80), 2**80))
     await publish_all(settings, made(1), verdict(verdict_id="far", post_id="p1", post_revision=2**70), made(2))
     records = [record async for record in read(settings, settings.output_topic)]
-    await Ingest(parts).write(records)
-    assert set(await stored(parts.database)) == {"v00001", "v00002"}
+    await Ingest(context).write(records)
+    assert set(await stored(context.database)) == {"v00001", "v00002"}
 
 
-async def test_two_consoles_on_one_database_read_in_turn(parts: ConsoleContext, settings: KafkaSettings) -> None:
+async def test_two_consoles_on_one_database_read_in_turn(context: ConsoleContext, settings: KafkaSettings) -> None:
     async def there(wanted: str) -> bool:
-        return wanted in await stored(parts.database)
+        return wanted in await stored(context.database)
 
-    async with running(Ingest(parts)) as first:
+    async with running(Ingest(context)) as first:
         await publish_all(settings, made(1))
         await until(first, lambda: there("v00001"))
-        async with running(Ingest(parts)) as second:
+        async with running(Ingest(context)) as second:
             await publish_all(settings, made(2))
             await until(first, lambda: there("v00002"))
             assert not second.wrote.is_set()
