@@ -24,7 +24,7 @@ def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 async def context(database_url: str, database: AsyncEngine, quick_hashes: None) -> ConsoleContext:
     """With `ann`, who reviews, and `root`, an admin."""
-    made = ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack)
+    made = ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack())
     kafka = made.settings.kafka
     await users.add(database, kafka, "ann", PASSWORD, role="reviewer", actor="user:test")
     await users.add(database, kafka, "root", PASSWORD, role="admin", actor="user:test")

@@ -70,7 +70,7 @@ async def test_a_console_that_judges_nothing_says_so(visit: Visits) -> None:
 
 
 async def test_cases_are_run_and_their_results_are_kept(judging: ConsoleContext, visit: Visits) -> None:
-    judging.pack = lambda: load_pack(PolicySettings().path)
+    judging.pack = load_pack(PolicySettings().path)
     seen = await visit()
     await seen.go("/policies/weapon_sale")
     await expect(seen.page.locator("#cases .chip").first).to_have_text("not run")

@@ -14,7 +14,7 @@ from tests.stream.support import kafka_settings, make_topics
 @pytest.fixture
 def context(database_url: str, database: AsyncEngine) -> ConsoleContext:
     """Without Kafka: what is decided stays in the outbox."""
-    return ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack)
+    return ConsoleContext(settings=console_settings(database_url), database=database, pack=shipped_pack())
 
 
 @pytest.fixture

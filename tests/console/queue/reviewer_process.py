@@ -78,7 +78,7 @@ async def main() -> None:
     for point in (word.removeprefix("kill_at=") for word in how if word.startswith("kill_at=")):
         _die_at(point)
     async with own_database(settings) as database:
-        context = ConsoleContext(settings=settings, database=database, pack=shipped_pack)
+        context = ConsoleContext(settings=settings, database=database, pack=shipped_pack())
         print("READY", flush=True)  # noqa: T201 - for the test
         sending = asyncio.create_task(OutboxSender(context).run()) if "send" in how else None
         if "wait" in how:

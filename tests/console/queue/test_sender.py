@@ -37,7 +37,7 @@ SOON, LATER = Backoff(0.1, 0.1), Backoff(5.0, 5.0)
 
 
 def context_with(settings: Settings, database: AsyncEngine) -> ConsoleContext:
-    return ConsoleContext(settings=settings, database=database, pack=shipped_pack)
+    return ConsoleContext(settings=settings, database=database, pack=shipped_pack())
 
 
 @asynccontextmanager
