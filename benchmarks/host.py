@@ -149,8 +149,14 @@ def _post_ms(files: Sequence[bytes], repeats: int) -> dict[str, float]:
         rows[:] = [PostRow(post, prefix.suffixes)]
 
     def lay_out() -> None:
-        line = pack_rows(rows, len(prefix.ids), image_token, merge)
-        for lengths in (line.posts, line.asked, line.suffixes, [len(prefix.ids)], [line.ids.shape[1]]):
+        packed = pack_rows(rows, len(prefix.ids), image_token, merge)
+        for lengths in (
+            packed.posts,
+            packed.suffixes_by_post,
+            packed.suffixes,
+            [len(prefix.ids)],
+            [packed.ids.shape[1]],
+        ):
             CuSeqlens(lengths, checkpoint.device)
         get_vision_position_ids(rows[0].post.images[0].grid, merge)
 

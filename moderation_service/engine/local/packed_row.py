@@ -62,7 +62,7 @@ class PackedRow:
     images: torch.Tensor  # [M]: where image tokens are
     answers: torch.Tensor  # [A]
     posts: list[int]
-    asked: list[int]  # all suffixes of a post together
+    suffixes_by_post: list[int]  # all of a post together
     suffixes: list[int]
 
 
@@ -97,7 +97,7 @@ def pack_rows(rows: Sequence[PostRow], start: int, image_token: int, merge: int)
         images=(ids == image_token).nonzero()[:, 0],
         answers=len(ids) - sum(lengths) + torch.tensor(lengths).cumsum(0) - 1,
         posts=[len(row.post.ids) for row in rows],
-        asked=[sum(map(len, row.suffixes)) for row in rows],
+        suffixes_by_post=[sum(map(len, row.suffixes)) for row in rows],
         suffixes=lengths,
     )
 
@@ -125,14 +125,14 @@ def post_positions(post: TokenizedPost, start: int, image_token: int, merge: int
 
 @dataclass(frozen=True, slots=True)
 class AttentionMetadata:
-    """One row behind its prefix: where posts and suffixes lie. `asked` are the suffixes of each post together.
+    """One row behind its prefix: where posts and suffixes lie.
 
     `key_values` are the prefix's keys and values, [key heads, P, head size] each, a pair a layer.
     """
 
     key_values: Sequence[tuple[torch.Tensor, torch.Tensor]]
     posts: CuSeqlens
-    asked: CuSeqlens
+    suffixes_by_post: CuSeqlens
     suffixes: CuSeqlens
     prefix: CuSeqlens
     whole: CuSeqlens
@@ -160,7 +160,7 @@ def attend(  # noqa: PLR0913 - as transformers calls it
     of_posts = attend_spans(posts, row.posts, row.posts, scaling, causal=True)
     of_suffixes = merge(
         attend_spans(suffixes, row.suffixes, row.suffixes, scaling, causal=True),
-        attend_spans(Qkv(suffixes.query, posts.key, posts.value), row.asked, row.posts, scaling),
+        attend_spans(Qkv(suffixes.query, posts.key, posts.value), row.suffixes_by_post, row.posts, scaling),
     )
     own = PartialAttention(*(torch.cat(pair, dim=1) for pair in zip(of_posts, of_suffixes, strict=True)))
     prefix = attend_spans(Qkv(whole.query, *row.key_values[module.layer_idx]), row.whole, row.prefix, scaling)

@@ -49,7 +49,7 @@ class PreprocessedRequest(ScoreRequest):
 
 
 class Scorer:
-    """Label scores of a checkpoint, in either layout: what differs between them is in the words alone."""
+    """Label scores of a checkpoint, in any layout."""
 
     def __init__(
         self,
@@ -185,12 +185,12 @@ class Scorer:
     def _hidden(self, prefix: Prefix, rows: Sequence[PostRow]) -> torch.Tensor:
         """One forward: the hidden states [A, hidden size] in which the answers of all rows are read."""
         body, device, config = self.checkpoint.model.model, self.checkpoint.device, self.checkpoint.config
-        line = pack_rows(rows, len(prefix.ids), config.image_token_id, self.preprocessor.merge)
+        packed = pack_rows(rows, len(prefix.ids), config.image_token_id, self.preprocessor.merge)
         # All of it before the tower begins, so that nothing later waits for it.
         ids, positions, images, answers = (
-            to_device(each, device) for each in (line.ids, line.positions, line.images, line.answers)
+            to_device(each, device) for each in (packed.ids, packed.positions, packed.images, packed.answers)
         )
-        lengths = (line.posts, line.asked, line.suffixes, [len(prefix.ids)], [ids.shape[1]])
+        lengths = (packed.posts, packed.suffixes_by_post, packed.suffixes, [len(prefix.ids)], [ids.shape[1]])
         behind = AttentionMetadata(prefix.key_values, *(CuSeqlens(each, device) for each in lengths))
         words = body.get_input_embeddings()(ids)  # [1, N, hidden size]
         if staged := [image for row in rows for image in row.post.images]:

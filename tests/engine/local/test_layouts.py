@@ -183,8 +183,8 @@ class TestEitherLayout:
         pack_rows = scorer_module.pack_rows
 
         def as_one(*args: Any) -> PackedRow:
-            line = pack_rows(*args)
-            return replace(line, suffixes=line.asked)
+            packed = pack_rows(*args)
+            return replace(packed, suffixes=packed.suffixes_by_post)
 
         monkeypatch.setattr(scorer_module, "pack_rows", as_one)
         assert furthest(scorer, posts[:1], scorer.score(posts[:1])) > 10 * TOLERANCE

@@ -8,12 +8,12 @@ def test_posts_come_first_and_every_question_starts_right_behind_its_own() -> No
         PostRow(TokenizedPost([], (), truncated=False), ([8, 9],)),
         PostRow(TokenizedPost([4], (), truncated=False), ([12],)),
     ]
-    line = pack_rows(rows, start=4, image_token=99, merge=2)
-    assert line.ids.tolist() == [[5, 6, 7, 4, 8, 9, 8, 10, 11, 8, 9, 12]]
-    assert line.positions.shape == (3, 1, 12)
-    assert line.positions[0, 0].tolist() == [4, 5, 6, 4, 7, 8, 7, 8, 9, 4, 5, 5]
-    assert line.ids[0, line.answers].tolist() == [9, 11, 9, 12]
-    assert (line.posts, line.asked, line.suffixes) == ([3, 0, 1], [5, 2, 1], [2, 3, 2, 1])
+    packed = pack_rows(rows, start=4, image_token=99, merge=2)
+    assert packed.ids.tolist() == [[5, 6, 7, 4, 8, 9, 8, 10, 11, 8, 9, 12]]
+    assert packed.positions.shape == (3, 1, 12)
+    assert packed.positions[0, 0].tolist() == [4, 5, 6, 4, 7, 8, 7, 8, 9, 4, 5, 5]
+    assert packed.ids[0, packed.answers].tolist() == [9, 11, 9, 12]
+    assert (packed.posts, packed.suffixes_by_post, packed.suffixes) == ([3, 0, 1], [5, 2, 1], [2, 3, 2, 1])
 
 
 def test_batches_are_filled_in_order_and_no_padding_is_counted() -> None:
