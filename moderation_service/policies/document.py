@@ -5,11 +5,11 @@ Only what JSON could say: no tags, no aliases, no field twice, nothing deep or l
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import yaml
 
-from moderation_service.policies.faults import Fault, Location, PackRefused, field_name
+from moderation_service.policies.faults import Fault, Location, PackRefused, field_name, refuse
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
@@ -36,37 +36,33 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """Read one file. Raises Refused with the faults of its YAML."""
+    """Read one file. Raises PackRefused with the faults of its YAML."""
     text = _text_of(file)
     try:
         return _Reader(file, text).document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        wrong = f"holds the control character {chr(error.character)!r}"
-        raise PackRefused([Fault(file, line, "file", wrong, "should be plain text")]) from None
+        refuse(file, line, f"holds the control character {chr(error.character)!r}", "should be plain text")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         wrong = f"is not YAML ({error.problem or error.context})"
         right = 'should be "field: value" lines of even indentation; words with ": " or " #" in them go in quotes'
-        raise PackRefused([Fault(file, line, "file", wrong, right)]) from None
+        refuse(file, line, wrong, right)
 
 
 def _text_of(file: Path) -> str:
-    def refuse(line: int, wrong: str, right: str) -> Never:
-        raise PackRefused([Fault(file, line, "file", wrong, right)]) from None
-
     try:
         with file.open("rb") as opened:
             raw = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        refuse(1, f"cannot be read ({error.strerror})", "should be a readable file")
+        refuse(file, 1, f"cannot be read ({error.strerror})", "should be a readable file")
     if len(raw) > MAX_BYTES:
-        refuse(1, f"is over {MAX_BYTES // 1024} KiB", "should hold one policy")
+        refuse(file, 1, f"is over {MAX_BYTES // 1024} KiB", "should hold one policy")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        refuse(raw.count(b"\n", 0, error.start) + 1, "is not UTF-8", "should be saved as UTF-8")
+        refuse(file, raw.count(b"\n", 0, error.start) + 1, "is not UTF-8", "should be saved as UTF-8")
 
 
 class _Reader(yaml.SafeLoader):
@@ -83,7 +79,7 @@ class _Reader(yaml.SafeLoader):
         root = self.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             wrong = "is empty" if root is None else "does not start with a field"
-            raise PackRefused([Fault(self.file, 1, "file", wrong, "should hold one policy: id, version, title, …")])
+            refuse(self.file, 1, wrong, "should hold one policy: id, version, title, …")
         self.lines[()] = root.start_mark.line + 1
         values = self._mapping(root, ())
         if self.faults:
@@ -94,15 +90,11 @@ class _Reader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise PackRefused(
-                [Fault(self.file, line, "file", f"uses the alias *{event.anchor}", "should be written out")]
-            )
+            refuse(self.file, line, f"uses the alias *{event.anchor}", "should be written out")
         if event.tag is not None:
-            wrong = f"uses the tag {event.tag}"
-            raise PackRefused([Fault(self.file, line, "file", wrong, "should be a plain value without a tag")])
+            refuse(self.file, line, f"uses the tag {event.tag}", "should be a plain value without a tag")
         if self.depth == MAX_DEPTH:
-            wrong = f"is nested over {MAX_DEPTH} deep"
-            raise PackRefused([Fault(self.file, line, "file", wrong, "should be as flat as a policy's fields are")])
+            refuse(self.file, line, f"is nested over {MAX_DEPTH} deep", "should be as flat as a policy's fields are")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

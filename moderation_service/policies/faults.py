@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Never
 
 Location = tuple[str | int, ...]
 _SHOWN = 60
@@ -31,6 +32,11 @@ class PackRefused(Exception):  # noqa: N818 - a file is refused; stays inside th
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
+
+
+def refuse(file: Path, line: int, wrong: str, right: str) -> Never:
+    """Refuse a file as a whole. Raises PackRefused."""
+    raise PackRefused([Fault(file, line, "file", wrong, right)]) from None
 
 
 def field_name(location: Location) -> str:

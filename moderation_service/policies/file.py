@@ -15,7 +15,7 @@ from moderation_service.policies.model import Expectation, Policy
 
 
 def read_policy(file: Path, *, images: bool = True) -> Policy:
-    """Read one file; without `images`, those of its cases may be missing. Raises Refused with every fault it has."""
+    """Read one file; without `images`, those of its cases may be missing. Raises PackRefused with all faults."""
     document = read_document(file)
     try:
         policy = Policy.model_validate(document.values)

@@ -28,7 +28,7 @@ _CHARS = 128
 _PROCESSED, _PUBLISHED = cache(metrics.PROCESSED.labels), cache(metrics.PUBLISHED.labels)
 _log = structlog.get_logger(__name__)
 VERDICT_TOO_LARGE = "verdict_too_large"
-Outcome = Literal["verdict", "dead_letter", "deleted"]
+RecordOutcome = Literal["verdict", "dead_letter", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ProcessingResult:
     """
 
     received: ReceivedRecord
-    outcome: Outcome
+    outcome: RecordOutcome
     outputs: tuple[Output, ...]
     fallbacks: Iterator[Output]
     reason: str | None = None  # of a dead letter

@@ -26,10 +26,10 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import (
     OFF_LOOP_BYTES,
     VERDICT_TOO_LARGE,
-    Outcome,
     Output,
     ProcessingResult,
     ReceivedRecord,
+    RecordOutcome,
     dead_letter,
     dead_letters,
     name_of,
@@ -206,7 +206,7 @@ class RecordProcessor:
         }
         return result
 
-    def _result(self, received: ReceivedRecord, outcome: Outcome, *outputs: Output) -> ProcessingResult:
+    def _result(self, received: ReceivedRecord, outcome: RecordOutcome, *outputs: Output) -> ProcessingResult:
         poison = Poison(VERDICT_TOO_LARGE, "the verdict is larger than its topic takes", stage="publish")
         return ProcessingResult(received, outcome, outputs, dead_letters(received.record, poison, self.settings))
 

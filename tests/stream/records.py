@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from aiokafka import ConsumerRecord
 
-from moderation_service.stream.processing_result import Outcome, Output, ProcessingResult, ReceivedRecord
+from moderation_service.stream.processing_result import Output, ProcessingResult, ReceivedRecord, RecordOutcome
 
 
 def record(
@@ -14,5 +14,5 @@ def record(
     return ConsumerRecord("moderation.posts", 3, offset, 1_700_000_000_000, 0, key, value, None, *sizes, headers)
 
 
-def result(*outputs: Output, outcome: Outcome = "verdict", fallbacks: Iterable[Output] = ()) -> ProcessingResult:
+def result(*outputs: Output, outcome: RecordOutcome = "verdict", fallbacks: Iterable[Output] = ()) -> ProcessingResult:
     return ProcessingResult(ReceivedRecord.of(record(b"{}")), outcome, outputs, iter(fallbacks))
