@@ -46,17 +46,22 @@ SPACELESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Letters of scripts in which a word may begin or end anywhere: Thai, Lao, Burmese, Khmer, Kana, Han; and Hangul."""
+_SPACELESS_RUN = re.compile(f"{SPACELESS.pattern}+")
+IS_GAP = bytes([0, *[1] * 255])
+"""For `bytes.translate`: gaps as 0 and 1."""
 
 
 class FoldedText(NamedTuple):
     """Letters alone; `offsets[n]` is where letter n stands in the text.
 
     `gaps[n]` is what stands before letter n. There is one more of them than letters; the first and the last are END.
+    `boundaries[n]` is 1 where a word may begin or end before letter n: at a gap, and beside a letter of `SPACELESS`.
     """
 
     letters: str
     offsets: list[int]
     gaps: bytes
+    boundaries: bytes
 
 
 def fold(text: str) -> FoldedText:
@@ -170,7 +175,10 @@ def _letters(folded: str, offsets: list[int] | range) -> FoldedText:
         kept.extend(offsets[run.start() : run.end()])
         end = run.end()
     gaps.append(END)
-    return FoldedText("".join(letters), kept, bytes(gaps))
+    joined, boundaries = "".join(letters), bytearray(gaps.translate(IS_GAP))
+    for run in () if joined.isascii() else _SPACELESS_RUN.finditer(joined):
+        boundaries[run.start() : run.end() + 1] = b"\1" * (run.end() + 1 - run.start())
+    return FoldedText(joined, kept, bytes(gaps), bytes(boundaries))
 
 
 def _gap(between: str) -> int:

@@ -11,7 +11,7 @@ from ahocorasick_rs import AhoCorasick
 from numpy.typing import NDArray
 
 from moderation_service.contracts.bank import Span
-from moderation_service.text_folding import NO_GAP, SIGN, SPACELESS, FoldedText, fold
+from moderation_service.text_folding import IS_GAP, NO_GAP, SIGN, SPACELESS, FoldedText, fold
 
 _MOST_IN_TAIL = 512  # terms; an automaton of as many is built in two milliseconds
 _MOST_SMALL = 16  # sealed automata that came since the last compaction
@@ -19,7 +19,6 @@ _LETTERS = 40_000  # of an automaton, which is built in some 15 ms in which no o
 _MOST_SPANS = 20  # of a term
 _LEAST_SPELLED, _LONGEST_PIECE = 3, 2  # letters of a term that is found spelled apart, and of its pieces
 _LEAST_JOINED = 8  # letters of a phrase that is found without its spaces
-_IS_GAP = bytes([0, *[1] * 255])
 
 
 class Term(NamedTuple):
@@ -56,8 +55,10 @@ class _Automaton:
         """Add to `found` where terms stand in the text, by slot."""
         places = self._automaton.find_matches_as_indexes(text.letters, overlapping=True) if self._automaton else ()
         for index, begin, end in places:
+            begins, ends = text.boundaries[begin], text.boundaries[end]
             for slot, term in self._terms[index]:
-                if len(found[slot]) < _MOST_SPANS and _stands_alone(term, text, begin, end):
+                whole = (begins or term.open_start) and (ends or term.open_end)
+                if whole and len(found[slot]) < _MOST_SPANS and _stands_alone(term, text, begin, end):
                     span = text.offsets[begin], text.offsets[end - 1] + 1
                     if span not in found[slot]:
                         found[slot].append(span)
@@ -120,10 +121,8 @@ def _automata(terms: Iterable[tuple[int, Term]]) -> Iterator[_Automaton]:
 
 
 def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:
-    """Whether the term's words stand there, and not parts of others."""
+    """Whether the term's words stand between two boundaries, and not others that have the same letters."""
     gaps, inner = text.gaps, text.gaps[begin + 1 : end]
-    if not (term.open_end or _is_boundary(text, end)) or not (term.open_start or _is_boundary(text, begin)):
-        return False
     if SPACELESS.match(text.letters, begin):
         return True
     if end - begin < _LEAST_JOINED and any(not inner[at - 1] for at in term.breaks):
@@ -131,14 +130,8 @@ def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:
     if all(gap <= SIGN or at in term.breaks for at, gap in enumerate(inner, 1)) and not (inner and all(inner)):
         return True
     # Spelled apart: pieces of one letter, or several of two at most; and no part of a longer word, as in p a s s.
-    pieces = [len(piece) + 1 for piece in inner.translate(_IS_GAP).split(b"\1")]
+    pieces = [len(piece) + 1 for piece in inner.translate(IS_GAP).split(b"\1")]
     widest = max(inner, default=0)
     goes_on = (gaps[begin] <= widest and gaps[begin - 1]) or (gaps[end] <= widest and gaps[end + 1])
     short = max(pieces) == 1 or (len(pieces) >= _LEAST_SPELLED and max(pieces) <= _LONGEST_PIECE)
     return short and end - begin >= _LEAST_SPELLED and not goes_on
-
-
-def _is_boundary(text: FoldedText, at: int) -> bool:
-    if text.gaps[at] != NO_GAP:
-        return True
-    return SPACELESS.match(text.letters, at - 1) is not None or SPACELESS.match(text.letters, at) is not None
