@@ -17,6 +17,7 @@ from tests.stream.support import (
     kafka_settings,
     make_topics,
     post_record,
+    prepared,
     published,
     running,
     send,
@@ -30,12 +31,10 @@ async def refused(_: Post) -> None:
     raise Poison("engine_error", "the engine refuses it", stage="score")
 
 
-async def prepared(kafka: str, unique: str, posts: int = 3) -> KafkaSettings:
+async def with_letters(kafka: str, unique: str, posts: int = 3) -> KafkaSettings:
     """Posts that an engine refused, and one record that is no JSON."""
-    settings = kafka_settings(kafka, unique)
-    await make_topics(settings)
-    sent = [post_record(settings.input_topic, f"p{number}") for number in range(posts)]
-    await send(settings, [*sent, Record(settings.input_topic, b"bad", b"the words of a post", [("mine", b"kept")])])
+    settings = await prepared(kafka, unique, posts)
+    await send(settings, [Record(settings.input_topic, b"bad", b"the words of a post", [("mine", b"kept")])])
     async with running(settings, FakeJudge(before=refused)):
         await published(settings, posts + 1)
     return settings
@@ -48,7 +47,7 @@ async def listed(settings: KafkaSettings, chosen: LetterFilter = ALL) -> list[di
 async def test_they_are_listed_with_their_reason_and_filtered_and_no_word_of_a_post_is_shown(
     kafka: str, unique: str
 ) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     rows = await listed(settings)
     assert sorted((row["key"], row["reason"]) for row in rows) == [
         ("bad", "not_json"),
@@ -68,7 +67,7 @@ async def test_they_are_listed_with_their_reason_and_filtered_and_no_word_of_a_p
 async def test_each_is_driven_in_once_and_keeps_its_bytes_and_headers_and_a_count(
     kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     assert await redrive(settings, ALL, 1) == 0
     assert await redrive(settings, ALL, 1) == 0
     assert "0 of 0 dead letters" in capsys.readouterr().err.splitlines()[-1]
@@ -82,7 +81,7 @@ async def test_each_is_driven_in_once_and_keeps_its_bytes_and_headers_and_a_coun
 
 
 async def test_records_are_driven_in_no_faster_than_asked(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     waited: list[float] = []
 
     async def pause(seconds: float) -> None:
@@ -95,7 +94,7 @@ async def test_records_are_driven_in_no_faster_than_asked(kafka: str, unique: st
 async def test_what_was_driven_in_before_and_failed_again_is_left_out_unless_more_is_allowed(
     kafka: str, unique: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = await prepared(kafka, unique, posts=0)
+    settings = await with_letters(kafka, unique, posts=0)
     bad = LetterFilter(key="bad")
     assert await redrive(settings, bad, 1) == 0
     async with running(settings, FakeJudge()):
@@ -111,7 +110,7 @@ async def test_what_was_driven_in_before_and_failed_again_is_left_out_unless_mor
 
 
 async def test_a_deleted_posts_letters_are_neither_listed_nor_driven_in(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     await send(settings, [Record(settings.input_topic, b"p1", None)])
     async with running(settings, FakeJudge()):
         await published(settings, 5)
@@ -136,7 +135,7 @@ async def test_one_that_is_by_reference_is_left_out_and_named(
 
 
 async def test_of_two_at_a_time_the_later_wins_and_none_is_driven_in_twice(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     name = f"{settings.group}.dlq.redrive"
     async with transactions(settings, name) as write:
         assert await redrive(settings, ALL, 1) == 0
@@ -148,7 +147,7 @@ async def test_of_two_at_a_time_the_later_wins_and_none_is_driven_in_twice(kafka
 
 
 async def test_what_a_failing_broker_cuts_off_is_wholly_there_or_not_at_all(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique, posts=0)
+    settings = await with_letters(kafka, unique, posts=0)
     before = (await everything(settings)).total
     unwritable = settings.model_copy(update={"input_topic": f"{unique}.missing", "request_timeout_s": 2.0})
     with pytest.raises(Fatal, match="records were not written"):
@@ -158,7 +157,7 @@ async def test_what_a_failing_broker_cuts_off_is_wholly_there_or_not_at_all(kafk
 
 
 async def test_the_commands_list_and_drive_in_and_exit_with_1_where_some_are_left_out(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_letters(kafka, unique)
     env = environment(settings)
     code, out, _ = await moderation("dlq", "list", "--reason", "not_json", env=env)
     assert (code, [json.loads(line)["key"] for line in out.splitlines()]) == (0, ["bad"])

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from moderation_service.contracts.verdict import verdict_id as named
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka import topics
+from moderation_service.kafka.topic_consumer import TopicConsumer
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.media.loader import LoadedImages
 from moderation_service.settings import KafkaSettings
@@ -26,6 +27,7 @@ from moderation_service.stream.publisher import Publisher
 from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
+from tests.timing import slowness
 
 PATIENCE_S = 30.0
 MODEL = Model(
@@ -135,6 +137,14 @@ class Seen:
     dead: list[ConsumerRecord]
     erased: list[bytes]  # keys whose dead letters are deleted
 
+    def add(self, record: ConsumerRecord, settings: KafkaSettings) -> None:
+        if record.topic == settings.output_topic:
+            self.verdicts.append(record)
+        elif record.value is None:
+            self.erased.append(record.key)
+        else:
+            self.dead.append(record)
+
     @property
     def judged(self) -> list[str]:
         return sorted(record.key.decode() for record in self.verdicts if record.value is not None)
@@ -150,17 +160,18 @@ class Seen:
 
 async def everything(settings: KafkaSettings) -> Seen:
     """Read both output topics from their beginning to their end."""
-    verdicts = [record async for record in read(settings, settings.output_topic)]
-    dead = [record async for record in read(settings, settings.dead_letter_topic)]
-    letters = [record for record in dead if record.value is not None]
-    return Seen(verdicts, letters, [record.key for record in dead if record.value is None])
+    seen = Seen([], [], [])
+    for topic in (settings.output_topic, settings.dead_letter_topic):
+        async for record in read(settings, topic):
+            seen.add(record, settings)
+    return seen
 
 
 async def eventually(
     check: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S
 ) -> None:
     """Wait until `check` holds; fail naming `what` when it does not in time."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + patience_s * slowness()
     while True:
         found = check()
         if await found if isinstance(found, Awaitable) else found:
@@ -170,15 +181,14 @@ async def eventually(
 
 
 async def published(settings: KafkaSettings, count: int, patience_s: float = PATIENCE_S) -> Seen:
-    """Wait until `count` records are on the output topics together."""
-    found: list[Seen] = []
-
-    async def enough() -> bool:
-        found.append(await everything(settings))
-        return found[-1].total >= count
-
-    await eventually(enough, f"{count} records published", patience_s)
-    return found[-1]
+    """Follow both output topics until `count` records are on them together."""
+    seen, deadline = Seen([], [], []), time.monotonic() + patience_s * slowness()
+    async with TopicConsumer.open(settings, (settings.output_topic, settings.dead_letter_topic)) as reader:
+        while seen.total < count:
+            assert time.monotonic() < deadline, f"not within {patience_s} s: {count} records, but {seen.total}"
+            for record in await reader.take(500, wait_s=0.2):
+                seen.add(record, settings)
+    return seen
 
 
 def kafka_settings(address: str, name: str, **fields: object) -> KafkaSettings:
@@ -206,6 +216,17 @@ async def make_topics(settings: KafkaSettings, partitions: int = 3) -> None:
 
 async def send(settings: KafkaSettings, records: Iterable[Record]) -> int:
     return await publish(settings, records)
+
+
+async def prepared(
+    address: str, name: str, posts: int | Sequence[str] = 0, partitions: int = 3, **fields: object
+) -> KafkaSettings:
+    """Topics of a test's own, with posts on the input: these, or so many that are called p0, p1, and so on."""
+    settings = kafka_settings(address, name, **fields)
+    await make_topics(settings, partitions)
+    names = [f"p{number}" for number in range(posts)] if isinstance(posts, int) else posts
+    await send(settings, [post_record(settings.input_topic, each) for each in names])
+    return settings
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tests.stream.support import (
     kafka_settings,
     make_topics,
     post_record,
+    prepared,
     published,
     running,
     send,
@@ -51,10 +52,9 @@ async def restarted(settings: KafkaSettings, logs: list[Path]) -> AsyncIterator[
             supervisor.cancel()
 
 
-async def prepared(kafka: str, unique: str, posts: int, text: str, **fields: object) -> KafkaSettings:
+async def with_posts(kafka: str, unique: str, posts: int, text: str, **fields: object) -> KafkaSettings:
     """Topics with so many posts around one that has this text."""
-    settings = kafka_settings(kafka, unique, session_timeout_s=3.0, **fields)
-    await make_topics(settings)
+    settings = await prepared(kafka, unique, session_timeout_s=3.0, **fields)
     texts = ["hello"] * posts
     texts.insert(posts // 2, text)
     await send(settings, [post_record(settings.input_topic, f"p{number}", it) for number, it in enumerate(texts)])
@@ -70,7 +70,7 @@ def assert_convicted(seen: Seen, post_id: str) -> None:
 async def test_a_post_that_kills_its_worker_is_tried_three_times_on_its_own_and_then_a_dead_letter(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique, 1000, DEADLY)
+    settings = await with_posts(kafka, unique, 1000, DEADLY)
     logs = [tmp_path / f"log{number}" for number in range(2)]
     async with restarted(settings, logs):
         seen = await published(settings, 1001, patience_s=120)
@@ -80,7 +80,7 @@ async def test_a_post_that_kills_its_worker_is_tried_three_times_on_its_own_and_
 
 
 async def test_the_same_with_at_least_once(kafka: str, unique: str, tmp_path: Path) -> None:
-    settings = await prepared(kafka, unique, 40, DEADLY, delivery="at_least_once")
+    settings = await with_posts(kafka, unique, 40, DEADLY, delivery="at_least_once")
     async with restarted(settings, [tmp_path / "log"]):
 
         async def dead() -> bool:
@@ -126,7 +126,7 @@ async def eventually_judged(settings: KafkaSettings, posts: int) -> None:
 async def test_restarts_and_rebalances_while_the_engine_is_away_make_no_dead_letter(
     kafka: str, unique: str, delivery: str
 ) -> None:
-    settings = await prepared(kafka, unique, 30, "hello", delivery=delivery, drain_timeout_s=0.5)
+    settings = await with_posts(kafka, unique, 30, "hello", delivery=delivery, drain_timeout_s=0.5)
     away = True
 
     async def answer(_: Post) -> None:

@@ -21,6 +21,7 @@ from tests.stream.support import (
     kafka_settings,
     make_topics,
     post_record,
+    prepared,
     published,
     running,
     send,
@@ -42,12 +43,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     made.stop()
 
 
-async def prepared(broker: Broker, unique: str, **fields: object) -> KafkaSettings:
-    quick = {"request_timeout_s": 3.0, "session_timeout_s": 3.0, "max_in_flight_posts": 20}
-    settings = kafka_settings(broker.address, unique, **{**quick, **fields})
-    await make_topics(settings)
-    await send(settings, [post_record(settings.input_topic, name) for name in NAMES])
-    return settings
+async def with_posts(broker: Broker, unique: str, session_timeout_s: float = 3.0) -> KafkaSettings:
+    quick = {"request_timeout_s": 3.0, "session_timeout_s": session_timeout_s, "max_in_flight_posts": 20}
+    return await prepared(broker.address, unique, NAMES, **quick)
 
 
 def slowly() -> FakeJudge:
@@ -60,7 +58,7 @@ def slowly() -> FakeJudge:
 
 
 async def test_a_broker_killed_and_started_again_loses_and_doubles_nothing(broker: Broker, unique: str) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     async with running(settings, slowly()) as work:
         await published(settings, 60)
         await asyncio.to_thread(broker.kill)
@@ -75,7 +73,7 @@ async def test_a_broker_killed_and_started_again_loses_and_doubles_nothing(broke
 async def test_a_broker_stopped_cleanly_and_started_again_loses_and_doubles_nothing(
     broker: Broker, unique: str
 ) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     async with running(settings, slowly()):
         await published(settings, 60)
         for _ in range(2):
@@ -90,7 +88,7 @@ async def test_a_broker_stopped_cleanly_and_started_again_loses_and_doubles_noth
 async def test_a_frozen_broker_holds_the_partitions_until_it_thaws(
     broker: Broker, unique: str, frozen_s: float
 ) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     async with running(settings, slowly()) as work:
         await published(settings, 60)
         broker.pause()
@@ -109,7 +107,7 @@ async def test_a_frozen_broker_holds_the_partitions_until_it_thaws(
 async def test_a_worker_cut_off_from_the_broker_again_and_again_loses_and_doubles_nothing(
     broker: Broker, unique: str
 ) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     away = settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{PROXIED}"})
     rng = random.Random(3)
     async with proxy("127.0.0.1", broker.extra_ports["PROXIED"], PROXIED) as line, running(away, slowly()):
@@ -128,7 +126,7 @@ async def test_a_worker_cut_off_from_the_broker_again_and_again_loses_and_double
 
 
 async def test_stopping_while_the_broker_is_frozen_ends_within_10_seconds(broker: Broker, unique: str) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     async with running(settings, slowly()) as work:
         await published(settings, 60)
         broker.pause()
@@ -165,7 +163,7 @@ async def test_a_dead_letter_topic_that_is_missing_holds_the_partition_until_it_
 
 
 async def test_a_stalled_loop_costs_the_membership_and_nothing_else(broker: Broker, unique: str) -> None:
-    settings = await prepared(broker, unique, session_timeout_s=2.0)
+    settings = await with_posts(broker, unique, session_timeout_s=2.0)
     stalled = False
 
     async def stall(_: Post) -> None:
@@ -186,7 +184,7 @@ async def test_partitions_that_a_topic_gains_are_read_too(
     broker: Broker, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "_METADATA_AGE_MS", 1000)
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     async with running(settings, slowly()):
         await published(settings, 60)
         await _grow(settings, 5)
@@ -209,7 +207,7 @@ async def _grow(settings: KafkaSettings, partitions: int) -> None:
 
 
 async def test_a_corrupt_batch_holds_its_partition_alone_until_it_is_mended(broker: Broker, unique: str) -> None:
-    settings = await prepared(broker, unique)
+    settings = await with_posts(broker, unique)
     needle = f"garbled {unique}"
     await send(settings, [post_record(settings.input_topic, "bad", needle)])
     await send(settings, [post_record(settings.input_topic, f"q{number}") for number in range(30)])

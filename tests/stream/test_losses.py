@@ -21,6 +21,7 @@ from tests.stream.support import (
     kafka_settings,
     make_topics,
     post_record,
+    prepared,
     published,
     running,
     send,
@@ -28,12 +29,6 @@ from tests.stream.support import (
 
 pytestmark = pytest.mark.timeout(90)
 LOSS = "records were deleted from the log before they were judged"
-
-
-async def prepared(kafka: str, unique: str, **fields: object) -> KafkaSettings:
-    settings = kafka_settings(kafka, unique, **fields)
-    await make_topics(settings, 1)
-    return settings
 
 
 async def send_posts(settings: KafkaSettings, *numbers: int) -> None:
@@ -59,7 +54,7 @@ def names(*numbers: int) -> list[str]:
 async def test_a_committed_offset_that_the_log_no_longer_has_is_told_until_it_is_acknowledged(
     kafka: str, unique: str
 ) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await prepared(kafka, unique, partitions=1)
     await send_posts(settings, *range(5))
     async with running(settings, FakeJudge()):
         await published(settings, 5)
@@ -92,7 +87,7 @@ async def test_a_committed_offset_that_the_log_no_longer_has_is_told_until_it_is
 async def test_what_goes_while_the_worker_runs_is_told_and_what_it_has_taken_is_published(
     kafka: str, unique: str
 ) -> None:
-    settings = await prepared(kafka, unique, max_in_flight_posts=4, max_in_flight_bytes=10_000)
+    settings = await prepared(kafka, unique, partitions=1, max_in_flight_posts=4, max_in_flight_bytes=10_000)
     rng = random.Random(5)  # nothing that is compressed: the consumer fetches some of it ahead, and not all
     posts = [post_record(settings.input_topic, name, rng.randbytes(400_000).hex()) for name in names(*range(60))]
     await send(settings, posts)
@@ -155,7 +150,7 @@ def on(partition: TopicPartition, name: str) -> Record:
 
 
 async def test_markers_behind_the_last_record_are_no_loss(kafka: str, unique: str) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await prepared(kafka, unique, partitions=1)
     sender = clients.producer(settings, f"{unique}.sender")
     await sender.start()
     async with sender.transaction():

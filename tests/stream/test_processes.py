@@ -12,7 +12,7 @@ import pytest
 from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from tests.stream.processes import WorkerProcess, worker_processes
-from tests.stream.support import Seen, eventually, everything, kafka_settings, make_topics, post_record, published, send
+from tests.stream.support import Seen, eventually, everything, post_record, prepared, published, send
 
 pytestmark = pytest.mark.timeout(180)
 LARGE = "x" * (3 * 1024 * 1024)
@@ -50,9 +50,8 @@ def assert_exactly_once(seen: Seen) -> None:
     assert seen.deleted == [f"gone{number}" for number in range(4)]
 
 
-async def prepared(kafka: str, unique: str, **fields: object) -> KafkaSettings:
-    settings = kafka_settings(kafka, unique, **fields)
-    await make_topics(settings)
+async def with_records(kafka: str, unique: str, **fields: object) -> KafkaSettings:
+    settings = await prepared(kafka, unique, **fields)
     await send(settings, acceptance(settings.input_topic))
     return settings
 
@@ -60,7 +59,7 @@ async def prepared(kafka: str, unique: str, **fields: object) -> KafkaSettings:
 async def test_a_process_publishes_every_verdict_dead_letter_and_deletion_once(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique)
+    settings = await with_records(kafka, unique)
     with worker_processes() as processes:
         processes.append(WorkerProcess(settings, tmp_path / "log"))
         await published(settings, 504)
@@ -72,7 +71,7 @@ async def test_a_process_publishes_every_verdict_dead_letter_and_deletion_once(
 async def test_nothing_is_lost_or_doubled_when_one_of_two_workers_is_killed_three_times(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique, max_in_flight_posts=20, session_timeout_s=3.0)
+    settings = await with_records(kafka, unique, max_in_flight_posts=20, session_timeout_s=3.0)
     rng = random.Random(11)
     with worker_processes() as processes:
         processes += [WorkerProcess(settings, tmp_path / f"log{number}") for number in range(2)]
@@ -91,7 +90,7 @@ async def test_nothing_is_lost_or_doubled_when_one_of_two_workers_is_killed_thre
 async def test_sigterm_under_load_exits_0_within_10_seconds_and_the_next_worker_goes_on(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique, max_in_flight_posts=20)
+    settings = await with_records(kafka, unique, max_in_flight_posts=20)
     with worker_processes() as processes:
         processes.append(WorkerProcess(settings, tmp_path / "first"))
         await published(settings, 50)
@@ -109,7 +108,7 @@ async def test_sigterm_under_load_exits_0_within_10_seconds_and_the_next_worker_
 async def test_a_worker_frozen_beyond_its_session_publishes_nothing_when_it_thaws(
     kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    settings = await prepared(kafka, unique, max_in_flight_posts=20)
+    settings = await with_records(kafka, unique, max_in_flight_posts=20)
     with worker_processes() as processes:
         processes.append(WorkerProcess(settings, tmp_path / "zombie"))
         await published(settings, 30)

@@ -37,6 +37,7 @@ from tests.stream.support import (
     kafka_settings,
     make_topics,
     post_record,
+    prepared,
     published,
     running,
     send,
@@ -56,13 +57,6 @@ def letters(seen: Seen) -> dict[bytes, DeadLetter]:
         headers = [(name, value) for name, value in record.headers if name.startswith("dlq.")]
         found[record.key] = DeadLetter.from_headers(headers)
     return found
-
-
-async def prepared(kafka: str, unique: str, posts: int = 0, partitions: int = 3, **fields: object) -> KafkaSettings:
-    settings = kafka_settings(kafka, unique, **fields)
-    await make_topics(settings, partitions)
-    await send(settings, [post_record(settings.input_topic, f"p{number}") for number in range(posts)])
-    return settings
 
 
 def names(count: int) -> list[str]:
