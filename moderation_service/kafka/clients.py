@@ -84,8 +84,11 @@ async def _ask(host: str, port: int, arguments: dict[str, Any]) -> None:
     try:
         # A listener that wants a password answers what it can do to anybody, and only then closes the door.
         answer = await connection.send(MetadataRequest([]))
-        if not answer.brokers:  # so a broker answers after it has refused a token, which aiokafka does not notice
-            raise AuthenticationFailedError
+        if not answer.brokers:
+            if "sasl_oauth_token_provider" in arguments:  # refused, which aiokafka does not notice
+                raise AuthenticationFailedError
+            msg = "it is not in its cluster yet"  # as one that was frozen for long
+            raise ConnectionError(msg)
     finally:
         connection.close()
 
