@@ -19,8 +19,7 @@ from moderation_service.bench.local_kafka import local_kafka
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import queue
 from moderation_service.console.store.database import own_database
-from moderation_service.console.store.ingest import TOGETHER, Ingest
-from moderation_service.console.store.offsets import read_offsets
+from moderation_service.console.store.ingest import TOGETHER, Ingest, read_offsets
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create

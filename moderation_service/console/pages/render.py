@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from moderation_service.console.accounts.guard import local
 from moderation_service.console.context import context_of
-from moderation_service.console.pages import titles, words
+from moderation_service.console.pages import words
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import AttributionClass, Decision, Mode
 
@@ -100,11 +100,11 @@ def environment(language: Language) -> Environment:
 
     made.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.globals |= {"asset": _asset, "AttributionClass": AttributionClass, "Decision": Decision, "Mode": Mode}
-    for name, told in titles.ALL.items():
+    for name, told in words.TITLES.items():
         made.globals[name] = {word: gettext(title) for word, title in told.items()}
     made.globals["attribution_says"] = lambda found: words.attribution(found, gettext)
     made.filters["colour"] = lambda word: Decision(word).colour  # of a decision, an outcome or a review
-    made.filters["legend"] = lambda words: [(word.colour, gettext(titles.decided_title(word))) for word in words]
+    made.filters["legend"] = lambda shown: [(one.colour, gettext(words.decided_title(one))) for one in shown]
     made.filters["share"] = words.share
     made.filters["ms"] = words.milliseconds
     made.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -7,13 +7,15 @@ from contextlib import aclosing
 
 import asyncpg
 import structlog
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
 from moderation_service.console.store.leader_lock import leadership
-from moderation_service.console.store.offsets import OffsetConflict, move_offsets, read_offsets
 from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
+from moderation_service.console.store.tables import offsets
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.topic_consumer import Offsets, TopicConsumer
 from moderation_service.settings import KafkaSettings
@@ -26,6 +28,33 @@ _LOOK_S = 5.0  # how often it is asked how far behind this is, which also tells 
 _BEHIND = 1000  # verdicts; while there are more to read, posts wait: most of them need not be kept any more
 
 log = structlog.get_logger(__name__)
+
+
+class OffsetConflict(Exception):  # noqa: N818 - a fate, not a fault
+    """Another console wrote what this one read."""
+
+
+async def read_offsets(database: AsyncEngine) -> Offsets:
+    """Where reading goes on, by topic and partition."""
+    async with database.connect() as connection:
+        rows = await connection.execute(select(offsets))
+        return {(row.topic, row.partition): row.next_offset for row in rows}
+
+
+async def move_offsets(connection: AsyncConnection, before: Offsets, after: Offsets) -> None:
+    """Move the offsets on. Raises OffsetConflict if they are not what they were."""
+    for (topic, partition), end in sorted(after.items()):
+        if (known := before.get((topic, partition))) is None:
+            try:
+                async with connection.begin_nested():
+                    row = {"topic": topic, "partition": partition, "next_offset": end}
+                    await connection.execute(insert(offsets).values(row))
+            except IntegrityError:
+                raise OffsetConflict from None
+            continue
+        at = (offsets.c.topic == topic, offsets.c.partition == partition, offsets.c.next_offset == known)
+        if not (await connection.execute(update(offsets).where(*at).values(next_offset=end))).rowcount:
+            raise OffsetConflict
 
 
 class Ingest:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
+from moderation_service.console.app import page_routes
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.pages.routes import page_routes
 from tests.console.accounts.browser import Browser, browser
 from tests.console.support import served
 

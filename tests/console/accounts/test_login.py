@@ -132,7 +132,7 @@ async def test_after_a_few_guesses_even_the_right_password_waits_and_it_is_on_re
         refused = await at.log_in()
         assert refused.status == 429
         assert 0 < int(refused.headers["retry-after"]) <= 300
-        assert "Too many tries." in await refused.text()
+        assert "Too many attempts." in await refused.text()
     assert (await at.log_in("root")).status == 303
     (entry,) = await told(context, "login.throttled")
     assert (entry.actor, entry.target) == ("address:127.0.0.1", "ann")

@@ -13,8 +13,7 @@ from yarl import URL
 
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.console.store import posts
-from moderation_service.console.store.ingest import Ingest
-from moderation_service.console.store.offsets import read_offsets
+from moderation_service.console.store.ingest import Ingest, read_offsets
 from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.tables import jobs, outbox, verdicts
 from moderation_service.contracts.post import Post

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.pages import charts
+from moderation_service.console.pages import overview as charts
 from moderation_service.console.store import tables, traffic, verdicts
 from moderation_service.console.store.quality import Counted, lately, quality
 from moderation_service.contracts.enums import Outcome

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from yarl import URL
 
 from moderation_service.console.accounts import users
+from moderation_service.console.app import page_routes
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.pages.routes import page_routes
 from moderation_service.console.store import posts, tables, verdicts
 from moderation_service.contracts.post import Post
 from tests.console.pages.browsing import PASSWORD

@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.console import middleware
 from moderation_service.console.accounts import login as accounts
-from moderation_service.console.pages import policies, render, titles, tryout, verdict, words
+from moderation_service.console.pages import policies, render, tryout, verdict, words
 from moderation_service.console.pages.render import HERE, environment, translated
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -16,7 +16,7 @@ PLACE = re.compile(r"%\(\w+\)s|%%")
 def said() -> set[str]:
     """All that templates and answers say, in English."""
     found = set(words.ATTRIBUTION.values()) | set(words._ALONE.values())
-    found.update(*(told.values() for told in titles.ALL.values()))
+    found.update(*(told.values() for told in words.TITLES.values()))
     found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_IMAGES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
     found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}

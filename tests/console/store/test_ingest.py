@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
-from moderation_service.console.store.ingest import Ingest
-from moderation_service.console.store.offsets import OffsetConflict, read_offsets
+from moderation_service.console.store.ingest import Ingest, OffsetConflict, read_offsets
 from moderation_service.console.store.record_sorting import arrivals
 from moderation_service.console.store.tables import jobs, offsets
 from moderation_service.contracts.post import Post
