@@ -44,12 +44,12 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     """All stages. One that a former run has finished is not run again while `work` holds what it made."""
     import torch  # noqa: PLC0415 - after the environment is settled
 
-    from demo_model import atlas, card, checkpoint, measure, recipe  # noqa: PLC0415
+    from demo_model import checkpoint, measure, model_card, recipe, sprite_sheet  # noqa: PLC0415
 
     torch.set_num_threads(THREADS)
     begun = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
-    atlas.draw(font or atlas.find_font())
+    sprite_sheet.draw(font or sprite_sheet.find_font())
     tokenizer = recipe.make_tokenizer()
     model, heads = recipe.blank()
     LOG.info("painting the images")
@@ -69,7 +69,7 @@ def make(out: Path, work: Path, font: Path | None, count: int) -> None:
     checkpoint.save(model, tokenizer, out)
     figures = measure.measure(out, count)
     Path(__file__).with_name("figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(card.write(figures, count), encoding="utf-8")
+    (out / "README.md").write_text(model_card.write(figures, count), encoding="utf-8")
     LOG.info("%s is ready", out)
 
 

@@ -9,7 +9,7 @@ from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProces
 from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.models.glm46v.video_processing_glm46v import Glm46VVideoProcessor
 
-from demo_model.bank import LEAST_PIXELS, MOST_PIXELS
+from demo_model.image_bank import LEAST_PIXELS, MOST_PIXELS
 
 
 def save(model: Glm4vForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from transformers import Glm4vForConditionalGeneration, PreTrainedTokenizerFast
 
-from demo_model import joint, vision
-from demo_model.bank import Shelf, fill, merged
-from demo_model.compiled import compiled
+from demo_model import language_stage, vision_stage
+from demo_model.image_bank import Shelf, fill, merged
+from demo_model.lessons import Teacher
 from demo_model.model import new_model
 from demo_model.optimiser import Course, Optimiser
-from demo_model.rows import Teacher
 from demo_model.tokenizer import train_tokenizer
-from demo_model.vision import Heads
+from demo_model.vision_stage import Heads
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import Mode
 from moderation_service.demo.images import ROUGH
@@ -77,62 +78,53 @@ def make_teacher(
     return Teacher(SafeTokenizer(tokenizer, model.config.image_token_id), packs(), shelves, model)
 
 
+def _compiled(model: Glm4vForConditionalGeneration) -> Glm4vForConditionalGeneration:
+    """The same model, trained in half the time. Attention is written out: torch's own, with a mask, learns slower."""
+    model.set_attn_implementation("eager")
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)
+    for block in model.model.visual.blocks:
+        for part in (block.norm1, block.norm2, block.mlp):
+            part.compile(dynamic=True)
+    return model
+
+
 def blank() -> tuple[Glm4vForConditionalGeneration, Heads]:
     """A model and throw-away heads that know nothing."""
-    model = compiled(new_model(MODEL_SEED))
+    model = _compiled(new_model(MODEL_SEED))
     torch.manual_seed(HEADS_SEED)
     return model, Heads(model.config.vision_config.out_hidden_size)
 
 
-def see(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1: the vision tower learns the pictograms, from rough images."""
-    vision.train(model.model.visual, heads, material.first, SEE)
+def _see(
+    course: Course,
+    bank: Literal["first", "second"],
+    model: Glm4vForConditionalGeneration,
+    heads: Heads,
+    material: Material,
+) -> None:
+    vision_stage.train(model.model.visual, heads, getattr(material, bank), course)
 
 
-def see_again(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1, second round: images it has not seen, at lower rates."""
-    vision.train(model.model.visual, heads, material.second, SEE_AGAIN)
-
-
-def see_more(model: Glm4vForConditionalGeneration, heads: Heads, material: Material) -> None:
-    """Stage 1, third round: the same images a little otherwise, until few are mistaken."""
-    vision.train(model.model.visual, heads, material.second, SEE_MORE)
-
-
-def words(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
-    """Stage 2: the language model learns to read, from posts without images."""
-    _language(model, material, WORDS, blind=True)
-
-
-def read(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
-    """Stage 3: the language model learns to read what the finished tower says; the tower stays as it is."""
-    _language(model, material, READ)
-
-
-def read_more(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
-    """Stage 3, second round: other posts of the same kind, at somewhat lower rates."""
-    _language(model, material, READ_MORE)
-
-
-def read_last(model: Glm4vForConditionalGeneration, _: Heads, material: Material) -> None:
-    """Stage 3, third round: down to nothing from rates that are lower still."""
-    _language(model, material, READ_LAST)
-
-
-def _language(model: Glm4vForConditionalGeneration, material: Material, course: Course, *, blind: bool = False) -> None:
+def _read(
+    course: Course, model: Glm4vForConditionalGeneration, _: Heads, material: Material, *, blind: bool = False
+) -> None:
+    """The vision tower stays as it is."""
     visual = model.model.visual
     visual.requires_grad_(False)
     optimiser = Optimiser([(model.model.language_model, 1.0), (model.lm_head, 1.0)], course)
-    joint.train(model, material.teacher, optimiser, course, blind=blind)
+    language_stage.train(model, material.teacher, optimiser, course, blind=blind)
     visual.requires_grad_(True)
 
 
 STAGES = (
-    Stage("see", see),
-    Stage("see_again", see_again),
-    Stage("see_more", see_more),
-    Stage("words", words),
-    Stage("read", read),
-    Stage("read_more", read_more),
-    Stage("read_last", read_last),
+    # The vision tower learns the pictograms: from rough images, from others at lower rates, once more from these.
+    Stage("see", partial(_see, SEE, "first")),
+    Stage("see_again", partial(_see, SEE_AGAIN, "second")),
+    Stage("see_more", partial(_see, SEE_MORE, "second")),
+    # The language model learns to read: posts without images, then what the finished tower says.
+    Stage("words", partial(_read, WORDS, blind=True)),
+    Stage("read", partial(_read, READ)),
+    Stage("read_more", partial(_read, READ_MORE)),
+    Stage("read_last", partial(_read, READ_LAST)),
 )

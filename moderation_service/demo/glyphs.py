@@ -1,6 +1,6 @@
 """The pictograms of the demonstration: which there are, to which class each belongs, and their sprites.
 
-The sprites were drawn from the Noto Color Emoji font by `demo_model.atlas`, so that
+The sprites were drawn from the Noto Color Emoji font by `demo_model.sprite_sheet`, so that
 nothing but the training needs the font. Its licence lies in `glyphs.LICENSE`.
 """
 

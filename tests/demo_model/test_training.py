@@ -7,12 +7,12 @@ import torch
 from transformers import Glm4vForConditionalGeneration
 from transformers.models.glm46v.image_processing_glm46v import Glm46VImageProcessor
 
-from demo_model import checkpoint, joint, recipe
-from demo_model.bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
+from demo_model import checkpoint, language_stage, recipe
+from demo_model.batched_vision import patches, see
+from demo_model.image_bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
+from demo_model.lessons import Lesson, SeenRow
 from demo_model.masked_batch import pack
 from demo_model.model import new_model
-from demo_model.rows import Lesson, SeenRow
-from demo_model.sight import patches, see
 from demo_model.tokenizer import answers, plain_spelling
 from moderation_service.demo.disguise import SPELLINGS
 from moderation_service.demo.glyphs import CLASSES
@@ -83,7 +83,7 @@ def test_training_asks_what_the_engine_asks(untrained: Path, layout: LayoutName)
     rows = pack([row], len(prefix), model.config.image_token_id, tokenizer.pad, merge=2)
     lesson = Lesson(prefix, rows, SeenRow(patches(pixels[None]), [(8, 8)]), torch.zeros(2, dtype=torch.long))
     with torch.no_grad():
-        shares = joint.answer_logits(model, lesson).softmax(-1)
+        shares = language_stage.answer_logits(model, lesson).softmax(-1)
     yes, no = shares[:, list(tokenizer.yes)].sum(-1), shares[:, list(tokenizer.no)].sum(-1)
     for number, label in enumerate(engine.labels):
         assert abs(float(yes[number] / (yes[number] + no[number])) - label.score) < 1e-4
@@ -99,7 +99,7 @@ def test_a_lesson_asks_about_every_policy_in_both_languages(shots: list[Shelf]) 
     teacher = recipe.make_teacher(model, tokenizer, one_a_class)
     said: Counter[str] = Counter()
     rng = np.random.default_rng(0)
-    for layout in joint.LAYOUTS:
+    for layout in language_stage.LAYOUTS:
         for _ in range(4):
             lesson = teacher.lesson(rng, layout, 16)
             assert len(lesson.answers) == len(lesson.rows.answer_rows)

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel
 
-from demo_model.bank import FAMILIES, Shelf, varied
+from demo_model.batched_vision import patches, see
+from demo_model.image_bank import FAMILIES, Shelf, varied
 from demo_model.optimiser import Course, Optimiser
-from demo_model.sight import patches, see
 from moderation_service.demo.glyphs import CLASSES
 
 BATCH = 64

@@ -15,7 +15,7 @@ SETS = {
     "reworded": "new wordings, farther off",
     "unseen_pictograms": "new pictograms",
 }
-CARD = Path(__file__).with_name("card.md")
+CARD = Path(__file__).with_name("model_card.md")
 
 
 def write(figures: dict[str, Any], count: int) -> str:

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 from transformers import Glm4vForConditionalGeneration
 
-from demo_model.bank import Shelf, varied
+from demo_model.batched_vision import patches
+from demo_model.image_bank import Shelf, varied
 from demo_model.masked_batch import MaskedBatch, pack
-from demo_model.sight import patches
 from demo_model.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import AttributionClass

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Glm4vForConditionalGeneration
 from transformers.cache_utils import Cache, DynamicCache
 
+from demo_model.batched_vision import see
+from demo_model.lessons import Lesson, Teacher
 from demo_model.masked_batch import KeptPrefixLayer
 from demo_model.optimiser import Course, Optimiser
-from demo_model.rows import Lesson, Teacher
-from demo_model.sight import see
 from moderation_service.settings import LayoutName
 
 BATCH = 64

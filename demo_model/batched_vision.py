@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.glm4v.modeling_glm4v import Glm4vVisionModel, apply_rotary_pos_emb_vision
 
-from demo_model.bank import PATCH
+from demo_model.image_bank import PATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
