@@ -34,22 +34,22 @@ class Decision(ClosedSet):
     BLOCK = "block"
     ABSTAIN = "abstain"
 
-    @property
+    @cached_property
     def is_flagged(self) -> bool:
         """Whether a post is not simply allowed."""
         return self is not Decision.ALLOW
 
-    @property
+    @cached_property
     def strength(self) -> int:
         """Of several decisions on a post the strongest counts."""
         return self._traits[0]
 
-    @property
+    @cached_property
     def needs_review(self) -> bool:
         """Whether a person has to decide."""
         return self._traits[1]
 
-    @property
+    @cached_property
     def colour(self) -> Colour:
         """On pages and in reports."""
         return self._traits[2]
@@ -78,7 +78,7 @@ class Outcome(ClosedSet):
     REVIEW = "review"
     BLOCK = "block"
 
-    @property
+    @cached_property
     def is_flagged(self) -> bool:
         """Whether the policy does not simply allow the post."""
         return self is not Outcome.ALLOW
