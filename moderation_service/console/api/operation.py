@@ -111,7 +111,7 @@ async def _let_in(
     left = rate_limiter.take(key.key_id, context.settings.console.requests_per_minute)
     request.state.headers.update(left.headers())
     if left.wait_s:
-        raise Problem("too_many", f"should be at most {left.of} requests a minute; come again in {left.wait_s} s")
+        raise Problem("too_many", f"should be at most {left.of} requests a minute; retry in {left.wait_s} s")
     if not key.may(scope):
         asked = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
         raise Problem("wrong_scope", f"should be a key with the scope {scope}", asked)

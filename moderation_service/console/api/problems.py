@@ -37,23 +37,23 @@ class _Kind(NamedTuple):
 KINDS = {
     "not_json": _Kind(400, "The body is not JSON"),
     "no_key": _Kind(401, "There is no valid API key"),
-    "wrong_scope": _Kind(403, "The API key is not for this"),
-    "not_found": _Kind(404, "There is no such thing"),
-    "wrong_method": _Kind(405, "This can't be done here"),
+    "wrong_scope": _Kind(403, "The API key lacks the scope"),
+    "not_found": _Kind(404, "Not found"),
+    "wrong_method": _Kind(405, "Method not allowed"),
     "slow_body": _Kind(408, "The body took too long"),
     "taken": _Kind(409, "The verdict is not this caller's to review"),
     "gone": _Kind(410, "The verdict was erased"),
     "too_large": _Kind(413, "The body is too large"),
-    "wrong_media_type": _Kind(415, "The body is of a type that is not read"),
-    "wrong_fields": _Kind(422, "The request is not as it should be"),
-    "key_used": _Kind(422, "The Idempotency-Key stands for another request"),
+    "wrong_media_type": _Kind(415, "The media type of the body is not supported"),
+    "wrong_fields": _Kind(422, "The request is invalid"),
+    "key_used": _Kind(422, "The Idempotency-Key was used for another request"),
     "not_covered": _Kind(422, "No policy covers a category that is required"),
     "not_judgeable": _Kind(422, "The post can't be judged"),
     "too_many": _Kind(429, "Too many requests"),
-    "internal": _Kind(500, "Something is broken here"),
-    "full": _Kind(503, "Too much is being judged"),
+    "internal": _Kind(500, "Internal error"),
+    "full": _Kind(503, "The concurrency limit is reached"),
     "judging_off": _Kind(503, "This console judges nothing"),
-    "unavailable": _Kind(503, "A part that is needed does not answer"),
+    "unavailable": _Kind(503, "A required service does not answer"),
 }
 
 
@@ -149,7 +149,7 @@ def _problem_of(error: Exception) -> Problem:
         case Transient():
             problem = Problem("unavailable", "the engine does not answer", _RETRY)
         case TimeoutError():
-            problem = Problem("unavailable", "it was not done in time", _RETRY)
+            problem = Problem("unavailable", "the time limit is exceeded", _RETRY)
         case (  # asyncpg's own are of a connection that is refused
             exc.OperationalError()
             | exc.InterfaceError()

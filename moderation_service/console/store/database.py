@@ -151,7 +151,7 @@ def _is_newer(connection: Connection) -> bool:
     revision = _revision(connection)
     if revision is None or revision in known:
         return False
-    _log.warning("the tables are of a newer release, and serve only the one before it", revision=revision)
+    _log.warning("the tables were made by a newer release", revision=revision)
     return True
 
 

@@ -75,7 +75,7 @@ class Ingest:
                 async with leadership(self._database, "ingest"):
                     await self._follow()
             except OffsetConflict:
-                log.info("another console reads the topics too; this one begins again where that is")
+                log.info("another console reads the topics too; this one restarts from its offsets")
             except (Fatal, Transient, SQLAlchemyError, OSError) as error:
                 # the database's own message may quote rows; of Kafka nothing but the first two comes
                 away = isinstance(error, (SQLAlchemyError, OSError))
@@ -202,4 +202,4 @@ def _count(found: Arrivals, kafka: KafkaSettings, new: int) -> None:
     for record, reason in found.refused:
         metrics.CONSOLE_RECORDS.labels(kinds.get(record.topic, "post"), "refused").inc()
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        log.warning("a record is none of ours, and left out", **place, reason=reason)
+        log.warning("an invalid record was skipped", **place, reason=reason)

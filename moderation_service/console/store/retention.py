@@ -24,9 +24,9 @@ async def run(database: AsyncEngine, settings: ConsoleSettings) -> None:
     while True:
         try:
             if forgotten := await forget(database, settings, datetime.now(UTC)):
-                log.info("rows that are past their retention are gone", **forgotten)
+                log.info("rows past their retention were deleted", **forgotten)
         except (SQLAlchemyError, OSError) as error:
-            log.warning("nothing could be forgotten, and is tried again", error=type(error).__name__)
+            log.warning("retention failed; it is retried in an hour", error=type(error).__name__)
         await asyncio.sleep(EVERY_S)
 
 

@@ -40,7 +40,7 @@ class Thumbnails:
                 try:
                     made = await self.make(loader)
                 except (SQLAlchemyError, OSError) as error:
-                    log.warning("no thumbnails can be made", error=type(error).__name__)
+                    log.warning("thumbnails could not be made; retried", error=type(error).__name__)
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     await asyncio.sleep(0 if made else _LOOK_S)
