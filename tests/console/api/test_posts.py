@@ -121,7 +121,7 @@ async def test_one_idempotency_key_sent_twice_at_once_has_one_answer(api: Api) -
 async def test_an_erased_verdict_is_gone_for_its_idempotency_key_too(api: Api) -> None:
     await post(api, THREAT, **{"Idempotency-Key": "k-1"})
     async with api.context.database.begin() as connection:
-        await erase(connection, "p-1")
+        await erase(connection, ["p-1"])
     given = {"Idempotency-Key": "k-1"}
     async with api.caller() as http, http.post("/v1/posts", json=THREAT, headers=given) as answer:
         assert await problem(answer) == (410, "gone")

@@ -92,7 +92,7 @@ async def test_cases_without_their_images_and_a_judge_with_no_seat_are_said(
     seen = await visit()
     seen.expected = ("422",)
     await seen.go("/policies/weapon_sale")
-    with judging.seats.take(judging.settings.console.max_in_flight):
+    with judging.slots.take(judging.settings.console.max_in_flight):
         await seen.page.get_by_role("button", name="Run them").click()
         await expect(seen.page.locator("#cases")).to_contain_text("The judge is busy or off.")
     judging.settings = judging.settings.model_copy(update={"policies": alone})
