@@ -313,7 +313,7 @@ async def test_evaluate_measures_attribution_by_vlsus_labels_and_names_rows_that
         "evaluate", str(tmp_path / "VLSU.csv"), "--layout-of", "vlsu", "--policy", "weapon_sale"
     )
     assert code == 1, err
-    assert f"left out: {tmp_path / 'VLSU.csv'}:5: picture images/9: no such file" in err
+    assert f"left out: {tmp_path / 'VLSU.csv'}:5: image images/9: no such file" in err
     figures = json.loads(out)
     assert figures["data"]["left_out"] == 1
     attribution = figures["attribution"]
