@@ -63,10 +63,14 @@ def test_a_secret_is_read_from_its_mounted_file_and_never_shown(
         ),
         ("KAFKA", "oops", "set its fields, as MODERATION_KAFKA__FIELD"),
         ("KAFKA__GROUP", " ", "(settings kafka.group): is empty; should name the consumer group"),
-        ("KAFKA__INPUT_TOPIC", "", "(settings kafka.input_topic): '' is no topic; should be 1 to 249 of the letters"),
-        ("KAFKA__REVIEW_TOPIC", "a b", "'a b' is no topic"),
-        ("KAFKA__AUDIT_TOPIC", "..", "'..' is no topic"),
-        ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,kafka:abc", "'kafka:abc' is no address; should be HOST:PORT"),
+        (
+            "KAFKA__INPUT_TOPIC",
+            "",
+            "(settings kafka.input_topic): '' is not a topic; should be 1 to 249 of the letters",
+        ),
+        ("KAFKA__REVIEW_TOPIC", "a b", "'a b' is not a topic"),
+        ("KAFKA__AUDIT_TOPIC", "..", "'..' is not a topic"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "a:9092,kafka:abc", "'kafka:abc' is not an address; should be HOST:PORT"),
         ("KAFKA__OUTPUT_TOPIC", "moderation.posts", "each topic needs a name of its own"),
         ("KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "needs sasl_username and sasl_password"),
         ("KAFKA__SASL_PASSWORD_FILE", "/nowhere/at/all", "cannot read /nowhere/at/all (No such file or directory)"),
@@ -178,10 +182,10 @@ def test_a_partition_is_named_by_its_topic_too() -> None:
     for wrong, says in (
         (
             {"acknowledged_loss_offsets": {"urgent": 1}},
-            r"ACKNOWLEDGED_LOSS_OFFSETS .*'urgent' is no partition; .* TOPIC:NUMBER",
+            r"ACKNOWLEDGED_LOSS_OFFSETS .*'urgent' is not a partition; .* TOPIC:NUMBER",
         ),
         ({"priority_topics": ["moderation.verdicts"]}, "each topic needs a name of its own"),
-        ({"priority_topics": ["a b"]}, "PRIORITY_TOPICS .*'a b' is no topic"),
+        ({"priority_topics": ["a b"]}, "PRIORITY_TOPICS .*'a b' is not a topic"),
     ):
         with pytest.raises(Misconfigured, match=says):
             load_settings(kafka=wrong)

@@ -91,11 +91,11 @@ def links_in(text: str) -> dict[Link, list[Span]]:
 
 
 def parse_entry(value: str) -> Link:
-    """An entry's domain and path. Raises ValueError for what is no link, and for a suffix that many owners share."""
+    """An entry's domain and path. Raises ValueError for what is not a link, and for a suffix that many owners share."""
     match = _LINK.fullmatch(_refanged(value)[0])
     link = _link(match["host"], match["rest"] or "", bare=False) if match else None
     if link is None:
-        msg = f"{value!r} is no domain and no link"
+        msg = f"{value!r} is neither a domain nor a link"
         raise ValueError(msg)
     if not link.registered:
         msg = f"{link.host} is a public suffix: it would cover the sites of many owners"
@@ -120,7 +120,7 @@ def _refanged(text: str) -> tuple[str, Sequence[int]]:
 
 
 def _link(host: str, rest: str, *, bare: bool) -> Link | None:
-    """None where a word with a point in it is no link."""
+    """None where a word with a point in it is not a link."""
     if len(host) > _MAX_HOST:
         return None
     path = "/".join(part for part in unquote(rest.partition("#")[0]).split("/") if part)

@@ -200,7 +200,7 @@ def _ms(seconds: float) -> float:
 async def fleet(kafka: KafkaSettings, workers: int, threads: int) -> AsyncIterator[None]:
     """Run so many workers for the block, each ready when it begins; stopped as a rollout does.
 
-    What is no setting of Kafka is taken from the environment, where OMP_NUM_THREADS goes before `threads`, those of the
+    Settings other than Kafka's come from the environment, where OMP_NUM_THREADS goes before `threads`, those of the
     model on a CPU. Raises Fatal with the last line of its log where a worker ends before it is ready.
     """
     async with AsyncExitStack() as stack:

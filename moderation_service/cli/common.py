@@ -23,7 +23,7 @@ from moderation_service.telemetry import logs
 
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130
 _BORDER = 3  # of a column of a table: its line, and a space on either side
-_PRINTED_WIDTH = 132  # of tables, where standard output is no terminal that has one
+_PRINTED_WIDTH = 132  # of tables, where standard output is not a terminal that has one
 
 SettingsFile = Annotated[Path | None, Parameter(name="--settings", help="A TOML file; the environment wins over it.")]
 Servers = Annotated[str | None, Parameter(help="Brokers; wins over settings and environment.")]

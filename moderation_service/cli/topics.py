@@ -149,7 +149,7 @@ class LatestVerdicts:
         self._kept: dict[bytes | None, tuple[int, bytes]] = {}
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
-        """The next record. Raises pydantic.ValidationError for what is no verdict."""
+        """The next record. Raises pydantic.ValidationError for what is not a verdict."""
         if value is None:
             self._kept.pop(key, None)
             return

@@ -17,7 +17,7 @@ from moderation_service.settings import LayoutName
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
 
-KEPT_PREFIXES = 8
+MAX_CACHED_PREFIXES = 8
 """Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
 
 MAX_ASPECT = 150

@@ -281,7 +281,7 @@ def _id(row: Fields, name: str) -> str:
 def _label(row: Fields, name: str, known: Mapping[str, bool | None]) -> bool | None:
     label = _text(row, name).strip().casefold()
     if label not in known:
-        msg = f"{name}: {row[name]!r} is no label of the set; one of {', '.join(known)}"
+        msg = f"{name}: {row[name]!r} is not a label of the set; one of {', '.join(known)}"
         raise _WrongRow(msg)
     return known[label]
 

@@ -102,7 +102,7 @@ def _attribution(given: object, labels: Mapping[str, bool]) -> dict[str, Attribu
         if cls is None:
             continue
         if cls not in tuple(AttributionClass):
-            msg = f"attribution.{name}: {cls!r} is no class; one of {', '.join(AttributionClass)}"
+            msg = f"attribution.{name}: {cls!r} is not a class; one of {', '.join(AttributionClass)}"
             raise _WrongRow(msg)
         told[name] = AttributionClass(cls)
         if labels.get(name) is not told[name].is_violation:
@@ -120,5 +120,5 @@ def _truth(name: str, value: object) -> bool | None:
         return None
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]
-    msg = f"labels.{name}: {value!r} is no label; should be 1, 0, true, false, yes, no, or nothing where unknown"
+    msg = f"labels.{name}: {value!r} is not a label; should be 1, 0, true, false, yes, no, or nothing where unknown"
     raise _WrongRow(msg)

@@ -135,7 +135,7 @@ async def transactions(
 ) -> AsyncIterator[Callable[[Sequence[Record]], Awaitable[None]]]:
     """Give what writes records in one transaction; who enters with the same `name` later fences us.
 
-    Without a name it is no transaction, and some of the records may be written where others fail.
+    Without a name it is not a transaction, and some of the records may be written where others fail.
 
     Entering and writing raise Fatal where the broker is away, refuses a record, or we are fenced.
     """

@@ -25,7 +25,7 @@ from moderation_service.media.icc import Profile
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.settings import MIB, MediaSettings
 
-KEPT_BYTES = 64 * MIB
+CACHE_BYTES = 64 * MIB
 """Pixels of 21 images of 1024 × 1024."""
 
 # Pillow's classes, not Image.open: no format but the sniffed one is tried, and no process-wide pixel limit is needed.
@@ -55,7 +55,7 @@ _MOST_ROWS = 15 / 16  # of a JPEG without its end: more than that is the whole
 class DecodeCache:
     """LRU cache of decoded images, keyed by digest: a repost costs a digest of its bytes. Threads may share it."""
 
-    def __init__(self, settings: MediaSettings, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, settings: MediaSettings, kept_bytes: int = CACHE_BYTES) -> None:
         self._settings = settings
         self._decoded: LRUCache[str, LoadedImage] = LRUCache(kept_bytes, getsizeof=_size)
         self._lock = Lock()

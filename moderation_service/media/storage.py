@@ -39,11 +39,11 @@ def is_file_url(text: str) -> bool:
 
 
 class FileReader:
-    """Reads under `root` and nowhere else, wherever links point. Raises Misconfigured if it is no folder."""
+    """Reads under `root` and nowhere else, wherever links point. Raises Misconfigured if it is not a folder."""
 
     def __init__(self, root: Path | None, max_bytes: int) -> None:
         if root is None or not root.is_dir():
-            msg = f"media.file_root: {root} is no folder; with 'file' in media.allowed_schemes it should name one"
+            msg = f"media.file_root: {root} is not a folder; with 'file' in media.allowed_schemes it should name one"
             raise Misconfigured(msg)
         self._root = root.resolve(strict=True)
         self._max_bytes = max_bytes
@@ -129,7 +129,7 @@ class ObjectReader:
             scheme, _, bucket = entry.rstrip("/").rpartition("://")
             scheme = scheme or "s3"
             if scheme not in ("s3", "gs", "az") or not _BUCKET.fullmatch(bucket):
-                msg = f"media.allowed_buckets: {entry!r} is no bucket; write name, s3://name, gs://name or az://name"
+                msg = f"media.allowed_buckets: {entry!r} is not a bucket; write name, s3://name, gs://name or az://name"
                 raise Misconfigured(msg)
             self._stores[scheme, bucket] = (open_store or _open_store)(scheme, bucket)
 

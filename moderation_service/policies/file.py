@@ -77,7 +77,7 @@ def _fault(error: ErrorDetails, document: Document) -> Fault:
 def _words(error: ErrorDetails, location: Location) -> tuple[str, str]:
     value, context = error["input"], error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        return "is no field of a policy", _known_field(location)
+        return "is not a field of a policy", _known_field(location)
     right = f"should be {_field(location).description}"
     match error["type"]:
         case "missing":

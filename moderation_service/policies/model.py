@@ -43,7 +43,7 @@ _ABBREVIATION = re.compile(
 
 def _one_question(text: str) -> str:
     if text and text[-1] not in "?？":
-        msg = "is no question; should end with a question mark"
+        msg = "is not a question; should end with a question mark"
         raise ValueError(msg)
     ends = (end["word"] for end in _SECOND_SENTENCE.finditer(text))
     if any(word is None or not _ABBREVIATION.fullmatch(word) for word in ends):

@@ -87,7 +87,7 @@ def policy_files(path: Path, faults: list[Fault], setting: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        faults.append(Fault(path, None, setting, "is no folder", "should be a folder of policy files (*.yaml)"))
+        faults.append(Fault(path, None, setting, "is not a folder", "should be a folder of policy files (*.yaml)"))
         return []
     seen = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     faults.extend(

@@ -1,6 +1,6 @@
 """A folder of images with texts beside them: each of its files belongs to a post, or is named.
 
-What is no readable text is taken for an image, whatever its name: it is judged, or the verdict abstains.
+What is not readable text is taken for an image, whatever its name: it is judged, or the verdict abstains.
 """
 
 import os
@@ -36,7 +36,7 @@ class FolderPost:
 
 @dataclass(slots=True)
 class Folder:
-    """What a folder holds: posts, entries that are wrong, and a line for each file that is no part of a post."""
+    """What a folder holds: posts, entries that are wrong, and a line for each file that is not a part of a post."""
 
     posts: list[FolderPost] = field(default_factory=list)
     wrong: list[BadPost] = field(default_factory=list)

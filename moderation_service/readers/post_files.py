@@ -58,7 +58,7 @@ def located_posts(path: Path) -> Iterator[tuple[str, Post | BadPost]]:
 def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
     """The posts of a file or folder, each id and revision once.
 
-    A line goes to `left_out` for a row that is no post, and for one with other content under the same id.
+    A line goes to `left_out` for a row that is not a post, and for one with other content under the same id.
     """
     seen: dict[tuple[str, int], tuple[str, int]] = {}
     for where, row in located_posts(path):
@@ -75,7 +75,7 @@ def distinct(path: Path, left_out: list[str]) -> Iterator[Post]:
 
 
 def unread(path: Path) -> Iterator[str]:
-    """A line for each column of a sheet, and each file of a folder, that is no part of a post. Raises as read_posts."""
+    """A line for each column of a sheet, and each file of a folder, that no post uses. Raises as read_posts."""
     if path.is_dir():
         yield from scan(path).skipped
     elif kind_of(path) == "csv":

@@ -13,7 +13,7 @@ from moderation_service.readers.input_file import DAMAGED, open_input, open_text
 
 @dataclass(frozen=True, slots=True)
 class BadPost:
-    """A row that is no post: where it stands, and why."""
+    """A row that is not a post: where it stands, and why."""
 
     where: str
     why: str

@@ -108,7 +108,7 @@ class KafkaSettings(Section):
     def _are_addresses(cls, servers: str) -> str:
         for server in servers.split(","):
             if not _ADDRESS.fullmatch(server.strip()):
-                msg = f"{server!r} is no address; should be HOST:PORT, with commas between several"
+                msg = f"{server!r} is not an address; should be HOST:PORT, with commas between several"
                 raise ValueError(msg)
         return servers
 
@@ -132,7 +132,7 @@ class KafkaSettings(Section):
     @classmethod
     def _is_a_topic(cls, name: str) -> str:
         if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-            msg = f"{name!r} is no topic; should be 1 to 249 of the letters a-z, A-Z, 0-9, '.', '_' and '-'"
+            msg = f"{name!r} is not a topic; should be 1 to 249 of the letters a-z, A-Z, 0-9, '.', '_' and '-'"
             raise ValueError(msg)
         return name
 
@@ -146,7 +146,7 @@ class KafkaSettings(Section):
     def _are_partitions(cls, losses: dict[int | str, int]) -> dict[int | str, int]:
         for name in losses:
             if not str(name).rpartition(":")[2].isdecimal():
-                msg = f"{name!r} is no partition; should be its number, or TOPIC:NUMBER"
+                msg = f"{name!r} is not a partition; should be its number, or TOPIC:NUMBER"
                 raise ValueError(msg)
         return losses
 

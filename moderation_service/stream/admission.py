@@ -181,7 +181,7 @@ class AdmissionController:
             self._consumer.pause(partition)
 
     def commit_positions(self) -> None:
-        """Once a second let idle processors commit the position of the consumer: it passes what is no record."""
+        """Once a second let idle processors commit the position of the consumer: it passes what is not a record."""
         if time.monotonic() < self._commit_positions_at:
             return
         self._commit_positions_at = time.monotonic() + _COMMIT_POSITIONS_EVERY_S

@@ -83,7 +83,10 @@ class PartitionManager:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
-            _log.info("posts are left to their next owner", posts=sum(its.tracker.posts for its in processors))
+            _log.info(
+                "drain timed out; the next owner will judge these posts again",
+                posts=sum(its.tracker.posts for its in processors),
+            )
         for partition, processor in self.processors.items():
             self._abandon(partition)
             if processor.is_open:

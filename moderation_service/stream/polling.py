@@ -101,7 +101,7 @@ class BlockedPartitions:
             reason=error.reason,
             error=str(error)[:300],
             next_try_s=delay_s,
-            if_it_can_not_be_mended="stop the group's workers, run this, and start them: " + self._reset(error),
+            recovery_command="stop the group's workers, run this, and start them: " + self._reset(error),
         )
         return delay_s
 

@@ -90,4 +90,7 @@ def test_opening_and_recovery_are_logged_once_each(clock: Clock) -> None:
         fail(breaker)
         clock.now += COOL_DOWN_S
         assert not is_open(breaker)
-    assert [entry["event"] for entry in logged] == ["the engine's server is left alone", "the engine's server is back"]
+    assert [entry["event"] for entry in logged] == [
+        "circuit breaker open: nothing is sent to the server",
+        "the engine's server is back",
+    ]

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -155,7 +156,9 @@ async def test_a_post_that_the_engine_can_not_judge_is_told_with_the_reason(
     ]
     verdicts = write(tmp_path / "verdicts.jsonl", [verdict.to_json().decode() for verdict in recorded])
     engine.rule = breaks
-    monkeypatch.setattr("moderation_service.cli.replay.open_judge", open_judge)
+    monkeypatch.setattr(
+        sys.modules["moderation_service.cli.replay"], "open_judge", open_judge
+    )  # `cli` has a command of that name
     told = list[Replayed]()
     summary = await replay_verdicts(Settings(), verdicts, posts, told.append)
     assert [(one.recorded.verdict.post_id, one.why) for one in told if one.result == "not_judged"] == [

@@ -173,7 +173,7 @@ async def test_real_stores_are_set_up_without_connecting(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("entry", ["", "s3://", "http://bucket", "s3://bucket/prefix", "bucket/prefix"])
 async def test_the_loader_does_not_start_with_what_is_no_bucket(entry: str) -> None:
-    with pytest.raises(Misconfigured, match="is no bucket"):
+    with pytest.raises(Misconfigured, match="is not a bucket"):
         await ImageLoader(MediaSettings(allowed_buckets=frozenset({entry}))).__aenter__()
 
 

@@ -59,7 +59,7 @@ Edit = Callable[[str, str], str]
         pytest.param(
             "  en: Does it sell a weapon?",
             "  en: It sells a weapon.",
-            "weapon_sale.yaml:5: question.en: is no question; should end with a question mark",
+            "weapon_sale.yaml:5: question.en: is not a question; should end with a question mark",
             id="no question",
         ),
         pytest.param(
@@ -163,19 +163,19 @@ Edit = Callable[[str, str], str]
             "thresholds:\n",
             "treshold:\n",
             "weapon_sale.yaml:1: thresholds: is missing; should be two scores, as review and block\n"
-            "weapon_sale.yaml:14: treshold: is no field of a policy; did you mean thresholds?",
+            "weapon_sale.yaml:14: treshold: is not a field of a policy; did you mean thresholds?",
             id="misspelt field",
         ),
         pytest.param(
             "  surfaces: [market]",
             "  countries: [CH]",
-            "weapon_sale.yaml:12: scope.countries: is no field of a policy; known here are modalities, surfaces",
+            "weapon_sale.yaml:12: scope.countries: is not a field of a policy; known here are modalities, surfaces",
             id="unknown field of a group",
         ),
         pytest.param(
             "    text: DM me for the price",
             "    txt: DM me for the price",
-            "weapon_sale.yaml:22: cases[0].txt: is no field of a policy; did you mean text?",
+            "weapon_sale.yaml:22: cases[0].txt: is not a field of a policy; did you mean text?",
             id="unknown field of a case",
         ),
         pytest.param(

@@ -38,7 +38,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as refused:
         load_pack(tmp_path / "nowhere")
     assert str(refused.value) == (
-        f"{tmp_path}/nowhere: policies.path: is no folder; should be a folder of policy files (*.yaml)"
+        f"{tmp_path}/nowhere: policies.path: is not a folder; should be a folder of policy files (*.yaml)"
     )
 
 

@@ -69,7 +69,7 @@ async def test_a_folder_that_is_gone_or_empty_is_refused_by_the_settings_name(mo
     known, _ = await seen(mounted.path, None)
     away = mounted.path.rename(mounted.path.with_name("away"))
     known, gone = await next_change(mounted.path, known, EVERY_S, "policies.shadow_path")
-    assert str(gone).startswith(f"{mounted.path}: policies.shadow_path: is no folder")
+    assert str(gone).startswith(f"{mounted.path}: policies.shadow_path: is not a folder")
     away.rename(mounted.path)
     mounted.update({})
     assert "has no policy file" in str((await seen(mounted.path, known))[1])

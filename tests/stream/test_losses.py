@@ -139,7 +139,7 @@ async def test_a_log_that_ends_before_what_was_committed_holds_that_partition_al
     told = next(line for line in logged if line["event"].startswith("a partition can't be read"))
     released = next(line for line in logged if line["event"].startswith("a partition that was held"))
     assert released["offsets_not_read"] == "1 to 2"
-    assert told["if_it_can_not_be_mended"].endswith(
+    assert told["recovery_command"].endswith(
         f"kafka-consumer-groups.sh --bootstrap-server {kafka} --group {unique} --topic {unique}.posts:0 "
         "--reset-offsets --to-offset 1 --execute"
     )

@@ -77,7 +77,7 @@ class Problem(Exception):  # noqa: N818 - the standard's word
             request_id=request_id,
             trace_id=trace_id,
         )
-        body = json.dumps(told.model_dump()).encode()  # ASCII: a detail may name what is no text
+        body = json.dumps(told.model_dump()).encode()  # ASCII: a detail may name what is not text
         return Response(body, self.status, self.headers, MEDIA_TYPE)
 
 

@@ -34,7 +34,7 @@ _ALWAYS: dict[str, Any] = {
     "pool_size": _POOL,
     "max_overflow": _POOL,
     "hide_parameters": True,  # in errors, which are logged
-    # what is no number in JSON is null, or PostgreSQL refuses the row
+    # what is not a number in JSON is null, or PostgreSQL refuses the row
     "json_serializer": lambda value: to_json(value, inf_nan_mode="null").decode(),
     "json_deserializer": from_json,
 }

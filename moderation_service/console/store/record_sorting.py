@@ -68,14 +68,14 @@ def _sort(record: StoredRecord, found: Arrivals, kafka: KafkaSettings, now: date
     elif record.topic == kafka.output_topic:
         verdict = Verdict.model_validate_json(record.value)
         if verdict.post_revision not in _NUMBERS:
-            raise Poison("wrong_schema", "post_revision is no number of 64 bits")
+            raise Poison("wrong_schema", "post_revision is not a number of 64 bits")
         found.verdicts.append(verdict_row(verdict, now))
     elif record.topic in kafka.input_topics:
         found.posts.append(post_row(read_post(record.value), record.value, now))
     else:
         review = Review.model_validate_json(record.value)
         if review.post_revision not in _NUMBERS:
-            raise Poison("wrong_schema", "post_revision is no number of 64 bits")
+            raise Poison("wrong_schema", "post_revision is not a number of 64 bits")
         found.reviews.append(review)
 
 

@@ -129,7 +129,7 @@ def check_family(name: str, config: Any) -> None:  # noqa: ANN401 - any model's 
     ):
         return
     msg = (
-        f"engine.model {name}: {config.model_type} is no model of the GLM-4V family"
+        f"engine.model {name}: {config.model_type} is not a model of the GLM-4V family"
         " (it needs an image_token_id, a vision_config and an mrope_section)"
     )
     raise Fatal(msg)

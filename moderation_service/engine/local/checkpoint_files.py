@@ -44,11 +44,13 @@ def check_safetensors(model: str, folder: Path) -> None:
     for index in folder.glob("*.safetensors.index.json"):
         for name in _named(index):
             if not name.endswith(".safetensors") or Path(name).name != name:
-                msg = f"engine.model {model}: {index.name} names {name!r}, which is no safetensors file of that folder"
+                msg = (
+                    f"engine.model {model}: {index.name} names {name!r}, which is not a safetensors file of that folder"
+                )
                 raise Fatal(msg)
     for path in files:
         if not _is_safetensors(path):
-            msg = f"engine.model {model}: {path.name} is no whole safetensors file"
+            msg = f"engine.model {model}: {path.name} is not a complete safetensors file"
             raise Fatal(msg)
 
 

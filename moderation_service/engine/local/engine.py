@@ -109,7 +109,7 @@ class LocalEngine:
         """
         scorer, _ = self._running()
         asked = tuple(requests)
-        return await self._thread.run_brief(lambda: self._score_or_blame(scorer, asked))
+        return await self._thread.run_interleaved(lambda: self._score_or_blame(scorer, asked))
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[GeneratedText]:
         """Write for each request; scoring has half of the thread's time meanwhile, if it needs it.
@@ -268,14 +268,14 @@ class ModelThread:
         """Do it in its turn. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def run_brief(self, work: Callable[[], Result]) -> Result:
+    async def run_interleaved(self, work: Callable[[], Result]) -> Result:
         """Do it in its turn, or sooner in a gap. Raises what it raises."""
         done: Future[Result] = Future()
         self._brief.put((done, work))
-        self._thread.submit(self.run_brief_work)  # which finds it done where there was a gap
+        self._thread.submit(self.run_interleaved_work)  # which finds it done where there was a gap
         return await asyncio.wrap_future(done)
 
-    def run_brief_work(self) -> None:
+    def run_interleaved_work(self) -> None:
         """On the thread: the first brief work that waits, if any does."""
         try:
             done, work = self._brief.get_nowait()
@@ -305,5 +305,5 @@ class TimeSlice:
         """Let one brief work pass, if any waits and the long one has had its share."""
         now = time.monotonic()
         if 2 * self._given <= now - self._began:
-            self._thread.run_brief_work()
+            self._thread.run_interleaved_work()
             self._given += time.monotonic() - now

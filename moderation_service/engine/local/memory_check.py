@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from moderation_service.engine.base import KEPT_PREFIXES
+from moderation_service.engine.base import MAX_CACHED_PREFIXES
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.attention import MATRIX_BYTES, is_plain
-from moderation_service.engine.local.image_encoder import KEPT_BYTES
+from moderation_service.engine.local.image_encoder import CACHE_BYTES
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
-KEPT_CONTEXTS = 2
+MAX_CACHED_CONTEXTS = 2
 """Kept prefixes have at most so many contexts' tokens: packs that leave half of it to the post are all kept."""
 
 INSTRUCTION_TOKENS = 256
@@ -66,12 +66,12 @@ class MemoryNeed:
         """All of it, by name, for batches of `batch` tokens and posts of `context`."""
         forward = max(batch, context)  # a post that is longer than a batch is asked one question at a time
         a_token = max(self.a_word, self.an_image_token)
-        prefixes = max(KEPT_PREFIXES * INSTRUCTION_TOKENS, self.kept_contexts * context)
+        prefixes = max(MAX_CACHED_PREFIXES * INSTRUCTION_TOKENS, self.kept_contexts * context)
         return {
             "weights": self.weights,
             "activations of a batch": max(a_token * forward, self.answers) + self.widened + self.matrix,
             "KV cache": self.cached * (prefixes + forward),
-            "image features kept": KEPT_BYTES,
+            "image features kept": CACHE_BYTES,
             "workspaces and fragmentation": RESERVE,
         }
 
@@ -175,7 +175,7 @@ def memory_need(settings: EngineSettings, config: Any, dtype: torch.dtype, devic
         cached=2 * text.num_hidden_layers * text.num_key_value_heads * head_size * size,
         matrix=MATRIX_BYTES if plain else 0,
         answers=ANSWERS_A_PROJECTION * text.vocab_size * (size + 2 * 4),
-        kept_contexts=KEPT_CONTEXTS if LAYOUTS[settings.layout].policies_in_prefix else 0,
+        kept_contexts=MAX_CACHED_CONTEXTS if LAYOUTS[settings.layout].policies_in_prefix else 0,
     )
 
 

@@ -13,12 +13,12 @@ from transformers.cache_utils import DynamicCache
 
 from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens
-from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, ScoreRequest, ScoreResult
+from moderation_service.engine.base import MAX_CACHED_PREFIXES, LabelScore, ScoreRequest, ScoreResult
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local.attention import CuSeqlens, to_device
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.image_encoder import ImagePreprocessor, VisionEncoder
-from moderation_service.engine.local.memory_check import ANSWERS_A_PROJECTION, KEPT_CONTEXTS
+from moderation_service.engine.local.memory_check import ANSWERS_A_PROJECTION, MAX_CACHED_CONTEXTS
 from moderation_service.engine.local.packed_row import AttentionMetadata, PostRow, pack_rows, split_into_batches
 from moderation_service.engine.local.post_tokenizer import PostTokenizer, SafeTokenizer
 from moderation_service.engine.prompts import Labels, PromptName, Prompts
@@ -71,7 +71,7 @@ class Scorer:
         self._vision = VisionEncoder(checkpoint.model, self.preprocessor)
         self.context_tokens = min(max_context_tokens, checkpoint.config.text_config.max_position_embeddings)
         self.max_batch_tokens = max_batch_tokens
-        most_tokens = KEPT_CONTEXTS * self.context_tokens
+        most_tokens = MAX_CACHED_CONTEXTS * self.context_tokens
         self._prefixes: LRUCache[Questionnaire, Prefix] = LRUCache(most_tokens, getsizeof=lambda kept: len(kept.ids))
         self._prefixes_lock = Lock()
 
@@ -106,7 +106,7 @@ class Scorer:
             prefix = self._compute_prefix(questionnaire)
             with self._prefixes_lock:
                 self._prefixes[questionnaire] = prefix
-                while len(self._prefixes) > KEPT_PREFIXES:
+                while len(self._prefixes) > MAX_CACHED_PREFIXES:
                     self._prefixes.popitem()
         return prefix
 
@@ -216,7 +216,7 @@ class Scorer:
         score = (for_yes - for_no).sigmoid()
         pairs = torch.stack([score, mass], dim=1).tolist()
         if not all(map(isfinite, chain.from_iterable(pairs))):
-            # A score that is no number is under every threshold: it must never pass for a low one.
+            # A score that is not a number is under every threshold: it must never pass for a low one.
             reason = "engine_error"
             raise Transient(reason, "the model's label scores are not finite")
         return [LabelScore(*pair) for pair in pairs]

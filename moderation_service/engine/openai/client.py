@@ -114,7 +114,9 @@ class CircuitBreaker:
             return False
         if self._trying or self._clock() < self._failed_at + self._cool_down_s:
             reason = "circuit_open"
-            raise Transient(reason, f"the engine's server failed {self._failed} times in a row and is left alone")
+            raise Transient(
+                reason, f"the engine's server failed {self._failed} times in a row; its circuit breaker is open"
+            )
         self._trying = True
         return True
 
@@ -122,7 +124,11 @@ class CircuitBreaker:
         self._failed += 1
         self._failed_at = self._clock()
         if self._failed == FAILURES:
-            log.warning("the engine's server is left alone", failures=self._failed, cool_down_s=self._cool_down_s)
+            log.warning(
+                "circuit breaker open: nothing is sent to the server",
+                failures=self._failed,
+                cool_down_s=self._cool_down_s,
+            )
 
     def _succeed(self) -> None:
         if self._failed >= FAILURES:

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from moderation_service.contracts.engine_input import Pixels, Questionnaire
 from moderation_service.engine.answer_prefix import FirstTokens, find_answer_prefix
-from moderation_service.engine.base import KEPT_PREFIXES, WARM_UP, ExplainRequest, ScoreRequest
+from moderation_service.engine.base import MAX_CACHED_PREFIXES, WARM_UP, ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.openai.chat import (
@@ -60,7 +60,7 @@ class RemoteModel:
         self._explaining = Prompts(NO_FRAME, PostFirst(), "full")  # as the local engine: the words stand between marks
         self._name = settings.model
         self._client = server
-        self._prefixes: LRUCache[Questionnaire, RemotePrefix] = LRUCache(KEPT_PREFIXES)
+        self._prefixes: LRUCache[Questionnaire, RemotePrefix] = LRUCache(MAX_CACHED_PREFIXES)
         self._answering: str | None = None
 
     async def prefix(self, questionnaire: Questionnaire) -> RemotePrefix:

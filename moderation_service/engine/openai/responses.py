@@ -62,7 +62,7 @@ class TokenLogprobs(BaseModel):
 
     @model_validator(mode="after")
     def _is_a_distribution(self) -> Self:
-        # Written so that it refuses what is no number, too.
+        # Written so that it refuses what is not a number, too.
         if not 0 < sum(math.exp(one.logprob) for one in self.top_logprobs) <= 1 + _ROUNDING:
             msg = "probabilities should sum to at most 1"
             raise ValueError(msg)

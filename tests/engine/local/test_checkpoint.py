@@ -173,7 +173,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_of_another_family_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(Fatal, match="bert is no model of the GLM-4V family"):
+    with pytest.raises(Fatal, match="bert is not a model of the GLM-4V family"):
         load(copy)
 
 

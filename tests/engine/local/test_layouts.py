@@ -11,13 +11,13 @@ import torch
 
 from benchmarks.full_forward import full_forward_scores
 from moderation_service.contracts.engine_input import Language, Question, Questionnaire
-from moderation_service.engine.base import KEPT_PREFIXES, LabelScore, Pixels, ScoreRequest, ScoreResult
+from moderation_service.engine.base import MAX_CACHED_PREFIXES, LabelScore, Pixels, ScoreRequest, ScoreResult
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.layouts.post_first import PostFirst
 from moderation_service.engine.local import packed_row
 from moderation_service.engine.local import scorer as scorer_module
 from moderation_service.engine.local.checkpoint import load_checkpoint
-from moderation_service.engine.local.memory_check import KEPT_CONTEXTS
+from moderation_service.engine.local.memory_check import MAX_CACHED_CONTEXTS
 from moderation_service.engine.local.packed_row import PackedRow
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
 from moderation_service.engine.local.scorer import Scorer
@@ -216,14 +216,14 @@ def test_the_prefix_not_used_for_longest_makes_room_for_a_new_one(
     scorer: Scorer, questionnaires: dict[Language, Questionnaire]
 ) -> None:
     first = questionnaires["en"]
-    others = [Questionnaire("en", first.questions[:1] * count) for count in range(1, KEPT_PREFIXES + 1)]
+    others = [Questionnaire("en", first.questions[:1] * count) for count in range(1, MAX_CACHED_PREFIXES + 1)]
     kept = scorer.prefix(first)
     for other in others[:-1]:
         scorer.prefix(other)
     assert scorer.prefix(first) is kept
     scorer.prefix(others[-1])
     assert scorer.prefix(first) is kept
-    assert len(scorer._prefixes) == KEPT_PREFIXES
+    assert len(scorer._prefixes) == MAX_CACHED_PREFIXES
     assert others[0] not in scorer._prefixes
 
 
@@ -236,7 +236,7 @@ def test_kept_prefixes_have_no_more_tokens_than_the_memory_check_counts(
         scorer.prefix(Questionnaire("en", (question,) * count))
     kept = [len(prefix.ids) for prefix in scorer._prefixes.values()]
     assert 1 < len(kept) < 5
-    assert sum(kept) <= KEPT_CONTEXTS * 256
+    assert sum(kept) <= MAX_CACHED_CONTEXTS * 256
 
 
 def test_a_shadow_pack_beside_the_enforced_one_moves_no_score(

@@ -38,11 +38,11 @@ async def test_brief_work_passes_in_the_gaps_of_long_work_on_the_same_thread_and
 
     working = asyncio.create_task(thread.run(long))
     assert await asyncio.to_thread(long.begun.wait, 60)
-    assert await asyncio.gather(*(thread.run_brief(brief) for _ in range(3))) == [1, 2, 3]
+    assert await asyncio.gather(*(thread.run_interleaved(brief) for _ in range(3))) == [1, 2, 3]
     assert not working.done()
     long.enough.set()
     assert await working == "written"
-    assert await thread.run_brief(brief) == 4
+    assert await thread.run_interleaved(brief) == 4
     assert set(seen) == {"engine_0"}
 
 
@@ -50,7 +50,7 @@ def test_long_work_keeps_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> No
     class Clock:
         now = 0.0
 
-        def run_brief_work(self) -> None:
+        def run_interleaved_work(self) -> None:
             self.now += 3.0
             passed.append(self.now)
 
@@ -71,6 +71,6 @@ async def test_what_brief_work_raises_is_its_own_affair(thread: ModelThread) -> 
 
     working = asyncio.create_task(thread.run(long))
     with pytest.raises(ValueError, match="broken"):
-        await thread.run_brief(broken)
+        await thread.run_interleaved(broken)
     long.enough.set()
     assert await working == "written"
