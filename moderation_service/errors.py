@@ -1,4 +1,4 @@
-"""The fates an error can have. Nothing else is raised across a room's border."""
+"""Error categories: packages raise only these to their callers."""
 
 
 class ModerationError(Exception):

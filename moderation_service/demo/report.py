@@ -13,7 +13,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 
 _STYLES: dict[Colour, str] = {"red": "bold red", "amber": "yellow", "violet": "magenta", "green": "green"}
-_BARS = (("both together", "joint"), ("words alone", "text_only"), ("picture alone", "image_only"))
+_BARS = (("both together", "joint"), ("words alone", "text_only"), ("image alone", "image_only"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Report:
         """One row a post."""
         made = Table(title="Verdicts", box=SIMPLE_HEAD, expand=True)
         made.add_column("post's words", ratio=3, no_wrap=True)
-        for name in ("pictures", "decision"):
+        for name in ("images", "decision"):
             made.add_column(name, no_wrap=True)
         made.add_column("policy", ratio=2, no_wrap=True)
-        for name in ("where", "both", "words", "picture"):
+        for name in ("where", "both", "words", "image"):
             made.add_column(name, no_wrap=True)
         for one in self.shown:
             strongest, bars = one.strongest, dict(one.bars)

@@ -61,10 +61,10 @@ _FORMS: dict[Language, tuple[str, str, str, str]] = {
 }
 _ABSTENTIONS: dict[Language, dict[AbstainReason, str]] = {
     "en": {
-        AbstainReason.IMAGE_UNAVAILABLE: "Not all was judged: a picture could not be had.",
-        AbstainReason.IMAGE_UNDECODABLE: "Not all was judged: a picture could not be decoded.",
-        AbstainReason.IMAGE_SKIPPED: "Not all was judged: there are more pictures than are read of a post.",
-        AbstainReason.TRUNCATED: "Not all was judged: there are more words than are read of a post.",
+        AbstainReason.IMAGE_UNAVAILABLE: "Not everything was judged: an image could not be loaded.",
+        AbstainReason.IMAGE_UNDECODABLE: "Not everything was judged: an image could not be decoded.",
+        AbstainReason.IMAGE_SKIPPED: "Not everything was judged: the post has more images than are read.",
+        AbstainReason.TRUNCATED: "Not everything was judged: the text is longer than is read.",
         AbstainReason.LABEL_MASS_LOW: "The model gave no clear answer.",
     },
     "zh": {

@@ -78,12 +78,12 @@ _WORDINGS: dict[Language, StatementWording] = {
 
 _PLACES: dict[Language, dict[AttributionClass, str]] = {
     "en": {
-        AttributionClass.COMBINED: "only the picture and the words together violate it",
+        AttributionClass.COMBINED: "only the image and the words together violate it",
         AttributionClass.TEXT_ONLY: "the words alone violate it",
-        AttributionClass.IMAGE_ONLY: "the picture alone violates it",
-        AttributionClass.EITHER: "the words and the picture each violate it",
+        AttributionClass.IMAGE_ONLY: "the image alone violates it",
+        AttributionClass.EITHER: "the words and the image each violate it",
         AttributionClass.CONTEXT_MITIGATED: (
-            "the words or the picture alone would be blocked, and both together do not violate it"
+            "the words or the image alone would be blocked, and both together do not violate it"
         ),
     },
     "zh": {

@@ -232,7 +232,7 @@ class Policy(PolicySection):
             return False
         return not self.scope.surfaces or surface in self.scope.surfaces
 
-    def questions(self, language: Language) -> Question:
+    def to_question(self, language: Language) -> Question:
         """What an engine is asked for this policy."""
         return Question(self.id, self.question.in_language(language), self.definition.in_language(language))
 

@@ -47,7 +47,7 @@ class PolicyPack:
         """The questions of the policies of one mode; the same object each time, so that an engine can key on it."""
         known = self._questionnaires.get((language, mode))
         if known is None:
-            known = Questionnaire(language, tuple(policy.questions(language) for policy in self.of(mode)))
+            known = Questionnaire(language, tuple(policy.to_question(language) for policy in self.of(mode)))
             self._questionnaires[language, mode] = known
         return known
 

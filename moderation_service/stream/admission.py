@@ -89,7 +89,7 @@ class AdmissionController:
     @property
     def backpressure(self) -> bool:
         """Whether some processor takes nothing in because too much is in flight."""
-        return any(processor.waiting or processor.given_back for processor in self._processors.values())
+        return any(processor.waiting or processor.awaiting_refetch for processor in self._processors.values())
 
     @property
     def readable(self) -> AbstractSet[TopicPartition]:
@@ -121,7 +121,7 @@ class AdmissionController:
             processor.waiting.extend(map(ReceivedRecord.of, records))
             processor.position = records[-1].offset + 1
         if not self.breaker.is_open and not any(its.tracker.posts for its in self._processors.values()):
-            self.take_again()  # nothing is in flight that could make room
+            self.allow_refetch()  # nothing is in flight that could make room
 
     def admit(self) -> Sequence[tuple[PartitionProcessor, ReceivedRecord]]:
         """Take from the queues what may begin; pause the partitions that still have one, resume the others.
@@ -130,7 +130,7 @@ class AdmissionController:
         """
         shuffled = list(self._processors.values())
         random.shuffle(shuffled)
-        ready = [] if self.breaker.is_open else [index for index in _turns(shuffled) if shuffled[index].may_take()]
+        ready = [] if self.breaker.is_open else [index for index in _turns(shuffled) if shuffled[index].prepare_next()]
         admitted = self._take(shuffled, ready) if ready else []
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
         for processor in shuffled:
@@ -139,7 +139,7 @@ class AdmissionController:
                 (self._consumer.pause if full else self._consumer.resume)(processor.partition)
         return admitted
 
-    def give_back(self) -> None:
+    def evict_queued(self) -> None:
         """Let go of what waits and what is fetched beyond the limit of bytes; it is fetched again later."""
         most = self._settings.max_in_flight_bytes
         sizes = {
@@ -150,18 +150,18 @@ class AdmissionController:
             del sizes[largest]
             largest.position = largest.waiting[0].record.offset
             largest.waiting.clear()
-            largest.given_back = True
+            largest.awaiting_refetch = True
             self.seek(largest)
         if self._buffer.held_bytes > most:
             for processor in self._processors.values():
                 if processor.is_open and processor.full and not processor.is_out_of_range:
                     self.seek(processor)
 
-    def take_again(self) -> None:
+    def allow_refetch(self) -> None:
         """Let a partition be read again of which something was given back."""
         for processor in self._processors.values():
-            if processor.given_back:
-                processor.given_back = False
+            if processor.awaiting_refetch:
+                processor.awaiting_refetch = False
                 break
 
     def rewind(self) -> None:
@@ -188,7 +188,7 @@ class AdmissionController:
         for partition in self.readable & self._consumer.assignment():
             processor, offset = self._processors[partition], self._buffer.position(partition)
             if offset is not None and not processor.tracker.posts:
-                processor.pass_by(offset)
+                processor.commit_idle_position(offset)
 
     def _leave(self, out_of_range: Mapping[TopicPartition, int]) -> None:
         """What comes next in these is not in the log: what they have in flight is published, then they open anew."""
@@ -233,7 +233,7 @@ class AdmissionController:
                     if limits.admits(index, size):
                         limits.take(index, size)
                         admitted.append((processor, processor.take()))
-                        if processor.may_take():
+                        if processor.prepare_next():
                             still.append(index)
                 hungry = still
         return admitted
@@ -241,7 +241,7 @@ class AdmissionController:
 
 def _turns(processors: Sequence[PartitionProcessor]) -> Sequence[int]:
     """Whose records may be taken: everybody's, unless one may have killed a process. That is alone in flight."""
-    isolated = [index for index, its in enumerate(processors) if its.guard.isolates and not its.delivery.blocked]
+    isolated = [index for index, its in enumerate(processors) if its.guard.must_run_alone and not its.delivery.blocked]
     isolated = [index for index in isolated if processors[index].waiting or processors[index].tracker.posts]
     if not isolated:
         return range(len(processors))

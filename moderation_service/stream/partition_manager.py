@@ -39,7 +39,7 @@ class PartitionManager:
         self.admission = AdmissionController(settings, consumer, self.processors)
         self._settings = settings
         self._consumer = consumer
-        self._records = records
+        self._record_processor = records
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
         self._judging: defaultdict[TopicPartition, set[asyncio.Task[None]]] = defaultdict(set)
         self._fenced: Counter[TopicPartition] = Counter()
@@ -52,7 +52,7 @@ class PartitionManager:
     @property
     def engine_blocked(self) -> bool:
         """Whether the engine finishes nothing."""
-        return self._records.blocked
+        return self._record_processor.blocked
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a processor for each; their records are dropped until it is open, and fetched again then."""
@@ -91,7 +91,7 @@ class PartitionManager:
             self._abandon(partition)
             if processor.is_open:
                 noteworthy = self._ended or partition in unfinished or processor.guard.suspects > 0
-                processor.end_after_release(sign_off=noteworthy and processor.guard.owner == self._owner)
+                processor.stop_after_publish(write_clean_close=noteworthy and processor.guard.owner == self._owner)
             else:
                 self._running[partition].cancel()
         if running := set(self._running.values()):
@@ -122,7 +122,7 @@ class PartitionManager:
         except ValueError as error:
             msg = f"records did not come in the order of their offsets: {error}"
             raise Fatal(msg) from error
-        self.admission.give_back()
+        self.admission.evict_queued()
         self.admission.commit_positions()
 
     def _admit(self) -> None:
@@ -132,10 +132,11 @@ class PartitionManager:
             return
         for processor in self.processors.values():
             if processor.guard.suspects:
-                processor.check_survival(is_retried=self._records.is_retrying(processor.partition))
+                processor.check_survival(is_retried=self._record_processor.is_retrying(processor.partition))
         for processor, received in self.admission.admit():
             metrics.RECEIVED.inc()
-            if processor.guard.convicts and received.record.value is not None:  # a deletion has nothing to die on
+            # a deletion has nothing to die on
+            if processor.guard.should_dead_letter and received.record.value is not None:
                 deadly = crashed_worker(received, self._settings, attempts=processor.guard.deaths + 1)
                 processor.finish(received.record.offset, deadly)
                 continue
@@ -146,7 +147,7 @@ class PartitionManager:
 
     async def _judge(self, processor: PartitionProcessor, received: ReceivedRecord) -> None:
         try:
-            result = await self._records.process(received)
+            result = await self._record_processor.process(received)
             processor.finish(received.record.offset, result)
         except Exception as error:  # noqa: BLE001 - a bug must stop the process, not the partition
             self._owner = secrets.token_hex(4)  # to the next owner this one died on the record
@@ -225,7 +226,7 @@ class PartitionManager:
             log_completion(result)
             self.admission.breaker.record(dead_letter=result.outcome == "dead_letter")
         self._progress.set()
-        self.admission.take_again()
+        self.admission.allow_refetch()
         self._admit()
         processor.end_if_out_of_range()
 

@@ -56,7 +56,7 @@ class PartitionProcessor:
         self.position = -1  # the next offset to take from the consumer
         self.is_open = False
         self.is_out_of_range = False  # what comes next is not in the log; when nothing is in flight, it ends
-        self.given_back = False  # what waited was let go for its size; when something is published it may come again
+        self.awaiting_refetch = False  # queued records were evicted for their size; fetched again after a publish
         self.taken_at = float("-inf")  # the last record, seconds of the monotonic clock
         self.marking = False  # the guard's marker is to be written, or just being written
         self._most_suspects = settings.max_in_flight_posts
@@ -66,8 +66,8 @@ class PartitionProcessor:
         self._wake = asyncio.Event()
         self._draining = False
         self._last_one = False
-        self._sign_off = False
-        self._passed = -1
+        self._write_clean_close = False
+        self._idle_position = -1
 
     async def open(self) -> None:
         """Fence the former owner, and learn where to begin. Raises ProducerFenced, Fatal and Unreadable."""
@@ -94,11 +94,11 @@ class PartitionProcessor:
             if self._undelivered:
                 return await self._deliver()
             if due_s is None and self._last_one:
-                if self._sign_off and self.guard.owner and self.guard.written.owner == self.guard.owner:
+                if self._write_clean_close and self.guard.owner and self.guard.written.owner == self.guard.owner:
                     await self._commit(self.delivery.committed, self.guard.closed)
                 return None
-            if self._passed > self.delivery.committed and not self.tracker.posts:
-                passed, self._passed = self._passed, -1
+            if self._idle_position > self.delivery.committed and not self.tracker.posts:
+                passed, self._idle_position = self._idle_position, -1
                 await self._commit(passed, replace(self.guard.written, attempts=0))
                 self.guard.deaths = 0  # that record is gone
             if self.marking:
@@ -125,37 +125,37 @@ class PartitionProcessor:
         self._draining = True
         self._wake.set()
 
-    def end_after_release(self, *, sign_off: bool = False) -> None:
-        """Publish what is finished, then end; `sign_off`: write that this was no crash, if it is not written yet."""
-        self._last_one, self._sign_off = True, sign_off
+    def stop_after_publish(self, *, write_clean_close: bool = False) -> None:
+        """Publish what is finished, then end. `write_clean_close` notes that this was no crash."""
+        self._last_one, self._write_clean_close = True, write_clean_close
         self.drain()
 
     def end_if_out_of_range(self) -> None:
         """End where nothing is left of a partition whose next offset is not in the log."""
         if self.is_out_of_range and not self.tracker.posts and not self.waiting:
-            self.end_after_release()
+            self.stop_after_publish()
 
-    def pass_by(self, offset: int) -> None:
+    def commit_idle_position(self, offset: int) -> None:
         """Nothing before `offset` is left to take, though the last record lies further back: commit it when idle."""
         if offset > self.delivery.committed:
-            self._passed = offset
+            self._idle_position = offset
             self._wake.set()
 
     @property
     def full(self) -> bool:
         """Whether nothing more may be read for now."""
-        return bool(self.waiting) or self.is_out_of_range or self.given_back
+        return bool(self.waiting) or self.is_out_of_range or self.awaiting_refetch
 
     @property
     def unproven(self) -> bool:
         """Whether something is in flight that may still kill the process."""
         return bool(self.tracker.posts) and not self.guard.survived and time.monotonic() - self.taken_at < _PROVEN_S
 
-    def may_take(self) -> bool:
+    def prepare_next(self) -> bool:
         """Whether the next record that waits may begin. Where only its crash marker is missing, that is asked for."""
         if not self.is_open or not self.waiting or (self.guard.suspects and self.tracker.posts):
             return False
-        if self.guard.marked or self.guard.convicts:
+        if self.guard.marked or self.guard.should_dead_letter:
             return True
         self._write_marker()
         return False

@@ -74,12 +74,12 @@ class CrashGuard:
         self.deaths = max(0, found.attempts - ours) if self.suspects else 0
 
     @property
-    def convicts(self) -> bool:
+    def should_dead_letter(self) -> bool:
         """Whether the next record is not judged any more."""
         return self.deaths >= ATTEMPTS
 
     @property
-    def isolates(self) -> bool:
+    def must_run_alone(self) -> bool:
         """Whether the next record is taken with nothing else in flight in the whole process: it may have killed one."""
         return 0 < self.deaths < ATTEMPTS and not self.survived
 

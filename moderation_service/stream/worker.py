@@ -85,12 +85,12 @@ class Worker:
     def __init__(self, settings: KafkaSettings, judge: Judge, health: Health) -> None:
         self._settings = settings
         self._health = health
-        self._records = RecordProcessor(settings, judge)
+        self._record_processor = RecordProcessor(settings, judge)
         self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: Judge) -> None:
         """Let posts that begin from now on be judged by this one; each that is in work stays with its own."""
-        self._records.judge = judge
+        self._record_processor.judge = judge
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain: at most 10 seconds in all.
@@ -99,7 +99,7 @@ class Worker:
         """
         limit_log_rate()
         consumer = clients.consumer(self._settings, group=self._settings.group, reset="none")  # processors seek
-        manager = self._manager = PartitionManager(self._settings, consumer, self._records)
+        manager = self._manager = PartitionManager(self._settings, consumer, self._record_processor)
         reporter = LagReporter(self._settings, consumer, manager, self._health)
         try:
             await _unless(stop, _start(consumer, self._settings))

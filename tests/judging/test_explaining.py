@@ -17,7 +17,7 @@ from moderation_service.judging.judge import JudgeResult
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
 
-TEMPLATE = "only the picture and the words together violate it"
+TEMPLATE = "only the image and the words together violate it"
 
 
 def counted(outcome: str) -> float:
@@ -82,7 +82,7 @@ async def test_only_flagged_posts_are_explained(make_judge: MakeJudge, ask: Ask,
 
 @pytest.mark.parametrize(
     ("language", "says"),
-    [("en", "Not all was judged: a picture could not be decoded."), ("zh", "未能完整判断：有图片无法解码。")],
+    [("en", "Not everything was judged: an image could not be decoded."), ("zh", "未能完整判断：有图片无法解码。")],
 )
 async def test_an_abstention_says_why_by_template(
     make_judge: MakeJudge, ask: Ask, engine: RuleEngine, language: str, says: str

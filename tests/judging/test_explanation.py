@@ -16,7 +16,7 @@ TITLES = {"weapon_sale": "Sale of weapons"}
             (0.97, 0.11, 0.22),
             "en",
             (
-                "Sale of weapons: only the picture and the words together violate it"
+                "Sale of weapons: only the image and the words together violate it"
                 " (together 0.97, words alone 0.11, picture alone 0.22)."
             ),
         ),

@@ -32,7 +32,7 @@ async def test_a_violation_that_only_the_combination_makes_is_blocked_and_named_
     assert sale.attribution.class_ == "combined"
     assert (sale.attribution.text_only, sale.attribution.image_only) == (0.1, 0.1)
     assert verdict.explanation is not None
-    assert "only the picture and the words together" in verdict.explanation
+    assert "only the image and the words together" in verdict.explanation
 
 
 async def test_a_harmless_post_is_allowed_by_every_policy_without_further_views(

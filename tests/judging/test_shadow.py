@@ -82,7 +82,7 @@ async def test_shadow_policies_share_no_call_of_the_engine_with_the_enforced(
         await asyncio.gather(*judging)
 
     def questions(policies: tuple[Policy, ...]) -> tuple[Question, ...]:
-        return tuple(policy.questions("en") for policy in policies)
+        return tuple(policy.to_question("en") for policy in policies)
 
     asked = [[request.questionnaire.questions for request in call] for call in engine.calls]
     shadow = {questions(candidate.enforced), questions(candidate.shadow)}

@@ -52,8 +52,7 @@ def test_a_block_states_ground_facts_and_restriction(policies: dict[str, Policy]
         "illegal_content_explanation": None,
         "incompatible_content_ground": "Policy “Sale of weapons” (weapon_sale), version 3",
         "incompatible_content_explanation": (
-            "The policy asks: “Does it sell a weapon?” Of this post,"
-            " only the picture and the words together violate it."
+            "The policy asks: “Does it sell a weapon?” Of this post, only the image and the words together violate it."
         ),
         "category": "STATEMENT_CATEGORY_UNSAFE_AND_PROHIBITED_PRODUCTS",
         "category_addition": [],
@@ -64,7 +63,7 @@ def test_a_block_states_ground_facts_and_restriction(policies: dict[str, Policy]
         "territorial_scope": list(EEA),
         "decision_facts": (
             "An automated system judged the post by the platform's policies. Policy “Sale of weapons”, version 3: only"
-            " the picture and the words together violate it. The decision to block was taken automatically."
+            " the image and the words together violate it. The decision to block was taken automatically."
         ),
         "source_type": "SOURCE_VOLUNTARY",
         "automated_detection": "Yes",
@@ -128,12 +127,12 @@ def test_without_a_violation_there_is_nothing_to_state(policies: dict[str, Polic
 @pytest.mark.parametrize(
     ("text_only", "image_only", "types", "says"),
     [
-        (0.1, 0.2, (IMAGE, TEXT), "only the picture and the words together violate it"),
+        (0.1, 0.2, (IMAGE, TEXT), "only the image and the words together violate it"),
         (0.9, 0.2, (TEXT,), "the words alone violate it"),
-        (0.1, 0.9, (IMAGE,), "the picture alone violates it"),
-        (0.9, 0.9, (IMAGE, TEXT), "the words and the picture each violate it"),
+        (0.1, 0.9, (IMAGE,), "the image alone violates it"),
+        (0.9, 0.9, (IMAGE, TEXT), "the words and the image each violate it"),
         (0.9, None, (TEXT,), "the words alone violate it"),
-        (None, 0.9, (IMAGE,), "the picture alone violates it"),
+        (None, 0.9, (IMAGE,), "the image alone violates it"),
     ],
 )
 def test_the_attribution_says_which_content(

@@ -153,8 +153,8 @@ def test_a_policy_without_surfaces_applies_to_all(folder: Path) -> None:
 
 def test_a_policy_asks_in_either_language(policy: Policy) -> None:
     """The engine chooses between question and definition."""
-    assert policy.questions("en") == Question("weapon_sale", "Does it sell a weapon?", "A weapon is offered.")
-    assert policy.questions("zh") == Question("weapon_sale", "是否出售武器？", "出售武器。")
+    assert policy.to_question("en") == Question("weapon_sale", "Does it sell a weapon?", "A weapon is offered.")
+    assert policy.to_question("zh") == Question("weapon_sale", "是否出售武器？", "出售武器。")
 
 
 def test_a_case_becomes_a_post_with_images_from_the_folder(policy: Policy) -> None:

@@ -105,7 +105,7 @@ async def test_bytes_that_wait_and_that_are_fetched_are_bounded_however_many_par
 
         def some_given_back() -> bool:
             return work.worker._manager is not None and any(
-                processor.given_back for processor in work.worker._manager.processors.values()
+                processor.awaiting_refetch for processor in work.worker._manager.processors.values()
             )
 
         await eventually(some_given_back, "what is over the bound is given back")
@@ -127,7 +127,7 @@ def test_what_was_given_back_is_read_again_where_nothing_is_in_flight_that_would
     processors = [PartitionProcessor(partition, settings, SimpleNamespace()) for partition in partitions]  # type: ignore[arg-type]
     for processor in processors:
         processor.is_open = True
-        processor.given_back = processor is not processors[0]
+        processor.awaiting_refetch = processor is not processors[0]
     admission = admission_of(settings, consumer, processors)
 
     def poll() -> None:

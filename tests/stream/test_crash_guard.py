@@ -32,7 +32,7 @@ def test_after_a_clean_close_nothing_is_suspected_and_one_mark_is_enough() -> No
 
 def test_what_another_left_in_flight_is_suspected_one_record_at_a_time() -> None:
     guard = opened(CrashMarker("a"), lag=2)
-    assert (guard.suspects, guard.isolates, guard.mark) == (2, False, CrashMarker("b", 1, 2))
+    assert (guard.suspects, guard.must_run_alone, guard.mark) == (2, False, CrashMarker("b", 1, 2))
     guard.settle(guard.after(1, left=0, waiting=True, closing=False))
     assert (guard.written, guard.marked) == (CrashMarker("b", 1, 1), True)
     guard.settle(guard.after(1, left=0, waiting=True, closing=False))
@@ -42,11 +42,12 @@ def test_what_another_left_in_flight_is_suspected_one_record_at_a_time() -> None
 def test_an_attempt_that_died_isolates_the_record_and_the_third_convicts_it() -> None:
     for deaths in (1, 2):
         guard = opened(CrashMarker("a", deaths, 2))
-        assert (guard.isolates, guard.convicts, guard.mark) == (True, False, CrashMarker("b", deaths + 1, 2))
+        assert (guard.must_run_alone, guard.should_dead_letter) == (True, False)
+        assert guard.mark == CrashMarker("b", deaths + 1, 2)
     third = opened(CrashMarker("a", 3, 2))
-    assert (third.isolates, third.convicts) == (False, True)
+    assert (third.must_run_alone, third.should_dead_letter) == (False, True)
     third.settle(third.after(1, left=0, waiting=True, closing=False))
-    assert (third.convicts, third.suspects) == (False, 1)
+    assert (third.should_dead_letter, third.suspects) == (False, 1)
 
 
 def test_ones_own_attempt_is_no_death() -> None:
@@ -60,7 +61,7 @@ def test_a_record_that_survives_and_a_clean_close_take_the_attempt_back() -> Non
     guard.written = guard.mark
     assert guard.closed == CrashMarker("", 1, 2)
     guard.survived = True
-    assert (guard.isolates, guard.marked, guard.mark) == (False, False, CrashMarker("b", 1, 2))
+    assert (guard.must_run_alone, guard.marked, guard.mark) == (False, False, CrashMarker("b", 1, 2))
     later = opened(guard.closed, owner="c")
     assert (later.deaths, later.suspects) == (1, 2)
 

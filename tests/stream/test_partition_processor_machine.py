@@ -131,7 +131,7 @@ class ProcessorsAgainstAModel(RuleBasedStateMachine):
         owner = self.owners[-1]
         self.end += past
         if owner.processor.is_open and not owner.processor.tracker.posts:
-            owner.processor.pass_by(self.end)
+            owner.processor.commit_idle_position(self.end)
         self.turn()
 
     @precondition(lambda self: bool(self.owners))

@@ -307,7 +307,7 @@ async def test_an_engine_that_is_away_holds_the_partitions_and_keeps_the_members
 
     revoked = sample("rebalances_total", event="revoked")
     async with running(settings, FakeJudge(before=away)) as work:
-        work.worker._records.backoff = Backoff(0.2, 1.0)
+        work.worker._record_processor.backoff = Backoff(0.2, 1.0)
         await eventually(lambda: work.health.not_ready == ["engine"], "readiness names the engine")
         await asyncio.sleep(4)  # two sessions: the membership must outlive them
         assert sample("rebalances_total", event="revoked") == revoked
