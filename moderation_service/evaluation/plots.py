@@ -15,7 +15,7 @@ from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, Answers
 from moderation_service.evaluation.figures import SCORES
 
-_NAMES = {"joint": "both together", "text_only": "words alone", "image_only": "picture alone", "either": "either alone"}
+_NAMES = {"joint": "both together", "text_only": "words alone", "image_only": "image alone", "either": "either alone"}
 _COLOURS = {"joint": "#2f6fde", "text_only": "#c2571a", "image_only": "#2c8a57", "either": "#8b4fbf"}
 _INK, _SOFT = "#4a5464", "#8d97a6"
 _STYLE: Any = {

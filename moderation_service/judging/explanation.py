@@ -52,7 +52,7 @@ _CONTACT = re.compile(
 )
 _NUMBER = re.compile(r"\d+")
 _MODALITIES: dict[Language, tuple[str, str, str]] = {
-    "en": ("together", "words alone", "picture alone"),
+    "en": ("together", "words alone", "image alone"),
     "zh": ("合并", "仅文字", "仅图片"),
 }
 _FORMS: dict[Language, tuple[str, str, str, str]] = {

@@ -17,7 +17,7 @@ TITLES = {"weapon_sale": "Sale of weapons"}
             "en",
             (
                 "Sale of weapons: only the image and the words together violate it"
-                " (together 0.97, words alone 0.11, picture alone 0.22)."
+                " (together 0.97, words alone 0.11, image alone 0.22)."
             ),
         ),
         ((0.97, 0.91, None), "en", "Sale of weapons: the words alone violate it (together 0.97, words alone 0.91)."),
