@@ -25,7 +25,7 @@ TOGETHER: tuple[tuple[ImageClass, Intent], ...] = (*PAIRS.values(), ("weapon", "
 """Images and intents that violate a policy only together."""
 
 GONE = "https://127.0.0.1/gone.jpg"
-"""An address that is never fetched: a post's image that can't be had."""
+"""An address that is never fetched: a post's image that can't be loaded."""
 
 _OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 _PLAIN, _CALIBRATION = 1, 99
@@ -122,7 +122,7 @@ def _near_duplicates(desk: PostFactory) -> Iterator[Labelled]:
 
 
 def _missing_image(desk: PostFactory) -> Iterator[Labelled]:
-    """The words of a post whose image can't be had; only what they decide, whatever was shown, has a label."""
+    """The words of a post whose image can't be loaded; only what they decide, whatever was shown, has a label."""
     intents: tuple[Intent, ...] = (desk.pick(TOGETHER)[1], "threat", "dox", "neutral")
     said: Intent = desk.pick(intents)
     ever = [truths({shown}, {said}) for shown in CLASSES]

@@ -116,7 +116,7 @@ class Engine(Protocol):
         """Known after `start`."""
 
     async def start(self) -> None:
-        """Load and warm up. Raises Fatal when the model can't be had."""
+        """Load and warm up. Raises Fatal when the model can't be loaded."""
 
     async def prepare(self, questionnaire: Questionnaire) -> None:
         """Compute what all posts of a questionnaire share. Raises Misconfigured where it leaves no room for a post."""

@@ -168,7 +168,7 @@ def _check(container: Container, settings: MediaSettings) -> None:
         msg = "a side of 0 pixels"
         raise ValueError(msg)
     pixels = max([pixels, *(patch.width * patch.height for patch in container.patches)])
-    # The last frame is among the wanted ones, and can't be had without all before it.
+    # The last frame is among the wanted ones, and can't be decoded without all before it.
     frames = container.frames if settings.max_frames > 1 else 1
     work = max(pixels, _LEAST_WORK if frames > 1 else 0) * frames * -(-container.scans // _USUAL_SCANS)
     if pixels > settings.max_pixels or (work > pixels and work > settings.max_pixels * settings.max_frames):

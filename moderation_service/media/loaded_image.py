@@ -38,7 +38,7 @@ class LoadedImages:
 
 
 class ImageFault(Exception):  # noqa: N818 - a fault of the image, not of the program
-    """This image can't be had. Never leaves the room; `why` names no address and no content."""
+    """This image can't be loaded. Never leaves the package; `why` names no address and no content."""
 
     def __init__(self, *, status: ImageStatus, why: str) -> None:
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Load a checkpoint of the GLM-4V family, or say in one line why it can't be had."""
+"""Load a checkpoint of the GLM-4V family, or say in one line why it can't be loaded."""
 
 import os
 import re

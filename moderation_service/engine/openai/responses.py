@@ -134,8 +134,8 @@ class GenerationResponse(ChatCompletion):
     @property
     def text(self) -> str:
         """What was said: no control token, and nothing of what was thought before."""
-        decode_answer = (self.choices[0].message.content or "").rpartition("</think>")[2].partition("<think>")[0]
-        return _CONTROL.sub("", decode_answer).strip()
+        answer = (self.choices[0].message.content or "").rpartition("</think>")[2].partition("<think>")[0]
+        return _CONTROL.sub("", answer).strip()
 
     @property
     def finish_reason(self) -> Literal["itself", "length"]:
