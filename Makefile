@@ -24,8 +24,8 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	scripts/kustomize.sh
 	$(MAKE) lint
-	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS)) $(PYTEST_ARGS)
-	$(PYTEST) -n 2 $(TORCH_TESTS) $(PYTEST_ARGS)
+	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS)) $(PYTEST_ARGS) || failed=1; \
+	$(PYTEST) -n 2 $(TORCH_TESTS) $(PYTEST_ARGS) && exit $${failed:-0}
 
 coverage:
 	rm -f .coverage

@@ -100,7 +100,7 @@ def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Pat
     ("arguments", "wrong"),
     [
         (("export", "none"), "no such bank"),
-        (("add", "spam", "url", "com"), "no domain"),
+        (("add", "spam", "url", "com"), "neither a domain nor a link"),
         (("test", "FILE"), "undecodable"),
     ],
 )

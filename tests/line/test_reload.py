@@ -37,7 +37,7 @@ from tests.policies.mounted import ConfigMap
 from tests.stream.support import eventually
 
 SHIPPED = {file.name: file.read_text(encoding="utf-8") for file in shipped_policies().glob("*.yaml")}
-JUDGED, TAKEN, REFUSED, AS_BEFORE = '"message": "post"', "policies taken", "policies refused", "policies as before"
+JUDGED, TAKEN, REFUSED, AS_BEFORE = '"message": "post"', "policies taken", "policies refused", "policies unchanged"
 EVERY_S = 0.05
 PART = 60
 POST = Post(post_id="p", text="Meet me behind the school")

@@ -118,7 +118,7 @@ async def test_a_restricted_image_is_sent_only_to_who_asked_twice_and_that_is_on
     assert await images.count() == 0
     assert (await seen.page.request.get(f"{address}/pictures/0?verdict={made.verdict_id}")).status == 403
     await seen.press("p")
-    await expect(seen.page.locator(".locked")).to_contain_text("recorded with your name")
+    await expect(seen.page.locator(".locked")).to_contain_text("Your name and the time are recorded")
     assert await images.count() == 0
     assert await recorded(context) == []
     await seen.press("p")
