@@ -70,19 +70,3 @@ def train(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf], cour
 def cell_loss(told: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
     """Cross-entropy over all cells; told [N, cells, families + 1]."""
     return functional.cross_entropy(told.flatten(0, 1), torch.from_numpy(cells).flatten())
-
-
-@torch.no_grad()
-def accuracy(visual: Glm4vVisionModel, heads: Heads, shelves: Sequence[Shelf]) -> dict[str, float]:
-    """The share of images whose class the heads tell right, overall and for each class."""
-    hits: dict[int, list[bool]] = {number: [] for number in range(len(CLASSES))}
-    for shelf in shelves:
-        for start in range(0, len(shelf.classes), BATCH):
-            pixels = shelf.pixels[start : start + BATCH]
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = see(visual, patches(pixels), [shelf.grid] * len(pixels))
-                told = heads.image(tokens.mean(1)).argmax(-1)
-            for cls, said in zip(shelf.classes[start : start + BATCH], told.tolist(), strict=True):
-                hits[int(cls)].append(said == cls)
-    each: dict[str, float] = {CLASSES[number]: float(np.mean(values)) for number, values in hits.items() if values}
-    return {"all": float(np.mean([hit for values in hits.values() for hit in values])), **each}
