@@ -13,7 +13,7 @@ from moderation_service.cli.common import PROBLEMS, Servers, SettingsFile, load,
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.schemas import CONTRACTS, json_schema
 from moderation_service.errors import Misconfigured
-from moderation_service.kafka.sizes import size_of
+from moderation_service.kafka.record_sizes import size_of
 from moderation_service.kafka.topic_io import Record, post_record, read
 from moderation_service.kafka.topic_io import publish as publish_records
 from moderation_service.kafka.topics import BROKERS_DEFAULT, PARTITIONS
@@ -100,7 +100,7 @@ def verdicts(
 
 
 def schema(contract: str, /) -> int:
-    """Print the JSON Schema of a contract: post, verdict, review or dead-letter.
+    """Print the JSON Schema of a contract: post, verdict, review, dead-letter, bank or bank-entry.
 
     Example: `moderation schema post`
     """

@@ -58,7 +58,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from moderation_service.backoff import Backoff
 from moderation_service.contracts.dead_letter import HEAD_BYTES
-from moderation_service.kafka.sizes import bytes_of
+from moderation_service.kafka.record_sizes import bytes_of
 
 NONE, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
 """Kafka's numbers."""

@@ -25,8 +25,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.kafka.aiokafka_workarounds import bound_batches, name_corrupt_batches
+from moderation_service.kafka.record_sizes import batch_limit, record_limit
 from moderation_service.kafka.security import TokenRefusedError, ssl_context, token_provider
-from moderation_service.kafka.sizes import batch_limit, record_limit
 from moderation_service.settings import MIB, KafkaSettings
 
 BROKER_TIMEOUT_S = 20.0

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from moderation_service.errors import Transient
 from moderation_service.kafka.aiokafka_workarounds import FetchBuffer, force_close
 from moderation_service.kafka.clients import consumer, wait_for_broker
-from moderation_service.kafka.sizes import bytes_of
+from moderation_service.kafka.record_sizes import bytes_of
 from moderation_service.kafka.topics import connected, partitions_of
 from moderation_service.settings import MIB, KafkaSettings
 

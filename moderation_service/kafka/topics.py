@@ -24,7 +24,7 @@ from aiokafka.errors import (
 
 from moderation_service.errors import Fatal
 from moderation_service.kafka.clients import admin, wait_for_broker
-from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
+from moderation_service.kafka.record_sizes import HEADROOM_BYTES, record_limit
 from moderation_service.settings import KafkaSettings
 
 REPLICAS = 3  # wanted where the cluster has as many brokers

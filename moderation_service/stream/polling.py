@@ -18,7 +18,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 from moderation_service.backoff import Backoff
 from moderation_service.errors import Fatal
 from moderation_service.kafka.aiokafka_workarounds import CorruptBatch, FetchBuffer
-from moderation_service.kafka.sizes import bytes_of
+from moderation_service.kafka.record_sizes import bytes_of
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 

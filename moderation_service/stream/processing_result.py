@@ -18,7 +18,7 @@ from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterRefer
 from moderation_service.contracts.envelope import Headers
 from moderation_service.errors import Poison
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
-from moderation_service.kafka.sizes import bytes_of, record_limit, size_of
+from moderation_service.kafka.record_sizes import bytes_of, record_limit, size_of
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import metrics
 from moderation_service.telemetry.tracing import UNTRACED, RecordSpan

@@ -21,7 +21,7 @@ from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
 from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import (
     OFF_LOOP_BYTES,

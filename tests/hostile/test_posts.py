@@ -19,7 +19,7 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import MIB, JudgingSettings, KafkaSettings, Settings, shipped_policies

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka import clients
-from moderation_service.kafka.sizes import batch_limit, record_limit, size_of
+from moderation_service.kafka.record_sizes import batch_limit, record_limit, size_of
 from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.settings import KafkaSettings
 from tests.stream.support import kafka_settings, make_topics

@@ -9,7 +9,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from moderation_service.bench.local_kafka import missing_tools
 from moderation_service.errors import Fatal
 from moderation_service.kafka import clients, topics
-from moderation_service.kafka.sizes import HEADROOM_BYTES, record_limit
+from moderation_service.kafka.record_sizes import HEADROOM_BYTES, record_limit
 from moderation_service.kafka.topics import MIN_INSYNC, UNCLEAN, durability_faults, min_insync_replicas
 from moderation_service.settings import KafkaSettings
 from tests.chaos.cluster import cluster

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from moderation_service.contracts.post import Post
 from moderation_service.kafka import clients
 from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import MIB, KafkaSettings
 from moderation_service.stream.offset_tracker import OffsetTracker
 from moderation_service.stream.partition_manager import PartitionManager

@@ -6,7 +6,7 @@ from aiokafka import ConsumerRecord
 from moderation_service.contracts.dead_letter import HEAD_BYTES, DeadLetter, DeadLetterReference
 from moderation_service.errors import Poison
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import Output, ReceivedRecord, dead_letter
 from tests.stream.records import record

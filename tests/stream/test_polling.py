@@ -15,7 +15,7 @@ from aiokafka.errors import (
 )
 
 from moderation_service.errors import Fatal
-from moderation_service.kafka.sizes import bytes_of
+from moderation_service.kafka.record_sizes import bytes_of
 from moderation_service.stream.polling import Polling, ReadAhead
 from tests.stream.records import record
 

@@ -12,7 +12,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Poison, Transient
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.judge import JudgeResult
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import ReceivedRecord
 from moderation_service.stream.processor import BUG_TRIES, OFF_LOOP_BYTES, KeyCheck, RecordProcessor

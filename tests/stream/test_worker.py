@@ -21,7 +21,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.kafka import clients, topics
 from moderation_service.kafka.aiokafka_workarounds import FetchBuffer
-from moderation_service.kafka.sizes import record_limit
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_manager import PartitionManager

@@ -19,7 +19,7 @@ from moderation_service.contracts.base import MAX_ID
 from moderation_service.contracts.envelope import Trace, event_headers, verdict_headers
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.kafka.sizes import record_limit, size_of
+from moderation_service.kafka.record_sizes import record_limit, size_of
 from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
