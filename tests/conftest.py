@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from moderation_service.bench.local_kafka import KAFKA_VERSION, free_port, local_kafka, missing_tools
 from tests.timing import Clock
@@ -50,6 +51,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with local_kafka(folder) as address:
             yield address
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_at_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no test's log settings reach another: a logger that was cached would keep them."""
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Moment
-from moderation_service.contracts.enums import ClosedSet, Mode
+from moderation_service.contracts.enums import ClosedSet, Mode, Route
 
 EntryKind = Literal["image_sha256", "image_pdq", "terms", "urls"]
 BankName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -41,7 +41,7 @@ class Bank(Contract):
     expires_at: Moment | None = None
     source: Note | None = None
     mode: Mode = Mode.ENFORCE
-    route: Literal["child_safety"] | None = None
+    route: Route | None = None
     pdq_threshold: Annotated[int, Field(ge=0, le=MAX_PDQ_DISTANCE)] = MAX_PDQ_DISTANCE
     pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = 50
 
@@ -93,7 +93,7 @@ class BankMatch(Contract):
     action: BankAction
     policy: Identifier | None
     severity: Annotated[int, Field(ge=1, le=5)]
-    route: Literal["child_safety"] | None
+    route: Route | None
     digest: Digest
     distance: Annotated[int, Field(ge=0, le=256)] | None = None
     image: Annotated[int, Field(ge=0)] | None = None

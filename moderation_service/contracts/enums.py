@@ -89,6 +89,19 @@ class Outcome(ClosedSet):
         return Decision(self)
 
 
+class DecidedBy(ClosedSet):
+    """What the decision on a post follows from: known content alone, or what the model answered."""
+
+    BANK = "bank"
+    MODEL = "model"
+
+
+class Route(ClosedSet):
+    """Where a post goes that only few may see."""
+
+    CHILD_SAFETY = "child_safety"
+
+
 class ReviewDecision(ClosedSet):
     """What a reviewer decides."""
 

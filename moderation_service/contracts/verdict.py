@@ -6,10 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SkipValidation, model_validator
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
 from moderation_service.contracts.enums import (
     AbstainReason,
     AttributionClass,
+    DecidedBy,
     Decision,
     ExplanationKind,
     Flag,
@@ -17,6 +19,7 @@ from moderation_service.contracts.enums import (
     ImageStatus,
     Modality,
     Outcome,
+    Route,
 )
 from moderation_service.contracts.statement import StatementOfReasons
 
@@ -72,6 +75,8 @@ class ImageContent(Contract):
 
     `pixels_read`: as many as the model read of all its frames (tiles, or moments), or as were sent to a server.
     `downscaled`: it was read at less than a sixth of its width and height. `truncated`: its file lacks its end.
+    `pdq` is the perceptual hash of its first frame (64 hex digits), `pdq_quality` from 0 to 100; `text_sha256` is of
+    the words that were read in it.
     """
 
     sha256: str | None
@@ -82,6 +87,9 @@ class ImageContent(Contract):
     status: ImageStatus
     pixels_read: Annotated[int, Field(ge=0)] | None = None
     flags: tuple[ImageFlag, ...] = ()
+    pdq: str | None = None
+    pdq_quality: Annotated[int, Field(ge=0, le=100)] | None = None
+    text_sha256: str | None = None
 
 
 class Content(Contract):
@@ -132,7 +140,11 @@ class Timings(Contract):
 
 
 class Verdict(Contract):
-    """The record on the output topic."""
+    """The record on the output topic.
+
+    `matches` are with enforced banks, `shadow_matches` with banks that decide nothing; `banks_digest` is of all
+    enforced banks. `similar_to` names the verdict on a near copy.
+    """
 
     schema_version: Literal["1"] = "1"
     verdict_id: Identifier
@@ -157,6 +169,12 @@ class Verdict(Contract):
     timings_ms: Timings
     judged_at: Moment
     statement_of_reasons: StatementOfReasons | None
+    decided_by: DecidedBy = DecidedBy.MODEL
+    route: Route | None = None
+    matches: tuple[BankMatch, ...] = ()
+    shadow_matches: tuple[BankMatch, ...] = ()
+    banks_digest: Digest | None = None
+    similar_to: str | None = None
 
     def to_json(self) -> bytes:
         """The record's value."""
