@@ -40,9 +40,9 @@ def run(*, entries: int = 1_000_000, queries: int = 500, seed: int = 1) -> dict[
     digest = matcher["known"].digest
     loaded_s, memory = time.perf_counter() - begun, _peak_mb() - before
     near = _near(hashes, queries, rng)
-    found = [bool(matcher.match_hashes([one], _SHA256).enforced) for one in near]
-    lookups = [_taken(matcher.match_hashes, [one], _SHA256) for one in near]
-    single = [_taken(matcher.match_hashes, [one._replace(hashes=one.hashes[-1:])], _SHA256) for one in near]
+    found = [bool(matcher.match_image([one], _SHA256).enforced) for one in near]
+    lookups = [_taken(matcher.match_image, [one], _SHA256) for one in near]
+    single = [_taken(matcher.match_image, [one._replace(hashes=one.hashes[-1:])], _SHA256) for one in near]
     return {
         "found_of_near": sum(found) / len(found),
         "load_s": round(loaded_s, 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from moderation_service.app.banks import open_banks
 from moderation_service.backoff import Backoff
 from moderation_service.engine.base import Engine, EngineInfo
 from moderation_service.engine.model_report import CheckedEngine
@@ -45,38 +46,40 @@ async def open_judges(
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = _configured_calibration(settings)
     check_packs(settings, packs, shadow_pack, calibration)
-    # On a thread: torch takes seconds to import, and the probes answer meanwhile.
-    engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
-    await start_engine(engine, startup_timeout_s)
-    try:
-        info = engine.info
-        calibration = _fitting_calibration(settings, calibration, info)
-        metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
-        _warn_uncalibrated(settings, packs, calibration)
-        log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
-        async with (
-            ImageLoader(settings.media) as loader,
-            Batcher(engine, settings.engine) as batcher,
-            Batcher(engine, settings.engine) as shadow_batcher,
-        ):
-            judge = Judge(
-                settings=settings,
-                pack=packs[0],
-                calibration=calibration,
-                loader=loader,
-                engine=engine,
-                batcher=batcher,
-                shadow_pack=shadow_pack,
-                shadow_batcher=shadow_batcher,
-            )
-            judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
-            for one in judges:
-                await one.prepare()
-            yield judges
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await engine.close()
+    async with open_banks(settings.banks) as banks:
+        # On a thread: torch takes seconds to import, and the probes answer meanwhile.
+        engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
+        await start_engine(engine, startup_timeout_s)
+        try:
+            info = engine.info
+            calibration = _fitting_calibration(settings, calibration, info)
+            metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
+            _warn_uncalibrated(settings, packs, calibration)
+            log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
+            async with (
+                ImageLoader(settings.media) as loader,
+                Batcher(engine, settings.engine) as batcher,
+                Batcher(engine, settings.engine) as shadow_batcher,
+            ):
+                judge = Judge(
+                    settings=settings,
+                    pack=packs[0],
+                    calibration=calibration,
+                    loader=loader,
+                    engine=engine,
+                    batcher=batcher,
+                    shadow_pack=shadow_pack,
+                    shadow_batcher=shadow_batcher,
+                    banks=banks,
+                )
+                judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
+                for one in judges:
+                    await one.prepare()
+                yield judges
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await engine.close()
 
 
 def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 from moderation_service.banks.loaded_bank import LoadedBank
 from moderation_service.banks.urls import links_in
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
-from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import Mode
-from moderation_service.media.pdq import ImageHash, pdq
+from moderation_service.media.pdq import ImageHash
 from moderation_service.text_folding import readings
 
 MAX_MATCHES = 20
@@ -36,18 +35,23 @@ class BankMatcher:
         self._clock = clock
 
     def __iter__(self) -> Iterator[LoadedBank]:
-        """The banks that there are now."""
-        return iter(tuple(self._banks.values()))
+        """The banks that there are now, by name."""
+        return iter([bank for _, bank in sorted(self._banks.items())])
 
     def __getitem__(self, name: str) -> LoadedBank:
         """Raises KeyError."""
         return self._banks[name]
 
     @property
-    def digest(self) -> str:
-        """Of the enforced banks: what a verdict depends on."""
-        lines = sorted(f"{bank.bank.name} {bank.digest}\n" for bank in self if bank.bank.mode is Mode.ENFORCE)
-        return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+    def is_empty(self) -> bool:
+        """Whether there is no bank."""
+        return not self._banks
+
+    @property
+    def digest(self) -> str | None:
+        """Of the enforced banks: what a verdict depends on. None without any."""
+        lines = [f"{bank.bank.name} {bank.digest}\n" for bank in self if bank.bank.mode is Mode.ENFORCE]
+        return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}" if lines else None
 
     def put_bank(self, bank: Bank, entries: Iterable[BankEntry] = ()) -> None:
         """A new bank, or other properties of one that is there, and more entries. Raises ValueError as `put` does."""
@@ -71,12 +75,8 @@ class BankMatcher:
             if bank.needs_compaction:
                 bank.compact()
 
-    def match_image(self, frames: Iterable[Pixels], sha256: str, *, image: int = 0) -> BankMatches:
+    def match_image(self, hashes: Sequence[ImageHash], sha256: str, *, image: int = 0) -> BankMatches:
         """What an image is known as: by its bytes' SHA-256 (hex), or by any frame's PDQ, turned and flipped too."""
-        return self.match_hashes([pdq(frame) for frame in frames], sha256, image=image)
-
-    def match_hashes(self, hashes: Sequence[ImageHash], sha256: str, *, image: int = 0) -> BankMatches:
-        """The same, of an image that was hashed before."""
         return self._apart(lambda bank, now: bank.match_image(sha256, hashes, image, now))
 
     def match_text(self, text: str) -> BankMatches:

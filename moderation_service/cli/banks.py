@@ -25,7 +25,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
 from moderation_service.media.loaded_image import LoadedImage
-from moderation_service.media.pdq import pdq, to_hex
+from moderation_service.media.pdq import to_hex
 from moderation_service.readers.bank_files import (
     CSV_FIELDS,
     load_banks,
@@ -173,7 +173,7 @@ def match_file(path: Path, /, *, settings: SettingsFile = None) -> int:
     matcher, data = load_banks(_folder(loaded)), path.read_bytes()
     if media_type(data):
         image = _decoded(path, data, loaded.media)
-        matches = matcher.match_image(image.frames, sha256(data).hexdigest())
+        matches = matcher.match_image(image.hashes, sha256(data).hexdigest())
     else:
         matches = matcher.match_text(decode_text(data))
     for line in _lines(matches):
@@ -257,7 +257,7 @@ def _hashes(path: Path, settings: MediaSettings, bank: Bank) -> Iterator[tuple[E
     data = path.read_bytes()
     image = _decoded(path, data, settings)
     yield "image_sha256", sha256(data).hexdigest()
-    found = pdq(image.frames[0])
+    found = image.hashes[0]
     if found.quality >= bank.pdq_min_quality:
         yield "image_pdq", to_hex(found.hashes)[0]
     else:

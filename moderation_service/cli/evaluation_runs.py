@@ -66,7 +66,7 @@ async def _judged(given: LabelledPosts, pack: PolicyPack) -> Run:
     """Judge every post; what is left out, and why, is printed."""
     _print_rows(given)
     with progress(len(given.posts)) as advance, Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
-        async with open_judge(given.settings, pack) as judge:
+        async with open_judge(given.settings.without_banks(), pack) as judge:
             run = await judge_all(judge, given.posts, devnull, advance)
     print_lines("not judged", run.unjudged)
     return run

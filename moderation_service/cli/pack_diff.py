@@ -28,7 +28,7 @@ async def diff_packs(settings: Settings, old: Path, new: Path, posts: Path) -> t
     chosen = settings.with_file_root(root_of(posts)).model_copy(update={"judging": judging})
     diff = PackDiff(*packs)
     with progress(sum(1 for _ in distinct(posts, left_out))) as advance:
-        async with open_judges(chosen, *packs) as (by_old, by_new):
+        async with open_judges(chosen.without_banks(), *packs) as (by_old, by_new):
             unjudged = await judge_by_both(diff, by_old, by_new, distinct(posts, []), advance)
     return diff, [*left_out, *map(str, unjudged)]
 

@@ -79,7 +79,7 @@ async def run_cases(settings: Settings, path: Path) -> list[CaseResult]:
     judging = settings.judging.model_copy(update={"attribution": "always", "explain": "never"})
     policies = settings.policies.model_copy(update={"path": path})
     chosen = settings.with_file_root(root_of(path)).model_copy(update={"judging": judging, "policies": policies})
-    async with open_judge(chosen, pack) as judge:
+    async with open_judge(chosen.without_banks(), pack) as judge:
         return await policy_cases.run_cases(judge, pack)
 
 

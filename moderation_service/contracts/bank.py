@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Moment
-from moderation_service.contracts.enums import ClosedSet, Mode, Route
+from moderation_service.contracts.enums import ClosedSet, Decision, Mode, Route
 
 EntryKind = Literal["image_sha256", "image_pdq", "terms", "urls"]
 BankName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -29,6 +29,18 @@ class BankAction(ClosedSet):
     LABEL = "label"
     ALLOW = "allow"
 
+    @property
+    def decision(self) -> Decision | None:
+        """What a match decides on its post; None where it decides nothing by itself."""
+        match self:
+            case BankAction.ESCALATE | BankAction.BLOCK:
+                return Decision.BLOCK
+            case BankAction.REVIEW:
+                return Decision.REVIEW
+            case BankAction.LABEL | BankAction.ALLOW:
+                return None
+        assert_never(self)
+
 
 class Bank(Contract):
     """What follows from a match with any entry of the bank. `policy`: the policy that its entries violate."""
@@ -46,9 +58,11 @@ class Bank(Contract):
     pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = 50
 
     @model_validator(mode="after")
-    def _routed_is_not_allowed(self) -> Self:
-        if self.route and self.action is BankAction.ALLOW:
-            msg = f"action allow cannot go with route {self.route}"
+    def _routed_decides(self) -> Self:
+        """A shadow bank decides nothing, so what it knows would be sent to any engine."""
+        if self.route and (self.action is BankAction.ALLOW or self.mode is Mode.SHADOW):
+            what = "mode shadow" if self.mode is Mode.SHADOW else "action allow"
+            msg = f"{what} cannot go with route {self.route}"
             raise ValueError(msg)
         return self
 

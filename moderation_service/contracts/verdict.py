@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SkipValidation, model_validator
@@ -28,6 +29,7 @@ LEAST_SCALE = 1 / 6
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
+_MATCH_FIELDS = ("bank", "kind", "entry", "action", "policy", "severity", "route", "digest")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -181,14 +183,22 @@ class Verdict(Contract):
         return self.model_dump_json(by_alias=True).encode()
 
 
-def content_key(content: Content, surface: str | None, policy_set_digest: str, model: Model) -> str:
+def content_key(
+    content: Content, surface: str | None, policy_set_digest: str, model: Model, matches: Sequence[BankMatch] = ()
+) -> str:
     """The key of a content: the verdict's id without the post, so that posts of the same content share it."""
     return verdict_id(
-        post_id="", revision=0, content=content, surface=surface, policy_set_digest=policy_set_digest, model=model
+        post_id="",
+        revision=0,
+        content=content,
+        surface=surface,
+        policy_set_digest=policy_set_digest,
+        model=model,
+        matches=matches,
     )
 
 
-def verdict_id(
+def verdict_id(  # noqa: PLR0913 - all that decides a verdict
     *,
     post_id: str,
     revision: int,
@@ -196,14 +206,16 @@ def verdict_id(
     surface: str | None,
     policy_set_digest: str,
     model: Model,
+    matches: Sequence[BankMatch] = (),
 ) -> str:
     """Name a verdict by all that decides it, so that judging again gives the same name. 32 hex digits.
 
     A function of the post's id and revision, the digests of its words (with the language that they are judged in)
     and images with each image's status, the surface, the policy set, the model (name, revision, dtype,
-    quantization), the prompt digest and the calibration, and of nothing else.
+    quantization), the prompt digest, the calibration and the matches with enforced banks, if there are any, and of
+    nothing else.
     """
-    named = [
+    named: list[object] = [
         post_id,
         revision,
         content.text_sha256,
@@ -215,4 +227,6 @@ def verdict_id(
         model.prompt_digest,
         model.calibration_id,
     ]
+    if matches:
+        named.append(sorted([getattr(match, field) for field in _MATCH_FIELDS] for match in matches))
     return hashlib.sha256(_compact(named).encode()).hexdigest()[:32]

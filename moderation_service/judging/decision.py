@@ -1,4 +1,4 @@
-"""Decision: from policy outcomes and what could not be seen. Strength: block > review > abstain > allow.
+"""Decision: from policy outcomes, known content and what could not be seen. Strength: block > review > abstain > allow.
 
 Attribution, where a violation lies, is measured: the post is scored whole, by its words alone, by its images alone.
 """
@@ -6,9 +6,11 @@ Attribution, where a violation lies, is measured: the post is scored whole, by i
 import math
 from collections.abc import Iterable
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import (
     AbstainReason,
     AttributionClass,
+    DecidedBy,
     Decision,
     Flag,
     ImageFlag,
@@ -16,6 +18,7 @@ from moderation_service.contracts.enums import (
     Outcome,
 )
 from moderation_service.contracts.verdict import Attribution, Content, PolicyVerdict, Thresholds
+from moderation_service.judging.known_content import KnownContent
 
 
 def attribute(joint: float, text_only: float | None, image_only: float | None, threshold: float) -> Attribution:
@@ -68,6 +71,23 @@ def decide(policies: Iterable[PolicyVerdict], reason: AbstainReason | None) -> D
     """The strongest outcome of the enforced policies; what would have been `allow` is `abstain` with a reason."""
     weakest = Decision.ABSTAIN if reason else Decision.ALLOW
     return max((weakest, *(policy.outcome.decision for policy in policies)), key=lambda each: each.strength)
+
+
+def with_known_content(decision: Decision, known: KnownContent) -> tuple[Decision, DecidedBy]:
+    """The policies' decision, or that of banks where it is final or the stronger; and which of them it is."""
+    if known.decision and (known.is_final or known.decision.strength > decision.strength):
+        return known.decision, DecidedBy.BANK
+    return decision, DecidedBy.MODEL
+
+
+def gravest_match(matches: Iterable[BankMatch]) -> BankMatch | None:
+    """The match that counts: one with a route, then that of the strongest action, then of the highest severity."""
+
+    def weight(match: BankMatch) -> tuple[bool, int, int]:
+        decision = match.action.decision
+        return match.route is not None, decision.strength if decision else 0, match.severity
+
+    return max(matches, key=weight, default=None)
 
 
 def gravest_first(policies: Iterable[PolicyVerdict]) -> list[PolicyVerdict]:

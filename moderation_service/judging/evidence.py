@@ -15,6 +15,7 @@ from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageCont
 from moderation_service.engine.base import ScoreResult
 from moderation_service.judging.injection import without_injections_in_thread
 from moderation_service.media.loader import ImageLoader, LoadedImage, LoadedImages
+from moderation_service.media.pdq import to_hex
 from moderation_service.settings import MediaSettings
 
 _CHANNELS = 3
@@ -99,6 +100,8 @@ def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Co
                 media_type=image.media_type,
                 status=image.status,
                 flags=image.flags,
+                pdq=to_hex(image.hashes[0].hashes)[0] if image.hashes else None,
+                pdq_quality=image.hashes[0].quality if image.hashes else None,
             )
             for image in loaded.images
         ),

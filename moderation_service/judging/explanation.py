@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import AbstainReason, ExplanationKind
 from moderation_service.contracts.verdict import PolicyVerdict
@@ -19,6 +20,7 @@ from moderation_service.engine.base import ExplainRequest
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.decision import gravest_first
 from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.known_content import known_content_sentence
 from moderation_service.judging.statement import place_in_words
 from moderation_service.normalization import nfkc
 from moderation_service.policies.language import language_of
@@ -198,12 +200,19 @@ class Explainer:
         reason: AbstainReason | None,
         evidence: Evidence,
         language: Language,
+        match: BankMatch | None = None,
     ) -> Explanation:
-        """Explain the violated policies (`by_id` has their words), else the abstention (`reason`). Never raises."""
+        """Explain the violated policies (`by_id` has their words), else the abstention (`reason`). Never raises.
+
+        Where a bank decided, its `match` is what there is to explain.
+        """
         violated = gravest_first(policies)
-        if self._mode == "never" or not (violated or reason):
+        if self._mode == "never" or not (violated or reason or match):
             return Explanation(None, None)
         outcome = "template"
+        if match:
+            metrics.EXPLANATIONS.labels(outcome).inc()
+            return Explanation(known_content_sentence(match, language), ExplanationKind.TEMPLATE)
         if violated and self._mode == "generate":
             try:
                 findings = tuple(_finding(policy, by_id, language) for policy in violated[:MAX_FINDINGS])

@@ -7,16 +7,18 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 
-from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.enums import Decision, Mode
+from moderation_service.banks.matcher import BankMatcher
+from moderation_service.contracts.engine_input import Language, Questionnaire
+from moderation_service.contracts.enums import DecidedBy, Decision, Mode
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Timings, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration, DriftMonitor
-from moderation_service.judging.decision import decide, find_abstain_reason, flags
+from moderation_service.judging.decision import decide, find_abstain_reason, flags, gravest_match, with_known_content
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
+from moderation_service.judging.known_content import count_matches, match_banks
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
@@ -57,23 +59,27 @@ class Judge:
         batcher: Batcher,
         shadow_batcher: Batcher,
         shadow_pack: PolicyPack | None = None,
+        banks: BankMatcher | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings = settings.judging
         self._language = settings.policies.language
         self._engine = engine
         self.calibration = calibration
+        self.banks = BankMatcher() if banks is None else banks
         self._evidence_loader = EvidenceLoader(settings.media, loader)
         self._batcher = batcher
         self._shadow_batcher = shadow_batcher
         self._explainer = Explainer(settings, batcher)
+        nothing = Questionnaire("en", ())
+        self._no_scorers = PolicyScorer((), nothing, batcher, calibration, self._settings), ShadowScorer(())
         self._clock = clock
         self._drift = DriftMonitor(calibration.scores)
         self.model = model_metadata(engine.info, settings, calibration.calibration_id)
         self._use_policies(pack, shadow_pack)
 
     def with_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> "Judge":
-        """A judge by other policies that shares all else; posts that are in work stay with this one."""
+        """A judge by other policies that shares all else, the banks too; posts that are in work stay with this one."""
         other = copy(self)
         other._use_policies(pack, shadow_pack)  # noqa: SLF001 - it is a judge too
         return other
@@ -107,12 +113,15 @@ class Judge:
         async with nullcontext(evidence) if evidence else self.load_evidence(post) as evidence:  # noqa: PLR1704
             begun = self._clock()
             language = language_of(self._language, post.language, post.text)
+            with tracing.step("match banks"):
+                known = await match_banks(self.banks, evidence)
+
             content = describe_content(post, language, evidence.loaded)
-            key = content_key(content, post.surface, self.pack.digest, self.model)
+            key = content_key(content, post.surface, self.pack.digest, self.model, known.matches)
             is_reusable = published and all(image.sha256 for image in content.images)
             async with self._result_cache.entry(key if is_reusable else None) as entry:
                 if (result := entry.result) is None:
-                    enforced, shadow = self._scorers(language)
+                    enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)
                     with tracing.step("score"):
                         scores, shadow_scores = await run_with_shadow(
                             enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
@@ -126,13 +135,17 @@ class Judge:
                             shadow.attribute(evidence, shadow_scores, sampled=sampled),
                         )
 
-                    content = content_as_read(content, scores.scored, evidence.loaded)
+                    if not known.is_final:
+                        content = content_as_read(content, scores.scored, evidence.loaded)
                     reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
-                    decision = decide(policies, reason)
+                    decision, decided_by = with_known_content(decide(policies, reason), known)
 
                     explain_begun = self._clock()
                     with tracing.step("explain"):
-                        explanation = await self._explainer.explain(policies, self._by_id, reason, evidence, language)
+                        match = gravest_match(known.matches) if decided_by is DecidedBy.BANK else None
+                        explanation = await self._explainer.explain(
+                            policies, self._by_id, reason, evidence, language, match
+                        )
                     result = entry.result = CachedResult(
                         post_id=post.post_id,
                         revision=post.revision,
@@ -141,6 +154,7 @@ class Judge:
                         policies=policies,
                         shadow=shadow_result,
                         decision=decision,
+                        decided_by=decided_by,
                         abstain_reason=reason if decision is Decision.ABSTAIN else None,
                         explanation=explanation,
                         tokens=scores.scored.tokens + tokens + shadow_result.tokens,
@@ -148,8 +162,9 @@ class Judge:
                         explain_ms=(self._clock() - explain_begun) * 1000,
                     )
             timings = _timings(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
-            verdict = self._verdict_builder.build(post, language, result, trace_id, timings)
+            verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
             self._record(verdict, result)
+            count_matches(self.banks, known)
             return JudgeResult(verdict, result.tokens)
 
     def _use_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:

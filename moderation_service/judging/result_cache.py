@@ -12,7 +12,7 @@ from typing import Self
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from moderation_service.contracts.enums import AbstainReason, Decision, Flag
+from moderation_service.contracts.enums import AbstainReason, DecidedBy, Decision, Flag
 from moderation_service.contracts.verdict import Content, PolicyVerdict
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.shadow import ShadowResult
@@ -30,6 +30,7 @@ class CachedResult:
     policies: tuple[PolicyVerdict, ...]
     shadow: ShadowResult
     decision: Decision
+    decided_by: DecidedBy
     abstain_reason: AbstainReason | None
     explanation: Explanation
     tokens: int

@@ -1,11 +1,12 @@
 """A flagged post's statement of reasons, drafted from policy, attribution and decision. No generated word."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.enums import AttributionClass, Decision, Flag, Modality
+from moderation_service.contracts.enums import AttributionClass, DecidedBy, Decision, Flag, Modality
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.statement import (
     EEA,
@@ -16,8 +17,8 @@ from moderation_service.contracts.statement import (
     StatementOfReasons,
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
-from moderation_service.judging.decision import gravest_first
-from moderation_service.policies.model import Policy
+from moderation_service.judging.decision import gravest_first, gravest_match
+from moderation_service.policies.model import Policy, Statement
 
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
 
@@ -36,6 +37,10 @@ class StatementWording:
     judged: str
     fact: str
     violated: str
+    known_ground: str
+    known_explanation: str
+    compared: str
+    known: str
     unseen: str
     blocked: str
     to_review: str
@@ -51,6 +56,10 @@ _WORDINGS: dict[Language, StatementWording] = {
         judged="An automated system judged the post by the platform's policies.",
         fact="Policy “{title}”, version {version}: {place}.",
         violated="the post violates it",
+        known_ground="The platform's rules on known content",
+        known_explanation="The policy asks: “{question}” The post matches content that is known to violate it.",
+        compared="An automated system compared the post with known content, and found a match.",
+        known="the post matches content that is known to violate it",
         unseen="Not all of the post could be judged.",
         blocked="The decision to block was taken automatically.",
         to_review="A person is to decide.",
@@ -67,6 +76,10 @@ _WORDINGS: dict[Language, StatementWording] = {
         judged="系统依据平台政策自动判断了该帖子。",
         fact="政策“{title}”，第 {version} 版：{place}。",
         violated="该帖子构成违规",
+        known_ground="平台关于已知内容的规则",
+        known_explanation="政策的问题是：“{question}”该帖子与已知违反该政策的内容匹配。",
+        compared="系统自动将该帖子与已知内容比对，结果匹配。",
+        known="该帖子与已知违反该政策的内容匹配",
         unseen="该帖子未能完整判断。",
         blocked="屏蔽决定由系统自动作出。",
         to_review="有待人工决定。",
@@ -96,48 +109,54 @@ _PLACES: dict[Language, dict[AttributionClass, str]] = {
 }
 
 
+class _Reasons(NamedTuple):
+    """What a statement rests on. `policy` is None for known content of no judged policy."""
+
+    policy: Policy | None
+    ground: str
+    explanation: str
+    facts: tuple[str, ...]
+    content_type: tuple[ContentType, ...]
+    categories: frozenset[DsaCategory] = frozenset()
+
+
 def draft_statement(
     verdict: Verdict, post: Post, policies: Mapping[str, Policy], language: Language, redress: str | None = None
 ) -> StatementOfReasons | None:
     """The draft for a block or a review; None where no policy is violated. `policies` are the judged ones, by id.
 
     `redress` is the owner's text on how a decision can be contested; without it the law's three ways are named.
-    The gravest violated policy gives ground and category, all of them the further categories and the facts.
+    The gravest violated policy gives ground and category, all of them the further categories and the facts. Where a
+    bank decided, its policy does, if that is among `policies`.
     """
+    match = gravest_match(verdict.matches) if verdict.decided_by is DecidedBy.BANK else None
     violated = gravest_first(verdict.policies)
-    if not violated:
+    if not verdict.decision.is_flagged or not (match or violated):
         return None
-    blocked = verdict.decision is Decision.BLOCK
-    gravest, own = violated[0], policies[violated[0].policy_id]
-    wording = _WORDINGS[language]
-    category = _category(own)
-    others = {_category(policies[policy.policy_id]) for policy in violated[1:]} - {category}
-    ground = wording.ground.format(title=own.title.in_language(language), id=own.id, version=gravest.version)
-    explanation = _cut(
-        wording.explanation.format(
-            question=own.question.in_language(language),
-            place=place_in_words(gravest, language) or wording.without_views,
-        ),
-        MAX_EXPLANATION,
-    )
-    law = own.statement.legal_ground
+    reasons = _by_bank(match, policies, language) if match else _by_policies(violated, verdict, policies, language)
+    blocked, wording = verdict.decision is Decision.BLOCK, _WORDINGS[language]
+    own, statement = reasons.policy, reasons.policy.statement if reasons.policy else Statement()
+    category, explanation = _category(own), _cut(reasons.explanation, MAX_EXPLANATION)
+    unseen = [wording.unseen] if {Flag.IMAGE_MISSING, Flag.TRUNCATED}.intersection(verdict.flags) else []
+    facts = (*reasons.facts, *unseen, wording.blocked if blocked else wording.to_review)
+    law = statement.legal_ground
     primary = (post.language or "").split("-")[0]
     return StatementOfReasons(
         decision_visibility=("DECISION_VISIBILITY_CONTENT_DISABLED",) if blocked else (),
         decision_ground="DECISION_GROUND_ILLEGAL_CONTENT" if law else "DECISION_GROUND_INCOMPATIBLE_CONTENT",
-        decision_ground_reference_url=own.statement.reference_url,
+        decision_ground_reference_url=statement.reference_url,
         illegal_content_legal_ground=law,
         illegal_content_explanation=explanation if law else None,
-        incompatible_content_ground=None if law else _cut(ground, MAX_GROUND),
+        incompatible_content_ground=None if law else _cut(reasons.ground, MAX_GROUND),
         incompatible_content_explanation=None if law else explanation,
         category=category,
-        category_addition=tuple(sorted(others)),
-        content_type=_content_type(violated, verdict),
+        category_addition=tuple(sorted(reasons.categories - {category})),
+        content_type=reasons.content_type,
         content_language=primary.upper() if len(primary) == _ISO_639_1 else None,
         content_date=post.created_at.date().isoformat() if post.created_at else None,
         application_date=verdict.judged_at.date().isoformat() if blocked else None,
-        territorial_scope=tuple(sorted(own.statement.territorial_scope)) or EEA,
-        decision_facts=_cut(_facts(violated, verdict, policies, language), MAX_FACTS),
+        territorial_scope=tuple(sorted(statement.territorial_scope)) or EEA,
+        decision_facts=_cut(wording.between.join(facts), MAX_FACTS),
         automated_decision="AUTOMATED_DECISION_FULLY" if blocked else "AUTOMATED_DECISION_PARTIALLY",
         puid=verdict.verdict_id,
         redress=redress or wording.redress,
@@ -149,8 +168,46 @@ def place_in_words(policy: PolicyVerdict, language: Language) -> str | None:
     return _PLACES[language][policy.attribution.class_] if policy.attribution else None
 
 
-def _category(policy: Policy) -> DsaCategory:
-    return policy.dsa_category or "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
+def _by_policies(
+    violated: Sequence[PolicyVerdict], verdict: Verdict, policies: Mapping[str, Policy], language: Language
+) -> _Reasons:
+    wording, gravest, own = _WORDINGS[language], violated[0], policies[violated[0].policy_id]
+    place = place_in_words(gravest, language) or wording.without_views
+    facts = (
+        wording.fact.format(
+            title=policies[policy.policy_id].title.in_language(language),
+            version=policy.version,
+            place=place_in_words(policy, language) or wording.violated,
+        )
+        for policy in violated
+    )
+    return _Reasons(
+        own,
+        wording.ground.format(title=own.title.in_language(language), id=own.id, version=gravest.version),
+        wording.explanation.format(question=own.question.in_language(language), place=place),
+        (wording.judged, *facts),
+        _content_type(violated, verdict),
+        frozenset(_category(policies[policy.policy_id]) for policy in violated),
+    )
+
+
+def _by_bank(match: BankMatch, policies: Mapping[str, Policy], language: Language) -> _Reasons:
+    wording, own = _WORDINGS[language], policies.get(match.policy or "")
+    content_type = (_CONTENT_TYPES["text" if match.image is None else "image"],)
+    if own is None:
+        return _Reasons(None, wording.known_ground, wording.compared, (wording.compared,), content_type)
+    title = own.title.in_language(language)
+    return _Reasons(
+        own,
+        wording.ground.format(title=title, id=own.id, version=own.version),
+        wording.known_explanation.format(question=own.question.in_language(language)),
+        (wording.compared, wording.fact.format(title=title, version=own.version, place=wording.known)),
+        content_type,
+    )
+
+
+def _category(policy: Policy | None) -> DsaCategory:
+    return (policy and policy.dsa_category) or "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
 
 
 def _content_type(violated: Sequence[PolicyVerdict], verdict: Verdict) -> tuple[ContentType, ...]:
@@ -160,23 +217,6 @@ def _content_type(violated: Sequence[PolicyVerdict], verdict: Verdict) -> tuple[
         return tuple(kind for modality, kind in _CONTENT_TYPES.items() if modality in judged)
     found = {policy.attribution.class_.only_modality for policy in violated if policy.attribution}
     return tuple(kind for modality, kind in _CONTENT_TYPES.items() if found == {modality}) or _BOTH
-
-
-def _facts(
-    violated: Iterable[PolicyVerdict], verdict: Verdict, policies: Mapping[str, Policy], language: Language
-) -> str:
-    wording = _WORDINGS[language]
-    facts = [
-        wording.fact.format(
-            title=policies[policy.policy_id].title.in_language(language),
-            version=policy.version,
-            place=place_in_words(policy, language) or wording.violated,
-        )
-        for policy in violated
-    ]
-    ending = wording.blocked if verdict.decision is Decision.BLOCK else wording.to_review
-    unseen = [wording.unseen] if {Flag.IMAGE_MISSING, Flag.TRUNCATED}.intersection(verdict.flags) else []
-    return wording.between.join([wording.judged, *facts, *unseen, ending])
 
 
 def _cut(text: str, most: int) -> str:

@@ -13,6 +13,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Model, Service, Timings, Verdict, verdict_id
 from moderation_service.engine.base import EngineInfo
 from moderation_service.judging.injection import RULES
+from moderation_service.judging.known_content import KnownContent
 from moderation_service.judging.result_cache import CachedResult
 from moderation_service.judging.statement import draft_statement
 from moderation_service.policies.pack import PolicyPack
@@ -38,20 +39,28 @@ class VerdictBuilder:
         self._model, self._redress = model, redress
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
 
-    def build(self, post: Post, language: Language, result: CachedResult, trace_id: str, timings: Timings) -> Verdict:
-        """The verdict, with its statement of reasons."""
+    def build(
+        self,
+        post: Post,
+        language: Language,
+        result: CachedResult,
+        known: KnownContent,
+        trace_id: str,
+        timings: Timings,
+    ) -> Verdict:
+        """The verdict, with its statement of reasons. One with a route has neither that nor the post's metadata."""
         own, first = (post.post_id, post.revision), (result.post_id, result.revision)
         verdict = Verdict(
-            verdict_id=self._verdict_id(result, post.surface, *own),
+            verdict_id=self._verdict_id(result, known, post.surface, *own),
             post_id=post.post_id,
             post_revision=post.revision,
             author_id=post.author_id,
             surface=post.surface,
-            metadata=post.metadata,
+            metadata={} if known.route else post.metadata,
             decision=result.decision,
             abstain_reason=result.abstain_reason,
             flags=result.flags,
-            duplicate_of=None if first == own else self._verdict_id(result, post.surface, *first),
+            duplicate_of=None if first == own else self._verdict_id(result, known, post.surface, *first),
             policies=result.policies,
             shadow=result.shadow.policies,
             explanation=result.explanation.text,
@@ -64,11 +73,20 @@ class VerdictBuilder:
             timings_ms=timings,
             judged_at=datetime.now(UTC),
             statement_of_reasons=None,
+            decided_by=result.decided_by,
+            route=known.route,
+            matches=known.matches,
+            shadow_matches=known.shadow_matches,
+            banks_digest=known.banks_digest,
         )
+        if known.route:
+            return verdict
         reasons = draft_statement(verdict, post, self._by_id, language, self._redress)
         return verdict.model_copy(update={"statement_of_reasons": reasons}) if reasons else verdict
 
-    def _verdict_id(self, result: CachedResult, surface: str | None, post_id: str, revision: int) -> str:
+    def _verdict_id(
+        self, result: CachedResult, known: KnownContent, surface: str | None, post_id: str, revision: int
+    ) -> str:
         return verdict_id(
             post_id=post_id,
             revision=revision,
@@ -76,4 +94,5 @@ class VerdictBuilder:
             surface=surface,
             policy_set_digest=self._policy_set_digest,
             model=self._model,
+            matches=known.matches,
         )

@@ -103,6 +103,7 @@ def decode(data: bytes, settings: MediaSettings, digest: str | None = None) -> L
         media_type=kind,
         flags=(ImageFlag.TRUNCATED,) if source.truncated else (),
         scale=seen.scale,
+        hashes=seen.hashes,
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moderation_service.contracts.engine_input import Pixels
+from moderation_service.media.pdq import ImageHash, pdq
 from moderation_service.settings import MediaSettings
 
 _LONG = 4  # times as long as wide: tiled
@@ -17,6 +18,7 @@ _OVERLAP = 1 / 8  # of a tile, so that no line of words lies on a border only
 _ALIKE = 64  # levels; two pixels at most half of that apart share a bin, in one of two grids
 _ALPHAS = 16
 _MOST_HIDDEN = 64  # pixels
+_HASHED_SIDE = 512  # pixels, to which PDQ's authors shrink an image first
 
 
 class FrameSource(Protocol):
@@ -30,10 +32,11 @@ class FrameSource(Protocol):
 
 
 class SelectedFrames(NamedTuple):
-    """What the model is shown of an image, and at which `scale` of its width and height."""
+    """What the model is shown of an image, at which `scale` of its width and height, and the hashes of whole frames."""
 
     frames: tuple[Pixels, ...]
     scale: float
+    hashes: tuple[ImageHash, ...]
 
 
 def select_frames(source: FrameSource, settings: MediaSettings) -> SelectedFrames:
@@ -46,18 +49,31 @@ def select_frames(source: FrameSource, settings: MediaSettings) -> SelectedFrame
     most, side = settings.max_frames, settings.max_side
     if source.frames == 1:
         (image,) = source.read([0])
+        hashes = [*_hashes(image)]
         two_pages = conceals_content(_fitted(image, side))
         parts = _tiles(image, max(1, most // 2) if two_pages else most, side)
         scale = min(side / max(part.size) for part in parts)
         shown = [_fitted(part, side) for part in parts]
     else:
-        shown, scale = [], 1.0
+        shown, scale, hashes = [], 1.0, []
         for image in source.read(_spaced(source.frames, most)):
+            hashes += _hashes(image)
             scale = min(scale, side / max(image.size))
             shown.append(_fitted(image, side))
         if two_pages := any(map(conceals_content, shown)):
             shown = [shown[at] for at in _spaced(len(shown), max(1, most // 2))]
-    return SelectedFrames(tuple(_on_pages(shown, most, two_pages=two_pages)), min(scale, 1.0))
+    return SelectedFrames(tuple(_on_pages(shown, most, two_pages=two_pages)), min(scale, 1.0), tuple(hashes))
+
+
+def _hashes(image: Image.Image) -> Iterator[ImageHash]:
+    """PDQ of a whole image; of a transparent one on white and on black, since it is known on either."""
+    factors = max(1, image.width // _HASHED_SIDE), max(1, image.height // _HASHED_SIDE)
+    if image.mode != "RGBA":
+        yield pdq(np.asarray(image.convert("L").reduce(factors)))
+        return
+    small = image.reduce(factors)
+    for page in ("white",) if small.getchannel("A").getextrema() == (255, 255) else ("white", "black"):
+        yield pdq(np.asarray(composite_over(small, page).convert("L")))
 
 
 def _on_pages(shown: Sequence[Image.Image], most: int, *, two_pages: bool) -> Iterator[Pixels]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import ImageFlag, ImageStatus
+from moderation_service.media.pdq import ImageHash
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,7 @@ class LoadedImage:
 
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
     `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
-    have `scale` of them.
+    have `scale` of them. `hashes` are PDQ's, of whole frames (before tiles are cut), the first frame's first.
     """
 
     status: ImageStatus
@@ -23,6 +24,7 @@ class LoadedImage:
     media_type: str | None = None
     flags: tuple[ImageFlag, ...] = ()
     scale: float = 1.0
+    hashes: tuple[ImageHash, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

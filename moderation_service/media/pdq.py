@@ -20,6 +20,7 @@ BITS = 256
 WORDS = 4
 _SAMPLES = 64
 _KEPT = 16
+_PLANE = 2  # dimensions
 _LEAST_SIDE = 5  # pixels; what is smaller has no hash
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _GRADIENTS_PER_QUALITY = 90
@@ -38,11 +39,15 @@ class ImageHash(NamedTuple):
 
 
 def pdq(pixels: Pixels) -> ImageHash:
-    """The PDQ of an image, and of its rotations and flips. An image under 5 pixels on a side has quality 0."""
+    """The PDQ of an image (RGB, or luma alone), and of its rotations and flips.
+
+    An image under 5 pixels on a side has quality 0.
+    """
     height, width = pixels.shape[:2]
     if min(height, width) < _LEAST_SIDE:
         return ImageHash(np.zeros((8, WORDS), np.uint64), 0)
-    luma = _sampled(pixels.reshape(height, -1), height).reshape(_SAMPLES, width, 3) @ _LUMA  # of 64 lines alone
+    lines = _sampled(pixels.reshape(height, -1), height)
+    luma = lines if pixels.ndim == _PLANE else lines.reshape(_SAMPLES, width, 3) @ _LUMA
     samples = _sampled(luma.T, width).T
     spectrum = _DCT @ samples @ _DCT.T
     turned = spectrum.T

@@ -38,6 +38,9 @@ _Contract = TypeVar("_Contract", bound=Contract)
 
 def load_banks(folder: Path | None) -> BankMatcher:
     """Read every bank of a folder, `NAME.jsonl` each. Raises Misconfigured with the faults of the first wrong file."""
+    if folder and not folder.is_dir():
+        msg = f"banks.path: {folder}: no such folder"
+        raise Misconfigured(msg)
     matcher = BankMatcher()
     for path in sorted(folder.glob("*.jsonl")) if folder else ():
         matcher.put_bank(*read_bank(path))

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         media = self.media.model_copy(update={"allowed_schemes": schemes, "file_root": root})
         return self.model_copy(update={"media": media})
 
+    def without_banks(self) -> Self:
+        """The same settings without known content, for what tests policies and the model."""
+        return self.model_copy(update={"banks": BankSettings()})
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -204,6 +204,8 @@ class RecordProcessor:
             "tokens": judged.tokens,
             **{f"{step}_ms": took for step, took in verdict.timings_ms},
         }
+        if verdict.matches:
+            result.facts["banks"] = sorted({match.bank for match in verdict.matches})
         return result
 
     def _result(self, received: ReceivedRecord, outcome: RecordOutcome, *outputs: Output) -> ProcessingResult:

@@ -57,6 +57,11 @@ SHADOW_FLIPS = Counter(
     "Posts on which a shadow policy differs from the enforced one of its id or, without one, exceeds the decision",
     ["policy"],
 )
+BANK_MATCHES = Counter(
+    "moderation_bank_matches",
+    "Posts that match a bank of known content; banks after the first 100 are `other`",
+    ["bank", "action", "mode"],
+)
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or refused", ["outcome"])
 CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
 CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")

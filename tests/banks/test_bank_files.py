@@ -62,6 +62,8 @@ def test_all_banks_of_a_folder_are_loaded_and_no_folder_is_none(tmp_path: Path) 
     write(tmp_path, '{"name": "other", "action": "allow"}', "other.jsonl")
     assert {bank.bank.name: len(bank) for bank in load_banks(tmp_path)} == {"spam": 1, "other": 0}
     assert list(load_banks(None)) == []
+    with pytest.raises(Misconfigured, match=r"banks\.path: .*/missing: no such folder"):
+        load_banks(tmp_path / "missing")
 
 
 def imported(folder: Path, name: str, text: str) -> list[tuple[str, str]]:

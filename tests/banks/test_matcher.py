@@ -32,7 +32,7 @@ def entries_of(matches: tuple[BankMatch, ...]) -> list[str]:
 
 def test_an_image_matches_by_its_bytes_and_by_its_looks() -> None:
     bytes_entry = BankEntry(kind="image_sha256", value=SHA256.upper(), id="e2")
-    found = matcher(PDQ_ENTRY, bytes_entry, policy="p", severity=5).match_image([PIXELS], SHA256, image=1).enforced
+    found = matcher(PDQ_ENTRY, bytes_entry, policy="p", severity=5).match_image([pdq(PIXELS)], SHA256, image=1).enforced
     assert [(one.kind, one.entry, one.distance, one.image) for one in found] == [
         ("image_sha256", "e2", None, 1),
         ("image_pdq", "e1", 0, 1),
@@ -41,16 +41,16 @@ def test_an_image_matches_by_its_bytes_and_by_its_looks() -> None:
 
 
 def test_any_frame_may_match_also_flipped() -> None:
-    found = matcher(PDQ_ENTRY).match_image([image(2, 400, 300), PIXELS[:, ::-1]], OTHER).enforced
+    found = matcher(PDQ_ENTRY).match_image([pdq(image(2, 400, 300)), pdq(PIXELS[:, ::-1])], OTHER).enforced
     assert entries_of(found) == ["e1"]
     assert 0 < (found[0].distance or 0) <= 31
 
 
 def test_the_threshold_and_the_least_quality_are_the_banks() -> None:
-    assert matcher(PDQ_ENTRY, pdq_threshold=2).match_image([PIXELS[:, ::-1]], OTHER).enforced == ()
+    assert matcher(PDQ_ENTRY, pdq_threshold=2).match_image([pdq(PIXELS[:, ::-1])], OTHER).enforced == ()
     grey = np.full((300, 300, 3), 128, np.uint8)
     entry = BankEntry(kind="image_pdq", value=to_hex(pdq(grey).hashes)[0])
-    assert matcher(entry).match_image([grey], OTHER).enforced == ()
+    assert matcher(entry).match_image([pdq(grey)], OTHER).enforced == ()
 
 
 def test_terms_and_links_match_a_text_with_their_places() -> None:
@@ -105,7 +105,7 @@ def test_entries_are_found_while_another_thread_compacts() -> None:
         banks["known"].put([BankEntry(kind="terms", value=f"word{added}", id=f"w{added}")])
         found = banks.match_text(f"badword word{added} word{added - 1}").enforced
         assert set(entries_of(found)) == {"t1", f"w{added}", *([f"w{added - 1}"] if added else [])}
-        assert entries_of(banks.match_image([PIXELS], OTHER).enforced) == ["e1"]
+        assert entries_of(banks.match_image([pdq(PIXELS)], OTHER).enforced) == ["e1"]
         added += 1
     compacting.join()
 
@@ -139,6 +139,8 @@ def test_the_digest_of_all_banks_leaves_those_in_shadow_out() -> None:
     assert banks.digest != before
     assert banks.remove_bank("new")
     assert banks.digest == before
+    assert banks.remove_bank("known")
+    assert (banks.digest, banks.is_empty) == (None, True)
 
 
 def test_an_entrys_id_follows_from_kind_and_value() -> None:
@@ -147,6 +149,10 @@ def test_an_entrys_id_follows_from_kind_and_value() -> None:
     assert BankEntry(kind="image_sha256", value=f" {SHA256.upper()} ").id in ids
 
 
-def test_a_child_safety_bank_cannot_allow() -> None:
-    with pytest.raises(ValueError, match="allow cannot go with route child_safety"):
-        Bank(name="b", action="allow", route="child_safety")
+@pytest.mark.parametrize(
+    ("properties", "why"),
+    [({"action": "allow"}, "action allow"), ({"action": "block", "mode": "shadow"}, "mode shadow")],
+)
+def test_a_child_safety_bank_decides_and_does_not_allow(properties: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=f"{why} cannot go with route child_safety"):
+        Bank(**{"name": "b", "route": "child_safety", **properties})

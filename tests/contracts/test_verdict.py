@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import ImageStatus
 from moderation_service.contracts.verdict import Verdict, verdict_id
-from tests.contracts.examples import CONTENT, MODEL, verdict
+from tests.contracts.examples import CONTENT, DIGEST, MODEL, verdict
 
 
 def test_a_verdict_reads_back_as_it_was_written() -> None:
@@ -65,6 +66,17 @@ def test_the_same_judgement_has_the_same_name() -> None:
 )
 def test_whatever_decides_a_verdict_changes_its_name(changes: dict[str, Any]) -> None:
     assert name(**changes) != name()
+
+
+def test_a_match_with_a_bank_is_part_of_the_name_and_none_leaves_it() -> None:
+    match = BankMatch(
+        bank="b", kind="terms", entry="e", action="label", policy=None, severity=3, route=None, digest=DIGEST
+    )
+    other = match.model_copy(update={"entry": "f"})
+    assert name(matches=()) == name()
+    assert len({name(), name(matches=[match]), name(matches=[other]), name(matches=[match, other])}) == 4
+    assert name(matches=[match, other]) == name(matches=[other, match])
+    assert name(matches=[match.model_copy(update={"spans": ((0, 1),)})]) == name(matches=[match])
 
 
 @pytest.mark.parametrize(

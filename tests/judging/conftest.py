@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from moderation_service.banks.matcher import BankMatcher
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.batcher import Batcher
@@ -47,6 +48,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             media: MediaSettings | None = None,
             calibration: Calibration | None = None,
             shadow_pack: PolicyPack | None = None,
+            banks: BankMatcher | None = None,
             **settings: Any,
         ) -> Judge:
             chosen = Settings(
@@ -64,6 +66,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
                 batcher=batcher,
                 shadow_batcher=apart,
                 shadow_pack=shadow_pack,
+                banks=banks,
             )
 
         yield make

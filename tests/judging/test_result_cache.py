@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from moderation_service.contracts.enums import Decision
+from moderation_service.contracts.enums import DecidedBy, Decision
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Content, Verdict
 from moderation_service.engine.base import ScoreRequest, ScoreResult
@@ -260,6 +260,7 @@ def findings(key: str, number: int) -> CachedResult:
         policies=(),
         shadow=ShadowResult((), (), tokens=0, is_complete=True),
         decision=Decision.ALLOW,
+        decided_by=DecidedBy.MODEL,
         abstain_reason=None,
         explanation=Explanation(None, None),
         tokens=5,

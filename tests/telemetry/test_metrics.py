@@ -14,9 +14,10 @@ from tests.stream.support import FakeJudge
 BOUNDED = {
     *("agreed", "attribution", "decision", "event", "key", "kind", "outcome", "stage"),  # words of ours
     *("route", "status"),  # templates of our paths, and HTTP's statuses
+    *("action", "mode"),  # of banks, words of ours too
     "what",  # parts of the console, which are ours
     "reason",  # as above, and what a model server's answer is called
-    *("policy", "partition", "topic", "file"),  # as many as the owner has
+    *("bank", "policy", "partition", "topic", "file"),  # as many as the owner has
     *("name", "revision", "dtype", "layout", "version"),  # one model and one build a process
 }
 

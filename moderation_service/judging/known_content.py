@@ -1,0 +1,123 @@
+"""Known content: what of a post stands in a bank, and what follows from that before a model is asked.
+
+The strongest action counts: escalate and block, then review, then label and allow.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from moderation_service.banks.matcher import BankMatcher, BankMatches
+from moderation_service.contracts.bank import BankAction, BankMatch, EntryKind
+from moderation_service.contracts.engine_input import Language
+from moderation_service.contracts.enums import Decision, Mode, Route
+from moderation_service.judging.evidence import Evidence
+from moderation_service.media.loaded_image import LoadedImage
+from moderation_service.telemetry import metrics
+
+_OFF_LOOP = 8192  # characters, which take some 4 ms
+_CHARACTERS_PER_HASH = 2000  # that cost as much as a hash does, among a million
+_MOST_NAMES = 100  # of banks in metrics
+_MATCHING = metrics.STAGE_SECONDS.labels("match")
+_KNOWN: dict[Language, dict[EntryKind | None, str]] = {
+    "en": {
+        "image_sha256": "Known content: image {number} is in the bank “{bank}”.",
+        "image_pdq": "Known content: image {number} is a near copy of one in the bank “{bank}”.",
+        "terms": "Known content: the words match the bank “{bank}”.",
+        "urls": "Known content: a link matches the bank “{bank}”.",
+        None: "The post matches known content.",
+    },
+    "zh": {
+        "image_sha256": "已知内容：第 {number} 张图片收录于内容库“{bank}”。",
+        "image_pdq": "已知内容：第 {number} 张图片与内容库“{bank}”中的一张近似。",
+        "terms": "已知内容：文字与内容库“{bank}”匹配。",
+        "urls": "已知内容：链接与内容库“{bank}”匹配。",
+        None: "该帖子与已知内容匹配。",
+    },
+}
+
+
+class KnownContent(NamedTuple):
+    """A post's matches, and what banks decide by them.
+
+    `decision` is what the post gets at least, None where banks decide nothing. `is_final`: no model is asked.
+    `banks_digest` is of the enforced banks.
+    """
+
+    matches: tuple[BankMatch, ...] = ()
+    shadow_matches: tuple[BankMatch, ...] = ()
+    banks_digest: str | None = None
+    decision: Decision | None = None
+    is_final: bool = False
+    route: Route | None = None
+
+
+async def match_banks(banks: BankMatcher, evidence: Evidence) -> KnownContent:
+    """Match a post's words and images; a long text, or many images, on a thread."""
+    if banks.is_empty:
+        return KnownContent()
+    hashes = sum(len(image.hashes) for image in evidence.loaded.images)
+    with _MATCHING.time():
+        if len(evidence.text) + _CHARACTERS_PER_HASH * hashes > _OFF_LOOP:
+            return await asyncio.to_thread(find_known_content, banks, evidence)
+        return find_known_content(banks, evidence)
+
+
+def find_known_content(banks: BankMatcher, evidence: Evidence) -> KnownContent:
+    """What of the post is known, and what follows from it."""
+    digest, images = banks.digest, evidence.loaded.images
+    found = [*([banks.match_text(evidence.text)] if evidence.text else ()), *_of_images(banks, images)]
+    enforced = tuple(match for each in found for match in each.enforced)
+    shadow = tuple(match for each in found for match in each.shadow)
+    harmless = {match.image for match in enforced if _is_harmless(match)}
+    is_harmless = not evidence.text and bool(images) and len(harmless) == len(images)
+    return KnownContent(enforced, shadow, digest, *_ruling(enforced, is_harmless=is_harmless))
+
+
+def count_matches(banks: BankMatcher, known: KnownContent) -> None:
+    """Count the post once for each bank that it matches. Banks after the first 100 are counted as `other`."""
+    for mode, matches in ((Mode.ENFORCE, known.matches), (Mode.SHADOW, known.shadow_matches)):
+        for bank, action in {(match.bank, match.action) for match in matches}:
+            is_named = any(bank == each.bank.name for each in islice(banks, _MOST_NAMES))
+            metrics.BANK_MATCHES.labels(bank if is_named else "other", action, mode).inc()
+
+
+def known_content_sentence(match: BankMatch, language: Language) -> str:
+    """What is known of the post, in a sentence that quotes nothing; of a match with a route not even where."""
+    form = _KNOWN[language][None if match.route else match.kind]
+    return form.format(bank=match.bank, number=(match.image or 0) + 1)
+
+
+def _of_images(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterator[BankMatches]:
+    """Each image's matches. One whose exact bytes are known to be harmless is not taken for a copy of another.
+
+    Banks with a route match it nevertheless.
+    """
+    for number, image in enumerate(images):
+        if image.sha256 is None:
+            continue
+        found = banks.match_image(image.hashes, image.sha256, image=number)
+        if any(map(_is_harmless, found.enforced)):
+            found = BankMatches(*(tuple(match for match in each if not _is_mere_likeness(match)) for each in found))
+        yield found
+
+
+def _is_harmless(match: BankMatch) -> bool:
+    """Whether the match says that an image is harmless. A near copy may carry other words."""
+    return match.action is BankAction.ALLOW and match.kind == "image_sha256"
+
+
+def _is_mere_likeness(match: BankMatch) -> bool:
+    return match.kind == "image_pdq" and match.action is not BankAction.ALLOW and match.route is None
+
+
+def _ruling(matches: Sequence[BankMatch], *, is_harmless: bool) -> tuple[Decision | None, bool, Route | None]:
+    """Decision, whether it is final, and route: no model sees what has one."""
+    decisions = [match.action.decision for match in matches]
+    decision = next((each for each in (Decision.BLOCK, Decision.REVIEW) if each in decisions), None)
+    if route := next((match.route for match in matches if match.route), None):
+        return decision or Decision.REVIEW, True, route
+    if decision is None and is_harmless:
+        return Decision.ALLOW, True, None
+    return decision, decision is Decision.BLOCK, None
