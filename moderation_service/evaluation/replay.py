@@ -23,10 +23,12 @@ APART = frozenset(
     {"service", "trace_id", "timings_ms", "judged_at", "duplicate_of"}  # of the run, not of the judgement
     | {"author_id", "metadata"}  # handed on
     | {"explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
+    | {"banks_digest", "similar_to"}  # of what stood beside the post; the matches are compared
 )
 """Fields of a verdict that are not compared."""
 
 _IMAGE_FIRST = {"status": 0, "sha256": 1}
+_HASH = frozenset({"pdq", "pdq_quality"})  # of the image's bytes, which are compared
 _SCORES = frozenset({"score", "raw_score", "label_mass"})
 
 Result = Literal["same", "differs", "no_post", "not_judged"]
@@ -43,12 +45,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of one recorded verdict; `why` for one that could not be replayed."""
+    """What became of one recorded verdict; `why` for one that could not be replayed.
+
+    `other_banks`: the banks are not those of the recorded verdict, so a difference may come from them.
+    """
 
     recorded: RecordedVerdict
     result: Result
     differences: tuple[Difference, ...] = ()
     why: str | None = None
+    other_banks: bool = False
 
     def row(self) -> dict[str, JsonValue]:
         """As a line of JSON."""
@@ -60,6 +66,7 @@ class Replayed:
             "verdict_id": verdict.verdict_id,
             "result": self.result,
             "why": self.why,
+            "other_banks": self.other_banks,
             "differences": [{"what": each.what, "was": each.was, "now": each.now} for each in self.differences],
         }
 
@@ -67,7 +74,8 @@ class Replayed:
 def replayed(recorded: RecordedVerdict, now: Verdict, calibration: Calibration) -> Replayed:
     """Hold a recorded verdict against `now`, the one on the same post that `calibration` was used for."""
     found = tuple(_differences(recorded.verdict, now, calibration))
-    return Replayed(recorded, "differs" if found else "same", found)
+    other_banks = recorded.verdict.banks_digest != now.banks_digest
+    return Replayed(recorded, "differs" if found else "same", found, other_banks=other_banks)
 
 
 def _differences(was: Verdict, now: Verdict, calibration: Calibration) -> Iterator[Difference]:
@@ -95,7 +103,9 @@ def _image(name: str, was: ImageContent | None, now: ImageContent | None) -> Ite
     if was is None or now is None:
         yield Difference(name, was.status if was else None, now.status if now else None)
         return
-    weightiest = sorted(_fields(f"{name}.", was, now), key=lambda each: _IMAGE_FIRST.get(each.what.split(".")[-1], 2))
+    weightiest = sorted(
+        _fields(f"{name}.", was, now, but=_HASH), key=lambda each: _IMAGE_FIRST.get(each.what.split(".")[-1], 2)
+    )
     yield from weightiest[:1]
 
 
@@ -138,6 +148,7 @@ class Summary:
     left_out: list[str] = field(default_factory=list)
     deleted: int = 0
     unrecorded: int = 0
+    other_banks: int = 0
 
     @property
     def clean(self) -> bool:
@@ -147,6 +158,7 @@ class Summary:
     def add(self, one: Replayed) -> None:
         """Count one verdict."""
         self.results[one.result] += 1
+        self.other_banks += one.other_banks
         for difference in one.differences:
             self.differences[difference.what] += 1
             self.first.setdefault(difference.what, (one.recorded.verdict.post_id, difference))
@@ -158,6 +170,7 @@ class Summary:
             "differ": self.results["differs"],
             "without their post": self.results["no_post"],
             "not judged": self.results["not_judged"],
+            "recorded with other banks": self.other_banks,
             "posts without a verdict": self.unrecorded,
             "deleted": self.deleted,
             "rows left out": len(self.left_out),

@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import ImageStatus, Outcome
 from moderation_service.contracts.verdict import Attribution, Thresholds, Verdict
-from moderation_service.evaluation.replay import APART, TOLERANCE, Replayed, replayed
+from moderation_service.evaluation.replay import APART, TOLERANCE, Replayed, Summary, replayed
 from moderation_service.evaluation.verdict_file import RecordedVerdict
 from moderation_service.judging.calibration import Calibration, Isotonic
 from tests.contracts.examples import CONTENT, IMAGE, MODEL, POLICY, verdict
@@ -69,6 +70,23 @@ def test_times_instance_trace_and_duplicate_marks_are_no_difference() -> None:
 )
 def test_what_differs_is_named(now: dict[str, Any], what: list[str]) -> None:
     assert named(against(now)) == what
+
+
+def test_matches_and_who_decided_are_compared_and_other_banks_are_told_apart_from_differences() -> None:
+    match = BankMatch(
+        bank="b", kind="terms", entry="e", action="block", policy=None, severity=3, route=None, digest=OTHER
+    )
+    was = {"matches": (match,), "decided_by": "bank", "banks_digest": OTHER}
+    assert (named(against(was, was)), against(was, was).other_banks) == ([], False)
+    removed = against({}, was)
+    assert named(removed) == ["decided_by", "matches"]
+    assert removed.row()["other_banks"] is True
+    same = against({"banks_digest": OTHER})
+    assert (named(same), same.other_banks) == ([], True)
+    summary = Summary()
+    summary.add(same)
+    assert summary.line() == "1 verdicts: 1 the same, 1 recorded with other banks"
+    assert summary.clean
 
 
 @pytest.mark.parametrize(
@@ -138,5 +156,6 @@ def test_a_row_is_told_as_json() -> None:
         "verdict_id": "v-1",
         "result": "differs",
         "why": None,
+        "other_banks": False,
         "differences": [{"what": "decision", "was": "block", "now": "review"}],
     }
