@@ -22,7 +22,14 @@ from moderation_service.demo.benchmark import benchmark
 from moderation_service.demo.broker import DEMO_TOPICS, embedded_broker
 from moderation_service.kafka.topic_io import Record, post_record, publish
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import BareSettings, ConsoleSettings, JudgingSettings, KafkaSettings, Settings
+from moderation_service.settings import (
+    BankSettings,
+    BareSettings,
+    ConsoleSettings,
+    JudgingSettings,
+    KafkaSettings,
+    Settings,
+)
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.health import Health
@@ -52,6 +59,7 @@ async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
                 judging_backend="local",
                 secure_cookies=False,
             ),
+            banks=BankSettings(path=samples.BANKS),
             judging=JudgingSettings(attribution="always"),
         )
         await run_until(stop, _serve(settings, every_s, show))

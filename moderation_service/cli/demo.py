@@ -21,7 +21,14 @@ from moderation_service.judging.judge import Judge
 from moderation_service.kafka.topic_io import post_record, publish, read
 from moderation_service.kafka.topics import create as create_topics
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import BareSettings, JudgingSettings, KafkaSettings, Settings, load_settings
+from moderation_service.settings import (
+    BankSettings,
+    BareSettings,
+    JudgingSettings,
+    KafkaSettings,
+    Settings,
+    load_settings,
+)
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
@@ -64,7 +71,11 @@ async def run_demo(bootstrap_servers: str | None) -> Report:
             kafka |= load_settings().kafka.model_dump(include=_SECURITY)
         else:  # librdkafka's mock cluster knows no transactions
             kafka["delivery"] = "at_least_once"
-        settings = BareSettings(kafka=KafkaSettings(**kafka), judging=JudgingSettings(attribution="always"))
+        settings = BareSettings(
+            kafka=KafkaSettings(**kafka),
+            banks=BankSettings(path=samples.BANKS),
+            judging=JudgingSettings(attribution="always"),
+        )
         if bootstrap_servers:
             await create_topics(settings.kafka)
         posts = list(samples.posts(f"demo-{secrets.token_hex(4)}"))

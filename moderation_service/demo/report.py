@@ -8,9 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from moderation_service.contracts.enums import STRONGEST_FIRST, AttributionClass, Colour, Outcome
+from moderation_service.contracts.bank import BankMatch
+from moderation_service.contracts.enums import STRONGEST_FIRST, AttributionClass, Colour, DecidedBy, Outcome
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
+from moderation_service.judging.decision import gravest_match
 
 _STYLES: dict[Colour, str] = {"red": "bold red", "amber": "yellow", "violet": "magenta", "green": "green"}
 _BARS = (("both together", "joint"), ("words alone", "text_only"), ("image alone", "image_only"))
@@ -28,6 +30,11 @@ class ReportRow:
         """The violated policy with the highest score, if any."""
         violated = [policy for policy in self.verdict.policies if policy.violated]
         return max(violated, key=lambda policy: (policy.outcome is Outcome.BLOCK, policy.score), default=None)
+
+    @property
+    def match(self) -> BankMatch | None:
+        """The match that decided, where a bank did."""
+        return gravest_match(self.verdict.matches) if self.verdict.decided_by is DecidedBy.BANK else None
 
     @property
     def bars(self) -> list[tuple[str, float]]:
@@ -58,7 +65,7 @@ class Report:
         made.add_column("post's words", ratio=3, no_wrap=True)
         for name in ("images", "decision"):
             made.add_column(name, no_wrap=True)
-        made.add_column("policy", ratio=2, no_wrap=True)
+        made.add_column("policy or bank", ratio=2, no_wrap=True)
         for name in ("where", "both", "words", "image"):
             made.add_column(name, no_wrap=True)
         for one in self.shown:
@@ -69,11 +76,16 @@ class Report:
                 Text(one.post.text) if one.post.text else Text("none", style="dim"),
                 str(len(one.post.images)),
                 Text(decision, style=_STYLES[decision.colour]),
-                self.titles[strongest.policy_id] if strongest else one.verdict.abstain_reason or "",
+                self._why(one),
                 Text(where, style="bold" if where == AttributionClass.COMBINED else ""),
                 *(f"{bars[name]:.2f}" if name in bars else "" for name, _ in _BARS),
             )
         return made
+
+    def _why(self, one: ReportRow) -> str:
+        if one.match:
+            return f"bank {one.match.bank}"
+        return self.titles[one.strongest.policy_id] if one.strongest else one.verdict.abstain_reason or ""
 
     def page(self) -> str:
         """One HTML page without outside requests."""

@@ -1,16 +1,23 @@
-"""The posts of `moderation demo`: twins that share an image or their words, so that the combination shows."""
+"""The posts of `moderation demo`: twins that share an image or their words, so that the combination shows.
+
+The last one carries a smaller copy of an image that the demo's bank knows.
+"""
 
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import render
 
+BANKS = Path(__file__).with_name("banks")
 _SIDE = 168
+_KNOWN_SIDE, _KNOWN_SEED = 336, 78  # of the image in the bank, and of the generator that draws it
 
 _POSTS: tuple[tuple[tuple[ImageClass, ...], str], ...] = (
     (("weapon",), "Lightly used, DM me for the price"),
@@ -42,13 +49,20 @@ def posts(run: str) -> Iterator[Post]:
     """The sample posts; their ids begin with `run`, so that one run can be told from another."""
     rng = np.random.default_rng(20)
     for number, (classes, words) in enumerate(_POSTS, start=1):
-        images = tuple(_carried(cls, rng) for cls in classes)
+        images = tuple(_carried(render(cls, rng, size=(_SIDE, _SIDE))) for cls in classes)
         yield Post(post_id=f"{run}-{number:02d}", text=words, images=images)
     unreachable = ImageRef(url="https://127.0.0.1/gone.png")
     yield Post(post_id=f"{run}-{len(_POSTS) + 1:02d}", text="Our new kitchen is ready", images=(unreachable,))
+    copy = _carried(known_image().resize((_SIDE, _SIDE)), quality=60)
+    yield Post(post_id=f"{run}-{len(_POSTS) + 2:02d}", text="On my way home from the market", images=(copy,))
 
 
-def _carried(cls: ImageClass, rng: np.random.Generator) -> ImageRef:
+def known_image() -> Image.Image:
+    """The image that the demo's bank knows, in full size."""
+    return render("money", np.random.default_rng(_KNOWN_SEED), size=(_KNOWN_SIDE, _KNOWN_SIDE))
+
+
+def _carried(image: Image.Image, quality: int = 85) -> ImageRef:
     out = io.BytesIO()
-    render(cls, rng, size=(_SIDE, _SIDE)).save(out, "JPEG", quality=85)
+    image.save(out, "JPEG", quality=quality)
     return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/jpeg")

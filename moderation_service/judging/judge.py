@@ -135,14 +135,16 @@ class Judge:
                             shadow.attribute(evidence, shadow_scores, sampled=sampled),
                         )
 
+                    reason = None
                     if not known.is_final:
                         content = content_as_read(content, scores.scored, evidence.loaded)
-                    reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
+                        reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
                     decision, decided_by = with_known_content(decide(policies, reason), known)
 
                     explain_begun = self._clock()
                     with tracing.step("explain"):
-                        match = gravest_match(known.matches) if decided_by is DecidedBy.BANK else None
+                        by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
+                        match = gravest_match(known.matches) if by_bank else None
                         explanation = await self._explainer.explain(
                             policies, self._by_id, reason, evidence, language, match
                         )

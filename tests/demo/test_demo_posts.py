@@ -1,17 +1,21 @@
+import base64
 import itertools
 
 import numpy as np
 import pytest
 
 from moderation_service.contracts.engine_input import Language
-from moderation_service.demo import glyphs, texts
+from moderation_service.demo import glyphs, samples, texts
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import choose, paint, render
 from moderation_service.demo.posts import draft, matched, posts
 from moderation_service.demo.texts import INTENTS, Intent, injection, sentence, templates
 from moderation_service.demo.truths import PAIRS, RULES, truths
+from moderation_service.media.decode import decode
+from moderation_service.media.pdq import pdq
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import shipped_policies
+from moderation_service.readers.bank_files import load_banks
+from moderation_service.settings import MediaSettings, shipped_policies
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
@@ -115,3 +119,18 @@ def test_images_have_the_size_asked_for_and_show_their_pictogram() -> None:
         painted = paint("🐷", rng, size=size)
         assert painted.cover[0][0] == "🐷"
         assert np.asarray(painted.cover[0][1]).max() == 255
+
+
+def test_the_demos_bank_knows_the_image_of_one_post_and_of_no_other() -> None:
+    (loaded,) = banks = load_banks(samples.BANKS)
+    assert (len(loaded), loaded.bank.policy) == (1, "financial_scam")
+    known = pdq(np.asarray(samples.known_image().convert("RGB")))
+    assert [match.distance for match in banks.match_image([known], "0" * 64).enforced] == [0]
+    found = [
+        post.text
+        for post in samples.posts("x")
+        for image in post.images
+        if image.data
+        and banks.match_image(decode(base64.b64decode(image.data), MediaSettings()).hashes, "0" * 64).enforced
+    ]
+    assert found == ["On my way home from the market"]

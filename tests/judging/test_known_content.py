@@ -88,7 +88,7 @@ async def test_a_post_of_nothing_but_known_harmless_images_is_allowed_without_a_
     judge = await make_judge(banks=banks(({"action": "allow"}, [by_bytes(ORIGINAL), by_bytes(OTHER), by_looks()])))
     verdict = await ask(judge, " ", ORIGINAL, OTHER)
     assert (verdict.decision, verdict.decided_by, engine.calls) == ("allow", "bank", [])
-    assert verdict.statement_of_reasons is None
+    assert (verdict.statement_of_reasons, verdict.explanation) == (None, None)
 
 
 @pytest.mark.parametrize(("words", "images"), [("I sell this", (ORIGINAL,)), ("", (ORIGINAL, OTHER)), ("", (COPY,))])

@@ -40,11 +40,13 @@ async def test_it_prints_verdicts_on_combinations_and_writes_a_page_that_needs_n
     assert all(line.startswith("judging") for line in err.splitlines()), err
     assert len(re.findall(r"\bcombined\b", out)) >= COMBINED
     assert {"block", "allow", "abstain"} <= set(re.findall(r"\b(?:block|review|allow|abstain)\b", out))
+    assert re.search(r"block +bank scam-campaign", out)
     assert "an embedded broker, at least once" in re.sub(r"\s+", " ", out)
     shown = page(report)
     assert shown.found
     assert all(address.startswith("data:image/") for address in shown.found)
     assert all(post.text in shown.text for post in posts("x"))
+    assert "near copy of one in the bank “scam-campaign”" in shown.text
 
 
 @pytest.mark.timeout(120)

@@ -23,7 +23,7 @@ from moderation_service.errors import Poison
 from moderation_service.evaluation.replay import Replayed
 from moderation_service.judging.judge import Judge
 from moderation_service.readers.post_files import read_posts
-from moderation_service.settings import PolicySettings, Settings, shipped_policies
+from moderation_service.settings import BankSettings, PolicySettings, Settings, shipped_policies
 from tests.judging.conftest import MakeJudge, engine, make_judge, pack
 from tests.judging.engines import RuleEngine
 from tests.line.service import moderation
@@ -181,6 +181,23 @@ async def test_the_command_prints_a_line_a_verdict_and_says_the_rest_on_standard
     assert code == 1
     assert json.loads(out)["differences"] == [{"what": "decision", "was": "block", "now": "allow"}]
     assert "1 verdicts: 0 the same, 1 differ" in err
+
+
+def test_a_verdict_by_a_bank_is_replayed_and_a_changed_bank_is_said(tmp_path: Path) -> None:
+    bank = tmp_path / "banks" / "spam.jsonl"
+    bank.parent.mkdir()
+    write(bank, ['{"name": "spam", "action": "block"}', '{"kind": "terms", "value": "free crypto"}'])
+    settings = Settings(banks=BankSettings(path=bank.parent))
+    rows = Post(post_id="a", text="Get FR3E crypt0 here"), Post(post_id="b", text="Good morning")
+    posts = write(tmp_path / "posts.jsonl", (post.model_dump_json() for post in rows))
+    verdicts = tmp_path / "verdicts.jsonl"
+    assert asyncio.run(judge_path(settings, posts, verdicts)) == 0
+    assert Said(verdicts, posts, settings).summary.line() == "2 verdicts: 2 the same"
+
+    write(bank, ['{"name": "spam", "action": "block"}'])
+    said = Said(verdicts, posts, settings)
+    assert said.summary.line() == "2 verdicts: 1 the same, 1 differ, 2 recorded with other banks"
+    assert {"decision", "decided_by", "matches", "verdict_id"} <= set(said.result("a")[1])
 
 
 async def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 import asyncio
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from moderation_service.backoff import Backoff
+from moderation_service.banks.matcher import BankMatcher
+from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.contracts.dead_letter import DeadLetter
 from moderation_service.contracts.envelope import Headers
 from moderation_service.contracts.post import Post
@@ -62,6 +66,21 @@ async def test_a_post_becomes_its_verdict_in_the_producers_trace() -> None:
     assert headers(output.headers)["traceparent"].split("-")[1] == TRACE
     assert headers(output.headers)["ce_id"] == verdict["verdict_id"]
     assert finished.facts["trace.id"] == TRACE
+
+
+async def test_the_log_names_the_banks_that_a_post_matches_and_nothing_of_its_words() -> None:
+    matcher = BankMatcher()
+    matcher.put_bank(Bank(name="spam", action="block"), [BankEntry(kind="terms", value="hello", id="e1")])
+
+    class Matching(FakeJudge):
+        async def judge(self, post: Post, **given: Any) -> JudgeResult:
+            judged = await super().judge(post, **given)
+            matches = matcher.match_text(post.text).enforced
+            return replace(judged, verdict=judged.verdict.model_copy(update={"matches": matches}))
+
+    finished = await RecordProcessor(SETTINGS, Matching(), QUICK).process(ReceivedRecord.of(record(POST)))
+    assert finished.facts["banks"] == ["spam"]
+    assert "hello" not in str(finished.facts)
 
 
 async def test_headers_that_are_to_be_forwarded_are_on_verdicts_nulls_and_dead_letters() -> None:
