@@ -88,7 +88,9 @@ async def _run(
 def _topics(address: str) -> KafkaSettings:
     """Topics of this run's own."""
     name = f"bench.console.{secrets.token_hex(4)}"
-    topics = {f"{kind}_topic": f"{name}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")}
+    topics = {
+        f"{kind}_topic": f"{name}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit", "banks")
+    }
     return KafkaSettings.model_validate({"bootstrap_servers": address, "group": name, **topics})
 
 

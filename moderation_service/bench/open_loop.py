@@ -122,6 +122,7 @@ async def topics_of(address: str, name: str, role: str, partitions: int) -> Kafk
         dead_letter_topic=f"{name}.dlq",
         review_topic=f"{name}.reviews",
         audit_topic=f"{name}.audit",
+        banks_topic=f"{name}.banks",
     )
     await create(settings, partitions)
     return settings

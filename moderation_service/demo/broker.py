@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from confluent_kafka import Producer
 
 DEMO_TOPICS = {
-    f"{kind}_topic": f"moderation.demo.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit")
+    f"{kind}_topic": f"moderation.demo.{kind}"
+    for kind in ("input", "output", "dead_letter", "review", "audit", "banks")
 }
 """The demo's own topics, by setting."""
 _ANSWER_TIMEOUT_S = 10.0

@@ -74,7 +74,10 @@ class Topic:
 
 
 def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: int = BROKERS_DEFAULT) -> list[Topic]:
-    """The topics that the settings name. None is compacted: a verdict stays on record until its retention ends."""
+    """The topics that the settings name. Only banks are compacted: a verdict stays on record until its retention ends.
+
+    Banks have one partition: they are few records, each worker reads all of them, and the order of one log is theirs.
+    """
     keep = {
         **dict.fromkeys(settings.input_topics, timedelta(days=7)),
         settings.output_topic: timedelta(days=200),
@@ -82,21 +85,15 @@ def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: i
         settings.review_topic: timedelta(days=200),
         settings.audit_topic: timedelta(days=200),
     }
-    size = str(record_limit(settings))
-    durable = {} if replication == BROKERS_DEFAULT else {MIN_INSYNC: str(min_insync_replicas(replication))}
+    common = {"max.message.bytes": str(record_limit(settings))}
+    if replication != BROKERS_DEFAULT:
+        common[MIN_INSYNC] = str(min_insync_replicas(replication))
+    deleted = {name: {"cleanup.policy": "delete", "retention.ms": _ms(kept), **common} for name, kept in keep.items()}
+    # a worker that was cut off for less than this still reads what was removed meanwhile
+    compacted = {"cleanup.policy": "compact", "delete.retention.ms": _ms(timedelta(days=7)), **common}
     return [
-        Topic(
-            name,
-            partitions,
-            replication,
-            {
-                "cleanup.policy": "delete",
-                "retention.ms": str(int(retention.total_seconds() * 1000)),
-                "max.message.bytes": size,
-                **durable,
-            },
-        )
-        for name, retention in keep.items()
+        *(Topic(name, partitions, replication, config) for name, config in deleted.items()),
+        Topic(settings.banks_topic, 1, replication, compacted),
     ]
 
 
@@ -200,8 +197,8 @@ async def check(
     differences = [f"{topic.name}: missing{refused.get(topic.name, '')}" for topic in missing]
     for topic in present:
         there = found[topic.name]["partitions"]
-        if partitions and len(there) != partitions:
-            differences.append(f"{topic.name}: {len(there)} partitions, wanted {partitions}")
+        if partitions and len(there) != topic.partitions:
+            differences.append(f"{topic.name}: {len(there)} partitions, wanted {topic.partitions}")
         replicas = min(len(partition["replicas"]) for partition in there)
         if replication and replicas != replication:
             differences.append(f"{topic.name}: {replicas} replicas, wanted {replication}")
@@ -219,11 +216,16 @@ def _config_differences(topic: Topic, config: Mapping[str, str]) -> Iterable[str
             f"{topic.name}: max.message.bytes {limit}, wanted at least {wanted_limit}; where the provider allows no "
             f"more, set kafka.max_message_bytes to {limit - HEADROOM_BYTES}"
         )
-    kept, wanted_kept = int(config["retention.ms"]), int(topic.config["retention.ms"])
-    if 0 <= kept < wanted_kept:
-        yield f"{topic.name}: retention.ms {kept}, wanted at least {wanted_kept}"
+    for retention in {"retention.ms", "delete.retention.ms"} & topic.config.keys():
+        kept, wanted_kept = int(config[retention]), int(topic.config[retention])
+        if 0 <= kept < wanted_kept:
+            yield f"{topic.name}: {retention} {kept}, wanted at least {wanted_kept}"
     if config["cleanup.policy"] != topic.config["cleanup.policy"]:
         yield f"{topic.name}: cleanup.policy {config['cleanup.policy']}, wanted {topic.config['cleanup.policy']}"
+
+
+def _ms(time: timedelta) -> str:
+    return str(int(time.total_seconds() * 1000))
 
 
 async def _configs(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

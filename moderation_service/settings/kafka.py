@@ -61,6 +61,8 @@ class KafkaSettings(Section):
     """Reviewers' decisions."""
     audit_topic: str = "moderation.audit"
     """Administrative actions."""
+    banks_topic: str = "moderation.banks"
+    """Banks of known content; compacted."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """The promise: `exactly_once` needs transactions of the brokers."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
@@ -128,7 +130,7 @@ class KafkaSettings(Section):
             raise ValueError(msg)
         return name
 
-    @field_validator("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic")
+    @field_validator("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic", "banks_topic")
     @classmethod
     def _is_a_topic(cls, name: str) -> str:
         if not _TOPIC.fullmatch(name) or name in {".", ".."}:

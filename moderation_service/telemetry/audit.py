@@ -23,6 +23,9 @@ Action = Literal[
     "images.shown",
     "key.created",
     "key.revoked",
+    "bank.put",
+    "bank_entry.added",
+    "bank_entry.removed",
 ]
 
 
