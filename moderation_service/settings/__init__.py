@@ -5,6 +5,7 @@ from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.section import MIB, PACKAGE, IPAddress, IPNetwork
 from moderation_service.settings.sections import (
     BankSettings,
+    ChildSafetySettings,
     ConsoleSettings,
     JudgingSettings,
     LoggingSettings,
@@ -24,6 +25,7 @@ __all__ = [
     "PREFIX",
     "BankSettings",
     "BareSettings",
+    "ChildSafetySettings",
     "ConsoleSettings",
     "EngineSettings",
     "IPAddress",

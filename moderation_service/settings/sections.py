@@ -1,11 +1,11 @@
-"""Sections `policies`, `banks`, `media`, `judging`, `ops`, `console` and `logging`."""
+"""Sections `policies`, `banks`, `child_safety`, `media`, `judging`, `ops`, `console` and `logging`."""
 
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
 from moderation_service.settings.section import MIB, PACKAGE, IPNetwork, Section
 
@@ -37,6 +37,24 @@ class BankSettings(Section):
 
     path: Path | None = None
     """Folder of the banks, a file `NAME.jsonl` each; unset: none."""
+
+
+class ChildSafetySettings(Section):
+    """The legal hold of posts with `route: child_safety`."""
+
+    hold_path: Path | None = None
+    """Folder of the legal hold, which must exist; unset: none, and no bank or policy may have a route."""
+    hold_key: SecretStr | None = None
+    """Keys, 32 bytes each in base64, with spaces or line breaks between: the first seals, the others still open."""
+    hold_days: PositiveInt = 365
+    """Days that a case is held, from the report or, where none was made yet, from the seizure."""
+
+    @model_validator(mode="after")
+    def _a_hold_has_a_key(self) -> Self:
+        if self.hold_path and not self.hold_key:
+            msg = "hold_path needs hold_key; mount a file and name it in MODERATION_CHILD_SAFETY__HOLD_KEY_FILE"
+            raise ValueError(msg)
+        return self
 
 
 class MediaSettings(Section):

@@ -23,6 +23,7 @@ from moderation_service.settings.engine import EngineSettings
 from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.sections import (
     BankSettings,
+    ChildSafetySettings,
     ConsoleSettings,
     JudgingSettings,
     LoggingSettings,
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     policies: PolicySettings = PolicySettings()
     banks: BankSettings = BankSettings()
+    child_safety: ChildSafetySettings = ChildSafetySettings()
     media: MediaSettings = MediaSettings()
     judging: JudgingSettings = JudgingSettings()
     ops: OpsSettings = OpsSettings()

@@ -26,6 +26,11 @@ Action = Literal[
     "bank.put",
     "bank_entry.added",
     "bank_entry.removed",
+    "legal_hold.listed",
+    "legal_hold.read",
+    "legal_hold.exported",
+    "legal_hold.extended",
+    "legal_hold.purged",
 ]
 
 
