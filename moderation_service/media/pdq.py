@@ -20,6 +20,7 @@ BITS = 256
 WORDS = 4
 _SAMPLES = 64
 _KEPT = 16
+_ALL = np.arange(_SAMPLES)
 _PLANE = 2  # dimensions
 _LEAST_SIDE = 5  # pixels; what is smaller has no hash
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -61,7 +62,7 @@ def pdq(pixels: Pixels) -> ImageHash:
         turned,
         turned * _ODD_ROW * _ODD_COLUMN,
     )
-    return ImageHash(np.concatenate([_bits_over_median(form) for form in forms]), _quality(samples))
+    return ImageHash(_bits_over_median(np.stack(forms)), _quality(samples))
 
 
 def to_hex(hashes: Hashes) -> list[str]:
@@ -76,13 +77,14 @@ def from_hex(values: list[str]) -> Hashes:
 
 def _sampled(lines: NDArray[np.uint8 | np.float32], size: int) -> NDArray[np.float32]:
     """64 filtered samples along the first axis, from only the lines that each of them depends on."""
-    parts = ((weights, lines[begin : begin + len(weights)]) for begin, weights in _filters(size))
-    return np.stack([weights @ part.astype(np.float32, copy=False) for weights, part in parts])
+    at, weights = _filters(size)
+    sampled: NDArray[np.float32] = (weights @ lines[at].astype(np.float32, copy=False))[:, 0]
+    return sampled
 
 
 @lru_cache(maxsize=512)
-def _filters(size: int) -> tuple[tuple[int, NDArray[np.float32]], ...]:
-    """For each of the 64 samples of a side of `size` pixels: the first line that counts, and the lines' weights.
+def _filters(size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each of the 64 samples of a side of `size` pixels: the lines that count, and their weights; 0 for some.
 
     The reference's filter: the window is cut at the borders, and what is left of it is averaged.
     """
@@ -90,23 +92,24 @@ def _filters(size: int) -> tuple[tuple[int, NDArray[np.float32]], ...]:
     ahead = (window + 2) // 2
     at = np.arange(size)
     begins, ends = np.maximum(0, at + ahead - window), np.minimum(size, at + ahead)
-    made = []
-    for sample in range(_SAMPLES):
-        middle = int((sample + 0.5) * size / _SAMPLES)
-        inner = slice(begins[middle], ends[middle])
-        begin, end = begins[inner].min(), ends[inner].max()
-        share = 1.0 / ((ends - begins)[inner] * (ends[middle] - begins[middle]))
-        steps = np.zeros(end - begin + 1)
-        np.add.at(steps, begins[inner] - begin, share)
-        np.subtract.at(steps, ends[inner] - begin, share)
-        made.append((int(begin), np.cumsum(steps)[:-1].astype(np.float32)))
-    return tuple(made)
+    middles = ((_ALL + 0.5) * size / _SAMPLES).astype(int)
+    low, high = begins[middles], ends[middles]
+    most = int((ends[high - 1] - begins[low]).max())
+    first = np.minimum(begins[low], size - most)
+    steps = np.zeros((_SAMPLES, most + 1))
+    for offset in range(window):
+        inner = np.minimum(low + offset, size - 1)
+        share = (low + offset < high) / ((high - low) * (ends[inner] - begins[inner]))
+        np.add.at(steps, (_ALL, begins[inner] - first), share)
+        np.subtract.at(steps, (_ALL, ends[inner] - first), share)
+    weights = np.cumsum(steps, axis=1)[:, :-1].astype(np.float32)
+    return first[:, None] + np.arange(most), weights[:, None]
 
 
-def _bits_over_median(spectrum: NDArray[np.float64]) -> Hashes:
-    flat = spectrum.ravel()
-    median = np.partition(flat, BITS // 2 - 1)[BITS // 2 - 1]
-    return np.packbits((flat > median)[::-1]).view(">u8").astype(np.uint64)[None]
+def _bits_over_median(spectra: NDArray[np.float64]) -> Hashes:
+    flat = spectra.reshape(len(spectra), BITS)
+    medians = np.partition(flat, BITS // 2 - 1, axis=1)[:, BITS // 2 - 1, None]
+    return np.packbits((flat > medians)[:, ::-1], axis=1).view(">u8").astype(np.uint64)
 
 
 def _quality(samples: NDArray[np.float32]) -> int:
