@@ -16,6 +16,8 @@ Span = tuple[int, int]
 
 MAX_PDQ_DISTANCE = 31
 """Of 256 bits. PDQ's authors recommend it, and the index finds every entry that near."""
+MIN_PDQ_QUALITY = 50
+"""Of 100, unless a bank says otherwise: images of less detail share their hashes with many others."""
 MAX_VALUE = 2000
 _HEX_256 = re.compile(r"[0-9a-f]{64}")
 
@@ -55,7 +57,7 @@ class Bank(Contract):
     mode: Mode = Mode.ENFORCE
     route: Route | None = None
     pdq_threshold: Annotated[int, Field(ge=0, le=MAX_PDQ_DISTANCE)] = MAX_PDQ_DISTANCE
-    pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = 50
+    pdq_min_quality: Annotated[int, Field(ge=0, le=100)] = MIN_PDQ_QUALITY
 
     @model_validator(mode="after")
     def _routed_decides(self) -> Self:

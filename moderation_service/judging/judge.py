@@ -19,6 +19,7 @@ from moderation_service.judging.decision import decide, find_abstain_reason, fla
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.known_content import count_matches, match_banks
+from moderation_service.judging.near_duplicates import NearDuplicates
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
@@ -73,6 +74,7 @@ class Judge:
         self._explainer = Explainer(settings, batcher)
         nothing = Questionnaire("en", ())
         self._no_scorers = PolicyScorer((), nothing, batcher, calibration, self._settings), ShadowScorer(())
+        self._near_duplicates = NearDuplicates(self._settings.near_duplicates)
         self._clock = clock
         self._drift = DriftMonitor(calibration.scores)
         self.model = model_metadata(engine.info, settings, calibration.calibration_id)
@@ -165,6 +167,8 @@ class Judge:
                     )
             timings = _timings(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
+            if published and (similar_to := self._near_duplicates.find(verdict)):
+                verdict = verdict.model_copy(update={"similar_to": similar_to})
             self._record(verdict, result)
             count_matches(self.banks, known)
             return JudgeResult(verdict, result.tokens)

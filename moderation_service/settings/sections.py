@@ -126,6 +126,8 @@ class JudgingSettings(Section):
     """Distance to the `review` threshold within which a post counts as flagged."""
     result_cache_size: Annotated[int, Field(ge=0)] = 2_000
     """Contents whose results are kept for their duplicates, 4 KB each; 0: none."""
+    near_duplicates: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Recent verdicts that near copies are linked to, 300 bytes each; 0: none."""
     min_label_mass: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Least label mass of an answer; under it a policy decides nothing."""
     block_uncalibrated: bool = False

@@ -62,6 +62,7 @@ BANK_MATCHES = Counter(
     "Posts that match a bank of known content; banks after the first 100 are `other`",
     ["bank", "action", "mode"],
 )
+NEAR_DUPLICATES = Counter("moderation_near_duplicates", "Verdicts linked to one on a near copy, by `similar_to`")
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or refused", ["outcome"])
 CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
 CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")
