@@ -28,7 +28,7 @@ def create_key(
     scope: Annotated[list[str], Parameter(help="Repeat it for several.")],
     settings: SettingsFile = None,
 ) -> int:
-    """Make a key and print it, this once; `--scope` is judge, read, review or admin (all of them), once or more.
+    """Make a key and print it, this once; `--scope` is judge, read, review, admin (all of these) or child_safety.
 
     Example: `moderation keys create uploads --scope judge --scope read`
     """
@@ -59,16 +59,28 @@ def revoke_key(key_id: str, /, *, settings: SettingsFile = None) -> int:
 
 
 @users.command(name="add")
-def add_user(name: str, /, *, role: Literal["reviewer", "admin"] = "reviewer", settings: SettingsFile = None) -> int:
+def add_user(
+    name: str,
+    /,
+    *,
+    role: Literal["reviewer", "admin"] = "reviewer",
+    permission: Annotated[list[Literal["child_safety"]] | None, Parameter(help="No role includes it.")] = None,
+    settings: SettingsFile = None,
+) -> int:
     """Let a person log in to the console; the password is asked for, or the first line of standard input.
 
-    A disabled user is enabled again, with this password and role.
+    A disabled user is enabled again, with this password, role and permissions.
 
     Example: `pass show moderation/ann | moderation users add ann`
     """
     accounts, loaded = extra("console.accounts.users", "console"), load(settings)
     password = read_password()
-    _with_database(loaded, lambda db: accounts.add(db, loaded.kafka, name, password, role=role, actor=user()))
+    _with_database(
+        loaded,
+        lambda db: accounts.add(
+            db, loaded.kafka, name, password, role=role, actor=user(), permissions=permission or ()
+        ),
+    )
     return 0
 
 

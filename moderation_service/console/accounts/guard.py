@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.accounts.sessions import Session, session_of, token_of
-from moderation_service.console.accounts.users import Role
+from moderation_service.console.accounts.users import Permission, Role
 from moderation_service.console.context import context_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -24,8 +24,12 @@ _PAGE = re.compile(r"https?://[^/?#]{1,300}(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
-def reader(role: Role = "reviewer", *, form_bytes: int | None = _FORM_BYTES) -> Callable[[Endpoint], Endpoint]:
+def reader(
+    role: Role = "reviewer", *, permission: Permission | None = None, form_bytes: int | None = _FORM_BYTES
+) -> Callable[[Endpoint], Endpoint]:
     """Let only those pass who are logged in, and with `admin` only admins; an admin may do what a reviewer may.
+
+    A `permission` must have been given to the person by name: admins do not have it by their role.
 
     The endpoint finds the Session at `request.state.session`. Others are sent to the login page. What changes
     something is refused with 403 without the session's CSRF token, and with 413 over `form_bytes` (None: the
@@ -42,6 +46,8 @@ def reader(role: Role = "reviewer", *, form_bytes: int | None = _FORM_BYTES) -> 
             request.state.session = session
             if role not in {"reviewer", session.role}:
                 raise HTTPException(403, "this is for admins")
+            if permission is not None and permission not in session.permissions:
+                raise HTTPException(403, f"this needs the permission {permission}")
             if request.method not in _READS:
                 length = length_of(request)
                 if form_bytes is not None and (length is None or length > form_bytes):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from moderation_service.console.accounts.users import Role
+from moderation_service.console.accounts.users import Permission, Role
 from moderation_service.console.store.tables import sessions, users
 from moderation_service.settings import ConsoleSettings
 
@@ -22,6 +22,7 @@ class Session:
     user: str
     role: Role
     csrf_token: str
+    permissions: frozenset[Permission]
 
 
 async def open_session(connection: AsyncConnection, user: str, hours: float) -> str:
@@ -37,14 +38,14 @@ async def open_session(connection: AsyncConnection, user: str, hours: float) -> 
 async def session_of(database: AsyncEngine, token: str) -> Session | None:
     """The session of a token; None once it is over, or its user disabled."""
     query = (
-        select(sessions.c.user, users.c.role, sessions.c.csrf_token)
+        select(sessions.c.user, users.c.role, sessions.c.csrf_token, users.c.permissions)
         .join(users, users.c.name == sessions.c.user)
         .where(sessions.c.token_digest == _digest(token), sessions.c.expires_at > datetime.now(UTC))
         .where(users.c.disabled_at.is_(None))
     )
     async with database.connect() as connection:
         row = (await connection.execute(query)).one_or_none()
-    return Session(*row) if row else None
+    return Session(row.user, row.role, row.csrf_token, frozenset(row.permissions)) if row else None
 
 
 async def close_session(connection: AsyncConnection, token: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,8 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 
 Role = Literal["reviewer", "admin"]
+Permission = Literal["child_safety"]
+"""What no role includes: it is given to a person by name."""
 _Made = TypeVar("_Made")
 
 SHORTEST, LONGEST = 12, 256  # characters of a password
@@ -36,11 +38,21 @@ class User:
 
     name: str
     role: Role
+    permissions: tuple[Permission, ...]
     created_at: datetime
     disabled_at: datetime | None
 
 
-async def add(database: AsyncEngine, kafka: KafkaSettings, name: str, password: str, *, role: Role, actor: str) -> None:
+async def add(  # noqa: PLR0913 - what a user is, and who says so
+    database: AsyncEngine,
+    kafka: KafkaSettings,
+    name: str,
+    password: str,
+    *,
+    role: Role,
+    actor: str,
+    permissions: Collection[Permission] = (),
+) -> None:
     """Let somebody log in; one who was disabled begins anew.
 
     Raises Misconfigured for a name or password that can't be taken, and for a user who is there.
@@ -52,13 +64,19 @@ async def add(database: AsyncEngine, kafka: KafkaSettings, name: str, password: 
         msg = f"users add {name}: the password has {len(password)} characters; should be {SHORTEST} to {LONGEST}"
         raise Misconfigured(msg)
     hashed = await _on_a_thread(lambda: _HASHER.hash(password))
-    row = {"password_hash": hashed, "role": role, "created_at": datetime.now(UTC), "disabled_at": None}
-    entry = audit.AuditEntry(actor=actor, action="user.added", target=name, details={"role": role})
+    given = sorted(set(permissions))
+    row = {"password_hash": hashed, "role": role, "permissions": given, "created_at": datetime.now(UTC)}
+    details: dict[str, int | str] = {"role": role, **({"permissions": " ".join(given)} if given else {})}
+    entry = audit.AuditEntry(actor=actor, action="user.added", target=name, details=details)
     async with database.begin() as connection:
-        anew = update(users).where(users.c.name == name, users.c.disabled_at.is_not(None)).values(row)
+        anew = (
+            update(users).where(users.c.name == name, users.c.disabled_at.is_not(None)).values(disabled_at=None, **row)
+        )
         if not (await connection.execute(anew)).rowcount:
             if (await connection.execute(select(users.c.name).where(users.c.name == name))).first():
-                msg = f"users add {name}: is there already; disable it first to give it another password or role"
+                msg = (
+                    f"users add {name}: is there already; disable it first to give it another password, role or rights"
+                )
                 raise Misconfigured(msg)
             await connection.execute(insert(users).values(name=name, **row))
         await outbox.put(connection, outbox.audited(kafka, entry))
@@ -66,9 +84,12 @@ async def add(database: AsyncEngine, kafka: KafkaSettings, name: str, password: 
 
 async def listed(database: AsyncEngine) -> list[User]:
     """All users by name, disabled ones too."""
-    query = select(users.c.name, users.c.role, users.c.created_at, users.c.disabled_at).order_by(users.c.name)
+    query = select(users).order_by(users.c.name)
     async with database.connect() as connection:
-        return [User(*row) for row in await connection.execute(query)]
+        return [
+            User(row.name, row.role, tuple(row.permissions), row.created_at, row.disabled_at)
+            for row in await connection.execute(query)
+        ]
 
 
 async def disable(database: AsyncEngine, kafka: KafkaSettings, name: str, *, actor: str) -> None:

@@ -80,6 +80,7 @@ verdicts = Table(
     Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
     Column("language", Words, nullable=False),
     Column("surface", Words),
+    Column("route", Words),  # set: shown to those alone who have its permission; see `routed`
     Column("total_ms", Double, nullable=False),
     Column("judged_at", Moment, nullable=False),
     Column("received_at", Moment, nullable=False),
@@ -89,6 +90,8 @@ verdicts = Table(
     Index("verdicts_by_time", "judged_at", "decision", "total_ms"),  # all that the overview reads
     Index("verdicts_by_decision", "decision", "judged_at"),
 )
+_routed = verdicts.c.route.is_not(None)
+Index("verdicts_routed", verdicts.c.seq, sqlite_where=_routed, postgresql_where=_routed)
 
 jobs = Table(  # one for each verdict that a person is to look at
     "jobs",
@@ -201,6 +204,7 @@ users = Table(
     Column("name", Words, primary_key=True),
     Column("password_hash", Words, nullable=False),  # argon2id
     Column("role", Words, nullable=False),  # reviewer | admin
+    Column("permissions", JSON, nullable=False, server_default="[]"),  # that no role includes
     Column("created_at", Moment, nullable=False),
     Column("disabled_at", Moment),
 )
@@ -221,7 +225,7 @@ api_keys = Table(
     Column("key_id", Words, primary_key=True),  # the part of a key that may be shown
     Column("name", Words, nullable=False),
     Column("digest", Words, nullable=False),  # SHA-256 of the whole key, which is random and long
-    Column("scopes", JSON, nullable=False),  # of judge, read, review, admin
+    Column("scopes", JSON, nullable=False),  # of judge, read, review, admin, child_safety
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
 )
