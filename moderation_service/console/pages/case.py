@@ -14,12 +14,14 @@ from moderation_service.console.context import context_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.store import posts, verdicts
 from moderation_service.console.store.posts import ShownPost
+from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import Decision, ImageStatus
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first
 from moderation_service.policies.pack import PolicyPack
 
 _POSITION = re.compile("[0-9]{1,4}")  # int() refuses thousands of digits
+_QUOTED = 200  # characters of the words that stand in a bank
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class CaseImage:
 class ReviewCase:
     """What the templates show. `asked` and `confirmed`: how often a person asked for restricted images.
 
-    `words`, `author` and `surface` are redacted; `cut` characters behind the words are not shown.
+    `words`, `author` and `surface` are redacted; `cut` characters behind the words are not shown. `quotes` are the
+    post's words that stand in a bank, in the order of the verdict's matches and then its shadow matches; redacted too.
     """
 
     verdict: Verdict
@@ -53,6 +56,7 @@ class ReviewCase:
     cut: int = 0
     author: Parts = ()
     surface: Parts = ()
+    quotes: tuple[Parts, ...] = ()
     images: tuple[CaseImage, ...] = ()
     asked: bool = False
     confirmed: bool = False
@@ -67,7 +71,8 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     """The case of a stored verdict. The addresses of restricted images are given to who `confirmed`."""
     shown = await posts.shown(context_of(request).database, verdict.post_id, verdict.post_revision)
     text = shown.text if shown else ""
-    words, surface = await redacted_all(text, verdict.surface or "")
+    matched = [_quoted(text, match) for match in verdict.matches + verdict.shadow_matches]
+    words, surface, *quotes = await redacted_all(text, verdict.surface or "", *matched)
     found = found_in(verdict, context_of(request).pack)
     seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
     images = []
@@ -92,6 +97,7 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
         cut=max(len(text) - MAX_SHOWN, 0),
         author=await redacted_id(verdict.author_id or ""),
         surface=surface,
+        quotes=tuple(quotes),
         images=tuple(images),
         asked=asked,
         confirmed=confirmed,
@@ -102,7 +108,8 @@ def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
     """The case of a verdict whose post is not kept."""
     flagged = tuple(gravest_first(verdict.policies))
     rest = sorted((part for part in verdict.policies if not part.outcome.is_flagged), key=lambda part: -part.score)
-    return ReviewCase(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack))
+    quotes: tuple[Parts, ...] = ((),) * len(verdict.matches + verdict.shadow_matches)
+    return ReviewCase(verdict, None, flagged, tuple(rest), _is_restricted(verdict, pack), quotes=quotes)
 
 
 async def image(request: Request) -> Response:
@@ -126,6 +133,12 @@ async def image(request: Request) -> Response:
     return Response(found, media_type="image/webp", headers={"Content-Disposition": "inline"})
 
 
+def _quoted(text: str, match: BankMatch) -> str:
+    """The words of a match; none where it is of an image."""
+    spans = match.spans if match.image is None else ()
+    return " … ".join(dict.fromkeys(text[start:end] for start, end in spans))[:_QUOTED]
+
+
 def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
     """Whether a restricted policy is violated, or may be: where the verdict can't tell, each that was asked.
 
@@ -136,7 +149,8 @@ def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
     asked = [*verdict.policies, *(part for part in verdict.shadow if part.policy_id in known)]
     if verdict.decision is Decision.ABSTAIN:
         return any(part.policy_id not in open_to_all and part.policy_id in known for part in asked)
-    return any(part.outcome.is_flagged and part.policy_id not in open_to_all for part in asked)
+    found = {part.policy_id for part in asked if part.outcome.is_flagged}
+    return not open_to_all >= found | {match.policy for match in verdict.matches if match.policy}
 
 
 def _seal(request: Request, verdict_id: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, assert_never
 
+from moderation_service.contracts.bank import BankAction
 from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, Flag, ImageStatus
 from moderation_service.contracts.verdict import Attribution
 from moderation_service.telemetry.redaction import redacted
@@ -40,6 +41,14 @@ _FLAGS = {
     Flag.IMAGE_TRUNCATED: "picture cut short",
     Flag.TRUNCATED: "cut short",
     Flag.INJECTION_SUSPECTED: "suspected prompt injection",
+}
+
+_ACTIONS = {
+    BankAction.BLOCK: "Known content: blocked",
+    BankAction.REVIEW: "Known content: to review",
+    BankAction.ESCALATE: "Known content: escalated",
+    BankAction.LABEL: "Known content: labelled",
+    BankAction.ALLOW: "Known to be harmless",
 }
 
 
@@ -78,6 +87,7 @@ TITLES: dict[str, dict[Any, str]] = {
     "STATUSES": _STATUSES,
     "CLASSES": _CLASSES,
     "FLAGS": _FLAGS,
+    "ACTIONS": _ACTIONS,
 }
 """Titles of closed sets, in English: the keys of their translations; by the name that templates have for them."""
 
