@@ -8,6 +8,8 @@ console=${CONSOLE_PRINCIPAL:-User:moderation-console}
 
 # A worker reads posts, as a member of its group, and keeps offsets there.
 "$@" --add --allow-principal "$principal" --operation Read --topic moderation.posts --group moderation
+# Reads the banks of known content; without this it does not start.
+"$@" --add --allow-principal "$principal" --operation Read --topic moderation.banks
 # Writes verdicts, dead letters and its own record of what was done to it.
 "$@" --add --allow-principal "$principal" --operation Write \
   --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.audit
@@ -16,14 +18,14 @@ console=${CONSOLE_PRINCIPAL:-User:moderation-console}
   --transactional-id moderation.moderation.posts. --resource-pattern-type prefixed
 # Compares the topics with what they should be when it starts, and warns.
 "$@" --add --allow-principal "$principal" --operation DescribeConfigs \
-  --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq
+  --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.banks
 
 # A console reads what it shows, and what it wrote itself: it looks there for what an ended one may have sent already.
 "$@" --add --allow-principal "$console" --operation Read --topic moderation.posts --topic moderation.verdicts \
-  --topic moderation.reviews --topic moderation.audit
-# Writes reviews, the verdicts of what callers send it, its record of what people did, and of posts that callers delete a
-# null to the posts and one to the verdicts.
+  --topic moderation.reviews --topic moderation.audit --topic moderation.banks
+# Writes reviews, entries of banks, the verdicts of what callers send it, its record of what people did, and of posts that
+# callers delete a null to the posts and one to the verdicts.
 "$@" --add --allow-principal "$console" --operation Write --topic moderation.posts \
-  --topic moderation.reviews --topic moderation.verdicts --topic moderation.audit
+  --topic moderation.reviews --topic moderation.verdicts --topic moderation.audit --topic moderation.banks
 # All consoles share one transactional id: GROUP.console.outbox.
 "$@" --add --allow-principal "$console" --operation Write --transactional-id moderation.console.outbox

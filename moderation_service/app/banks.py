@@ -1,36 +1,144 @@
-"""The banks of known content while a process runs: loaded from their files, and compacted beside matching."""
+"""The banks of known content while a process runs: from files and from the topic, and compacted beside matching."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from itertools import islice
 
 import structlog
 
+from moderation_service.backoff import Backoff
 from moderation_service.banks.matcher import BankMatcher
+from moderation_service.banks.topic import TopicBanks
+from moderation_service.errors import Fatal, Misconfigured, ModerationError, Transient
+from moderation_service.kafka.topic_consumer import Batch, Offsets, TopicConsumer
 from moderation_service.readers.bank_files import load_banks
-from moderation_service.settings import BankSettings
+from moderation_service.settings import KafkaSettings, Settings
+from moderation_service.telemetry import metrics
+
+_BACKOFF = Backoff(first_s=1.0, longest_s=30.0)
+_AT_ONCE = 20_000  # records applied together: a bank's digest is computed once for them
+_WAIT_S = 0.2
+_LOOK_S = 5.0  # how often it is asked how far behind this is
+_LEAST_S = 60.0
+_MOST_SKIPPED = 20  # logged of a batch
+_MOST_NAMES = 100  # of banks in metrics
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_banks(settings: BankSettings, *, look_every_s: float = 1.0) -> AsyncIterator[BankMatcher]:
-    """The banks of `banks.path`, none without it. Raises Misconfigured for a wrong file."""
-    banks = await asyncio.to_thread(load_banks, settings.path)  # a million hashes take 20 seconds
-    for loaded in banks:
-        bank = loaded.bank
-        log.info("bank loaded", bank=bank.name, action=bank.action, mode=bank.mode, entries=len(loaded))
-    compacting = asyncio.create_task(_compact(banks, look_every_s))
+async def open_banks(
+    settings: Settings, *, follow_s: float | None = None, look_every_s: float = 1.0
+) -> AsyncIterator[BankMatcher]:
+    """The banks of `banks.path`; with `follow_s` those of the topic too, which is followed during the block.
+
+    It is read within so many seconds, a minute at least. Raises Misconfigured for a wrong file, Fatal where the topic
+    can't be read.
+    """
+    banks = await asyncio.to_thread(load_banks, settings.banks.path)  # a million hashes take 20 seconds
+    tasks = list[asyncio.Task[None]]()
     try:
+        if follow_s is not None:
+            follower = BankFollower(settings.kafka, banks)
+            tasks.append(asyncio.create_task(follower.run()))
+            await _loaded(follower, tasks[0], max(follow_s, _LEAST_S))
+            await asyncio.to_thread(banks.compact)
+        for loaded in banks:
+            bank = loaded.bank
+            log.info("bank loaded", bank=bank.name, action=bank.action, mode=bank.mode, entries=len(loaded))
+        tasks.append(asyncio.create_task(_maintain(banks, look_every_s)))
         yield banks
     finally:
-        compacting.cancel()
-        with suppress(asyncio.CancelledError):
-            await compacting
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _compact(banks: BankMatcher, look_every_s: float) -> None:
+class BankFollower:
+    """Reads the banks topic from its start, as a member of no group, and applies it to the matcher for ever."""
+
+    def __init__(self, settings: KafkaSettings, banks: BankMatcher, backoff: Backoff = _BACKOFF) -> None:
+        self.topic = settings.banks_topic
+        self._settings = settings
+        self._banks = TopicBanks(banks)
+        self._backoff = backoff
+        self._offsets: Offsets = {}
+        self.loaded = asyncio.Event()
+        """Set once all is read that was on the topic at the start; also where there is no such topic."""
+        self.trouble = "it is still being read"
+
+    async def run(self) -> None:
+        """Follow until cancelled. While Kafka is away the banks stay as they are. Raises Misconfigured at the start."""
+        failures = 0
+        while True:
+            try:
+                await self._follow()
+            except Exception as error:
+                if isinstance(error, Misconfigured) and not self.loaded.is_set():
+                    raise
+                failures += 1
+                wait_s = self._backoff.delay_s(failures)
+                self.trouble = str(error) if isinstance(error, ModerationError) else repr(error)
+                log.warning("the banks topic can't be read", error=self.trouble, retry_in_s=round(wait_s, 1))
+                if isinstance(error, Transient) and error.reason == "topic_missing":
+                    self.loaded.set()  # nobody can have put anything there
+                await self._backoff.sleep(wait_s)
+
+    async def _follow(self) -> None:
+        async with TopicConsumer.open(self._settings, [self.topic], self._offsets) as consumer:
+            ends = await consumer.ends()
+            while not await consumer.has_reached(ends):
+                await self._apply_next(consumer)
+            self.loaded.set()
+            while True:
+                await consumer.add_new_partitions()
+                lag = sum((await consumer.lags()).values())
+                metrics.BANKS_LAG.set(lag)
+                if not lag:
+                    metrics.BANKS_READ.set_to_current_time()
+                look = time.monotonic() + _LOOK_S
+                while time.monotonic() < look:
+                    await self._apply_next(consumer)
+
+    async def _apply_next(self, consumer: TopicConsumer) -> None:
+        if records := await consumer.take(_AT_ONCE, _WAIT_S):
+            batch = Batch(records)
+            skipped = await asyncio.to_thread(self._banks.apply, batch)
+            self._offsets |= batch.offsets
+            metrics.BANK_RECORDS_SKIPPED.inc(len(skipped))
+            for line in skipped[:_MOST_SKIPPED]:
+                log.warning("record of the banks topic skipped", why=line)
+            if self.loaded.is_set():
+                log.info("banks changed", records=len(records), skipped=len(skipped))
+
+
+async def _loaded(follower: BankFollower, following: "asyncio.Task[None]", timeout_s: float) -> None:
+    """Wait for it. Raises Fatal."""
+    log.info("reading the banks topic", topic=follower.topic, given_up_in_s=timeout_s)
+    loading = asyncio.create_task(follower.loaded.wait())
+    try:
+        await asyncio.wait({loading, following}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loading.cancel()
+    if following.done():
+        following.result()
+    if not follower.loaded.is_set():
+        msg = f"kafka.banks_topic {follower.topic}: not read within {timeout_s:.0f} s: {follower.trouble}"
+        raise Fatal(msg)
+
+
+async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
+    """Compact indexes that need it, and tell how many entries there are. Banks after the first 100 are not told."""
+    told = dict[str, int]()
     while True:
-        await asyncio.sleep(look_every_s)
+        sizes = {loaded.bank.name: len(loaded) for loaded in islice(banks, _MOST_NAMES)}
+        for name in told.keys() - sizes.keys():
+            metrics.BANK_ENTRIES.remove(name)
+        for name, size in sizes.items():
+            metrics.BANK_ENTRIES.labels(name).set(size)
+        told = sizes
         if banks.needs_compaction:
             await asyncio.to_thread(banks.compact)
+        await asyncio.sleep(look_every_s)

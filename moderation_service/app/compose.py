@@ -32,21 +32,35 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(
-    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, startup_timeout_s: float = 0.0
+    settings: Settings,
+    pack: PolicyPack,
+    shadow_pack: PolicyPack | None = None,
+    *,
+    startup_timeout_s: float = 0.0,
+    follow_banks: bool = False,
 ) -> AsyncIterator[Judge]:
-    """A judge on a loaded, warm engine. Raises Fatal where the model does not load or the calibration does not fit."""
-    async with open_judges(settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s) as (judge,):
+    """A judge on a loaded, warm engine; with `follow_banks` its banks are also those of their topic.
+
+    Raises Fatal where the model does not load, the calibration does not fit, or the banks can't be read.
+    """
+    async with open_judges(
+        settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s, follow_banks=follow_banks
+    ) as (judge,):
         yield judge
 
 
 @asynccontextmanager
 async def open_judges(
-    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, startup_timeout_s: float = 0.0
+    settings: Settings,
+    *packs: PolicyPack,
+    shadow_pack: PolicyPack | None = None,
+    startup_timeout_s: float = 0.0,
+    follow_banks: bool = False,
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = _configured_calibration(settings)
     check_packs(settings, packs, shadow_pack, calibration)
-    async with open_banks(settings.banks) as banks:
+    async with open_banks(settings, follow_s=startup_timeout_s if follow_banks else None) as banks:
         # On a thread: torch takes seconds to import, and the probes answer meanwhile.
         engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
         await start_engine(engine, startup_timeout_s)

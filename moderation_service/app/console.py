@@ -96,7 +96,7 @@ async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, i
 async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> None:
     """Judge for callers with an engine of the console's own, until cancelled."""
     settings, timeout_s = context.settings, context.settings.engine.startup_timeout_s
-    async with open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s) as judge:
+    async with open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s, follow_banks=True) as judge:
         judge_by(context, judge)
         async with reloading(settings, judge, partial(judge_by, context)):
             await asyncio.Event().wait()

@@ -9,6 +9,7 @@ from moderation_service import __version__
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
 from moderation_service.app.signals import stop_on_signals
+from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.kafka.topic_io import emit_audit
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
@@ -47,7 +48,9 @@ async def run(settings: Settings) -> None:
 async def _serve(
     settings: Settings, packs: tuple[PolicyPack, PolicyPack | None], health: Health, stop: asyncio.Event
 ) -> None:
-    async with open_judge(settings, *packs, startup_timeout_s=settings.engine.startup_timeout_s) as judge:
+    await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
+    timeout_s = settings.engine.startup_timeout_s
+    async with open_judge(settings, *packs, startup_timeout_s=timeout_s, follow_banks=True) as judge:
         health.started = True
         tune_garbage_collector()
         worker = Worker(settings.kafka, judge, health)

@@ -69,8 +69,8 @@ class LoadedBank:
 
     def remove(self, entry_id: str) -> bool:
         """Whether it was there."""
-        was_there = self._forget(entry_id)
-        self._compute_digest()
+        if was_there := self._forget(entry_id):
+            self._compute_digest()
         return was_there
 
     @property

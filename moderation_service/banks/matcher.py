@@ -58,7 +58,11 @@ class BankMatcher:
         loaded = self._banks.get(bank.name) or LoadedBank(bank)
         loaded.set_properties(bank)
         loaded.put(entries)
-        self._banks[bank.name] = loaded
+        self.attach(loaded)
+
+    def attach(self, loaded: LoadedBank) -> None:
+        """A bank that was loaded before it is matched; it takes the place of one of its name."""
+        self._banks[loaded.bank.name] = loaded
 
     def remove_bank(self, name: str) -> bool:
         """Whether it was there."""

@@ -3,16 +3,25 @@
 What is there is the last record of each key, in any order: compaction may leave a bank's entries before its properties.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
-from moderation_service.banks.loaded_bank import check_entry
-from moderation_service.contracts.bank import Bank, BankEntry
+from pydantic import ValidationError
+
+from moderation_service.banks.loaded_bank import LoadedBank, check_entry
+from moderation_service.banks.matcher import BankMatcher
+from moderation_service.contracts.bank import Bank, BankAction, BankEntry
+from moderation_service.contracts.base import Contract, validate_json
+from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
+from moderation_service.kafka.topic_consumer import Batch
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.settings import Settings
 
 _HEADERS = [("content-type", b"application/json")]
+_Contract = TypeVar("_Contract", bound=Contract)
 
 
 class BankWriter:
@@ -53,6 +62,93 @@ class BankWriter:
     def _record(self, key: str, value: Bank | BankEntry | None) -> Record:
         written = None if value is None else value.model_dump_json(exclude_none=True).encode()
         return Record(self._kafka.banks_topic, key.encode(), written, list(_HEADERS))
+
+
+class TopicBanks:
+    """The topic's banks in a matcher; one thread applies their records.
+
+    Banks that are in the matcher before come from files, and records of theirs are skipped. A bank whose properties are
+    missing is kept out of the matcher until they come.
+    """
+
+    def __init__(self, banks: BankMatcher) -> None:
+        self._banks = banks
+        self._of_files = frozenset(loaded.bank.name for loaded in banks)
+        self._loaded = dict[str, LoadedBank]()
+
+    def apply(self, batch: Batch) -> list[str]:
+        """Take records, of which the last of a key counts; a line for each that is skipped: where, and why."""
+        properties = dict[str, Bank | None]()
+        entries = defaultdict[str, dict[str, BankEntry | None]](dict)
+        skipped = list[str]()
+        for record in batch.records:
+            try:
+                name, entry_id = parse_key(record.key)
+                if name in self._of_files:
+                    msg = f"bank {name} is a file of banks.path"
+                    raise ValueError(msg)  # noqa: TRY301 - there is one way to be skipped
+                if entry_id is None:
+                    properties[name] = None if record.value is None else parse_bank(name, record.value)
+                else:
+                    entry = None if record.value is None else parse_entry(entry_id, record.value)
+                    entries[name][entry_id] = entry
+            except ValueError as error:
+                skipped.append(f"partition {record.partition}, offset {record.offset}: {error}")
+        for name, changed in entries.items():
+            loaded = self._of(name)
+            loaded.put(entry for entry in changed.values() if entry)
+            for entry_id in (entry_id for entry_id, entry in changed.items() if not entry):
+                loaded.remove(entry_id)
+        for name, bank in properties.items():
+            if bank:
+                self._of(name).set_properties(bank)
+                self._banks.attach(self._of(name))
+            else:
+                self._banks.remove_bank(name)
+        return skipped
+
+    def _of(self, name: str) -> LoadedBank:
+        if name not in self._loaded:
+            self._loaded[name] = LoadedBank(Bank(name=name, action=BankAction.LABEL, mode=Mode.SHADOW))
+        return self._loaded[name]
+
+
+def parse_key(key: bytes | None) -> tuple[str, str | None]:
+    """A bank's name, and an entry's id where the record is of one. Raises ValueError."""
+    name, slash, entry_id = (key or b"").decode().partition("/")
+    if not name or bool(slash) != bool(entry_id):
+        msg = f"key {key!r}: should be BANK or BANK/ENTRY_ID"
+        raise ValueError(msg)
+    return name, entry_id or None
+
+
+def parse_bank(name: str, value: bytes) -> Bank:
+    """A bank's properties. Raises ValueError."""
+    bank = _parse(Bank, value)
+    if bank.name != name:
+        msg = f"name: {bank.name} is not that of the key, {name}"
+        raise ValueError(msg)
+    return bank
+
+
+def parse_entry(entry_id: str, value: bytes) -> BankEntry:
+    """An entry. Raises ValueError."""
+    entry = _parse(BankEntry, value)
+    if entry.id != entry_id:
+        msg = f"id: {entry.id} is not that of the key, {entry_id}"
+        raise ValueError(msg)
+    check_entry(entry)
+    return entry
+
+
+def _parse(model: type[_Contract], value: bytes) -> _Contract:
+    try:
+        return validate_json(model, value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        fault = next(one for one in faults if one["type"] != "default_factory_not_called")
+        msg = f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}"
+        raise ValueError(msg) from None
 
 
 def check_not_a_file(folder: Path | None, bank: str) -> None:

@@ -91,7 +91,7 @@ class TopicConsumer:
     async def batches(self, at_most: int = 500, *, until: Offsets | None = None) -> AsyncIterator[Batch]:
         """Give what comes up to these offsets, or for ever; then new partitions are read too. Raises Transient."""
         looked = time.monotonic()
-        while until is None or not await self._has_reached(until):
+        while until is None or not await self.has_reached(until):
             records = await self.take(at_most, _WAIT_S)
             if until is not None:
                 records = [record for record in records if record.offset < until[record.topic, record.partition]]
@@ -126,6 +126,10 @@ class TopicConsumer:
         """How many offsets of each partition are still to be taken. Raises Transient."""
         return {at: max(0, end - await self._position(at)) for at, end in (await self.ends()).items()}
 
+    async def has_reached(self, offsets: Offsets) -> bool:
+        """By the position: it passes markers of transactions, so an offset of a record might never get there."""
+        return all([await self._position(at) >= offset for at, offset in offsets.items()])
+
     async def add_new_partitions(self) -> None:
         """Read partitions that were added to the topics, from their beginning. Raises Transient."""
         known, paused = self._reader.assignment(), self._reader.paused()
@@ -156,10 +160,6 @@ class TopicConsumer:
         with _transient():
             found = await self._reader.offsets_for_times(dict.fromkeys(ends, int(since.timestamp() * 1000)))
         return {at: found[at].offset if found.get(at) else end for at, end in ends.items()}
-
-    async def _has_reached(self, offsets: Offsets) -> bool:
-        """By the position: it passes markers of transactions, so an offset of a record might never get there."""
-        return all([await self._position(at) >= offset for at, offset in offsets.items()])
 
     async def _position(self, at: tuple[str, int]) -> int:
         with _transient():

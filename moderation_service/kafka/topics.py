@@ -18,6 +18,7 @@ from aiokafka.errors import (
     NoError,
     PolicyViolationError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -155,9 +156,15 @@ async def _default_replication(client: AIOKafkaAdminClient) -> int:
 
 
 async def partitions_of(client: AIOKafkaAdminClient, name: str) -> list[int]:
-    """The numbers of a topic's partitions; none where it is missing. A topic just made is waited for."""
+    """The numbers of a topic's partitions; none where it is missing. A topic just made is waited for.
+
+    Raises Fatal where it must not be seen.
+    """
     for _ in range(_TRIES_TO_SEE):
         (topic,) = await client.describe_topics([name])
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            msg = f"topic {name}: the broker does not let us see it ({TopicAuthorizationFailedError.__name__})"
+            raise Fatal(msg)
         if not topic["error_code"] and all(partition["leader"] >= 0 for partition in topic["partitions"]):
             return sorted(partition["partition"] for partition in topic["partitions"])
         await asyncio.sleep(_SEE_PAUSE_S)

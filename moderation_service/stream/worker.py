@@ -161,7 +161,7 @@ async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
 
 async def _compare_topics(settings: KafkaSettings) -> None:
     """Warn of topics that are not as they should be. One that can't be looked at stops nothing."""
-    used = {*settings.input_topics, settings.output_topic, settings.dead_letter_topic}
+    used = {*settings.input_topics, settings.output_topic, settings.dead_letter_topic, settings.banks_topic}
     try:
         async with asyncio.timeout(settings.request_timeout_s):
             differences = await topics.check(settings, only=used)

@@ -63,6 +63,12 @@ BANK_MATCHES = Counter(
     ["bank", "action", "mode"],
 )
 NEAR_DUPLICATES = Counter("moderation_near_duplicates", "Verdicts linked to one on a near copy, by `similar_to`")
+BANK_ENTRIES = Gauge("moderation_bank_entries", "Entries of a bank, as this process matches them", ["bank"])
+BANKS_LAG = Gauge("moderation_banks_lag", "Records of the banks topic that this process has not read yet")
+BANKS_READ = Gauge(
+    "moderation_banks_read_timestamp_seconds", "When this process last had all records of the banks topic; 0: never"
+)
+BANK_RECORDS_SKIPPED = Counter("moderation_bank_records_skipped", "Records of the banks topic that are none of a bank")
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or refused", ["outcome"])
 CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
 CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")

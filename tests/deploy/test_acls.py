@@ -20,17 +20,19 @@ from confluent_kafka.admin import (
 )
 
 from moderation_service.app.console import running_console
+from moderation_service.banks.topic import BankWriter
 from moderation_service.bench.local_kafka import Broker, free_port, missing_tools
 from moderation_service.console.api import posts as api_posts
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox
 from moderation_service.console.store.database import open_database
 from moderation_service.console.store.verdicts import by_id
+from moderation_service.contracts.bank import Bank, BankAction
 from moderation_service.contracts.envelope import Trace
 from moderation_service.errors import Fatal
 from moderation_service.kafka import topics
 from moderation_service.kafka.topic_io import Record, publish, read
-from moderation_service.settings import KafkaSettings
+from moderation_service.settings import BareSettings, KafkaSettings
 from moderation_service.telemetry import audit
 from tests.conftest import skip_or_fail
 from tests.console.support import console_settings, shipped_pack
@@ -121,7 +123,7 @@ async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded:
     administrator = quick(guarded[0])
     worker = quick(guarded[1], "moderation")
     await topics.create(administrator, partitions=2)
-    used = {worker.input_topic, worker.output_topic, worker.dead_letter_topic}
+    used = {worker.input_topic, worker.output_topic, worker.dead_letter_topic, worker.banks_topic}
     with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
         await topics.check(worker, only=used)
 
@@ -133,6 +135,8 @@ async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded:
         return False
 
     await eventually(as_they_should_be, "the broker acts on the ACLs")
+    await BankWriter(BareSettings(kafka=administrator)).put_bank(Bank(name="spam", action=BankAction.BLOCK))
+    assert [record.key async for record in read(worker, worker.banks_topic)] == [b"spam"]
     posts = [post_record(worker.input_topic, f"p-{number}") for number in range(20)]
     await send(administrator, [*posts, post_record(worker.input_topic, "bad", text=7)])  # type: ignore[arg-type]
     async with running(worker, FakeJudge()):
@@ -155,6 +159,8 @@ async def test_a_console_gets_by_with_these_acls_and_may_do_nothing_else(
     judged = verdict()
     await publish(administrator, [Record(kafka.output_topic, judged.post_id.encode(), judged.to_json())])
     url, pack = f"sqlite:///{tmp_path / 'console.db'}", shipped_pack()
+    await BankWriter(BareSettings(kafka=kafka)).put_bank(Bank(name="spam", action=BankAction.BLOCK))
+    assert [record.key async for record in read(kafka, kafka.banks_topic)][-1] == b"spam"
     done = audit.AuditEntry(actor="reviewer:r", action="user.logged_in", target="r")
     async with open_database(url) as database:
         context = ConsoleContext(console_settings(url, kafka=kafka), database, pack)

@@ -88,9 +88,11 @@ S = TypeVar("S", bound=Service)
 
 
 @asynccontextmanager
-async def started(kind: type[S], command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[S]:
+async def started(
+    kind: type[S], command: tuple[str, ...], env: Mapping[str, str], module: str = "moderation_service"
+) -> AsyncIterator[S]:
     """`moderation` with this command; killed at the end of the block if it still runs."""
-    process = await _start(command, env)
+    process = await _start(command, env, module=module)
     service = kind(process)
     try:
         yield service
@@ -106,8 +108,18 @@ def worker(env: Mapping[str, str]) -> AbstractAsyncContextManager[Service]:
     return started(Service, ("run",), env)
 
 
-async def _start(arguments: tuple[str, ...], env: Mapping[str, str], stdin: int | None = None) -> Process:
-    command = (PYTHON, "-m", "moderation_service", *arguments)
+def rule_worker(env: Mapping[str, str]) -> AbstractAsyncContextManager[Service]:
+    """The same, with an engine of rules instead of a model: it starts in a second."""
+    return started(Service, (), env, "tests.line.rule_worker")
+
+
+async def _start(
+    arguments: tuple[str, ...],
+    env: Mapping[str, str],
+    stdin: int | None = None,
+    module: str = "moderation_service",
+) -> Process:
+    command = (PYTHON, "-m", module, *arguments)
     return await asyncio.create_subprocess_exec(
         *command, env=dict(env), stdin=stdin, stdout=PIPE, stderr=PIPE, limit=2**24
     )
