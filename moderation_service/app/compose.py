@@ -17,6 +17,7 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
 from moderation_service.judging.verdict_builder import model_metadata
+from moderation_service.media.image_text import open_text_reader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, EngineSettings, Settings
@@ -72,6 +73,7 @@ async def open_judges(
             log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
             async with (
                 ImageLoader(settings.media) as loader,
+                open_text_reader(settings.media) as text_reader,
                 Batcher(engine, settings.engine) as batcher,
                 Batcher(engine, settings.engine) as shadow_batcher,
             ):
@@ -85,6 +87,7 @@ async def open_judges(
                     shadow_pack=shadow_pack,
                     shadow_batcher=shadow_batcher,
                     banks=banks,
+                    text_reader=text_reader,
                 )
                 judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
                 for one in judges:
@@ -162,8 +165,10 @@ def _fitting_calibration(settings: Settings, calibration: Calibration, engine: E
 
     Raises Misconfigured if the owner's file does not fit. The bundled model's own is left out instead.
     """
+    # OCR adds words and changes no score of the same words, so what was fitted without it fits with it.
+    without_ocr = settings.model_copy(update={"media": settings.media.model_copy(update={"ocr": "off"})})
     why = calibration.differs_from(model_metadata(engine, settings, None))
-    if why is None:
+    if why is None or calibration.differs_from(model_metadata(engine, without_ocr, None)) is None:
         return calibration
     if isinstance(settings.judging.calibration, Path):
         msg = f"judging.calibration {settings.judging.calibration}: {why}"

@@ -100,7 +100,8 @@ class BankMatch(Contract):
     """A match of a post with a bank's entry. `digest` is the bank's.
 
     `distance` is PDQ's, in bits; `image` counts the post's images from 0; `spans` are where it stands in the text, in
-    characters; `shortener` is the link shortener that hides where the link leads.
+    characters (with `image`: in the words that OCR read in it); `shortener` is the link shortener that hides where the
+    link leads.
     """
 
     bank: BankName

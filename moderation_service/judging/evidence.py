@@ -5,7 +5,7 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from moderation_service.contracts.engine_input import Language, Pixels
@@ -14,6 +14,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
 from moderation_service.engine.base import ScoreResult
 from moderation_service.judging.injection import without_injections_in_thread
+from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader, LoadedImage, LoadedImages
 from moderation_service.media.pdq import to_hex
 from moderation_service.settings import MediaSettings
@@ -25,8 +26,9 @@ _CHANNELS = 3
 class Evidence:
     """A post's words, and its images as pixels, in order (frames of one image behind one another).
 
-    `without_injections`: the words to score once more where they look meant for the model. `fairness_key`: requests of
-    one key wait for the engine in one queue, and the queues take turns.
+    `image_text` is the words in the images, a line each. `without_injections`: what of the text to score once more
+    where it looks meant for the model; `image_without_injections`: the same of `image_text`. `fairness_key`: requests
+    of one key wait for the engine in one queue, and the queues take turns.
     """
 
     text: str
@@ -34,11 +36,32 @@ class Evidence:
     loaded: LoadedImages
     without_injections: tuple[str, ...] = ()
     fairness_key: Hashable = None
+    image_text: str = ""
+    image_without_injections: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """All words: the post's first, since the end is cut off where there is no room."""
+        return _lines(self.text, self.image_text)
+
+    @property
+    def words_without_injections(self) -> tuple[str, ...]:
+        """All words without what looks meant for the model; () where nothing does."""
+        texts, images = self.without_injections, self.image_without_injections
+        if not images:
+            return tuple(_lines(text, self.image_text) for text in texts)
+        texts = texts or (self.text,)
+        count = max(len(texts), len(images))
+        return tuple(_lines(texts[min(at, len(texts) - 1)], images[min(at, len(images) - 1)]) for at in range(count))
 
     @property
     def has_both_modalities(self) -> bool:
         """Whether there are two modalities to tell apart."""
         return bool(self.text and self.images)
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(filter(None, parts))
 
 
 class EvidenceLoader:
@@ -47,9 +70,12 @@ class EvidenceLoader:
     A post counts with the most bytes its images can take: `max_frames` of `max_side` squared each.
     """
 
-    def __init__(self, settings: MediaSettings, loader: ImageLoader) -> None:
+    def __init__(
+        self, settings: MediaSettings, loader: ImageLoader, text_reader: ImageTextReader | None = None
+    ) -> None:
         self._settings = settings
         self._loader = loader
+        self._text_reader = text_reader
         self._free = settings.max_pixel_bytes
         self._changed = asyncio.Condition()
 
@@ -73,6 +99,15 @@ class EvidenceLoader:
             async with self._changed:
                 self._free += size
                 self._changed.notify_all()
+
+    async def with_image_text(self, evidence: Evidence) -> Evidence:
+        """The same evidence with the words that are read in its images. What can't be read raises nothing."""
+        if self._text_reader is None or not evidence.images:
+            return evidence
+        loaded = await self._text_reader.with_text(evidence.loaded)
+        text = _lines(*(image.text for image in loaded.images))
+        cleaned = await without_injections_in_thread(text)
+        return replace(evidence, loaded=loaded, image_text=text, image_without_injections=cleaned)
 
     def _max_bytes(self, post: Post) -> int:
         images = min(len(post.images), self._settings.max_images)
@@ -100,6 +135,7 @@ def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Co
                 media_type=image.media_type,
                 status=image.status,
                 flags=image.flags,
+                text_sha256=hashlib.sha256(image.text.encode()).hexdigest() if image.text else None,
                 pdq=to_hex(image.hashes[0].hashes)[0] if image.hashes else None,
                 pdq_quality=image.hashes[0].quality if image.hashes else None,
             )

@@ -236,7 +236,7 @@ class Explainer:
         """Generated text, sanitized. Raises UnusableExplanation, or what the engine raised."""
         if self._batcher.is_busy:
             raise UnusableExplanation("busy")
-        request = ExplainRequest(evidence.text, evidence.images, language, findings, self._within_s)
+        request = ExplainRequest(evidence.words, evidence.images, language, findings, self._within_s)
         try:
             async with asyncio.timeout(self._within_s):
                 written = await self._batcher.explain(request, evidence.fairness_key)
@@ -246,7 +246,7 @@ class Explainer:
             # How far it came depends on load: it could not be reproduced.
             raise UnusableExplanation("timeout")
         # On a thread: a post of megabytes takes seconds to compare with.
-        return await asyncio.to_thread(sanitize_explanation, written.text, evidence.text, language)
+        return await asyncio.to_thread(sanitize_explanation, written.text, evidence.words, language)
 
 
 def _finding(policy: PolicyVerdict, by_id: Mapping[str, Policy], language: Language) -> str:

@@ -18,12 +18,13 @@ from moderation_service.judging.calibration import Calibration, DriftMonitor
 from moderation_service.judging.decision import decide, find_abstain_reason, flags, gravest_match, with_known_content
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
-from moderation_service.judging.known_content import count_matches, match_banks
+from moderation_service.judging.known_content import count_matches, match_banks, match_image_text
 from moderation_service.judging.near_duplicates import NearDuplicates
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
+from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader, LoadedImages
 from moderation_service.policies.language import language_of
 from moderation_service.policies.pack import PolicyPack
@@ -61,6 +62,7 @@ class Judge:
         shadow_batcher: Batcher,
         shadow_pack: PolicyPack | None = None,
         banks: BankMatcher | None = None,
+        text_reader: ImageTextReader | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings = settings.judging
@@ -68,7 +70,7 @@ class Judge:
         self._engine = engine
         self.calibration = calibration
         self.banks = BankMatcher() if banks is None else banks
-        self._evidence_loader = EvidenceLoader(settings.media, loader)
+        self._evidence_loader = EvidenceLoader(settings.media, loader, text_reader)
         self._batcher = batcher
         self._shadow_batcher = shadow_batcher
         self._explainer = Explainer(settings, batcher)
@@ -113,11 +115,15 @@ class Judge:
         Raises Transient where another attempt may succeed, Poison where this post breaks the engine.
         """
         async with nullcontext(evidence) if evidence else self.load_evidence(post) as evidence:  # noqa: PLR1704
-            begun = self._clock()
-            language = language_of(self._language, post.language, post.text)
             with tracing.step("match banks"):
                 known = await match_banks(self.banks, evidence)
+            if not known.is_final:
+                with tracing.step("read images"):
+                    evidence = await self._evidence_loader.with_image_text(evidence)  # noqa: PLW2901 - and more
+                    known = await match_image_text(self.banks, evidence, known)
 
+            begun = self._clock()
+            language = language_of(self._language, post.language, post.text or evidence.image_text)
             content = describe_content(post, language, evidence.loaded)
             key = content_key(content, post.surface, self.pack.digest, self.model, known.matches)
             is_reusable = published and all(image.sha256 for image in content.images)
@@ -154,7 +160,7 @@ class Judge:
                         post_id=post.post_id,
                         revision=post.revision,
                         content=content,
-                        flags=flags(content, suspected=bool(evidence.without_injections)),
+                        flags=flags(content, suspected=bool(evidence.words_without_injections)),
                         policies=policies,
                         shadow=shadow_result,
                         decision=decision,

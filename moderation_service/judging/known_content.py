@@ -64,6 +64,17 @@ async def match_banks(banks: BankMatcher, evidence: Evidence) -> KnownContent:
         return find_known_content(banks, evidence)
 
 
+async def match_image_text(banks: BankMatcher, evidence: Evidence, known: KnownContent) -> KnownContent:
+    """What is known with the words in the images, once these are read."""
+    if banks.is_empty or not evidence.image_text:
+        return known
+    with _MATCHING.time():
+        found = await asyncio.to_thread(lambda: [*_of_image_text(banks, evidence.loaded.images)])
+    enforced = known.matches + tuple(match for each in found for match in each.enforced)
+    shadow = known.shadow_matches + tuple(match for each in found for match in each.shadow)
+    return KnownContent(enforced, shadow, known.banks_digest, *_ruling(enforced, is_harmless=False))
+
+
 def find_known_content(banks: BankMatcher, evidence: Evidence) -> KnownContent:
     """What of the post is known, and what follows from it."""
     digest, images = banks.digest, evidence.loaded.images
@@ -101,6 +112,13 @@ def _of_images(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterator[Ba
         if any(map(_is_harmless, found.enforced)):
             found = BankMatches(*(tuple(match for match in each if not _is_mere_likeness(match)) for each in found))
         yield found
+
+
+def _of_image_text(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterator[BankMatches]:
+    """Matches of the words in each image: `spans` are in these words."""
+    for number, image in enumerate(images):
+        found = banks.match_text(image.text) if image.text else BankMatches()
+        yield BankMatches(*(tuple(match.model_copy(update={"image": number}) for match in each) for each in found))
 
 
 def _is_harmless(match: BankMatch) -> bool:

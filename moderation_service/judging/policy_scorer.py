@@ -50,7 +50,7 @@ class PolicyScorer:
 
     async def score(self, evidence: Evidence, surface: str | None) -> FullPostScores:
         """Score the full post by every policy in whose scope it is."""
-        asked = self._in_scope(bool(evidence.text), bool(evidence.images), surface)
+        asked = self._in_scope(bool(evidence.words), bool(evidence.images), surface)
         if not asked:
             return FullPostScores((), ScoreResult.unasked(evidence.images))
         return FullPostScores(asked, await self._score(evidence, asked))
@@ -65,7 +65,7 @@ class PolicyScorer:
         tokens = 0
         if wanted:
             text_pass, image_pass = await asyncio.gather(
-                self._score(replace(evidence, images=()), wanted),
+                self._score(replace(evidence, images=(), image_text="", image_without_injections=()), wanted),
                 self._score(replace(evidence, text="", without_injections=()), wanted),
             )
             texts = dict(zip(wanted, text_pass.labels, strict=True))
@@ -86,8 +86,8 @@ class PolicyScorer:
 
         So a recognised injection can only raise scores, never lower them.
         """
-        request = ScoreRequest(evidence.text, evidence.images, self._questionnaire, asked)
-        others = [replace(request, text=rest) for rest in evidence.without_injections if rest or request.images]
+        request = ScoreRequest(evidence.words, evidence.images, self._questionnaire, asked)
+        others = [replace(request, text=rest) for rest in evidence.words_without_injections if rest or request.images]
         if not others:
             return await self._batcher.score(request, evidence.fairness_key)
         passes = [self._batcher.score(one, evidence.fairness_key) for one in (request, *others)]

@@ -16,15 +16,18 @@ from moderation_service.judging.injection import RULES
 from moderation_service.judging.known_content import KnownContent
 from moderation_service.judging.result_cache import CachedResult
 from moderation_service.judging.statement import draft_statement
+from moderation_service.media.image_text import ocr_rules
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 
 
 def model_metadata(engine: EngineInfo, settings: Settings, calibration_id: str | None) -> Model:
-    """What answered. Its prompt digest covers too what bounds a post in a prompt, and what counts as an injection."""
+    """What answered. Its prompt digest covers too what bounds a post, what counts as an injection, and OCR."""
     media = settings.media
     bounds = [engine.context_tokens, media.max_images, media.max_frames, media.max_side]
-    digest = hashlib.sha256(json.dumps([engine.prompt_digest, bounds, RULES]).encode()).hexdigest()
+    rules = ocr_rules(media)
+    digested = [engine.prompt_digest, bounds, RULES, *([rules] if rules else [])]  # without OCR as before there was any
+    digest = hashlib.sha256(json.dumps(digested).encode()).hexdigest()
     known = {name: value for name, value in asdict(engine).items() if name in Model.model_fields}
     made = Model(**known, calibration_id=calibration_id)
     return made.model_copy(update={"prompt_digest": f"sha256:{digest}"})

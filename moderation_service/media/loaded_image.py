@@ -14,6 +14,7 @@ class LoadedImage:
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
     `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
     have `scale` of them. `hashes` are PDQ's, of whole frames (before tiles are cut), the first frame's first.
+    `text` is the words that OCR read.
     """
 
     status: ImageStatus
@@ -25,13 +26,15 @@ class LoadedImage:
     flags: tuple[ImageFlag, ...] = ()
     scale: float = 1.0
     hashes: tuple[ImageHash, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedImages:
     """The images of one post, in its order.
 
-    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest image, its waiting included.
+    They load side by side: `fetch_ms` and `decode_ms` are those of the slowest image, its waiting included;
+    `decode_ms` counts the reading of words too.
     """
 
     images: tuple[LoadedImage, ...]

@@ -105,6 +105,11 @@ class MediaSettings(Section):
     decode_threads: PositiveInt = Field(default_factory=lambda: min(8, os.cpu_count() or 1))
     """Threads that decode images; unset: as many as cores, 8 at most."""
 
+    ocr: Literal["auto", "off"] = "off"
+    """`auto`: the words in images are read and judged, where words are likely; needs the extra `ocr`."""
+    ocr_threads: PositiveInt = Field(default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 2)))
+    """Threads that read words; unset: half as many as cores, 4 at most."""
+
     @field_validator("nat64_prefixes")
     @classmethod
     def _are_nat64_prefixes(cls, prefixes: frozenset[ipaddress.IPv6Network]) -> frozenset[ipaddress.IPv6Network]:

@@ -73,6 +73,7 @@ POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or 
 CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
 CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")
 IMAGES = Counter("moderation_images", "Images, by status", ["outcome"])
+IMAGE_TEXTS = Counter("moderation_image_texts", "Images that OCR was asked to read, by outcome", ["outcome"])
 EXPLANATIONS = Counter(
     "moderation_explanations",
     "Explanations: generated, template, or why the template replaced a generated one",
@@ -137,6 +138,8 @@ for _outcome in ("verdict", "dead_letter", "deleted"):
 DEAD_LETTERS.labels("crashed_worker")
 for _outcome in ("done", "failed", "fenced"):
     COMMITS.labels(_outcome)
+for _outcome in ("words", "no_words", "no_lines", "failed"):
+    IMAGE_TEXTS.labels(_outcome)
 for _outcome in ("taken", "refused"):
     POLICY_RELOADS.labels(_outcome)
 for _key in ("other", "absent"):

@@ -13,6 +13,7 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
+from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.settings import JudgingSettings, MediaSettings, Settings, shipped_policies
@@ -49,6 +50,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             calibration: Calibration | None = None,
             shadow_pack: PolicyPack | None = None,
             banks: BankMatcher | None = None,
+            text_reader: ImageTextReader | None = None,
             **settings: Any,
         ) -> Judge:
             chosen = Settings(
@@ -67,6 +69,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
                 shadow_batcher=apart,
                 shadow_pack=shadow_pack,
                 banks=banks,
+                text_reader=text_reader,
             )
 
         yield make
