@@ -42,19 +42,21 @@ class VerdictPage(BaseModel):
 
 
 async def listed(call: Call) -> Response:
-    """List verdicts, those that came last first."""
+    """List verdicts, those that came last first. Those with a route only for keys with the scope `child_safety` too."""
     query: VerdictQuery = call.query
     wanted: dict[str, Any] = query.model_dump()
     limit = wanted.pop("limit")
-    found = await verdicts.listed(call.context.database, limit=limit + 1, **wanted)
+    routed = call.key.may("child_safety")
+    found = await verdicts.listed(call.context.database, limit=limit + 1, routed=routed, **wanted)
     more = found[limit - 1].seq if len(found) > limit else None
     page = VerdictPage(verdicts=[stored.verdict for stored in found[:limit]], next_before=more)
     return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
 
 async def one(call: Call) -> Response:
-    """Give one verdict, as it was published."""
-    stored = await verdicts.by_id(call.context.database, call.request.path_params["verdict_id"])
+    """Give one verdict, as it was published; one with a route to keys with the scope `child_safety` too."""
+    routed = call.key.may("child_safety")
+    stored = await verdicts.by_id(call.context.database, call.request.path_params["verdict_id"], routed=routed)
     if stored is None:
         raise Problem("not_found", "there is no verdict with this id")
     return Response(stored.verdict.to_json(), media_type="application/json")
@@ -80,7 +82,8 @@ async def review(call: Call) -> Response:
     reviewer = f"key:{call.key.name}" + (f"/{asked.reviewer}" if asked.reviewer else "")
     decided = reviews.Decided(asked.decision, asked.policies, asked.reason, asked.further)
     try:
-        made = await reviews.decide(call.context, reviewer, asked.verdict_id, decided)
+        routed = call.key.may("child_safety")
+        made = await reviews.decide(call.context, reviewer, asked.verdict_id, decided, routed=routed)
     except reviews.Unknown:
         raise Problem("not_found", "there is no verdict with this id") from None
     except reviews.NotYours as refused:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,7 +94,7 @@ def _sqlite(url: str) -> AsyncEngine:
     def _set_up(connection: Any, _: object) -> None:  # noqa: ANN401 - SQLAlchemy's face of aiosqlite
         connection.isolation_level = None  # or Python's sqlite3 begins transactions by its own rules
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = FAST"):
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -104,6 +104,20 @@ def _sqlite(url: str) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return _OneWriter(engine)
+
+
+async def truncate_log(database: AsyncEngine) -> None:
+    """Empty SQLite's write-ahead log, where what was deleted stands until it is overwritten; PostgreSQL has its own.
+
+    While somebody reads it stays as it is.
+    """
+    if database.dialect.name == "sqlite":
+        await asyncio.to_thread(_truncate_log, database.url.database or "")
+
+
+def _truncate_log(path: str) -> None:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=1.0)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _look_at(path: str) -> None:

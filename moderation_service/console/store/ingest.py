@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, reviews, verdicts
+from moderation_service.console.store.database import truncate_log
 from moderation_service.console.store.leader_lock import leadership
 from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
 from moderation_service.console.store.tables import offsets
@@ -170,6 +171,8 @@ class Ingest:
                 if review.post_id not in found.deleted_verdicts:  # else it would outlive its post
                     await reviews.put(connection, review)
         self._ends |= found.ends
+        if any(row["route"] for row in found.verdicts):
+            await truncate_log(self._database)
         _count(found, self._kafka, new)
 
     def _hold(self, why: str | None) -> None:

@@ -117,22 +117,25 @@ async def thumbnail(
 
 
 async def _fates(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Fate]:
-    """The newest revision's verdict decides on older ones too; each revision waits for a verdict of its own."""
+    """The newest revision's verdict decides on older ones too; each revision waits for a verdict of its own.
+
+    Nothing is kept of a revision with a route, nor of those before it: all may hold what must not be kept.
+    """
     if not keys:
         return {}
-    columns = (verdicts.c.post_id, verdicts.c.post_revision, verdicts.c.decision, verdicts.c.newest)
+    columns = (verdicts.c.post_id, verdicts.c.post_revision, verdicts.c.decision, verdicts.c.newest, verdicts.c.route)
     ids = {post_id for post_id, _ in keys}
     rows = await connection.execute(select(*columns).where(verdicts.c.post_id.in_(ids)).order_by(verdicts.c.seq))
     last = defaultdict[str, dict[int, str]](dict)
-    allowed_to = dict[str, int]()
+    dropped_to = dict[str, int]()
     for row in rows:
         last[row.post_id][row.post_revision] = row.decision
-        if row.newest and row.decision == Decision.ALLOW:
-            allowed_to[row.post_id] = row.post_revision
+        if row.route or (row.newest and row.decision == Decision.ALLOW):
+            dropped_to[row.post_id] = max(row.post_revision, dropped_to.get(row.post_id, row.post_revision))
     fates = dict[Key, Fate]()
     for post_id, revision in keys:
         decision = last[post_id].get(revision)
-        if decision == Decision.ALLOW or revision <= allowed_to.get(post_id, -1):
+        if decision == Decision.ALLOW or revision <= dropped_to.get(post_id, revision - 1):
             fates[post_id, revision] = "dropped"
         else:
             fates[post_id, revision] = "waits" if decision is None else "wanted"

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, queue
 from moderation_service.console.store.tables import jobs, reviews, verdicts
+from moderation_service.console.store.verdicts import visible
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review
@@ -52,15 +53,18 @@ class UndoableReview:
     decision: str
 
 
-async def decide(context: ConsoleContext, reviewer: str, verdict_id: str, decided: Decided) -> Review:
+async def decide(
+    context: ConsoleContext, reviewer: str, verdict_id: str, decided: Decided, *, routed: bool = False
+) -> Review:
     """Keep a review, and see to it that it goes to Kafka once it can't be undone any more.
 
-    The job, if there is one, must be this reviewer's or nobody's. Raises Unknown without a verdict, NotYours, and
-    pydantic's ValidationError for what the contract refuses.
+    The job, if there is one, must be this reviewer's or nobody's. `routed`: they may see verdicts with a route. Raises
+    Unknown without a verdict, NotYours, and pydantic's ValidationError for what the contract refuses.
     """
     now = datetime.now(UTC)
     async with context.transaction() as connection:
-        found = await connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id))
+        seen = select(verdicts).where(verdicts.c.verdict_id == verdict_id, *visible(routed=routed))
+        found = await connection.execute(seen)
         if (verdict := found.one_or_none()) is None:
             raise Unknown(verdict_id)
         review = Review(
@@ -121,9 +125,10 @@ async def put(connection: AsyncConnection, review: Review) -> None:
 
 
 async def exported(database: AsyncEngine) -> AsyncIterator[Review]:
-    """All reviews, oldest first."""
+    """All reviews, oldest first, but of verdicts with a route."""
+    hidden = exists().where(verdicts.c.verdict_id == reviews.c.verdict_id, verdicts.c.route.is_not(None))
     async with database.connect() as connection:
-        async for row in await connection.stream(select(reviews).order_by(reviews.c.reviewed_at)):
+        async for row in await connection.stream(select(reviews).where(~hidden).order_by(reviews.c.reviewed_at)):
             yield _review(row)
 
 

@@ -80,7 +80,7 @@ verdicts = Table(
     Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
     Column("language", Words, nullable=False),
     Column("surface", Words),
-    Column("route", Words),  # set: shown to those alone who have its permission; see `routed`
+    Column("route", Words),  # set: for those alone who have its permission; `withheld`: of such a post
     Column("total_ms", Double, nullable=False),
     Column("judged_at", Moment, nullable=False),
     Column("received_at", Moment, nullable=False),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.posts import settle
@@ -15,6 +15,15 @@ from moderation_service.contracts.enums import Decision, Outcome
 from moderation_service.contracts.verdict import Verdict
 
 _ONE_WRITER = 7_301_002  # an advisory lock
+WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
+_EMPTY: dict[str, object] = {
+    "author_id": None,
+    "surface": None,
+    "metadata": {},
+    "explanation": None,
+    "explanation_kind": None,
+    "statement_of_reasons": None,
+}
 _MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 
 
@@ -28,23 +37,24 @@ class Stored:
     received_at: datetime
 
 
-async def by_id(database: AsyncEngine, verdict_id: str) -> Stored | None:
-    """The verdict of this id."""
+async def by_id(database: AsyncEngine, verdict_id: str, *, routed: bool = False) -> Stored | None:
+    """The verdict of this id; one with a route only if it is `routed` that are asked for too."""
+    query = select(verdicts).where(verdicts.c.verdict_id == verdict_id, *visible(routed=routed))
     async with database.connect() as connection:
-        found = await connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id))
+        found = await connection.execute(query)
         row = found.one_or_none()
     return None if row is None else _stored(row)
 
 
 async def of_post(database: AsyncEngine, post_id: str) -> list[Stored]:
-    """All verdicts of a post, the newest first."""
-    query = select(verdicts).where(verdicts.c.post_id == post_id)
+    """All verdicts of a post without a route, the newest first."""
+    query = select(verdicts).where(verdicts.c.post_id == post_id, *visible())
     async with database.connect() as connection:
         rows = await connection.execute(query.order_by(verdicts.c.post_revision.desc(), verdicts.c.seq.desc()))
         return [_stored(row) for row in rows]
 
 
-async def listed(
+async def listed(  # noqa: PLR0913 - the filters of a page
     database: AsyncEngine,
     *,
     limit: int,
@@ -52,12 +62,13 @@ async def listed(
     decision: str | None = None,
     policy_id: str | None = None,
     post_id: str | None = None,
+    routed: bool = False,
 ) -> list[Stored]:
     """The verdicts that came last, the last first; of those before the seq `before` where it is given.
 
-    With a `policy_id` those that violate it, and abstentions for which it was asked.
+    With a `policy_id` those that violate it, and abstentions for which it was asked. `routed`: those with a route too.
     """
-    query = select(verdicts).order_by(verdicts.c.seq.desc()).limit(limit)
+    query = select(verdicts).where(*visible(routed=routed)).order_by(verdicts.c.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(verdicts.c.seq < before)
     if decision is not None:
@@ -69,6 +80,11 @@ async def listed(
         query = query.where(verdicts.c.post_id == post_id)
     async with database.connect() as connection:
         return [_stored(row) for row in await connection.execute(query)]
+
+
+def visible(*, routed: bool = False) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on the verdicts that everybody may see, or with `routed` those too whose route has a permission."""
+    return () if routed else (verdicts.c.route.is_(None),)
 
 
 async def alone(connection: AsyncConnection) -> None:
@@ -90,7 +106,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
     """Keep the rows of verdicts in the order in which they came; how many were not known.
 
     The newest of each post is marked, has a job if a person is to look at it, and ends the jobs of the others. What is
-    kept of the posts follows.
+    kept of the posts follows. One with a route has no job, and withholds the verdicts on the post so far.
     """
     await alone(connection)
     fresh = await _unknown(connection, rows)
@@ -114,18 +130,19 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
     made = [
         _job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
         for row in newest.values()
-        if Decision(row["decision"]).needs_review
+        if Decision(row["decision"]).needs_review and row["route"] is None
     ]
     if made:
         await connection.execute(insert(jobs), made)
     if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
+    await _withhold(connection, [row for row in fresh if row["route"]])
     await settle(connection, {row["post_id"] for row in fresh})
     return len(fresh)
 
 
-async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> None:
-    """All rows of posts whose verdicts were deleted, and what waits to be published of them.
+async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> set[str]:
+    """All rows of posts whose verdicts were deleted, and what waits to be published of them; which had a route.
 
     But a post of which no verdict came yet stays: it may have been made anew since, and the input topic tells if not.
     """
@@ -137,10 +154,28 @@ async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> None:
     if gone:
         images = tuple_(thumbnails.c.post_id, thumbnails.c.revision)
         await connection.execute(delete(thumbnails).where(images.in_([tuple(row) for row in gone])))
+    with_route = select(verdicts.c.post_id).where(verdicts.c.post_id.in_(post_ids), verdicts.c.route.is_not(None))
+    routed = set((await connection.execute(with_route)).scalars())
     for table, entry_id in ((reviews, reviews.c.review_id), (verdicts, verdicts.c.verdict_id)):
         theirs = table.c.post_id.in_(post_ids)
         await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))
         await connection.execute(delete(table).where(theirs))
+    return routed
+
+
+async def _withhold(connection: AsyncConnection, routed: Iterable[dict[str, Any]]) -> None:
+    """Hide the other verdicts on posts with a route, up to that revision, and keep nothing of the posts' in them."""
+    for row in routed:
+        others = select(verdicts.c.seq, verdicts.c.rest).where(
+            verdicts.c.post_id == row["post_id"],
+            verdicts.c.post_revision <= row["post_revision"],
+            verdicts.c.route.is_(None),
+        )
+        for seq, rest in (await connection.execute(others)).all():
+            hidden = {"route": WITHHELD, "surface": None, "rest": _without_content(rest)}
+            await connection.execute(update(verdicts).where(verdicts.c.seq == seq).values(hidden))
+            closed = update(jobs).where(jobs.c.verdict_seq == seq, jobs.c.state == "open")
+            await connection.execute(closed.values(state="superseded", leased_by=None, leased_until=None))
 
 
 async def _unknown(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -184,8 +219,13 @@ def _stored(row: Row[Any]) -> Stored:
 
 
 def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
-    """The row of a verdict, without `seq` and `newest`, which depend on the others of its post."""
+    """The row of a verdict, without `seq` and `newest`, which depend on the others of its post.
+
+    Of one with a route neither words nor metadata of the post, even if whoever published it left them in.
+    """
     published = verdict.model_dump(mode="json", by_alias=True)
+    if verdict.route:
+        published = _without_content(published)
     violated = [policy.severity for policy in verdict.policies if policy.outcome.is_flagged]
     margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
     return {
@@ -197,7 +237,8 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
         "severity": max(violated, default=0),
         "margin": min(margins, default=1.0),
         "language": verdict.content.language,
-        "surface": verdict.surface,
+        "surface": published["surface"],
+        "route": verdict.route,
         "total_ms": verdict.timings_ms.total,
         "judged_at": verdict.judged_at,
         "received_at": received_at,
@@ -209,6 +250,11 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
 def verdict_of(row: Row[Any]) -> Verdict:
     """The verdict as it was published."""
     return Verdict.model_validate_json(to_json({**row.rest, "policies": row.policies}))
+
+
+def _without_content(published: dict[str, Any]) -> dict[str, Any]:
+    """A verdict's fields without those that the post's author filled, or that may quote what they wrote."""
+    return {**published, **_EMPTY}
 
 
 def _job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Posts with the route child_safety: the verdict is kept, and nothing else of the post, in whatever order they come."""
+
+import base64
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.context import ConsoleContext
+from moderation_service.console.store import posts, queue, reviews, verdicts
+from moderation_service.console.store.ingest import Ingest
+from moderation_service.console.store.queue import Filters
+from moderation_service.console.store.reviews import Decided, Unknown
+from moderation_service.console.store.tables import METADATA
+from moderation_service.contracts.enums import ReviewDecision
+from moderation_service.contracts.post import ImageRef, Post
+from tests.console.support import console_settings, shipped_pack
+from tests.contracts.examples import verdict
+
+CANARY = "canary-of-the-words"
+BYTES = os.urandom(96 * 1024)  # more than a page of either database
+IMAGE = base64.b64encode(BYTES).decode()
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class Records:
+    """Records as they are read from Kafka, one after the other."""
+
+    def __init__(self, context: ConsoleContext) -> None:
+        self._kafka, self._ingest, self._offset = context.settings.kafka, Ingest(context), 0
+
+    async def post(self, revision: int = 2) -> None:
+        given = Post(
+            post_id="p-17",
+            revision=revision,
+            text=f"see this {CANARY}",
+            images=(ImageRef(data=IMAGE),),
+            metadata={"name": CANARY},
+        )
+        await self._write(self._kafka.input_topic, given.model_dump_json().encode())
+
+    async def verdict(self, verdict_id: str, **fields: Any) -> None:
+        said = {"author_id": CANARY, "surface": CANARY, "metadata": {"name": CANARY}, "explanation": CANARY, **fields}
+        made = verdict(verdict_id=verdict_id, **said)
+        await self._write(self._kafka.output_topic, made.to_json())
+
+    async def _write(self, topic: str, value: bytes) -> None:
+        record: Any = _Record(topic, 0, self._offset, b"p-17", value)
+        self._offset += 1
+        await self._ingest.write([record])
+
+
+class _Record:
+    def __init__(self, *fields: Any) -> None:
+        self.topic, self.partition, self.offset, self.key, self.value = fields
+
+
+@pytest.fixture
+def context(database: AsyncEngine, database_url: str) -> ConsoleContext:
+    return ConsoleContext(console_settings(database_url), database, shipped_pack())
+
+
+async def test_nothing_of_the_post_is_in_any_table_or_file_whatever_came_first(
+    context: ConsoleContext, database: AsyncEngine
+) -> None:
+    records = Records(context)
+    await records.post()
+    await records.verdict("earlier", decision="review")
+    await records.post()  # published again: the rows before are replaced
+    assert await everywhere(database) & {CANARY, IMAGE}
+    await records.verdict("routed", route="child_safety")
+    assert await everywhere(database) == set()
+    await records.post()
+    await records.post(1)
+    assert await everywhere(database) == set()
+
+
+async def test_the_verdict_is_seen_by_those_alone_who_may(context: ConsoleContext, database: AsyncEngine) -> None:
+    records = Records(context)
+    await records.verdict("earlier", decision="review")
+    await records.verdict("routed", route="child_safety", decision="review")
+    assert await verdicts.listed(database, limit=9) == []
+    assert await verdicts.of_post(database, "p-17") == []
+    assert await verdicts.by_id(database, "routed") is None
+    assert await queue.listed(database, Filters(), limit=9, now=NOW) == []
+    found = await verdicts.by_id(database, "routed", routed=True)
+    assert found is not None
+    assert (found.verdict.route, found.verdict.metadata, found.newest) == ("child_safety", {}, True)
+    assert [one.verdict.verdict_id for one in await verdicts.listed(database, limit=9, routed=True)] == [
+        "routed",
+        "earlier",
+    ]
+    decided = Decided(ReviewDecision.BLOCK)
+    with pytest.raises(Unknown):
+        await reviews.decide(context, "ann", "routed", decided)
+    await reviews.decide(context, "eve", "routed", decided, routed=True)
+    assert [one async for one in reviews.exported(database)] == []
+
+
+async def test_a_later_revision_is_a_post_of_its_own(context: ConsoleContext, database: AsyncEngine) -> None:
+    records = Records(context)
+    await records.verdict("routed", route="child_safety", post_revision=1)
+    await records.post(2)
+    await records.verdict("later", decision="review", post_revision=2)
+    assert (await posts.shown(database, "p-17", 2)) is not None
+    assert [job.verdict_id for job in await queue.listed(database, Filters(), limit=9, now=NOW)] == ["later"]
+
+
+async def everywhere(database: AsyncEngine) -> set[str]:
+    """Which of the marks are in a row, or in a file of SQLite's."""
+    async with database.connect() as connection:
+        shown = [
+            str(row).encode() for table in METADATA.sorted_tables for row in await connection.execute(select(table))
+        ]
+    if database.dialect.name == "sqlite":
+        shown += [path.read_bytes() for path in Path(database.url.database or "").parent.glob("*.db*")]
+    return {
+        mark for mark in (CANARY, IMAGE) for held in shown if mark[:64].encode() in held or mark[-64:].encode() in held
+    }
