@@ -1,4 +1,4 @@
-"""`moderation banks`: known content in files, and what of an image or a text it matches."""
+"""`moderation banks`: known content in files or on the topic, and what of an image or a text it matches."""
 
 import csv
 import json
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from moderation_service.banks.loaded_bank import check_entry
 from moderation_service.banks.matcher import BankMatches
+from moderation_service.cli.bank_topic import BankTopic
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
 from moderation_service.contracts.bank import Bank, BankAction, BankEntry, EntryKind
 from moderation_service.contracts.enums import Mode
@@ -26,17 +27,13 @@ from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.media.pdq import to_hex
-from moderation_service.readers.bank_files import (
-    CSV_FIELDS,
-    load_banks,
-    read_bank,
-    read_entries,
-    to_json,
-    write_bank,
-)
+from moderation_service.readers.bank_files import CSV_FIELDS, BankFolder, read_entries, to_json
 from moderation_service.settings import MediaSettings, Settings
 
-banks = App(name="banks", help="Banks of known content: images, terms and links.")
+banks = App(
+    name="banks",
+    help="Banks of known content (images, terms, links): the files of `banks.path`, or without it the banks topic.",
+)
 
 
 @Parameter(name="*")
@@ -65,12 +62,12 @@ class NewEntry:
 
 @banks.command(name="list")
 def list_banks(*, settings: SettingsFile = None) -> int:
-    """Print the banks of `banks.path` with what follows from a match, the number of entries, and the digest.
+    """Print the banks with what follows from a match, the number of entries, and the digest.
 
     Example: `MODERATION_BANKS__PATH=banks moderation banks list`
     """
     table = Table("bank", "action", "mode", "entries", "digest")
-    for loaded in load_banks(_folder(load(settings))):
+    for loaded in _store(load(settings)).load():
         bank = loaded.bank
         action = f"{bank.action} ({bank.route})" if bank.route else bank.action
         table.add_row(bank.name, action, bank.mode, str(len(loaded)), loaded.digest)
@@ -88,7 +85,7 @@ def import_entries(bank: str, file: Path, /, *, new: NewBank | None = None, sett
     Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
     """
     left_out = list[str]()
-    count = _merge(_folder(load(settings)) / f"{bank}.jsonl", _fit(read_entries(file), left_out), new or NewBank())
+    count = _store(load(settings)).put(_made(bank, new or NewBank()), _fit(read_entries(file), left_out))
     print(f"{count} entries put into {bank}", file=sys.stderr)
     print_lines("left out", left_out)
     return PROBLEMS if left_out else 0
@@ -104,7 +101,7 @@ def export(
 
     Example: `moderation banks export terror -o terror.csv`
     """
-    properties, entries = read_bank(_existing(_folder(load(settings)), bank))
+    properties, entries = _store(load(settings)).read(bank)
     if properties.route:
         msg = f"bank {bank}: has route {properties.route}; its entries are never exported"
         raise Misconfigured(msg)
@@ -136,30 +133,34 @@ def add(
     Example: `moderation banks add spam term "free crypto" --note "campaign of May"`
     """
     loaded = load(settings)
-    path = _existing(_folder(loaded), bank)
-    fields = entry or NewEntry()
+    store, fields = _store(loaded), entry or NewEntry()
+    properties, _ = store.read(bank)
     kinds: Iterable[tuple[EntryKind, str]] = [("terms" if kind == "term" else "urls", value)]
     if kind == "image":
-        kinds = _hashes(Path(value), loaded.media, read_bank(path)[0])
+        kinds = _hashes(Path(value), loaded.media, properties)
     made = [_entry(each, text, fields) for each, text in kinds]
-    _merge(path, made, NewBank())
+    store.put(properties, made)
     for one in made:
         print(one.id)
     return 0
 
 
 @banks.command
-def remove(bank: str, entry_id: str, /, *, settings: SettingsFile = None) -> int:
+def remove(
+    bank: str,
+    entry_id: str,
+    /,
+    *,
+    reason: Annotated[str | None, Parameter(help="For the audit topic, if the bank is on the topic.")] = None,
+    settings: SettingsFile = None,
+) -> int:
     """Remove an entry from a bank; exits 1 where it is not there.
 
     Example: `moderation banks remove spam 5f1c0d2e9a7b4c33`
     """
-    path = _existing(_folder(load(settings)), bank)
-    if not any(entry.id == entry_id for entry in read_bank(path)[1]):
+    if not _store(load(settings)).remove(bank, entry_id, reason):
         print(f"bank {bank}: has no entry {entry_id}", file=sys.stderr)
         return PROBLEMS
-    properties, entries = read_bank(path)
-    write_bank(path, properties, (entry for entry in entries if entry.id != entry_id))
     return 0
 
 
@@ -170,7 +171,7 @@ def match_file(path: Path, /, *, settings: SettingsFile = None) -> int:
     Example: `moderation banks test upload.jpg`
     """
     loaded = load(settings)
-    matcher, data = load_banks(_folder(loaded)), path.read_bytes()
+    matcher, data = _store(loaded).load(), path.read_bytes()
     if media_type(data):
         image = _decoded(path, data, loaded.media)
         matches = matcher.match_image(image.hashes, sha256(data).hexdigest())
@@ -187,24 +188,19 @@ def _lines(matches: BankMatches) -> Iterator[str]:
             yield json.dumps({"mode": mode, **match.model_dump(mode="json", exclude_defaults=True)}, ensure_ascii=False)
 
 
-def _folder(settings: Settings) -> Path:
-    """Raises Misconfigured."""
-    path = settings.banks.path
-    if path is None or not path.is_dir():
-        msg = f"banks.path: {path or 'unset'}; set MODERATION_BANKS__PATH to the folder of the banks"
-        raise Misconfigured(msg)
-    return path
+def _store(settings: Settings) -> BankFolder | BankTopic:
+    """Where the commands find and change banks: the files of `banks.path` where it is set, else the topic."""
+    return BankFolder(settings.banks.path) if settings.banks.path else BankTopic(settings)
 
 
-def _existing(folder: Path, bank: str) -> Path:
+def _made(name: str, new: NewBank) -> Bank:
     """Raises Misconfigured."""
-    path = folder / f"{bank}.jsonl"
-    if not path.is_file():
-        msg = (
-            f"bank {bank}: no such bank in {folder}; make it with: moderation banks import {bank} FILE --action ACTION"
-        )
-        raise Misconfigured(msg)
-    return path
+    try:
+        return Bank(name=name, **vars(new))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        msg = f"bank {name}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
+        raise Misconfigured(msg) from None
 
 
 def _fit(rows: Iterable[BankEntry | str], left_out: list[str]) -> Iterator[BankEntry]:
@@ -213,30 +209,6 @@ def _fit(rows: Iterable[BankEntry | str], left_out: list[str]) -> Iterator[BankE
             yield row
         else:
             left_out.append(row)
-
-
-def _merge(path: Path, entries: Iterable[BankEntry], new: NewBank) -> int:
-    """Put entries into a bank's file, which is made where it is missing, and count them. Raises Misconfigured."""
-    if path.is_file():
-        bank, before = read_bank(path)
-    else:
-        name = path.name.removesuffix(".jsonl")
-        try:
-            bank, before = Bank(name=name, **vars(new)), iter(())
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            msg = f"bank {name}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
-            raise Misconfigured(msg) from None
-    ids = set[str]()
-
-    def merged() -> Iterator[BankEntry]:
-        for entry in entries:
-            ids.add(entry.id)
-            yield entry
-        yield from (entry for entry in before if entry.id not in ids)
-
-    write_bank(path, bank, merged())
-    return len(ids)
 
 
 def _entry(kind: EntryKind, value: str, fields: NewEntry) -> BankEntry:

@@ -31,7 +31,7 @@ topics = App(name="topics", help="Create and check the topics.")
 @topics.command
 def create(
     *,
-    partitions: Annotated[int, Parameter(help="Of each topic.")] = PARTITIONS,
+    partitions: Annotated[int, Parameter(help="Of each topic but that of banks, which has one.")] = PARTITIONS,
     replication: Annotated[int, Parameter(help="Replicas; -1: as the brokers have it.")] = BROKERS_DEFAULT,
     bootstrap_servers: Servers = None,
     settings: SettingsFile = None,

@@ -1,0 +1,112 @@
+"""The banks of the topic, as the commands change them: each change with a record on the audit topic."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from moderation_service.banks.matcher import BankMatcher
+from moderation_service.banks.topic import BankWriter, TopicBanks, parse_bank, parse_entry, parse_key
+from moderation_service.cli.common import print_lines
+from moderation_service.contracts.bank import Bank, BankEntry
+from moderation_service.errors import Misconfigured
+from moderation_service.kafka.topic_consumer import Batch
+from moderation_service.kafka.topic_io import emit_audit, read
+from moderation_service.settings import Settings
+from moderation_service.telemetry import audit
+
+_AT_ONCE = 20_000
+_MOST_IDS = 20  # in an audit record
+
+
+class BankTopic:
+    """The same as `BankFolder` for banks of `kafka.banks_topic`. All methods raise Fatal where Kafka is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._kafka = settings.kafka
+        self._writer = BankWriter(settings)
+
+    def load(self) -> BankMatcher:
+        """All banks."""
+        return asyncio.run(self._load())
+
+    def read(self, name: str) -> tuple[Bank, Iterator[BankEntry]]:
+        """A bank and its entries. Raises Misconfigured where there is none."""
+        bank, entries = asyncio.run(self._read(name))
+        if bank is None:
+            topic = self._kafka.banks_topic
+            msg = f"bank {name}: no such bank on topic {topic}; make it: moderation banks import {name} FILE --action ACTION"
+            raise Misconfigured(msg)
+        return bank, iter(entries.values())
+
+    def put(self, new: Bank, entries: Iterable[BankEntry]) -> int:
+        """Put entries into the bank of that name, which is made as `new` where it is missing, and count them."""
+        return asyncio.run(self._put(new, entries))
+
+    def remove(self, name: str, entry_id: str, reason: str | None) -> bool:
+        """Whether it was there."""
+        return asyncio.run(self._remove(name, entry_id, reason))
+
+    async def _load(self) -> BankMatcher:
+        banks = BankMatcher()
+        topic = TopicBanks(banks)
+        async for batch in self._batches():
+            print_lines("skipped", topic.apply(batch))
+        banks.compact()
+        return banks
+
+    async def _batches(self) -> AsyncIterator[Batch]:
+        records = []
+        async for record in read(self._kafka, self._kafka.banks_topic):
+            records.append(record)
+            if len(records) == _AT_ONCE:
+                yield Batch(records)
+                records = []
+        yield Batch(records)
+
+    async def _read(self, name: str) -> tuple[Bank | None, dict[str, BankEntry]]:
+        bank, entries = None, dict[str, BankEntry]()
+        async for record in read(self._kafka, self._kafka.banks_topic):
+            try:
+                found, entry_id = parse_key(record.key)
+                if found != name:
+                    continue
+                if entry_id is None:
+                    bank = None if record.value is None else parse_bank(name, record.value)
+                elif record.value is None:
+                    entries.pop(entry_id, None)
+                else:
+                    entries[entry_id] = parse_entry(entry_id, record.value)
+            except ValueError as error:
+                print_lines("skipped", [f"partition {record.partition}, offset {record.offset}: {error}"])
+        return bank, entries
+
+    async def _put(self, new: Bank, entries: Iterable[BankEntry]) -> int:
+        if (await self._read(new.name))[0] is None:
+            await self._writer.put_bank(new)
+            await self._tell("bank.put", new.name, {"action": new.action, "mode": new.mode})
+        first = list[BankEntry]()
+
+        def seen() -> Iterator[BankEntry]:
+            for entry in entries:
+                if len(first) < _MOST_IDS:
+                    first.append(entry)
+                yield entry
+
+        count = await self._writer.put_entries(new.name, seen())
+        notes = {entry.note for entry in first if entry.note}
+        details: dict[str, int | str] = {"entries": count, "ids": " ".join(entry.id for entry in first)}
+        await self._tell("bank_entry.added", new.name, details, "; ".join(sorted(notes)))
+        return count
+
+    async def _remove(self, name: str, entry_id: str, reason: str | None) -> bool:
+        if entry_id not in (await self._read(name))[1]:
+            return False
+        await self._writer.remove_entry(name, entry_id)
+        await self._tell("bank_entry.removed", name, {"ids": entry_id}, reason)
+        return True
+
+    async def _tell(
+        self, action: audit.Action, bank: str, details: dict[str, int | str], reason: str | None = None
+    ) -> None:
+        why = {"reason": reason} if reason else {}
+        entry = audit.AuditEntry(actor=audit.user(), action=action, target=bank, details={**details, **why})
+        await emit_audit(self._kafka, entry)
