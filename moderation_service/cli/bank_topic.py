@@ -32,8 +32,8 @@ class BankTopic:
         """A bank and its entries. Raises Misconfigured where there is none."""
         bank, entries = asyncio.run(self._read(name))
         if bank is None:
-            topic = self._kafka.banks_topic
-            msg = f"bank {name}: no such bank on topic {topic}; make it: moderation banks import {name} FILE --action ACTION"
+            how = f"make it: moderation banks import {name} FILE --action ACTION"
+            msg = f"bank {name}: no such bank on topic {self._kafka.banks_topic}; {how}"
             raise Misconfigured(msg)
         return bank, iter(entries.values())
 

@@ -41,13 +41,17 @@ class BankFolder:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            msg = f"banks.path: {folder} is not a folder; set MODERATION_BANKS__PATH to that of the banks"
+            msg = f"banks.path: {folder}: no such folder"
             raise Misconfigured(msg)
         self._folder = folder
 
     def load(self) -> BankMatcher:
-        """All banks."""
-        return load_banks(self._folder)
+        """Every bank. Raises with the faults of the first wrong file."""
+        matcher = BankMatcher()
+        for path in sorted(self._folder.glob("*.jsonl")):
+            matcher.put_bank(*read_bank(path))
+        matcher.compact()
+        return matcher
 
     def read(self, name: str) -> tuple[Bank, Iterator[BankEntry]]:
         """A bank, and its entries while they are read."""
@@ -81,15 +85,8 @@ class BankFolder:
 
 
 def load_banks(folder: Path | None) -> BankMatcher:
-    """Read every bank of a folder, `NAME.jsonl` each. Raises Misconfigured with the faults of the first wrong file."""
-    if folder and not folder.is_dir():
-        msg = f"banks.path: {folder}: no such folder"
-        raise Misconfigured(msg)
-    matcher = BankMatcher()
-    for path in sorted(folder.glob("*.jsonl")) if folder else ():
-        matcher.put_bank(*read_bank(path))
-    matcher.compact()
-    return matcher
+    """The banks of a folder; none without one. Raises Misconfigured."""
+    return BankFolder(folder).load() if folder else BankMatcher()
 
 
 def read_bank(path: Path) -> tuple[Bank, Iterator[BankEntry]]:
