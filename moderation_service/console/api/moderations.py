@@ -116,7 +116,10 @@ async def moderate(call: Call) -> Response:
 
 
 def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
-    """A verdict in OpenAI's form. A category nobody asks about is false, with the score 0 and no input type."""
+    """A verdict in OpenAI's form. A category nobody asks about is false, with the score 0 and no input type.
+
+    A category is true with the score 1 where a bank blocks or reviews known content by its policy.
+    """
     filled = dict[str, list[PolicyVerdict]]()
     judged = {part.policy_id: part for part in verdict.policies}
     for policy in pack.enforced:
@@ -125,12 +128,22 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     gravest = {name: max(parts, key=lambda part: part.score, default=None) for name, parts in filled.items()}
     names = [*_CATEGORIES, *sorted(filled.keys() - set(_CATEGORIES))]
     scores = {name: part.score if (part := gravest.get(name)) else 0.0 for name in names}
+    types = {name: _input_types(gravest.get(name), verdict) for name in names}
+    known = {match.policy: match for match in verdict.matches if match.action.decision}
+    by_bank = {
+        name: known[policy.id]
+        for policy in pack.enforced
+        for name in (policy.id, policy.openai_category)
+        if name is not None and policy.id in known
+    }
+    for name, match in by_bank.items():
+        scores[name], types[name] = 1.0, ["text" if match.image is None else "image"]
     return Moderation(
         flagged=verdict.decision.is_flagged,
-        categories={name: any(part.violated for part in filled.get(name, ())) for name in names},
+        categories={name: name in by_bank or any(part.violated for part in filled.get(name, ())) for name in names},
         category_scores=scores,
-        category_applied_input_types={name: _input_types(gravest.get(name), verdict) for name in names},
-        covered_categories=[name for name in names if filled.get(name)],
+        category_applied_input_types=types,
+        covered_categories=[name for name in names if filled.get(name) or name in by_bank],
         decision=verdict.decision,
         abstain_reason=verdict.abstain_reason,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from moderation_service.app.compose import open_judge
 from moderation_service.console.api.moderations import MOST_INPUTS, moderation_of
 from moderation_service.console.store.tables import outbox, verdicts
+from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Attribution, Verdict
@@ -127,6 +128,22 @@ async def test_words_and_an_image_are_judged_together_and_say_where_the_violatio
     assert result.category_scores.illicit_violent == pytest.approx(sale.score, abs=1e-3)
     assert result.categories.model_dump(by_alias=True) == expected.categories
     assert result.category_applied_input_types.model_dump(by_alias=True) == expected.category_applied_input_types
+
+
+async def test_known_content_has_the_category_of_its_banks_policy(api: Api) -> None:
+    judge = api.context.judge
+    assert judge is not None
+    entry = BankEntry(kind="terms", value="evening by the river", id="e1")
+    judge.banks.put_bank(Bank(name="scams", action="block", policy="weapon_sale"), [entry])
+    try:
+        async with client(api) as openai_client:
+            (result,) = (await openai_client.moderations.create(input=HARMLESS)).results
+    finally:
+        judge.banks.remove_bank("scams")
+    assert (result.flagged, result.categories.illicit_violent, result.categories.violence) == (True, True, False)
+    assert result.category_scores.illicit_violent == 1
+    assert result.category_applied_input_types.illicit_violent == ["text"]
+    assert set(result.covered_categories) == {"weapon_sale", "illicit/violent"}  # type: ignore[attr-defined]
 
 
 async def test_an_image_is_fetched_from_the_web_by_its_address(database: AsyncEngine, database_url: str) -> None:
