@@ -15,6 +15,7 @@ from moderation_service.engine.model_report import CheckedEngine
 from moderation_service.errors import Fatal, Misconfigured, Unavailable
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.hma import open_hma
 from moderation_service.judging.judge import Judge
 from moderation_service.judging.verdict_builder import model_metadata
 from moderation_service.media.image_text import open_text_reader
@@ -74,6 +75,7 @@ async def open_judges(
             async with (
                 ImageLoader(settings.media) as loader,
                 open_text_reader(settings.media) as text_reader,
+                open_hma(settings.banks) as hma,
                 Batcher(engine, settings.engine) as batcher,
                 Batcher(engine, settings.engine) as shadow_batcher,
             ):
@@ -88,6 +90,7 @@ async def open_judges(
                     shadow_batcher=shadow_batcher,
                     banks=banks,
                     text_reader=text_reader,
+                    hma=hma,
                 )
                 judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
                 for one in judges:

@@ -18,6 +18,7 @@ from moderation_service.judging.calibration import Calibration, DriftMonitor
 from moderation_service.judging.decision import decide, find_abstain_reason, flags, gravest_match, with_known_content
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer
+from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.known_content import count_matches, match_banks, match_image_text
 from moderation_service.judging.near_duplicates import NearDuplicates
 from moderation_service.judging.policy_scorer import PolicyScorer
@@ -63,6 +64,7 @@ class Judge:
         shadow_pack: PolicyPack | None = None,
         banks: BankMatcher | None = None,
         text_reader: ImageTextReader | None = None,
+        hma: HmaClient | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings = settings.judging
@@ -70,6 +72,7 @@ class Judge:
         self._engine = engine
         self.calibration = calibration
         self.banks = BankMatcher() if banks is None else banks
+        self._hma = hma
         self._evidence_loader = EvidenceLoader(settings.media, loader, text_reader)
         self._batcher = batcher
         self._shadow_batcher = shadow_batcher
@@ -116,7 +119,7 @@ class Judge:
         """
         async with nullcontext(evidence) if evidence else self.load_evidence(post) as evidence:  # noqa: PLR1704
             with tracing.step("match banks"):
-                known = await match_banks(self.banks, evidence)
+                known = await match_banks(self.banks, evidence, self._hma)
             if not known.is_final:
                 with tracing.step("read images"):
                     evidence = await self._evidence_loader.with_image_text(evidence)  # noqa: PLW2901 - and more

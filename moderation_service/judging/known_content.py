@@ -6,6 +6,7 @@ The strongest action counts: escalate and block, then review, then label and all
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import add
 from typing import NamedTuple
 
 from moderation_service.banks.matcher import BankMatcher, BankMatches
@@ -13,6 +14,7 @@ from moderation_service.contracts.bank import BankAction, BankMatch, EntryKind
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import Decision, Mode, Route
 from moderation_service.judging.evidence import Evidence
+from moderation_service.judging.hma import HmaClient
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.telemetry import metrics
 
@@ -53,15 +55,17 @@ class KnownContent(NamedTuple):
     route: Route | None = None
 
 
-async def match_banks(banks: BankMatcher, evidence: Evidence) -> KnownContent:
-    """Match a post's words and images; a long text, or many images, on a thread."""
-    if banks.is_empty:
+async def match_banks(banks: BankMatcher, evidence: Evidence, hma: HmaClient | None = None) -> KnownContent:
+    """Match a post's words and images; a long text, or many images, on a thread. Raises Transient while HMA is away."""
+    if banks.is_empty and hma is None:
         return KnownContent()
-    hashes = sum(len(image.hashes) for image in evidence.loaded.images)
+    images = evidence.loaded.images
+    hashes = sum(len(image.hashes) for image in images)
     with _MATCHING.time():
+        remote = await hma.match_images(banks, images) if hma else ()
         if len(evidence.text) + _CHARACTERS_PER_HASH * hashes > _OFF_LOOP:
-            return await asyncio.to_thread(find_known_content, banks, evidence)
-        return find_known_content(banks, evidence)
+            return await asyncio.to_thread(find_known_content, banks, evidence, remote)
+        return find_known_content(banks, evidence, remote)
 
 
 async def match_image_text(banks: BankMatcher, evidence: Evidence, known: KnownContent) -> KnownContent:
@@ -75,10 +79,10 @@ async def match_image_text(banks: BankMatcher, evidence: Evidence, known: KnownC
     return KnownContent(enforced, shadow, known.banks_digest, *_ruling(enforced, is_harmless=False))
 
 
-def find_known_content(banks: BankMatcher, evidence: Evidence) -> KnownContent:
-    """What of the post is known, and what follows from it."""
+def find_known_content(banks: BankMatcher, evidence: Evidence, remote: Sequence[BankMatches] = ()) -> KnownContent:
+    """What of the post is known, and what follows from it. `remote` are matches of each image elsewhere, if any."""
     digest, images = banks.digest, evidence.loaded.images
-    found = [*([banks.match_text(evidence.text)] if evidence.text else ()), *_of_images(banks, images)]
+    found = [*([banks.match_text(evidence.text)] if evidence.text else ()), *_of_images(banks, images, remote)]
     enforced = tuple(match for each in found for match in each.enforced)
     shadow = tuple(match for each in found for match in each.shadow)
     harmless = {match.image for match in enforced if _is_harmless(match)}
@@ -100,7 +104,9 @@ def known_content_sentence(match: BankMatch, language: Language) -> str:
     return form.format(bank=match.bank, number=(match.image or 0) + 1)
 
 
-def _of_images(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterator[BankMatches]:
+def _of_images(
+    banks: BankMatcher, images: Sequence[LoadedImage], remote: Sequence[BankMatches]
+) -> Iterator[BankMatches]:
     """Each image's matches. One whose exact bytes are known to be harmless is not taken for a copy of another.
 
     Banks with a route match it nevertheless.
@@ -109,6 +115,8 @@ def _of_images(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterator[Ba
         if image.sha256 is None:
             continue
         found = banks.match_image(image.hashes, image.sha256, image=number)
+        if remote:
+            found = BankMatches(*map(add, found, remote[number]))
         if any(map(_is_harmless, found.enforced)):
             found = BankMatches(*(tuple(match for match in each if not _is_mere_likeness(match)) for each in found))
         yield found

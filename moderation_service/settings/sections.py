@@ -37,6 +37,10 @@ class BankSettings(Section):
 
     path: Path | None = None
     """Folder of the banks, a file `NAME.jsonl` each; unset: none."""
+    hma_url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Address of an HMA server that is asked for each image, http://HOST:PORT; unset: none."""
+    hma_timeout_s: PositiveFloat = 2.0
+    """For one lookup there."""
 
 
 class ChildSafetySettings(Section):

@@ -63,6 +63,7 @@ BANK_MATCHES = Counter(
     ["bank", "action", "mode"],
 )
 NEAR_DUPLICATES = Counter("moderation_near_duplicates", "Verdicts linked to one on a near copy, by `similar_to`")
+HMA_LOOKUPS = Counter("moderation_hma_lookups", "Lookups at the HMA server: answered or failed", ["outcome"])
 BANK_ENTRIES = Gauge("moderation_bank_entries", "Entries of a bank, as this process matches them", ["bank"])
 BANKS_LAG = Gauge("moderation_banks_lag", "Records of the banks topic that this process has not read yet")
 BANKS_READ = Gauge(

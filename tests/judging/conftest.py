@@ -12,6 +12,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
+from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.judge import Judge
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
@@ -50,6 +51,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             calibration: Calibration | None = None,
             shadow_pack: PolicyPack | None = None,
             banks: BankMatcher | None = None,
+            hma: HmaClient | None = None,
             text_reader: ImageTextReader | None = None,
             **settings: Any,
         ) -> Judge:
@@ -69,6 +71,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
                 shadow_batcher=apart,
                 shadow_pack=shadow_pack,
                 banks=banks,
+                hma=hma,
                 text_reader=text_reader,
             )
 
