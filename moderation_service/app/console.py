@@ -11,6 +11,7 @@ from moderation_service import __version__
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
 from moderation_service.app.signals import run_until, stop_on_signals
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
@@ -51,7 +52,8 @@ async def migrate(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     pack, shadow_pack = load_packs(settings.policies)
     async with own_database(settings) as database:
-        context = ConsoleContext(settings, database, pack)
+        hold = LegalHold(settings.child_safety) if settings.child_safety.hold_path else None
+        context = ConsoleContext(settings, database, pack, legal_hold=hold)
         async with running_console(context) as (port, ops_port):
             log.info("console open", port=port, ops_port=ops_port)
             if settings.console.judging_backend == "off":
@@ -74,7 +76,7 @@ async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, i
         Ingest(context).run,
         OutboxSender(context).run,
         Thumbnails(settings, context.database).run,
-        partial(retention.run, context.database, console),
+        partial(retention.run, context),
     )
     try:
         async with (

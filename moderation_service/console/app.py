@@ -18,7 +18,7 @@ from moderation_service.console.accounts.login import account_routes
 from moderation_service.console.api.routes import api_routes
 from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.middleware import ErrorPages, ResponseHeaders, TrustedProxies, error_page
-from moderation_service.console.pages import case, overview, policies, queue, tryout, verdict
+from moderation_service.console.pages import case, child_safety, overview, policies, queue, tryout, verdict
 from moderation_service.console.pages.render import HERE, choose_preferences
 
 _DATABASE_TIMEOUT_S = 5.0
@@ -70,8 +70,8 @@ class _Assets(StaticFiles):
 
 def page_routes() -> list[BaseRoute]:
     """Every page, what their forms send to, and what they load."""
-    guarded, of_admins = reader(), reader("admin")
-    one = "/verdicts/{verdict_id:path}"
+    guarded, of_admins, held = reader(), reader("admin"), reader(permission="child_safety")
+    one, held_one = "/verdicts/{verdict_id:path}", "/child-safety/{verdict_id:path}"
     return [
         Route("/", guarded(queue.show)),
         Route("/queue/next", guarded(queue.take_next), methods=["POST"]),
@@ -83,6 +83,12 @@ def page_routes() -> list[BaseRoute]:
         Route(f"{one}/pictures", guarded(verdict.show_images), methods=["POST"]),
         Route(one, guarded(verdict.show), name="verdict"),
         Route("/pictures/{position}", guarded(case.image)),
+        Route("/child-safety", held(child_safety.show)),
+        Route(f"{held_one}/pictures/{{position}}", held(child_safety.image)),
+        Route(f"{held_one}/pictures", held(child_safety.show_images), methods=["POST"]),
+        Route(f"{held_one}/decide", held(child_safety.decide), methods=["POST"]),
+        Route(f"{held_one}/report", held(child_safety.report), methods=["POST"]),
+        Route(held_one, held(child_safety.show_one)),
         Route("/try", guarded(tryout.show)),
         Route("/try", reader(form_bytes=None)(tryout.judge), methods=["POST"]),
         Route("/policies", guarded(policies.show)),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import HTTPConnection
 
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
@@ -48,6 +49,7 @@ class ConsoleContext:
     database: AsyncEngine
     pack: PolicyPack
     judge: Judge | None = None
+    legal_hold: LegalHold | None = None  # of posts with a route, where the console has it
     outbox_changed: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the outbox's sender
     held: set[str] = field(default_factory=set)  # what parts wait for, as "ingest: Kafka does not answer"
     slots: ConcurrencyLimit = field(init=False)  # posts being judged for callers

@@ -20,6 +20,7 @@ Action = Literal[
     "login.throttled",
     "review.undone",
     "post.deleted",
+    "erasure.kept_on_hold",
     "images.shown",
     "key.created",
     "key.revoked",

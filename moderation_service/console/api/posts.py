@@ -15,6 +15,7 @@ from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
 from moderation_service.console.store import idempotency, outbox, posts, tables, verdicts
 from moderation_service.console.store.idempotency import Asked, StoredResponse
+from moderation_service.console.store.routed import audit_kept
 from moderation_service.contracts.base import MAX_ID
 from moderation_service.contracts.envelope import Trace, event_headers, verdict_headers
 from moderation_service.contracts.post import Post
@@ -52,22 +53,27 @@ async def judge(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Delete a post with its verdicts, jobs and reviews. A post that is not known is deleted too.
 
-    A null of its key goes to the input topic and to the output topic.
+    A null of its key goes to the input topic and to the output topic. What the law wants kept stays in the legal hold.
     """
     post_id = _post_id(call.request)
     async with call.context.transaction() as connection:
-        await erase(connection, call.context.settings.kafka, post_id, call.trace, actor=f"key:{call.key.name}")
+        actor = f"key:{call.key.name}"
+        held = await erase(connection, call.context.settings.kafka, post_id, call.trace, actor=actor)
+        if held or call.context.legal_hold:
+            await audit_kept(connection, call.context, [post_id], actor=actor)
     return Response(status_code=204)
 
 
-async def erase(connection: AsyncConnection, kafka: KafkaSettings, post_id: str, trace: Trace, *, actor: str) -> None:
+async def erase(connection: AsyncConnection, kafka: KafkaSettings, post_id: str, trace: Trace, *, actor: str) -> bool:
     """Erase all rows of a post, known or not, have a null of its key written to both topics, and record it.
+
+    Returns whether it had a route, so that the legal hold has it.
 
     Workers answer the null on the input topic, behind what they still judge; the other serves if no worker runs.
     """
     await verdicts.alone(connection)
     await posts.erase(connection, [post_id])
-    await verdicts.erase(connection, [post_id])
+    routed = await verdicts.erase(connection, [post_id])
     now = datetime.now(UTC)
     entry = AuditEntry(actor=actor, action="post.deleted", target=post_id, at=now)
     await outbox.put(connection, outbox.audited(kafka, entry))
@@ -76,6 +82,7 @@ async def erase(connection: AsyncConnection, kafka: KafkaSettings, post_id: str,
         headers = event_headers("deletion", entry_id, post_id, now)
         record = Record(topic, post_id.encode(), None, [*headers, ("traceparent", trace.traceparent.encode())])
         await outbox.put(connection, outbox.OutboxEntry(entry_id, record, now))
+    return bool(routed)
 
 
 async def _keep(connection: AsyncConnection, post: Post, verdict: Verdict, record: Record) -> Verdict:

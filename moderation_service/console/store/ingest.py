@@ -16,11 +16,12 @@ from moderation_service.console.store import posts, reviews, verdicts
 from moderation_service.console.store.database import truncate_log
 from moderation_service.console.store.leader_lock import leadership
 from moderation_service.console.store.record_sorting import Arrivals, StoredRecord, arrivals
+from moderation_service.console.store.routed import audit_kept
 from moderation_service.console.store.tables import offsets
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.topic_consumer import Offsets, TopicConsumer
 from moderation_service.settings import KafkaSettings
-from moderation_service.telemetry import metrics
+from moderation_service.telemetry import audit, metrics
 
 TOGETHER = 500  # records in one transaction
 _WAIT_S = 0.2
@@ -161,7 +162,8 @@ class Ingest:
             await verdicts.alone(connection)
             await move_offsets(connection, self._ends, found.ends)
             if found.deleted_verdicts:
-                await verdicts.erase(connection, found.deleted_verdicts)
+                held = await verdicts.erase(connection, found.deleted_verdicts)
+                await audit_kept(connection, self._context, held, actor=audit.process())
             new = await verdicts.put_rows(connection, found.verdicts) if found.verdicts else 0
             if found.deleted_posts:
                 await posts.erase(connection, found.deleted_posts)

@@ -9,8 +9,12 @@ from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.console.context import ConsoleContext
+from moderation_service.console.store.routed import audit_kept
 from moderation_service.console.store.tables import answers, posts, reviews, sessions, thumbnails, verdicts
+from moderation_service.contracts.enums import Route
 from moderation_service.settings import ConsoleSettings
+from moderation_service.telemetry import audit
 
 EVERY_S = 3600.0
 _ANSWERS = timedelta(hours=24)  # an Idempotency-Key is remembered so long
@@ -19,15 +23,26 @@ _TOGETHER = 1000  # rows in a transaction, so that nobody waits long for it
 log = structlog.get_logger(__name__)
 
 
-async def run(database: AsyncEngine, settings: ConsoleSettings) -> None:
+async def run(context: ConsoleContext) -> None:
     """Forget every hour, until cancelled."""
     while True:
         try:
-            if forgotten := await forget(database, settings, datetime.now(UTC)):
+            now = datetime.now(UTC)
+            await forget_routed(context, now)
+            if forgotten := await forget(context.database, context.settings.console, now):
                 log.info("rows past their retention were deleted", **forgotten)
         except (SQLAlchemyError, OSError) as error:
             log.warning("retention failed; it is retried in an hour", error=type(error).__name__)
         await asyncio.sleep(EVERY_S)
+
+
+async def forget_routed(context: ConsoleContext, now: datetime) -> None:
+    """Delete verdicts with a route that are past their time, and put on record that the legal hold keeps the posts."""
+    kept = now - timedelta(days=context.settings.console.retention_days)
+    past = delete(verdicts).where(verdicts.c.route == Route.CHILD_SAFETY, verdicts.c.judged_at < kept)
+    async with context.transaction() as connection:
+        gone = set((await connection.execute(past.returning(verdicts.c.post_id))).scalars())
+        await audit_kept(connection, context, gone, actor=audit.process())
 
 
 async def forget(database: AsyncEngine, settings: ConsoleSettings, now: datetime) -> dict[str, int]:

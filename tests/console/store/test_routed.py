@@ -1,8 +1,9 @@
 """Posts with the route child_safety: the verdict is kept, and nothing else of the post, in whatever order they come."""
 
 import base64
+import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import posts, queue, reviews, verdicts
+from moderation_service.console.store import posts, queue, retention, reviews, verdicts
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.reviews import Decided, Unknown
-from moderation_service.console.store.tables import METADATA
+from moderation_service.console.store.tables import METADATA, outbox
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.post import ImageRef, Post
 from tests.console.support import console_settings, shipped_pack
@@ -48,7 +49,10 @@ class Records:
         made = verdict(verdict_id=verdict_id, **said)
         await self._write(self._kafka.output_topic, made.to_json())
 
-    async def _write(self, topic: str, value: bytes) -> None:
+    async def delete(self) -> None:
+        await self._write(self._kafka.output_topic, None)
+
+    async def _write(self, topic: str, value: bytes | None) -> None:
         record: Any = _Record(topic, 0, self._offset, b"p-17", value)
         self._offset += 1
         await self._ingest.write([record])
@@ -108,6 +112,28 @@ async def test_a_later_revision_is_a_post_of_its_own(context: ConsoleContext, da
     await records.verdict("later", decision="review", post_revision=2)
     assert (await posts.shown(database, "p-17", 2)) is not None
     assert [job.verdict_id for job in await queue.listed(database, Filters(), limit=9, now=NOW)] == ["later"]
+
+
+async def test_an_erasure_leaves_the_hold_and_says_so_to_the_auditor_alone(
+    context: ConsoleContext, database: AsyncEngine
+) -> None:
+    records = Records(context)
+    await records.verdict("routed", route="child_safety")
+    await records.delete()
+    assert await verdicts.by_id(database, "routed", routed=True) is None
+    assert await audited(database) == [("erasure.kept_on_hold", "p-17")]
+    await records.verdict("plain")
+    await records.delete()
+    await records.verdict("again", route="child_safety")
+    await retention.forget_routed(context, NOW + timedelta(days=context.settings.console.retention_days + 1))
+    assert await verdicts.by_id(database, "again", routed=True) is None
+    assert await audited(database) == [("erasure.kept_on_hold", "p-17")] * 2
+
+
+async def audited(database: AsyncEngine) -> list[tuple[str, str]]:
+    async with database.connect() as connection:
+        values = (await connection.execute(select(outbox.c.value).order_by(outbox.c.number))).scalars()
+        return [(entry["action"], entry["target"]) for entry in map(json.loads, values)]
 
 
 async def everywhere(database: AsyncEngine) -> set[str]:
