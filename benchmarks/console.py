@@ -89,7 +89,8 @@ def _topics(address: str) -> KafkaSettings:
     """Topics of this run's own."""
     name = f"bench.console.{secrets.token_hex(4)}"
     topics = {
-        f"{kind}_topic": f"{name}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit", "banks")
+        f"{kind}_topic": f"{name}.{kind}"
+        for kind in ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
     }
     return KafkaSettings.model_validate({"bootstrap_servers": address, "group": name, **topics})
 

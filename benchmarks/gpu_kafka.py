@@ -26,7 +26,8 @@ _TEXT = 200  # characters
 
 def kafka_settings(address: str, topics: Sequence[str]) -> KafkaSettings:
     """On librdkafka's mock cluster, which knows no transactions; `topics` are input, output, and the others."""
-    names = ("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic", "banks_topic")
+    kinds = ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
+    names = [f"{kind}_topic" for kind in kinds]
     return KafkaSettings(
         bootstrap_servers=address,
         group="gpu-bench",

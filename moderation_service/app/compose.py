@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from moderation_service.app.banks import open_banks
+from moderation_service.app.child_safety import check_engine_is_trusted
 from moderation_service.backoff import Backoff
 from moderation_service.engine.base import Engine, EngineInfo
 from moderation_service.engine.model_report import CheckedEngine
@@ -73,7 +74,7 @@ async def open_judges(
             _warn_uncalibrated(settings, packs, calibration)
             log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
             async with (
-                ImageLoader(settings.media) as loader,
+                ImageLoader(settings.media, keeps_bytes=settings.child_safety.hold_path is not None) as loader,
                 open_text_reader(settings.media) as text_reader,
                 open_hma(settings.banks) as hma,
                 Batcher(engine, settings.engine) as batcher,
@@ -142,10 +143,11 @@ async def start_engine(engine: Engine, startup_timeout_s: float = 0.0, backoff: 
 def check_packs(
     settings: Settings, packs: tuple[PolicyPack, ...], shadow_pack: PolicyPack | None, calibration: Calibration
 ) -> None:
-    """Raise Misconfigured for a pack that would allow every post, or a calibration of unknown policies."""
+    """Raise Misconfigured for a pack that would allow every post or may not be asked, or a calibration of unknown ones."""
     if not all(pack.enforced for pack in packs):
         msg = f"{settings.policies.path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)
+    check_engine_is_trusted(settings, [pack for pack in (*packs, shadow_pack) if pack])
     known = {policy.id for pack in (*packs, shadow_pack) if pack for policy in pack.policies}
     unknown = calibration.policies.keys() - known
     if unknown and isinstance(settings.judging.calibration, Path):

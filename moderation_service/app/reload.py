@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from moderation_service.app.child_safety import check_routes
 from moderation_service.app.compose import check_packs
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
@@ -87,6 +88,7 @@ class _Reloader:
                 return
             packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
             check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)
+            check_routes(self._settings, packs[0])
             judge = self._judge.with_policies(*packs)
             await judge.prepare()
             self._judge = judge

@@ -6,9 +6,11 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
+from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
 from moderation_service.app.signals import stop_on_signals
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.kafka.topic_io import emit_audit
 from moderation_service.policies.pack import PolicyPack, load_packs
@@ -29,11 +31,11 @@ async def run(settings: Settings) -> None:
     log.info("starting", version=__version__, settings=settings.model_dump(mode="json"))
     record_certificate_expiry(settings.kafka)
     health = Health()
-    packs = load_packs(settings.policies)
+    packs, hold = load_packs(settings.policies), open_hold(settings)
     with tracing.exporting(), stop_on_signals() as stop:
         async with ops_server(settings.ops, health) as port:
             log.info("ops port open", port=port)
-            serving = asyncio.create_task(_serve(settings, packs, health, stop))
+            serving = asyncio.create_task(_serve(settings, packs, hold, health, stop))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done() and not health.started:
@@ -46,13 +48,18 @@ async def run(settings: Settings) -> None:
 
 
 async def _serve(
-    settings: Settings, packs: tuple[PolicyPack, PolicyPack | None], health: Health, stop: asyncio.Event
+    settings: Settings,
+    packs: tuple[PolicyPack, PolicyPack | None],
+    hold: LegalHold | None,
+    health: Health,
+    stop: asyncio.Event,
 ) -> None:
     await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
     timeout_s = settings.engine.startup_timeout_s
     async with open_judge(settings, *packs, startup_timeout_s=timeout_s, follow_banks=True) as judge:
+        check_routes(settings, judge.pack, judge.banks)
         health.started = True
         tune_garbage_collector()
-        worker = Worker(settings.kafka, judge, health)
+        worker = Worker(settings.kafka, judge, health, hold)
         async with reloading(settings, judge, worker.judge_by, partial(emit_audit, settings.kafka)):
             await worker.run(stop)

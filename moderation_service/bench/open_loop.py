@@ -123,6 +123,7 @@ async def topics_of(address: str, name: str, role: str, partitions: int) -> Kafk
         review_topic=f"{name}.reviews",
         audit_topic=f"{name}.audit",
         banks_topic=f"{name}.banks",
+        escalation_topic=f"{name}.escalations",
     )
     await create(settings, partitions)
     return settings

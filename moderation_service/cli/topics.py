@@ -100,7 +100,7 @@ def verdicts(
 
 
 def schema(contract: str, /) -> int:
-    """Print the JSON Schema of a contract: post, verdict, review, dead-letter, bank or bank-entry.
+    """Print the JSON Schema of a contract: post, verdict, review, dead-letter, escalation, bank or bank-entry.
 
     Example: `moderation schema post`
     """

@@ -5,6 +5,7 @@ import json
 from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.contracts.base import Contract
 from moderation_service.contracts.dead_letter import DeadLetter
+from moderation_service.contracts.escalation import Escalation
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
@@ -14,6 +15,7 @@ CONTRACTS: dict[str, type[Contract]] = {
     "verdict": Verdict,
     "review": Review,
     "dead-letter": DeadLetter,
+    "escalation": Escalation,
     "bank": Bank,
     "bank-entry": BankEntry,
 }

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 DEMO_TOPICS = {
     f"{kind}_topic": f"moderation.demo.{kind}"
-    for kind in ("input", "output", "dead_letter", "review", "audit", "banks")
+    for kind in ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
 }
 """The demo's own topics, by setting."""
 _ANSWER_TIMEOUT_S = 10.0

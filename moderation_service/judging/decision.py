@@ -4,7 +4,7 @@ Attribution, where a violation lies, is measured: the post is scored whole, by i
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import (
@@ -16,9 +16,11 @@ from moderation_service.contracts.enums import (
     ImageFlag,
     ImageStatus,
     Outcome,
+    Route,
 )
 from moderation_service.contracts.verdict import Attribution, Content, PolicyVerdict, Thresholds
 from moderation_service.judging.known_content import KnownContent
+from moderation_service.policies.model import Policy
 
 
 def attribute(joint: float, text_only: float | None, image_only: float | None, threshold: float) -> Attribution:
@@ -78,6 +80,12 @@ def with_known_content(decision: Decision, known: KnownContent) -> tuple[Decisio
     if known.decision and (known.is_final or known.decision.strength > decision.strength):
         return known.decision, DecidedBy.BANK
     return decision, DecidedBy.MODEL
+
+
+def find_route(policies: Iterable[PolicyVerdict], by_id: Mapping[str, Policy]) -> Route | None:
+    """The route of a policy that flags the post; None where none of them has one."""
+    flagged = (by_id[policy.policy_id] for policy in policies if policy.outcome.is_flagged)
+    return next((policy.route for policy in flagged if policy.route), None)
 
 
 def gravest_match(matches: Iterable[BankMatch]) -> BankMatch | None:

@@ -112,6 +112,8 @@ class EvidenceLoader:
     def _max_bytes(self, post: Post) -> int:
         images = min(len(post.images), self._settings.max_images)
         one = self._settings.max_side**2 * _CHANNELS * self._settings.max_frames
+        if self._loader.keeps_bytes:
+            one += self._settings.max_bytes
         return min(images * one, self._settings.max_pixel_bytes)
 
 

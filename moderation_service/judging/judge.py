@@ -15,9 +15,16 @@ from moderation_service.contracts.verdict import Timings, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration, DriftMonitor
-from moderation_service.judging.decision import decide, find_abstain_reason, flags, gravest_match, with_known_content
+from moderation_service.judging.decision import (
+    decide,
+    find_abstain_reason,
+    find_route,
+    flags,
+    gravest_match,
+    with_known_content,
+)
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
-from moderation_service.judging.explanation import Explainer
+from moderation_service.judging.explanation import Explainer, Explanation
 from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.known_content import count_matches, match_banks, match_image_text
 from moderation_service.judging.near_duplicates import NearDuplicates
@@ -151,14 +158,18 @@ class Judge:
                         content = content_as_read(content, scores.scored, evidence.loaded)
                         reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
                     decision, decided_by = with_known_content(decide(policies, reason), known)
+                    route = known.route or find_route(policies, self._by_id)
 
                     explain_begun = self._clock()
                     with tracing.step("explain"):
                         by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
                         match = gravest_match(known.matches) if by_bank else None
-                        explanation = await self._explainer.explain(
-                            policies, self._by_id, reason, evidence, language, match
-                        )
+                        if route and match is None:
+                            explanation = Explanation(None, None)
+                        else:
+                            explanation = await self._explainer.explain(
+                                policies, self._by_id, reason, evidence, language, match
+                            )
                     result = entry.result = CachedResult(
                         post_id=post.post_id,
                         revision=post.revision,
@@ -168,6 +179,7 @@ class Judge:
                         shadow=shadow_result,
                         decision=decision,
                         decided_by=decided_by,
+                        route=route,
                         abstain_reason=reason if decision is Decision.ABSTAIN else None,
                         explanation=explanation,
                         tokens=scores.scored.tokens + tokens + shadow_result.tokens,

@@ -12,7 +12,7 @@ from typing import Self
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from moderation_service.contracts.enums import AbstainReason, DecidedBy, Decision, Flag
+from moderation_service.contracts.enums import AbstainReason, DecidedBy, Decision, Flag, Route
 from moderation_service.contracts.verdict import Content, PolicyVerdict
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.shadow import ShadowResult
@@ -31,6 +31,7 @@ class CachedResult:
     shadow: ShadowResult
     decision: Decision
     decided_by: DecidedBy
+    route: Route | None
     abstain_reason: AbstainReason | None
     explanation: Explanation
     tokens: int

@@ -59,7 +59,7 @@ class VerdictBuilder:
             post_revision=post.revision,
             author_id=post.author_id,
             surface=post.surface,
-            metadata={} if known.route else post.metadata,
+            metadata={} if result.route else post.metadata,
             decision=result.decision,
             abstain_reason=result.abstain_reason,
             flags=result.flags,
@@ -77,12 +77,12 @@ class VerdictBuilder:
             judged_at=datetime.now(UTC),
             statement_of_reasons=None,
             decided_by=result.decided_by,
-            route=known.route,
+            route=result.route,
             matches=known.matches,
             shadow_matches=known.shadow_matches,
             banks_digest=known.banks_digest,
         )
-        if known.route:
+        if result.route:
             return verdict
         reasons = draft_statement(verdict, post, self._by_id, language, self._redress)
         return verdict.model_copy(update={"statement_of_reasons": reasons}) if reasons else verdict

@@ -85,6 +85,7 @@ def wanted(settings: KafkaSettings, partitions: int = PARTITIONS, replication: i
         settings.dead_letter_topic: timedelta(days=30),
         settings.review_topic: timedelta(days=200),
         settings.audit_topic: timedelta(days=200),
+        settings.escalation_topic: timedelta(days=200),
     }
     common = {"max.message.bytes": str(record_limit(settings))}
     if replication != BROKERS_DEFAULT:

@@ -1,6 +1,6 @@
 """What becomes of one reference to an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import ImageFlag, ImageStatus
@@ -14,7 +14,7 @@ class LoadedImage:
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
     `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
     have `scale` of them. `hashes` are PDQ's, of whole frames (before tiles are cut), the first frame's first.
-    `text` is the words that OCR read.
+    `text` is the words that OCR read. `data` are the bytes as they came, where the loader keeps them.
     """
 
     status: ImageStatus
@@ -27,6 +27,7 @@ class LoadedImage:
     scale: float = 1.0
     hashes: tuple[ImageHash, ...] = ()
     text: str = ""
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Self, TypeVar
@@ -40,11 +41,12 @@ class _PostLimits(NamedTuple):
 class ImageLoader:
     """One for the whole process; an async context manager. Entering it raises Misconfigured, and connects to nothing.
 
-    `lookup` stands in for DNS in tests.
+    `keeps_bytes`: each image is handed out with the bytes that it was decoded from. `lookup` stands in for DNS in tests.
     """
 
-    def __init__(self, settings: MediaSettings, *, lookup: Lookup | None = None) -> None:
+    def __init__(self, settings: MediaSettings, *, keeps_bytes: bool = False, lookup: Lookup | None = None) -> None:
         self._settings = settings
+        self.keeps_bytes = keeps_bytes
         self._decode = DecodeCache(settings)
         self._lookup = lookup
         self._resources = AsyncExitStack()
@@ -106,7 +108,7 @@ class ImageLoader:
                     return LoadedImage(fault.status), _ms_since(started), 0.0
                 fetched = _ms_since(started)
                 with tracing.step("decode"):
-                    image = await self._on_thread(self._decode, data)
+                    image = await self._on_thread(self._decode_kept, data)
                 return image, fetched, _ms_since(started) - fetched
 
     def _local_source(self, reference: ImageRef) -> Callable[[], bytes] | None:
@@ -126,9 +128,13 @@ class ImageLoader:
 
     def _read_and_decode(self, read: Callable[[], bytes]) -> LoadedImage:
         try:
-            return self._decode(read())
+            return self._decode_kept(read())
         except ImageFault as fault:
             return LoadedImage(fault.status)
+
+    def _decode_kept(self, data: bytes) -> LoadedImage:
+        image = self._decode(data)
+        return replace(image, data=data) if self.keeps_bytes else image
 
     def _remote_source(self, reference: ImageRef, lookups: asyncio.Semaphore) -> Callable[[], Awaitable[bytes]]:
         if reference.object is not None and self._objects is not None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.engine_input import Language, Question
-from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome
+from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome, Route
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.statement import MAX_GROUND, Country, DsaCategory
 
@@ -202,6 +202,10 @@ class Policy(PolicySection):
     severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
     thresholds: PolicyThresholds = Field(description="two scores, as review and block")
     mode: Mode = Field(default=Mode.ENFORCE, description="enforce, or shadow (judged and listed, decides nothing)")
+    route: Route | None = Field(
+        default=None,
+        description="child_safety where a post that the policy flags goes to the legal hold and to few people, or null",
+    )
     restricted: bool = Field(
         default=False,
         description="true where a person should see images of violating posts only after asking twice, or false",
@@ -218,10 +222,20 @@ class Policy(PolicySection):
     )
     cases: tuple[Case, ...] = Field(default=(), description="a list of posts with the result they should have")
 
+    @field_validator("route")
+    @classmethod
+    def _decides_where_it_routes(cls, route: Route | None, info: ValidationInfo) -> Route | None:
+        if route and info.data.get("mode") is Mode.SHADOW:
+            msg = f"{route} cannot go with mode: shadow, which decides nothing; should be null or mode: enforce"
+            raise ValueError(msg)
+        return route
+
     @cached_property
     def digest(self) -> str:
         """Digest of what is judged and decided: of all but titles, cases and what is cited or shown to people."""
         judged = self.model_dump(mode="json", exclude={"title", "cases", "scope", "statement", "restricted"})
+        if self.route is None:  # the digests of policies from before there were routes stay as they are
+            del judged["route"]
         judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
         return digest_of(judged)
 

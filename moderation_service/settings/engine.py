@@ -48,6 +48,8 @@ class EngineSettings(Section):
     """Address of the server: http://HOST:PORT/v1."""
     api_key: SecretStr | None = None
     """Key of the server."""
+    trusted: bool = False
+    """Whether the server is yours alone: only then may it judge by a policy with `route: child_safety`."""
     request_timeout_s: PositiveFloat = 60.0
     """For one try of a request to the server."""
     startup_timeout_s: Annotated[float, Field(ge=0)] = 1800.0

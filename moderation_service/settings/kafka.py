@@ -63,6 +63,8 @@ class KafkaSettings(Section):
     """Administrative actions."""
     banks_topic: str = "moderation.banks"
     """Banks of known content; compacted."""
+    escalation_topic: str = "moderation.escalations"
+    """Posts that a bank or policy escalates, or gives a route of its own."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """The promise: `exactly_once` needs transactions of the brokers."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
@@ -130,7 +132,10 @@ class KafkaSettings(Section):
             raise ValueError(msg)
         return name
 
-    @field_validator("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic", "banks_topic")
+    @field_validator(
+        *("input_topic", "output_topic", "dead_letter_topic", "review_topic", "audit_topic", "banks_topic"),
+        "escalation_topic",
+    )
     @classmethod
     def _is_a_topic(cls, name: str) -> str:
         if not _TOPIC.fullmatch(name) or name in {".", ".."}:

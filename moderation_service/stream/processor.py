@@ -15,7 +15,15 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from moderation_service.backoff import Backoff
-from moderation_service.contracts.envelope import CloudEvent, Headers, Trace, check_content_type, verdict_headers
+from moderation_service.child_safety.legal_hold import LegalHold
+from moderation_service.contracts.envelope import (
+    CloudEvent,
+    Headers,
+    Trace,
+    check_content_type,
+    event_headers,
+    verdict_headers,
+)
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
@@ -23,6 +31,7 @@ from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import KafkaSettings
+from moderation_service.stream.escalation import escalation_of, seize
 from moderation_service.stream.processing_result import (
     OFF_LOOP_BYTES,
     VERDICT_TOO_LARGE,
@@ -106,6 +115,7 @@ class RecordProcessor:
     judge: Judge
     backoff: Backoff = _BACKOFF
     hung_after_s: float = 60.0
+    hold: LegalHold | None = None
     _keys: KeyCheck = field(default_factory=KeyCheck)
     _failing: dict[int, TopicPartition] = field(default_factory=dict)  # by the record's id()
     _in_work: int = 0
@@ -150,21 +160,23 @@ class RecordProcessor:
         return partition in self._failing.values()
 
     async def _judge_until_done(self, post: Post, received: ReceivedRecord, trace: Trace) -> JudgeResult:
-        """Load the evidence once, and try until the engine answers.
+        """Load the evidence once, and try until the engine answers and the legal hold has what it must.
 
         Raises Poison for what can't be judged, also after BUG_TRIES of a bug.
         """
         judge, bugs, tries = self.judge, 0, 0
         queue_ms = (time.monotonic() - received.at) * 1000
         async with AsyncExitStack() as held:
-            evidence = None
+            evidence = judged = None
             while True:
                 try:
                     if evidence is None:
                         loading = judge.load_evidence(post, (received.record.topic, received.record.partition))
                         evidence = await _uncancelled(held.enter_async_context(loading))
-                    judging = judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms, evidence=evidence)
-                    judged = await _uncancelled(judging)
+                    if judged is None:
+                        judging = judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms, evidence=evidence)
+                        judged = await _uncancelled(judging)
+                    await seize(self.hold, received.record, judged.verdict, evidence)
                 except Transient as error:
                     reason = error.reason
                 except ModerationError:
@@ -196,8 +208,15 @@ class RecordProcessor:
     def _verdict(self, received: ReceivedRecord, post: Post, judged: JudgeResult, trace: Trace) -> ProcessingResult:
         verdict = judged.verdict
         headers = [*verdict_headers(verdict, trace), *self._forwarded(received)]
-        output = Output(self.settings.output_topic, post.post_id.encode(), verdict.to_json(), headers)
-        result = self._result(received, "verdict", output)
+        key = post.post_id.encode()
+        outputs = [Output(self.settings.output_topic, key, verdict.to_json(), headers)]
+        if escalation := escalation_of(verdict):
+            about = event_headers("escalation", verdict.verdict_id, verdict.post_id, escalation.at)
+            traced = [*about, ("traceparent", trace.traceparent.encode())]
+            outputs.append(Output(self.settings.escalation_topic, key, escalation.to_json(), traced))
+        result = self._result(received, "verdict", *outputs)
+        if verdict.route:  # no dead letter may hold the post: the last of them only refers to it
+            result.fallbacks = iter(list(result.fallbacks)[-1:])
         result.facts = {
             "post_id": short(post.post_id),
             "decision": verdict.decision,

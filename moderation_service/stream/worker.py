@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka import clients, topics
@@ -82,10 +83,10 @@ def tune_garbage_collector() -> None:
 class Worker:
     """One process's share of the input topic."""
 
-    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health) -> None:
+    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health, hold: LegalHold | None = None) -> None:
         self._settings = settings
         self._health = health
-        self._record_processor = RecordProcessor(settings, judge)
+        self._record_processor = RecordProcessor(settings, judge, hold=hold)
         self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: Judge) -> None:
@@ -161,7 +162,8 @@ async def _start(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> None:
 
 async def _compare_topics(settings: KafkaSettings) -> None:
     """Warn of topics that are not as they should be. One that can't be looked at stops nothing."""
-    used = {*settings.input_topics, settings.output_topic, settings.dead_letter_topic, settings.banks_topic}
+    outputs = settings.output_topic, settings.dead_letter_topic, settings.escalation_topic
+    used = {*settings.input_topics, *outputs, settings.banks_topic}
     try:
         async with asyncio.timeout(settings.request_timeout_s):
             differences = await topics.check(settings, only=used)

@@ -70,6 +70,12 @@ BANKS_READ = Gauge(
     "moderation_banks_read_timestamp_seconds", "When this process last had all records of the banks topic; 0: never"
 )
 BANK_RECORDS_SKIPPED = Counter("moderation_bank_records_skipped", "Records of the banks topic that are none of a bank")
+LEGAL_HOLDS = Counter(
+    "moderation_legal_holds",
+    "Writes of posts with a route to the legal hold: held, or failed and tried again",
+    ["outcome"],
+)
+ESCALATIONS = Counter("moderation_escalations", "Escalations handed over for publication, by route", ["route"])
 POLICY_RELOADS = Counter("moderation_policy_reloads", "Policy reloads: taken or refused", ["outcome"])
 CACHE_HITS = Counter("moderation_cache_hits", "Posts answered from the result cache, or by a concurrent duplicate")
 CACHE_MISSES = Counter("moderation_cache_misses", "Posts judged as the first of their content")
@@ -143,6 +149,8 @@ for _outcome in ("words", "no_words", "no_lines", "failed"):
     IMAGE_TEXTS.labels(_outcome)
 for _outcome in ("taken", "refused"):
     POLICY_RELOADS.labels(_outcome)
+for _outcome in ("held", "failed"):
+    LEGAL_HOLDS.labels(_outcome)
 for _key in ("other", "absent"):
     MISMATCHED_KEYS.labels(_key)
 for _event in ("assigned", "revoked"):

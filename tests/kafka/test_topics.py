@@ -24,7 +24,7 @@ async def test_what_is_created_is_what_is_wanted(kafka: str, unique: str) -> Non
     settings = kafka_settings(kafka, unique)
     outcome = await topics.create(settings, 4)
     assert set(outcome.values()) == {"created"}
-    assert len(outcome) == 6
+    assert len(outcome) == 7
     assert await topics.check(settings, 4) == []
 
 

@@ -19,7 +19,8 @@ def kafka_settings(address: str) -> KafkaSettings:
     """Topics and a group of one test's own."""
     run = secrets.token_hex(4)
     topics = {
-        f"{kind}_topic": f"{run}.{kind}" for kind in ("input", "output", "dead_letter", "review", "audit", "banks")
+        f"{kind}_topic": f"{run}.{kind}"
+        for kind in ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
     }
     return KafkaSettings(bootstrap_servers=address, group=f"{run}.group", **topics)  # type: ignore[arg-type]
 

@@ -202,6 +202,7 @@ def kafka_settings(address: str, name: str, **fields: object) -> KafkaSettings:
         "review_topic": f"{name}.reviews",
         "audit_topic": f"{name}.audit",
         "banks_topic": f"{name}.banks",
+        "escalation_topic": f"{name}.escalations",
         "session_timeout_s": 6.0,
         "rebalance_timeout_s": 10.0,
         "request_timeout_s": 10.0,
