@@ -187,7 +187,7 @@ def kafka_to_kafka(bench: GpuBench, trial: Trial, layout: LayoutName, folder: Pa
 
     images = service.write_photographs(folder, trial.kafka_posts, trial.side)
     checkpoint = replace(bench.checkpoint, image_processor=make_processor(trial.side).image_processor)
-    topics = [f"{layout}.{topic}" for topic in ("input", "output", "dead_letter", "review", "audit")]
+    topics = [f"{layout}.{topic}" for topic in service.KINDS]
     with embedded_broker(topics) as address:
         return service.run(service.kafka_settings(address, topics), checkpoint, layout, folder, images)
 

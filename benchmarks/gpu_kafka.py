@@ -21,13 +21,14 @@ from moderation_service.telemetry import metrics
 WARM_UP = 16
 """Posts published and judged before the clock starts."""
 
+KINDS = ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
+"""Of topics."""
 _TEXT = 200  # characters
 
 
 def kafka_settings(address: str, topics: Sequence[str]) -> KafkaSettings:
-    """On librdkafka's mock cluster, which knows no transactions; `topics` are input, output, and the others."""
-    kinds = ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
-    names = [f"{kind}_topic" for kind in kinds]
+    """On librdkafka's mock cluster, which knows no transactions; `topics` are of KINDS."""
+    names = [f"{kind}_topic" for kind in KINDS]
     return KafkaSettings(
         bootstrap_servers=address,
         group="gpu-bench",

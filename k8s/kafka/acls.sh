@@ -10,15 +10,16 @@ console=${CONSOLE_PRINCIPAL:-User:moderation-console}
 "$@" --add --allow-principal "$principal" --operation Read --topic moderation.posts --group moderation
 # Reads the banks of known content; without this it does not start.
 "$@" --add --allow-principal "$principal" --operation Read --topic moderation.banks
-# Writes verdicts, dead letters and its own record of what was done to it.
+# Writes verdicts, dead letters, escalations and its own record of what was done to it.
 "$@" --add --allow-principal "$principal" --operation Write \
-  --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.audit
+  --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.audit --topic moderation.escalations
 # One transactional producer for each input partition: GROUP.TOPIC.PARTITION/LENGTH-OF-GROUP.
 "$@" --add --allow-principal "$principal" --operation Write \
   --transactional-id moderation.moderation.posts. --resource-pattern-type prefixed
 # Compares the topics with what they should be when it starts, and warns.
 "$@" --add --allow-principal "$principal" --operation DescribeConfigs \
-  --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.banks
+  --topic moderation.posts --topic moderation.verdicts --topic moderation.posts.dlq --topic moderation.banks \
+  --topic moderation.escalations
 
 # A console reads what it shows, and what it wrote itself: it looks there for what an ended one may have sent already.
 "$@" --add --allow-principal "$console" --operation Read --topic moderation.posts --topic moderation.verdicts \

@@ -143,7 +143,10 @@ async def start_engine(engine: Engine, startup_timeout_s: float = 0.0, backoff: 
 def check_packs(
     settings: Settings, packs: tuple[PolicyPack, ...], shadow_pack: PolicyPack | None, calibration: Calibration
 ) -> None:
-    """Raise Misconfigured for a pack that would allow every post or may not be asked, or a calibration of unknown ones."""
+    """Raise Misconfigured for a pack that would allow every post or can't be trusted to this engine.
+
+    The same for a calibration of unknown policies.
+    """
     if not all(pack.enforced for pack in packs):
         msg = f"{settings.policies.path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)

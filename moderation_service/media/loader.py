@@ -41,7 +41,8 @@ class _PostLimits(NamedTuple):
 class ImageLoader:
     """One for the whole process; an async context manager. Entering it raises Misconfigured, and connects to nothing.
 
-    `keeps_bytes`: each image is handed out with the bytes that it was decoded from. `lookup` stands in for DNS in tests.
+    `keeps_bytes`: each image is handed out with the bytes that it was decoded from. `lookup` stands in for DNS in
+    tests.
     """
 
     def __init__(self, settings: MediaSettings, *, keeps_bytes: bool = False, lookup: Lookup | None = None) -> None:

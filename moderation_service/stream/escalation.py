@@ -1,4 +1,4 @@
-"""Escalation: a routed post goes to the legal hold before its verdict may leave, and is told to the escalation topic."""
+"""Escalation: a routed post is in the legal hold before its verdict may leave, and on the escalation topic with it."""
 
 import asyncio
 import base64
@@ -8,6 +8,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from moderation_service.child_safety.legal_hold import LegalHold
+from moderation_service.child_safety.sealed_file import HoldError
 from moderation_service.contracts.bank import BankAction
 from moderation_service.contracts.escalation import Escalation
 from moderation_service.contracts.verdict import Verdict
@@ -34,9 +35,9 @@ async def seize(hold: LegalHold | None, record: ConsumerRecord, verdict: Verdict
         images = [image.data for image in evidence.loaded.images]
         put = partial(hold.put, verdict, record=record.value, origin=_origin(record), images=images)
         await asyncio.to_thread(put)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it was, the post must not be published
         metrics.LEGAL_HOLDS.labels("failed").inc()
-        why = f"{type(error).__name__}: {error}"[:300]  # of the store: paths and ids
+        why = f"{error}"[:300] if isinstance(error, OSError | HoldError) else type(error).__name__  # may quote the post
         _log.error("a post is not in the legal hold, and is held back until it is", error=why)
         msg = "the legal hold can't be written"
         raise Transient(LEGAL_HOLD, msg) from None

@@ -123,7 +123,8 @@ async def test_a_worker_gets_by_with_these_acls_and_may_do_nothing_else(guarded:
     administrator = quick(guarded[0])
     worker = quick(guarded[1], "moderation")
     await topics.create(administrator, partitions=2)
-    used = {worker.input_topic, worker.output_topic, worker.dead_letter_topic, worker.banks_topic}
+    outputs = worker.output_topic, worker.dead_letter_topic, worker.escalation_topic
+    used = {worker.input_topic, *outputs, worker.banks_topic}
     with pytest.raises(Fatal, match="TopicAuthorizationFailed"):
         await topics.check(worker, only=used)
 
