@@ -14,6 +14,7 @@ from moderation_service.cli.common import INTERRUPTED, USAGE
 from moderation_service.cli.demo import demo
 from moderation_service.cli.dlq import dlq
 from moderation_service.cli.evaluation import calibrate, evaluate
+from moderation_service.cli.holds import holds
 from moderation_service.cli.judge import judge
 from moderation_service.cli.model import model
 from moderation_service.cli.policies import policies
@@ -37,7 +38,7 @@ cli = App(
 for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
     cli.command(command)
 cli.command(run_console, name="console")
-for group in (topics, policies, banks, model, dlq, keys, users, bench):
+for group in (topics, policies, banks, holds, model, dlq, keys, users, bench):
     cli.command(group)
 
 

@@ -11,10 +11,10 @@ from moderation_service.media.pdq import ImageHash
 class LoadedImage:
     """One image, or why there is none.
 
-    `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes;
-    `width` and `height` are the original's in pixels after its EXIF orientation, where the header told them; the frames
-    have `scale` of them. `hashes` are PDQ's, of whole frames (before tiles are cut), the first frame's first.
-    `text` is the words that OCR read. `data` are the bytes as they came, where the loader keeps them.
+    `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes; `data` are
+    those bytes, where the loader keeps them. `width` and `height` are the original's in pixels after its EXIF
+    orientation, where the header told them; the frames have `scale` of them. `hashes` are PDQ's, of whole frames (before
+    tiles are cut), the first frame's first. `text` is the words that OCR read.
     """
 
     status: ImageStatus

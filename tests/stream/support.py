@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from aiokafka import ConsumerRecord, TopicPartition
 
 from moderation_service.backoff import Backoff
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Content, Model, Service, Timings, Verdict
 from moderation_service.contracts.verdict import verdict_id as named
@@ -242,10 +243,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: KafkaSettings, judge: FakeJudge) -> AsyncIterator[Running]:
+async def running(settings: KafkaSettings, judge: FakeJudge, hold: LegalHold | None = None) -> AsyncIterator[Running]:
     """A worker for the block; it is told to stop at the end, and must have stopped in 10 seconds."""
     health, stop = Health(started=True), asyncio.Event()
-    worker = Worker(settings, judge, health)
+    worker = Worker(settings, judge, health, hold)
     task = asyncio.create_task(worker.run(stop))
     try:
         yield Running(worker, health, stop, task)
