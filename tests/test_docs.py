@@ -70,7 +70,7 @@ def test_a_setting_or_metric_that_is_named_is_there(page: Path) -> None:
     sections = {name: type(section).model_fields for name, section in BareSettings()}
     for section, field in re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)\b", text):
         assert field in sections[section] or field in {"md", "py", "taken"}, f"{section}.{field}"  # an audit action
-    for section, field in re.findall(r"\bMODERATION_([A-Z]+)__([A-Z_]+)\b", text):
+    for section, field in re.findall(r"\bMODERATION_([A-Z]+(?:_[A-Z]+)*)__([A-Z_]+)\b", text):
         fields = sections[section.lower()]
         assert {field.lower(), field.lower().removesuffix("_file")} & fields.keys(), f"{section}__{field}"
     metrics = {*declared(), *(name.removesuffix("_bucket") for name in declared())}
