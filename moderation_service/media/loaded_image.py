@@ -13,8 +13,8 @@ class LoadedImage:
 
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes; `data` are
     those bytes, where the loader keeps them. `width` and `height` are the original's in pixels after its EXIF
-    orientation, where the header told them; the frames have `scale` of them. `hashes` are PDQ's, of whole frames (before
-    tiles are cut), the first frame's first. `text` is the words that OCR read.
+    orientation, where the header told them; the frames have `scale` of them. `hashes` are PDQ's, of whole frames
+    (before tiles are cut), the first frame's first. `text` is the words that OCR read.
     """
 
     status: ImageStatus
