@@ -1,8 +1,8 @@
 """Text folding: letters as a reader takes them, however they are disguised, with their offsets in the text.
 
-Undone are case, full width and other compatibility forms (NFKD), marks on letters, zero-width characters, homoglyphs
-(UTS #39), leetspeak and stretched letters. What stands between two letters is kept as a gap, since spaced letters are a
-disguise and a space between two words is none. Linear in the text.
+Undone are case, full width and other compatibility forms (NFKD), marks on letters, invisible characters, homoglyphs
+(UTS #39), leetspeak, and stretched or doubled letters. What stands between two letters is kept as a gap, since spaced
+letters are a disguise and a space between two words is none. Linear in the text.
 """
 
 import re
@@ -17,9 +17,11 @@ from confusable_homoglyphs import confusables
 MAX_TEXT = 100_000
 """Characters of a text that are read: more than a model reads, and a bound on the time."""
 
-NO_GAP, SIGN, POINT, SPACE, WIDE, END = range(6)
-_IGNORED, _SIGN, _POINT, _SPACE = "\0", "\1", "\2", " "
-_BETWEEN = _IGNORED + _SIGN + _POINT + _SPACE
+NO_GAP, SIGN, POINT, SPACE, WIDE, STOP, END = range(7)
+_IGNORED, _SIGN, _POINT, _STOP, _STRETCH, _SPACE = "\0", "\1", "\2", "\3", "\4", " "
+_BETWEEN = _IGNORED + _SIGN + _POINT + _STOP + _STRETCH + _SPACE
+_STOPS = frozenset("，。；：！？、")
+"""Between Chinese words, which have no spaces."""
 _SEPARATING = frozenset(".,;:!?…/&'’‘\"“”()[]{}«»")
 """Signs that stand between ordinary words too, even where the space behind them was forgotten: *pen.Is it*."""
 _DROPPED_MARKS = re.compile(
@@ -29,24 +31,56 @@ _DROPPED_MARKS = re.compile(
 """Accents and vowel points. Other scripts' marks are vowels that tell words apart."""
 _NAMED_LETTER = re.compile(r"LATIN (?:SMALL LETTER|CAPITAL LETTER|LETTER SMALL CAPITAL) ([A-Z])(?: WITH .*)?")
 _ENCLOSED = (0x1F150, 0x1F170, 0x1F1E6)  # the A of negative circled and squared letters and regional indicators
-_LEET_SIGNS = "@$!|+€£"
-_LEET = str.maketrans("013456789@$!|+€£", "oieasgtbgasiitel")
-_LEET_L = _LEET | str.maketrans("1!|", "lll")
-_LEET_WORD = re.compile(rf"[a-z0-9{re.escape(_LEET_SIGNS)}]+")
-_HAS_LEET = re.compile(rf"[0-9{re.escape(_LEET_SIGNS)}][a-z]|[a-z][0-9{re.escape(_LEET_SIGNS)}]")
+_INVISIBLE = frozenset("\u0640\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and signs without a form of their own: tatweel, fillers, an empty Braille cell."""
+_SAME_LETTER = str.maketrans({"ی": "ي", "ى": "ي", "ک": "ك", "æ": "ae", "œ": "oe", "ı": "i"})
+_LEET_SIGNS = "@$!|+€£¢©®¥§×"
+_LEET = str.maketrans("02345789@$+€£¢©®¥§×1!|6", "ozeastbgastelccrysxiilg")
+_LEETS = (_LEET, *(_LEET | str.maketrans("1!|6", letters) for letters in ("lilb", "llig", "iiib")))
+"""What 1, ! and | stand for depends on the word: i or l; and 6 for g or b."""
+_SIGNS = re.escape(_LEET_SIGNS)
+_LEET_LETTER = rf"[a-z0-9{_SIGNS}]"
+_LEET_WORD = re.compile(rf"[a-z0-9{_SIGNS}{_IGNORED}]+")
+_LEET_SPELLED = re.compile(rf"(?<!{_LEET_LETTER}){_LEET_LETTER}(?:[{_BETWEEN}]+{_LEET_LETTER}(?!{_LEET_LETTER})){{2,}}")
+_HAS_LEET = re.compile(rf"[0-9{_SIGNS}]{_IGNORED}*[a-z]|[a-z]{_IGNORED}*[0-9{_SIGNS}]")
+_DRAWN = {
+    **dict.fromkeys(("|_|", "(_)"), "u"),
+    **dict(zip(("\\/\\/", "/\\/\\", "\\/", "/\\", "|-|", "|\\|", "|<", "|)", "()", "]["), "wmvahnkdoi", strict=True)),
+}
+_DRAWN_LETTER = re.compile("|".join(map(re.escape, _DRAWN)))
+_FLAG = re.compile("(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}(?![\U0001f1e6-\U0001f1ff])")
 _MOST_KNOWN = 50_000  # characters of a table
 _MOST_LETTERS = 4  # of a character: one Arabic ligature is a sentence
 _CAPITAL_I = re.compile(r"(?<=[a-z])I(?=[a-z])")
-_RUN = re.compile(rf"[^{_BETWEEN}{re.escape(_LEET_SIGNS)}]+")
-_STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
-_WORD = re.compile(rf"[^{_BETWEEN}]+")
+_RUN = re.compile(rf"[^{_BETWEEN}{_SIGNS}]+")
+_STRETCHED = re.compile(rf"([^\W\d_])(?:{_IGNORED}*+\1){{2,}}+|(?<!\w)([^\W\d_])(?:[{_BETWEEN}]++\2(?!\w)){{2,}}+")
+_MORE = re.compile(f"{_STRETCH}{_IGNORED}*")
+_DOUBLED = re.compile(r"\b(?:([^\W\d_])\1){3,64}\b")
+_WORD = re.compile(rf"[^{_BETWEEN.replace(_IGNORED, '')}]+")
 _LATIN = re.compile("[a-z]")
 _NO_LATIN_TWIN = re.compile("[\u0250-\u1fff]")
+_CAPITALS = str.maketrans("ΗΝΥ", "HNY")
+"""Greek capitals that look like other Latin letters than their small forms do."""
+_TWINS = dict(
+    zip(
+        "αβγεηικνορτυχωᎪᎠᎬᏀᎻᏆᎫᏦᏞᎷᏢᏒᏚᏕᎢᏙᎳᏔᏃᎩᏟᏴᗩᗷᑕᗪᗴᖴᘜᕼᒍᒪᗰᑎᑭᖇᔕᑌᐯᗯ᙭ᘔᎥ",
+        "abyenikvoptuxwadeghijklmprsstvwwzycbabcdefghjlmnprsuvwxzi",
+        strict=True,
+    )
+)
+"""Besides those of UTS #39."""
+_NATIVE = (
+    (re.compile("[\u0400-\u052f]"), str.maketrans("abcehikmnoprstuxy0346", "авсенікмпоргѕтихуозчб")),
+    (re.compile("[\u0370-\u03ff]"), str.maketrans("abegikmnoprtuvwxyz0", "αβεγικμηορρτυνωχγζο")),
+)
+"""Cyrillic and Greek: letters of the script, and what Latin letters and digits in a word of it look like."""
 SPACELESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Letters of scripts in which a word may begin or end anywhere: Thai, Lao, Burmese, Khmer, Kana, Han; and Hangul."""
 _SPACELESS_RUN = re.compile(f"{SPACELESS.pattern}+")
+NO_SYMBOL = _SIGN
+"""In a text's symbols, what is none."""
 IS_GAP = bytes([0, *[1] * 255])
 """For `bytes.translate`: gaps as 0 and 1."""
 
@@ -56,35 +90,44 @@ class FoldedText(NamedTuple):
 
     `gaps[n]` is what stands before letter n. There is one more of them than letters; the first and the last are END.
     `boundaries[n]` is 1 where a word may begin or end before letter n: at a gap, and beside a letter of `SPACELESS`.
+    `stretched` are the letters that stand for three or more of their kind, and where these end in the text.
     """
 
     letters: str
     offsets: list[int]
     gaps: bytes
     boundaries: bytes
+    stretched: dict[int, int]
 
 
 def fold(text: str) -> FoldedText:
-    """The letters as they are written, disguised or not: what terms are kept as."""
-    return next(readings(text))
+    """The letters as they are written, disguised or not, else the symbols: what terms are kept as."""
+    folded = _letters(*_folded(_FLAG.sub("**", text)))
+    return folded if folded.letters else _symbols(text)
 
 
 def readings(text: str) -> Iterator[FoldedText]:
-    """The letters as they are written, then each other way to read them that the text gives reason for."""
+    """The letters as they are written, then in each other way that the text gives reason for; symbols last."""
     text = text[:MAX_TEXT]
-    folded, offsets = _folded(text)
-    yield _letters(folded, offsets)
-    if not folded.isascii() and (latin := _latin(folded)) != folded:
-        folded = latin
-        yield _letters(folded, offsets)
-    marked = _CAPITAL_I.sub("1", text)
-    if marked != text or _HAS_LEET.search(folded):
-        signs = folded if marked == text else _latin(_folded(marked)[0])
-        for letters in (_LEET, _LEET_L):
-            folded = _LEET_WORD.sub(partial(_unleet, letters=letters), signs)
-            yield _letters(folded, offsets)
-    if _STRETCHED.search(folded):
-        yield _letters(_STRETCHED.sub(lambda run: run[1] + _IGNORED * (len(run[0]) - 1), folded), offsets)
+    plain = _FLAG.sub("**", text)
+    folded, offsets = _folded(plain)
+    found = {folded: None}  # in order
+    latin = folded
+    if not folded.isascii():
+        latin = _latin(_folded(plain.translate(_CAPITALS))[0])
+        found |= {latin: None, _native(folded): None}
+    marked = _DRAWN_LETTER.sub(_drawn, _CAPITAL_I.sub("1", plain))
+    if marked != plain or _HAS_LEET.search(latin) or _LEET_SPELLED.search(latin):
+        signs = latin if marked == plain else _latin(_folded(marked.translate(_CAPITALS))[0])
+        for letters in _LEETS:
+            unleet = partial(_unleet, letters=letters)
+            found[_LEET_SPELLED.sub(unleet, _LEET_WORD.sub(unleet, signs))] = None
+    for reading in found:
+        yield _letters(reading, offsets)
+        if (plainer := _STRETCHED.sub(_unstretched, _DOUBLED.sub(_halved, reading))) != reading:
+            yield _letters(plainer, offsets)
+    if (symbols := _symbols(text)).letters:
+        yield symbols
 
 
 class _Table(dict[int, str]):
@@ -103,23 +146,31 @@ class _Table(dict[int, str]):
 
 def _fold_character(character: str) -> str:
     """A character's letters, or what it is between letters."""
-    for first in _ENCLOSED:
-        if first <= ord(character) < first + len(ascii_lowercase):
-            return ascii_lowercase[ord(character) - first]
-    if named := _NAMED_LETTER.fullmatch(unicodedata.name(character, "")):
-        return named[1].lower()
+    if character in _INVISIBLE:
+        return _IGNORED
+    if letters := _letters_of(character):
+        return letters
     plain = _DROPPED_MARKS.sub("", unicodedata.normalize("NFKD", character))
-    plain = unicodedata.normalize("NFC", plain.casefold())
-    letters = [one for one in plain if one.isalnum() or one in _LEET_SIGNS or _is_vowel_sign(one)]
-    if letters:
-        return "".join(letters[:_MOST_LETTERS])
     category = unicodedata.category(character)
     if not plain or category in {"Cf", "Mn", "Me"}:
         return _IGNORED
     if character.isspace() or plain.isspace():
         return _SPACE
     apart = plain[0] in _SEPARATING or category in {"Ps", "Pe", "Pi", "Pf", "Cc"} or "\u3000" <= character <= "\u303f"
-    return _POINT if apart else _SIGN
+    return _STOP if character in _STOPS else _POINT if apart else _SIGN
+
+
+def _letters_of(character: str) -> str:
+    for first in _ENCLOSED:
+        if first <= ord(character) < first + len(ascii_lowercase):
+            return ascii_lowercase[ord(character) - first]
+    if named := _NAMED_LETTER.fullmatch(unicodedata.name(character, "")):
+        return named[1].lower()
+    if (digit := unicodedata.decimal(character, None)) is not None:
+        return str(digit)
+    plain = _DROPPED_MARKS.sub("", unicodedata.normalize("NFKD", character))
+    plain = unicodedata.normalize("NFC", plain.casefold()).translate(_SAME_LETTER)
+    return "".join(one for one in plain if one.isalnum() or one in _LEET_SIGNS or _is_vowel_sign(one))[:_MOST_LETTERS]
 
 
 def _is_vowel_sign(mark: str) -> bool:
@@ -130,6 +181,8 @@ def _latin_twin(letter: str) -> str:
     """The Latin letter that a folded letter of another script looks like, else itself."""
     if letter.isascii() or SPACELESS.match(letter):
         return letter
+    if letter in _TWINS:
+        return _TWINS[letter]
     for form in (letter, letter.upper()):
         for found in confusables.is_confusable(form, greedy=True) or ():
             for twin in found["homoglyphs"]:
@@ -138,7 +191,15 @@ def _latin_twin(letter: str) -> str:
     return letter
 
 
-_FOLDING, _HOMOGLYPHS = _Table(_fold_character), _Table(_latin_twin)
+def _as_symbol(character: str) -> str:
+    """The character, if it is a symbol or emoji; nothing for what may stand in one or between two."""
+    category = unicodedata.category(character)
+    if category in {"Cf", "Mn", "Me", "Sk"} or character.isspace():
+        return ""
+    return character if category[0] == "S" and character not in _INVISIBLE else _SIGN
+
+
+_FOLDING, _HOMOGLYPHS, _SYMBOLS = _Table(_fold_character), _Table(_latin_twin), _Table(_as_symbol)
 
 
 def _folded(text: str) -> tuple[str, list[int] | range]:
@@ -154,7 +215,28 @@ def _latin(folded: str) -> str:
     twins = folded.translate(_HOMOGLYPHS)
     if not _NO_LATIN_TWIN.search(twins):
         return twins
-    return _WORD.sub(lambda word: word[0].translate(_HOMOGLYPHS) if _LATIN.search(word[0]) else word[0], folded)
+    return _WORD.sub(lambda word: word[0].translate(_HOMOGLYPHS) if _is_mixed(word[0]) else word[0], folded)
+
+
+def _is_mixed(word: str) -> bool:
+    """Whether a word has a Latin letter; or is a single letter, as of a word that is spelled apart."""
+    return len(word) == 1 or _LATIN.search(word) is not None
+
+
+def _native(folded: str) -> str:
+    """Latin letters and digits in Cyrillic and Greek words as the letters that they look like."""
+    for letters, twins in _NATIVE:
+        if letters.search(folded):
+            folded = _WORD.sub(partial(_translated, letters=letters, twins=twins), folded)
+    return folded
+
+
+def _translated(word: re.Match[str], letters: re.Pattern[str], twins: dict[int, int]) -> str:
+    return word[0].translate(twins) if letters.search(word[0]) else word[0]
+
+
+def _drawn(letter: re.Match[str]) -> str:
+    return _DRAWN[letter[0]] + "\u200b" * (len(letter[0]) - 1)
 
 
 def _unleet(word: re.Match[str], letters: dict[int, int]) -> str:
@@ -162,28 +244,54 @@ def _unleet(word: re.Match[str], letters: dict[int, int]) -> str:
     if not _LATIN.search(word[0]):
         return word[0]
     spelled = word[0].rstrip("!|+")
+    if _HAS_LEET.search(spelled):
+        spelled = word[0].rstrip("!")
     return spelled.translate(letters) + _POINT * (len(word[0]) - len(spelled))
 
 
+def _halved(word: re.Match[str]) -> str:
+    """vviiaaggrraa, or with each letter four times."""
+    letters = word[0]
+    while _DOUBLED.fullmatch(letters):
+        letters = letters[::2]
+    return "".join(letter + _IGNORED * (len(word[0]) // len(letters) - 1) for letter in letters)
+
+
+def _unstretched(run: re.Match[str]) -> str:
+    return run[0][0] + _STRETCH + _IGNORED * (len(run[0]) - 2)
+
+
+def _symbols(text: str) -> FoldedText:
+    """Symbols and emoji, without skin tones and what joins them; letters between them are gaps in which none match."""
+    symbols = text.translate(_SYMBOLS)
+    if not symbols.strip(_SIGN):
+        return FoldedText("", [], b"", b"", {})
+    offsets = [at for at, character in enumerate(text) for _ in _SYMBOLS[ord(character)]]
+    return FoldedText(symbols, offsets, bytes(len(symbols) + 1), b"\1" * (len(symbols) + 1), {})
+
+
 def _letters(folded: str, offsets: list[int] | range) -> FoldedText:
-    letters, kept, gaps, end = [], list[int](), bytearray(), 0
+    letters, kept, gaps, end, stretched = [], list[int](), bytearray(), 0, dict[int, int]()
     for run in _RUN.finditer(folded):
-        between = folded[end : run.start()]
-        gaps.append(_gap(between) if kept else END)
+        gaps.append(_gap(folded[end : run.start()]) if kept else END)
         gaps.extend(bytes(run.end() - run.start() - 1))
         letters.append(run.group())
         kept.extend(offsets[run.start() : run.end()])
         end = run.end()
+        if more := _MORE.match(folded, end):
+            stretched[len(kept) - 1] = offsets[more.end() - 1] + 1
     gaps.append(END)
     joined, boundaries = "".join(letters), bytearray(gaps.translate(IS_GAP))
     for run in () if joined.isascii() else _SPACELESS_RUN.finditer(joined):
         boundaries[run.start() : run.end() + 1] = b"\1" * (run.end() + 1 - run.start())
-    return FoldedText(joined, kept, bytes(gaps), bytes(boundaries))
+    return FoldedText(joined, kept, bytes(gaps), bytes(boundaries), stretched)
 
 
 def _gap(between: str) -> int:
+    if _STOP in between:
+        return STOP
     if spaces := between.count(_SPACE):
         return SPACE if spaces == 1 else WIDE
     if _POINT in between or "!" in between:
         return POINT
-    return SIGN if between.strip(_IGNORED) else NO_GAP
+    return SIGN if between.strip(_IGNORED + _STRETCH) else NO_GAP

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations, pairwise
 from threading import Lock
 from typing import NamedTuple
 
@@ -11,30 +12,36 @@ from ahocorasick_rs import AhoCorasick
 from numpy.typing import NDArray
 
 from moderation_service.contracts.bank import Span
-from moderation_service.text_folding import IS_GAP, NO_GAP, SIGN, SPACELESS, FoldedText, fold
+from moderation_service.text_folding import IS_GAP, NO_GAP, NO_SYMBOL, SIGN, SPACELESS, STOP, FoldedText, fold
 
 _MOST_IN_TAIL = 512  # terms; an automaton of as many is built in two milliseconds
 _MOST_SMALL = 16  # sealed automata that came since the last compaction
 _LETTERS = 40_000  # of an automaton, which is built in some 15 ms in which no other thread runs
 _MOST_SPANS = 20  # of a term
 _LEAST_SPELLED, _LONGEST_PIECE = 3, 2  # letters of a term that is found spelled apart, and of its pieces
+_LEAST_CUT, _NEVER_ALONE = 6, "bcfghjklnpqrvwxz"  # letters of a term from which one is cut off, as in v iagra
+_MOST_DOUBLES = 3  # letters of a term that may be stretched, each in twice as many forms
 _LEAST_JOINED = 8  # letters of a phrase that is found without its spaces
 
 
 class Term(NamedTuple):
-    """`breaks`: where its words begin, in letters. `open_start`, `open_end`: it may be part of a longer word there."""
+    """`breaks`: where its words begin, in letters. `open_start`, `open_end`: it may be part of a longer word there.
+
+    `stretched`: letters that stand for two, and match only where the text has three or more.
+    """
 
     letters: str
     breaks: frozenset[int]
     open_start: bool
     open_end: bool
+    stretched: frozenset[int] = frozenset()
 
 
 def parse_term(value: str) -> Term:
-    """A term; `*` in front or behind lets it be part of a longer word. Raises ValueError where it has no letters."""
+    """A term; `*` in front or behind lets it be part of a longer word. Raises ValueError where there is none."""
     text = fold(value)
-    if not text.letters:
-        msg = f"{value!r} has no letter or digit to look for"
+    if not text.letters.strip(NO_SYMBOL):
+        msg = f"{value!r} has no letter, digit or symbol to look for"
         raise ValueError(msg)
     breaks = frozenset(at for at in range(1, len(text.letters)) if text.gaps[at] != NO_GAP)
     return Term(text.letters, breaks, value.startswith("*"), value.endswith("*"))
@@ -44,12 +51,13 @@ class _Automaton:
     def __init__(self, terms: Iterable[tuple[int, Term]]) -> None:
         by_letters = defaultdict[str, list[tuple[int, Term]]](list)
         for slot, term in terms:
-            by_letters[term.letters].append((slot, term))
+            for form in _forms(term):
+                by_letters[form.letters].append((slot, form))
         self._terms = list(by_letters.values())
         self._automaton = AhoCorasick(list(by_letters)) if by_letters else None
 
     def __iter__(self) -> Iterator[tuple[int, Term]]:
-        return (term for same in self._terms for term in same)
+        return ((slot, term) for same in self._terms for slot, term in same if not term.stretched)
 
     def search(self, text: FoldedText, found: defaultdict[int, list[Span]]) -> None:
         """Add to `found` where terms stand in the text, by slot."""
@@ -57,9 +65,12 @@ class _Automaton:
         for index, begin, end in places:
             begins, ends = text.boundaries[begin], text.boundaries[end]
             for slot, term in self._terms[index]:
-                whole = (begins or term.open_start) and (ends or term.open_end)
-                if whole and len(found[slot]) < _MOST_SPANS and _stands_alone(term, text, begin, end):
-                    span = text.offsets[begin], text.offsets[end - 1] + 1
+                if len(found[slot]) >= _MOST_SPANS or (
+                    term.stretched and not (text.stretched and _is_stretched(term, text, begin))
+                ):
+                    continue
+                if (begins or term.open_start) and (ends or term.open_end) and _stands_alone(term, text, begin, end):
+                    span = text.offsets[begin], text.stretched.get(end - 1, text.offsets[end - 1] + 1)
                     if span not in found[slot]:
                         found[slot].append(span)
 
@@ -120,18 +131,36 @@ def _automata(terms: Iterable[tuple[int, Term]]) -> Iterator[_Automaton]:
     yield _Automaton(part)
 
 
+def _forms(term: Term) -> Iterator[Term]:
+    """The term, and as it is found where its double letters are stretched: kiiillll is read as kil."""
+    doubles = [at for at, pair in enumerate(pairwise(term.letters)) if pair[0] == pair[1]][:_MOST_DOUBLES]
+    for count in range(len(doubles) + 1):
+        for chosen in combinations(doubles, count):
+            if all(later - at > 1 for at, later in pairwise(chosen)):
+                letters = "".join(letter for at, letter in enumerate(term.letters) if at - 1 not in chosen)
+                breaks = frozenset(at - sum(one < at for one in chosen) for at in term.breaks)
+                stretched = frozenset(at - number for number, at in enumerate(chosen))
+                yield term._replace(letters=letters, breaks=breaks, stretched=stretched)
+
+
+def _is_stretched(term: Term, text: FoldedText, begin: int) -> bool:
+    return all(begin + at in text.stretched for at in term.stretched)
+
+
 def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:
     """Whether the term's words stand between two boundaries, and not others that have the same letters."""
     gaps, inner = text.gaps, text.gaps[begin + 1 : end]
     if SPACELESS.match(text.letters, begin):
-        return True
+        return STOP not in inner or (len(inner) > 1 and all(inner))
     if end - begin < _LEAST_JOINED and any(not inner[at - 1] for at in term.breaks):
         return False
     if all(gap <= SIGN or at in term.breaks for at, gap in enumerate(inner, 1)) and not (inner and all(inner)):
         return True
     # Spelled apart: pieces of one letter, or several of two at most; and no part of a longer word, as in p a s s.
+    widest, size = max(inner, default=0), end - begin
+    if (gaps[begin] <= widest and gaps[begin - 1]) or (gaps[end] <= widest and gaps[end + 1]) or size < _LEAST_SPELLED:
+        return False
     pieces = [len(piece) + 1 for piece in inner.translate(IS_GAP).split(b"\1")]
-    widest = max(inner, default=0)
-    goes_on = (gaps[begin] <= widest and gaps[begin - 1]) or (gaps[end] <= widest and gaps[end + 1])
-    short = max(pieces) == 1 or (len(pieces) >= _LEAST_SPELLED and max(pieces) <= _LONGEST_PIECE)
-    return short and end - begin >= _LEAST_SPELLED and not goes_on
+    if size >= _LEAST_CUT and pieces in ([1, size - 1], [size - 1, 1]):
+        return term.letters[0 if pieces[0] == 1 else -1] in _NEVER_ALONE
+    return max(pieces) == 1 or (len(pieces) >= _LEAST_SPELLED and max(pieces) <= _LONGEST_PIECE)

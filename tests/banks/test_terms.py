@@ -26,6 +26,57 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "emoji": "🔥".join,
     "bold": lambda term: term.upper().lower().translate(_BOLD),
     "marks": lambda term: "".join(f"{letter}\u0336" for letter in term),
+    "stretched": lambda term: "".join(letter * (4 if letter.isalpha() else 1) for letter in term),
+    "leet between points": lambda term: ".".join(term.replace(" ", "").translate(_LEET)),
+    "brackets": lambda term: "".join(f"({letter})" for letter in term if letter != " "),
+    "flags": "🇺🇸".join,
+    "fillers": "\u3164".join,
+    "homoglyphs, leet and zero width": lambda term: "\u200b".join(term.translate(_CYRILLIC | _LEET)),
+    "capitals": lambda term: term.title().replace(" ", ""),
+}
+BY_HAND = {
+    "viagra": [
+        "\\/iagra",
+        "v i i i a g r a a a",
+        "vviiaaggrraa",
+        "V-I-A-G-R-A",
+        "v|i|a|g|r|a",
+        "ᐯIᗩGᖇᗩ",
+        "ⓥⓘⓐⓖⓡⓐ",
+        "🅥🅘🅐🅖🅡🅐",
+    ],
+    "cocaine": [
+        "©o©aine",
+        "¢0ca1n€",
+        "c.0.c.4.1.n.3",
+        "c()caine",
+        "ᴄᴏᴄᴀɪɴᴇ",
+        "𝓬𝓸𝓬𝓪𝓲𝓷𝓮",
+        "CΟCΑΙΝΕ",
+        "c ocaine",
+        "c✨o✨c✨a✨i✨n✨e",
+        "cococaine"[2:],
+    ],
+    "kill yourself": [
+        "k1ll yourself",
+        "k!|l y0urself",
+        "kiiiilllll yourself",
+        "k i l l  y o u r s e l f",
+        "kıll yоursеlf",
+        "🇰🇮🇱🇱 🇾🇴🇺🇷🇸🇪🇱🇫",
+    ],
+    "bastard": ["6ast4rd", "b@$t@rd", "bàśťárđ", "b*a*s*t*a*r*d", "ᏴᎪᏚᎢᎪᏒᎠ", "ba-sta-rd", "bᵃˢᵗᵃʳᵈ"],
+    "кокаин": ["кoкaин", "к0каин", "к.о.к.а.и.н", "КОКАИН", "кооооокаин", "к🔥о🔥к🔥а🔥и🔥н", "kокauн"],
+    "гашиш": ["г а ш и ш", "гaшuш", "г_а_ш_и_ш", "г̶а̶ш̶и̶ш̶"],
+    "κοκαΐνη": ["κoκαivη", "Κ.Ο.Κ.Α.Ϊ.Ν.Η", "κοκαίνη", "κ ο κ α ι ν η"],
+    "مخدرات": ["مـخـدرات", "مُخَدِّرات", "م خ د ر ا ت", "م.خ.د.ر.ا.ت", "مخدرااااات"],
+    "كوكايين": ["کوکایین", "كوكايـــين", "ﻛﻮﻛﺎﻳﻴﻦ"],
+    "קוקאין": ["ק.ו.ק.א.י.ן", "קֹוּקָאִין", "ק ו ק א י ן"],
+    "赌博": ["赌 博", "赌*博", "赌/博", "赌🔥博", "赌\u200b博", "赌\n博", "赌|博", "【赌】【博】", "赌_博", "赌……博"],
+    "色情服务": ["色、情、服、务", "色-情-服-务", "色 情 服 务", "色情🔞服务"],
+    "마약": ["마.약", "마 약", "마★약"],
+    "गांजा": ["गां.जा", "गां-जा", "गां\u200dजा"],
+    "ยาบ้า": ["ยา.บ้า", "ยา บ้า", "ยา\u200bบ้า"],
 }
 SENTENCES = 10_000
 
@@ -41,16 +92,15 @@ def found(terms: TermIndex, text: str) -> dict[int, list[str]]:
     return {slot: [text[begin:end] for begin, end in spans] for slot, spans in terms.search(readings(text)).items()}
 
 
-def test_of_200_disguises_95_in_100_are_found() -> None:
+def test_of_disguises_by_rule_and_by_hand_95_in_100_are_found() -> None:
     terms = index(*TERMS)
-    tried = [
-        (slot, f"Look, {disguise(term)} here" if term.isascii() else f"这里，{disguise(term)}，ok")
-        for slot, term in enumerate(TERMS)
-        for disguise in DISGUISES.values()
-    ]
-    missed = [text for slot, text in tried if slot not in found(terms, text)]
-    assert len(tried) == 200
-    assert len(missed) <= 10, missed
+    by_rule = [(slot, disguise(term)) for slot, term in enumerate(TERMS) for disguise in DISGUISES.values()]
+    missed = [text for slot, text in by_rule if slot not in found(terms, f"这里，{text} here")]
+    assert len(by_rule) >= 200
+    assert len(missed) <= len(by_rule) / 20, missed
+    by_hand = [(term, text) for term, texts in BY_HAND.items() for text in texts]
+    missed = [text for term, text in by_hand if not found(index(term), f"Look: {text}, here")]
+    assert len(missed) <= len(by_hand) / 20, missed
 
 
 def test_of_10_000_ordinary_sentences_none_is_hit() -> None:
@@ -80,6 +130,10 @@ def test_of_10_000_ordinary_sentences_none_is_hit() -> None:
         ("ball", "bail"),
         ("его", "e.g.o"),
         ("か", "が"),
+        ("赌博", "他不赌，博士也不赌。博物馆"),
+        ("kill", "kil klll"),
+        ("ru", "🇷🇺"),
+        ("evil", "vitamin d evi l"),
     ],
 )
 def test_parts_of_other_words_are_no_match(term: str, text: str) -> None:
@@ -103,6 +157,15 @@ def test_parts_of_other_words_are_no_match(term: str, text: str) -> None:
         ("cafe", "CAFÉ", "CAFÉ"),
         ("сор", "сор", "сор"),
         ("420", "at 420 sharp", "420"),
+        ("420", "at ٤٢٠ sharp", "٤٢٠"),
+        ("kill", "kiiiillll him", "kiiiillll"),
+        ("ass", "asssss", "asssss"),
+        ("🍆", "so🍆🏽!", "🍆"),
+        ("🍆💦", "🍆 \ufe0f💦", "🍆 \ufe0f💦"),
+        ("❄️", "buy ❄ now", "❄"),
+        ("🇷🇺", "x🇷🇺x", "🇷🇺"),
+        ("$$$", "get $$$ now", "$$$"),
+        ("👨‍👩‍👧", "👨‍👩‍👧", "👨‍👩‍👧"),
     ],
 )
 def test_a_match_says_where_it_stands_in_the_text(term: str, text: str, place: str) -> None:
@@ -111,7 +174,7 @@ def test_a_match_says_where_it_stands_in_the_text(term: str, text: str, place: s
 
 
 def test_many_terms_are_found_before_and_after_a_compaction_that_forgets_those_not_kept() -> None:
-    many = {slot: f"word{slot:x}" for slot in range(20_000)}
+    many = {slot: f"word{slot}" for slot in range(20_000)}
     terms = TermIndex()
     terms.add({slot: parse_term(term) for slot, term in many.items()})
     terms.add({20_000: parse_term("last")})
@@ -130,6 +193,11 @@ def test_terms_that_are_added_one_by_one_ask_for_a_compaction_at_last() -> None:
     assert found(terms, f"word1 word{added - 1}") == {1: ["word1"], added - 1: [f"word{added - 1}"]}
 
 
-def test_a_term_without_letters_is_refused() -> None:
-    with pytest.raises(ValueError, match="no letter or digit"):
-        parse_term("!!!")
+def test_symbols_with_letters_between_them_are_no_match() -> None:
+    assert found(index("🍆💦"), "🍆a💦 💦🍆 🍆.💦") == {}
+
+
+@pytest.mark.parametrize("value", ["!!!", " ", "\u200b", "*", "\u3164", ". ."])
+def test_a_term_without_letters_and_symbols_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="no letter, digit or symbol"):
+        parse_term(value)

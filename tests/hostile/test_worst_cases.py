@@ -124,7 +124,8 @@ def _addressed(text: str) -> None:
 GATE = Gate(MediaSettings())
 TERM_INDEX = TermIndex()
 TERM_INDEX.add(
-    {size: parse_term("a" * size) for size in range(1, 5)} | {9: parse_term("赌博"), 10: parse_term("ab ab")}
+    {size: parse_term("a" * size) for size in range(1, 5)}
+    | {9: parse_term("赌博"), 10: parse_term("ab ab"), 11: parse_term("🍆🍆")}
 )
 URL = 8192
 HEADERS = 64 * 1024  # bytes; what uvicorn takes of a request's line and headers
@@ -148,13 +149,32 @@ PASSES = {
     "text_folding": Pass(
         lambda text: deque(readings(f"a4a {text}"), maxlen=0),
         MAX_TEXT,
-        (MARKS, "\ufdfa", "1", "a4", "a!", "aIa", "а", "аb ", "b\u200b🙂"),
+        (
+            *(
+                MARKS,
+                "\ufdfa",
+                "1",
+                "a4",
+                "a!",
+                "aIa",
+                "а",
+                "аb ",
+                "b\u200b🙂",
+                "🇷🇺",
+                "🇷",
+                "aabb",
+                "aabbc ",
+                "1.a.",
+                "+ ",
+            ),
+            *("\\/", "a \u200b", "aaa\u200b", "1\u200b", "αa1 ", "|<а1aaa ", "，", "\u3164"),
+        ),
         off_loop=True,
     ),
     "banks.terms, a text": Pass(
         lambda text: TERM_INDEX.search(readings(text)),
         MAX_TEXT,
-        ("a", "a ", "b a ", "赌", "4a"),
+        ("a", "a ", "b a ", "赌", "4a", "aaab ", "赌，", "🍆", "🍆a", "vvaa "),
         off_loop=True,
     ),
     "banks.urls": Pass(
