@@ -68,7 +68,7 @@ async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, every_s: float, show: Callable[[str], None]) -> None:
     pack = load_pack(settings.policies.path, images=False)
     show("Loading the model; this takes some seconds.")
-    async with own_database(settings) as database, open_judge(settings, pack) as judge:
+    async with own_database(settings) as database, open_judge(settings, pack, follow_banks=True) as judge:
         context = ConsoleContext(settings, database, pack, judge)
         logins = await _logins(database, settings.kafka)
         async with running_console(context) as (port, ops_port), asyncio.TaskGroup() as group:

@@ -39,10 +39,6 @@ class BankWriter:
         """A new bank, or other properties of one that is there."""
         await self._publish(bank.name, [self._record(bank.name, bank)])
 
-    async def remove_bank(self, name: str) -> None:
-        """Match it no more. Its entries stay on the topic, for a bank of that name that comes later."""
-        await self._publish(name, [self._record(name, None)])
-
     async def put_entry(self, bank: str, entry: BankEntry) -> None:
         """Add an entry; one with the id of another takes its place. It matches once the bank is there."""
         await self.put_entries(bank, [entry])

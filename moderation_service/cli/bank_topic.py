@@ -7,7 +7,6 @@ from moderation_service.banks.matcher import BankMatcher
 from moderation_service.banks.topic import BankWriter, TopicBanks, parse_bank, parse_entry, parse_key
 from moderation_service.cli.common import print_lines
 from moderation_service.contracts.bank import Bank, BankEntry
-from moderation_service.errors import Misconfigured
 from moderation_service.kafka.topic_consumer import Batch
 from moderation_service.kafka.topic_io import emit_audit, read
 from moderation_service.settings import Settings
@@ -28,22 +27,22 @@ class BankTopic:
         """All banks."""
         return asyncio.run(self._load())
 
-    def read(self, name: str) -> tuple[Bank, Iterator[BankEntry]]:
-        """A bank and its entries. Raises Misconfigured where there is none."""
+    def find(self, name: str) -> tuple[Bank, Iterator[BankEntry]] | None:
+        """A bank and its entries; None where it is missing."""
         bank, entries = asyncio.run(self._read(name))
-        if bank is None:
-            how = f"make it: moderation banks import {name} FILE --action ACTION"
-            msg = f"bank {name}: no such bank on topic {self._kafka.banks_topic}; {how}"
-            raise Misconfigured(msg)
-        return bank, iter(entries.values())
+        return (bank, iter(entries.values())) if bank else None
 
-    def put(self, new: Bank, entries: Iterable[BankEntry]) -> int:
-        """Put entries into the bank of that name, which is made as `new` where it is missing, and count them."""
-        return asyncio.run(self._put(new, entries))
+    def put_bank(self, bank: Bank) -> None:
+        """Make a bank, or change its properties."""
+        asyncio.run(self._put_bank(bank))
 
-    def remove(self, name: str, entry_id: str, reason: str | None) -> bool:
+    def put(self, bank: Bank, entries: Iterable[BankEntry]) -> int:
+        """Put entries into a bank, which is made where it is missing, and count them."""
+        return asyncio.run(self._put(bank, entries))
+
+    def remove(self, bank: Bank, entry_id: str, reason: str | None = None) -> bool:
         """Whether it was there."""
-        return asyncio.run(self._remove(name, entry_id, reason))
+        return asyncio.run(self._remove(bank.name, entry_id, reason))
 
     async def _load(self) -> BankMatcher:
         banks = BankMatcher()
@@ -79,10 +78,13 @@ class BankTopic:
                 print_lines("skipped", [f"partition {record.partition}, offset {record.offset}: {error}"])
         return bank, entries
 
-    async def _put(self, new: Bank, entries: Iterable[BankEntry]) -> int:
-        if (await self._read(new.name))[0] is None:
-            await self._writer.put_bank(new)
-            await self._tell("bank.put", new.name, {"action": new.action, "mode": new.mode})
+    async def _put_bank(self, bank: Bank) -> None:
+        await self._writer.put_bank(bank)
+        await self._tell("bank.put", bank.name, {"action": bank.action, "mode": bank.mode})
+
+    async def _put(self, bank: Bank, entries: Iterable[BankEntry]) -> int:
+        if (await self._read(bank.name))[0] is None:
+            await self._put_bank(bank)
         first = list[BankEntry]()
 
         def seen() -> Iterator[BankEntry]:
@@ -91,10 +93,10 @@ class BankTopic:
                     first.append(entry)
                 yield entry
 
-        count = await self._writer.put_entries(new.name, seen())
+        count = await self._writer.put_entries(bank.name, seen())
         notes = {entry.note for entry in first if entry.note}
         details: dict[str, int | str] = {"entries": count, "ids": " ".join(entry.id for entry in first)}
-        await self._tell("bank_entry.added", new.name, details, "; ".join(sorted(notes)))
+        await self._tell("bank_entry.added", bank.name, details, "; ".join(sorted(notes)))
         return count
 
     async def _remove(self, name: str, entry_id: str, reason: str | None) -> bool:

@@ -27,7 +27,8 @@ from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.media.pdq import to_hex
-from moderation_service.readers.bank_files import CSV_FIELDS, BankFolder, read_entries, to_json
+from moderation_service.readers.bank_files import CSV_FIELDS, read_entries, to_json
+from moderation_service.readers.bank_folder import BankFolder
 from moderation_service.settings import MediaSettings, Settings
 
 banks = App(
@@ -38,15 +39,15 @@ banks = App(
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class NewBank:
-    """Properties of a bank that is not there yet."""
+class Properties:
+    """Properties of a bank. A new one has action review, severity 3, mode enforce and pdq_threshold 31 otherwise."""
 
-    action: BankAction = BankAction.REVIEW
+    action: BankAction | None = None
     policy: str | None = None
-    severity: int = 3
-    mode: Mode = Mode.ENFORCE
+    severity: int | None = None
+    mode: Mode | None = None
     route: Literal["child_safety"] | None = None
-    pdq_threshold: int = 31
+    pdq_threshold: int | None = None
 
 
 @Parameter(name="*")
@@ -76,7 +77,7 @@ def list_banks(*, settings: SettingsFile = None) -> int:
 
 
 @banks.command(name="import")
-def import_entries(bank: str, file: Path, /, *, new: NewBank | None = None, settings: SettingsFile = None) -> int:
+def import_entries(bank: str, file: Path, /, *, new: Properties | None = None, settings: SettingsFile = None) -> int:
     """Add a file's entries to a bank; one with the id of another takes its place. The options are for a new bank.
 
     Reads JSON lines and CSV with `kind` and `value`, and exports of ThreatExchange and HMA. Exits 1 where rows were
@@ -85,10 +86,25 @@ def import_entries(bank: str, file: Path, /, *, new: NewBank | None = None, sett
     Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
     """
     left_out = list[str]()
-    count = _store(load(settings)).put(_made(bank, new or NewBank()), _fit(read_entries(file), left_out))
+    count = _store(load(settings)).put(
+        _made(new, name=bank, action=BankAction.REVIEW), _fit(read_entries(file), left_out)
+    )
     print(f"{count} entries put into {bank}", file=sys.stderr)
     print_lines("left out", left_out)
     return PROBLEMS if left_out else 0
+
+
+@banks.command(name="set")
+def set_properties(bank: str, /, *, properties: Properties | None = None, settings: SettingsFile = None) -> int:
+    """Change a bank's properties, or make a bank without entries; what is not given stays as it is.
+
+    Example: `moderation banks set spam --mode enforce`
+    """
+    store = _store(load(settings))
+    before, _ = store.find(bank) or (None, ())
+    known = vars(before) if before else {"name": bank, "action": BankAction.REVIEW}
+    store.put_bank(_made(properties, **known))
+    return 0
 
 
 @banks.command
@@ -101,7 +117,7 @@ def export(
 
     Example: `moderation banks export terror -o terror.csv`
     """
-    properties, entries = _store(load(settings)).read(bank)
+    properties, entries = _existing(_store(load(settings)), bank)
     if properties.route:
         msg = f"bank {bank}: has route {properties.route}; its entries are never exported"
         raise Misconfigured(msg)
@@ -134,7 +150,7 @@ def add(
     """
     loaded = load(settings)
     store, fields = _store(loaded), entry or NewEntry()
-    properties, _ = store.read(bank)
+    properties, _ = _existing(store, bank)
     kinds: Iterable[tuple[EntryKind, str]] = [("terms" if kind == "term" else "urls", value)]
     if kind == "image":
         kinds = _hashes(Path(value), loaded.media, properties)
@@ -158,7 +174,8 @@ def remove(
 
     Example: `moderation banks remove spam 5f1c0d2e9a7b4c33`
     """
-    if not _store(load(settings)).remove(bank, entry_id, reason):
+    store = _store(load(settings))
+    if not store.remove(_existing(store, bank)[0], entry_id, reason):
         print(f"bank {bank}: has no entry {entry_id}", file=sys.stderr)
         return PROBLEMS
     return 0
@@ -193,13 +210,22 @@ def _store(settings: Settings) -> BankFolder | BankTopic:
     return BankFolder(settings.banks.path) if settings.banks.path else BankTopic(settings)
 
 
-def _made(name: str, new: NewBank) -> Bank:
+def _existing(store: BankFolder | BankTopic, name: str) -> tuple[Bank, Iterator[BankEntry]]:
     """Raises Misconfigured."""
+    if found := store.find(name):
+        return found
+    msg = f"bank {name}: no such bank; make it: moderation banks set {name} --action ACTION"
+    raise Misconfigured(msg)
+
+
+def _made(given: Properties | None, **known: object) -> Bank:
+    """A bank of what is known and what is given. Raises Misconfigured."""
+    changed = {name: value for name, value in vars(given or Properties()).items() if value is not None}
     try:
-        return Bank(name=name, **vars(new))
+        return Bank.model_validate({**known, **changed})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        msg = f"bank {name}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
+        msg = f"bank {known['name']}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"
         raise Misconfigured(msg) from None
 
 

@@ -36,57 +36,16 @@ _ENABLED = 1  # HMA's disable_until_ts: 0 disabled, 1 enabled, else a time
 _Contract = TypeVar("_Contract", bound=Contract)
 
 
-class BankFolder:
-    """The banks of a folder, `NAME.jsonl` each, as the commands change them. All methods raise Misconfigured."""
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            msg = f"banks.path: {folder}: no such folder"
-            raise Misconfigured(msg)
-        self._folder = folder
-
-    def load(self) -> BankMatcher:
-        """Every bank. Raises with the faults of the first wrong file."""
-        matcher = BankMatcher()
-        for path in sorted(self._folder.glob("*.jsonl")):
-            matcher.put_bank(*read_bank(path))
-        matcher.compact()
-        return matcher
-
-    def read(self, name: str) -> tuple[Bank, Iterator[BankEntry]]:
-        """A bank, and its entries while they are read."""
-        if (path := self._folder / f"{name}.jsonl").is_file():
-            return read_bank(path)
-        msg = (
-            f"bank {name}: no such bank in {self._folder}; make it: moderation banks import {name} FILE --action ACTION"
-        )
-        raise Misconfigured(msg)
-
-    def put(self, new: Bank, entries: Iterable[BankEntry]) -> int:
-        """Put entries into the bank of that name, which is made as `new` where it is missing, and count them."""
-        path, ids = self._folder / f"{new.name}.jsonl", set[str]()
-        bank, before = read_bank(path) if path.is_file() else (new, iter(()))
-
-        def merged() -> Iterator[BankEntry]:
-            for entry in entries:
-                ids.add(entry.id)
-                yield entry
-            yield from (entry for entry in before if entry.id not in ids)
-
-        write_bank(path, bank, merged())
-        return len(ids)
-
-    def remove(self, name: str, entry_id: str, _reason: str | None = None) -> bool:
-        """Whether it was there."""
-        if was_there := any(entry.id == entry_id for entry in self.read(name)[1]):
-            bank, entries = self.read(name)
-            write_bank(self._folder / f"{name}.jsonl", bank, (entry for entry in entries if entry.id != entry_id))
-        return was_there
-
-
 def load_banks(folder: Path | None) -> BankMatcher:
-    """The banks of a folder; none without one. Raises Misconfigured."""
-    return BankFolder(folder).load() if folder else BankMatcher()
+    """Read every bank of a folder, `NAME.jsonl` each. Raises Misconfigured with the faults of the first wrong file."""
+    if folder and not folder.is_dir():
+        msg = f"banks.path: {folder}: no such folder"
+        raise Misconfigured(msg)
+    matcher = BankMatcher()
+    for path in sorted(folder.glob("*.jsonl")) if folder else ():
+        matcher.put_bank(*read_bank(path))
+    matcher.compact()
+    return matcher
 
 
 def read_bank(path: Path) -> tuple[Bank, Iterator[BankEntry]]:

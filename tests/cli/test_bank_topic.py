@@ -43,23 +43,26 @@ def test_banks_of_the_topic_are_made_matched_exported_and_changed_on_the_record(
     file, text = tmp_path / "terms.csv", tmp_path / "text.txt"
     file.write_text("kind,value,id\nterms,free crypto,t1\nterms,zorblax,t2\nurls,co.uk,t3\n", encoding="utf-8")
     text.write_text("FREE  CRYPT0 here", encoding="utf-8")
-    with pytest.raises(Misconfigured, match=f"no such bank on topic {unique}.banks"):
+    with pytest.raises(Misconfigured, match="bank spam: no such bank"):
         run("banks", "add", "spam", "term", "x")
     run("banks", "import", "spam", file, "--action", "block", code=1)
     (added,) = run("banks", "add", "spam", "url", "bad.com/x", "--note", "campaign of May")
     assert json.loads(run("banks", "test", text)[0])["entry"] == "t1"
+    run("banks", "set", "spam", "--mode", "shadow")
+    assert json.loads(run("banks", "test", text)[0])["mode"] == "shadow"
     run("banks", "remove", "spam", "t1", "--reason", "too broad")
     run("banks", "remove", "spam", "t1", code=1)
     assert run("banks", "test", text) == []
     assert [json.loads(line)["id"] for line in run("banks", "export", "spam")] == ["t2", added]
     (row,) = (line.split("│") for line in run("banks", "list") if "spam" in line)
-    assert [cell.strip() for cell in row[1:5]] == ["spam", "block", "enforce", "2"]
+    assert [cell.strip() for cell in row[1:5]] == ["spam", "block", "shadow", "2"]
 
     told = asyncio.run(audited(kafka, unique))
     assert [(entry.action, entry.target, entry.details) for entry in told] == [
         ("bank.put", "spam", {"action": "block", "mode": "enforce"}),
         ("bank_entry.added", "spam", {"entries": 2, "ids": "t1 t2"}),
         ("bank_entry.added", "spam", {"entries": 1, "ids": added, "reason": "campaign of May"}),
+        ("bank.put", "spam", {"action": "block", "mode": "shadow"}),
         ("bank_entry.removed", "spam", {"ids": "t1", "reason": "too broad"}),
     ]
     assert all(entry.actor.startswith("user:") for entry in told)

@@ -89,6 +89,15 @@ def test_a_child_safety_bank_is_never_exported(tmp_path: Path, run: Run) -> None
         run("export", "cs")
 
 
+def test_properties_are_changed_one_by_one_and_a_bank_may_have_no_entries(run: Run, spam: str) -> None:
+    run("set", spam, "--mode", "shadow")
+    run("set", "empty", "--action", "block")
+    rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in run("list") if "│" in line]
+    assert rows == [["empty", "block", "enforce", "0"], [spam, "block", "shadow", "1"]]
+    with pytest.raises(Misconfigured, match="mode shadow cannot go with route"):
+        run("set", spam, "--route", "child_safety")
+
+
 def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Path, run: Run, spam: str) -> None:
     file = tmp_path / "more.csv"
     file.write_text("kind,value\nurls,co.uk\nterms,more\n", encoding="utf-8")
