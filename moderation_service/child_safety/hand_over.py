@@ -78,7 +78,7 @@ def write_package(case: HeldCase, parts: Mapping[str, bytes], folder: Path) -> N
 
 def _report(case: HeldCase, parts: Mapping[str, bytes]) -> bytes:
     post, verdict = read_post(parts["post.json"]), Verdict.model_validate_json(parts["verdict.json"])
-    moment, source = _incident_time(post, parts)
+    moment, source = _incident_time(case, post, parts)
     report = {
         "incidentSummary": {
             "incidentType": None,
@@ -130,10 +130,12 @@ def _in_words(case: HeldCase, verdict: Verdict) -> Iterator[str]:
             yield f"Flagged by policy {policy.policy_id} (model {verdict.model.name}, score {policy.score:.2f})."
 
 
-def _incident_time(post: Post, parts: Mapping[str, bytes]) -> tuple[datetime, str]:
+def _incident_time(case: HeldCase, post: Post, parts: Mapping[str, bytes]) -> tuple[datetime, str]:
     if post.created_at:
         return post.created_at, "creation of the post, as the platform says"
-    timestamp = json.loads(parts["origin.json"]).get("timestamp") or 0
+    timestamp = json.loads(parts["origin.json"]).get("timestamp") or 0  # of the record; a producer may set none
+    if timestamp <= 0:
+        return case.seized_at, "the legal hold began"
     return datetime.fromtimestamp(timestamp / 1000, UTC), "arrival of the post in the moderation queue"
 
 
@@ -143,7 +145,7 @@ def _web_address(reference: ImageRef) -> str | None:
 
 
 def _checklist(case: HeldCase, parts: Mapping[str, bytes]) -> bytes:
-    moment, source = _incident_time(read_post(parts["post.json"]), parts)
+    moment, source = _incident_time(case, read_post(parts["post.json"]), parts)
     missing = "".join(
         f"- [ ] Image {number} could not be had ({status}): look for it in your own storage.\n"
         for number, status in case.missing_images

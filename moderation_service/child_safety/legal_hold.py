@@ -26,7 +26,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings import ChildSafetySettings
 
 CASE, EXTENSION, SUFFIX = "case", "extension-", ".sealed"
-_CASE_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED, _PURGED = ".new-", ".purged-"
 _STALE = timedelta(days=1)  # of what a killed process left
 
@@ -135,7 +135,7 @@ class LegalHold:
     def is_held(self, post_id: str) -> bool:
         """Whether any case of this post is held; opens none."""
         folder = self._root / _post_folder(post_id)
-        return folder.is_dir() and any(_CASE_ID.fullmatch(case.name) for case in folder.iterdir())
+        return folder.is_dir() and any(_ID.fullmatch(case.name) for case in folder.iterdir())
 
     def read(self, case_id: str) -> dict[str, bytes]:
         """All parts of a case as they came. Raises HoldError where one is missing or not as it was."""
@@ -216,8 +216,8 @@ class LegalHold:
     def _folders(self) -> Iterator[Path]:
         """The folders of all cases, in a stable order."""
         for post in sorted(self._root.iterdir()):
-            if post.is_dir() and not post.name.startswith("."):
-                yield from sorted(case for case in post.iterdir() if _CASE_ID.fullmatch(case.name))
+            if _ID.fullmatch(post.name):  # a volume may hold `lost+found`
+                yield from sorted(case for case in post.iterdir() if _ID.fullmatch(case.name))
 
     def _find(self, case_id: str) -> Path:
         found = next(iter(self._root.glob(f"*/{_checked(case_id)}")), None)
@@ -267,7 +267,7 @@ def _post_folder(post_id: str) -> str:
 
 def _checked(case_id: str) -> str:
     """A case's id, which becomes a path. Raises HoldError."""
-    if not _CASE_ID.fullmatch(case_id):
+    if not _ID.fullmatch(case_id):
         msg = f"case {case_id!r}: is not an id of a case; should be the verdict's, 32 hexadecimal digits"
         raise HoldError(msg)
     return case_id

@@ -85,6 +85,7 @@ def test_holding_again_changes_nothing_and_a_second_revision_is_a_second_case(ho
     assert hold.put(routed(), record=b"other", origin={}, images=[None, None]) == first
     assert {path: path.read_bytes() for path in sealed(tmp_path)} == before
     put(hold, routed("b" * 32, post_revision=2))
+    (tmp_path / "lost+found").mkdir(mode=0)
     assert [(case.case_id[0], case.revision) for case in hold.cases()] == [("a", first.revision), ("b", 2)]
 
 
@@ -238,3 +239,16 @@ def test_the_package_has_what_the_cybertipline_asks_for(hold: LegalHold, tmp_pat
     assert all(f"`{name}`".encode() in files["CHECKLIST.md"] for name in ("fileViewedByEsp", "exifViewedByEsp"))
     with pytest.raises(Misconfigured, match="is not an empty folder"):
         write_package(case, hold.read(case.case_id), tmp_path / "package")
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"), [({"timestamp": 1_700_000_000_000}, "2023-11-14T22:13:20+00:00"), ({}, NOW.isoformat())]
+)
+def test_the_time_of_a_post_that_tells_none_is_that_of_its_record_or_of_the_hold(
+    hold: LegalHold, tmp_path: Path, origin: dict[str, int], expected: str
+) -> None:
+    record = json.dumps({"post_id": "p-1", "text": "words"}).encode()
+    case = hold.put(routed(), record=record, origin=origin, images=[], now=NOW)
+    write_package(case, hold.read(case.case_id), tmp_path / "package")
+    draft = json.loads((tmp_path / "package" / "report.json").read_text(encoding="utf-8"))
+    assert draft["report"]["incidentSummary"]["incidentDateTime"] == expected
