@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moderation_service.child_safety.hand_over import write_package
 from moderation_service.child_safety.legal_hold import HeldCase, LegalHold
+from moderation_service.child_safety.sealed_file import HoldError
 from moderation_service.telemetry.audit import Action, AuditEntry
 
 
@@ -22,8 +23,8 @@ class HoldAccess:
     actor: str
     emit: Callable[[AuditEntry], Awaitable[None]]
 
-    async def cases(self, reason: str) -> list[HeldCase]:
-        """All cases, without the posts."""
+    async def cases(self, reason: str) -> list[HeldCase | HoldError]:
+        """All cases, without the posts; in place of one that can't be opened, why."""
         await self._record("legal_hold.listed", "legal_hold", reason)
         return await asyncio.to_thread(lambda: list(self.hold.cases()))
 

@@ -99,6 +99,7 @@ class LegalHold:
         """
         folder = self._root / _post_folder(verdict.post_id) / _checked(verdict.verdict_id)
         if folder.is_dir():
+            sync_folder(folder.parent)  # whoever wrote it may have died before
             return self._case(folder)
         seized_at = now or datetime.now(UTC)
         parts = {
@@ -123,10 +124,13 @@ class LegalHold:
         self._write(folder, {**parts, CASE: case.model_dump_json().encode()})
         return case
 
-    def cases(self) -> Iterator[HeldCase]:
-        """All cases, without opening the posts. Raises HoldError for one that can't be opened."""
+    def cases(self) -> Iterator[HeldCase | HoldError]:
+        """All cases, without opening the posts; in place of one that can't be opened, why."""
         for folder in self._folders():
-            yield self._case(folder)
+            try:
+                yield self._case(folder)
+            except HoldError as error:
+                yield error
 
     def case(self, case_id: str) -> HeldCase:
         """One case. Raises HoldError where it isn't held."""
@@ -171,12 +175,7 @@ class LegalHold:
 
     def past_cases(self, today: date) -> list[str]:
         """The cases whose last day is past. One that can't be opened is none of them."""
-        past = []
-        for folder in self._folders():
-            with suppress(HoldError):
-                if self._case(folder).hold_until < today:
-                    past.append(folder.name)
-        return past
+        return [case.case_id for case in self.cases() if isinstance(case, HeldCase) and case.hold_until < today]
 
     def purge(self, case_id: str, today: date) -> None:
         """Delete a case. Raises HoldError where its last day is not past, or can't be told."""

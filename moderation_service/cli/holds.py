@@ -12,7 +12,7 @@ from rich.table import Table
 from moderation_service.child_safety.hold_access import HoldAccess
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.child_safety.sealed_file import HoldError
-from moderation_service.cli.common import SettingsFile, load, show
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.topic_io import audit_record, publish
 from moderation_service.telemetry.audit import AuditEntry, user
@@ -24,19 +24,23 @@ T = TypeVar("T")
 
 @holds.command(name="list")
 def list_cases(*, reason: Reason, settings: SettingsFile = None) -> int:
-    """List the cases: no post is opened.
+    """List the cases: no post is opened. Exits 1 where a case can't be opened; it is named on standard error.
 
     Example: `moderation holds list --reason "weekly check"`
     """
     cases = _with_access(settings, lambda access: access.cases(reason))
     table = Table("case", "post", "revision", "seized at", "reported at", "held until", "files")
     for case in cases:
+        if isinstance(case, HoldError):
+            continue
         reported = f"{case.reported_at:%Y-%m-%d %H:%M}" if case.reported_at else ""
         seized = f"{case.seized_at:%Y-%m-%d %H:%M}"
         ids = (case.case_id, case.post_id, str(case.revision))
         table.add_row(*ids, seized, reported, str(case.hold_until), str(len(case.parts)))
     show(table)
-    return 0
+    unopened = [str(case) for case in cases if isinstance(case, HoldError)]
+    print_lines("not opened", unopened)
+    return PROBLEMS if unopened else 0
 
 
 @holds.command(name="show")

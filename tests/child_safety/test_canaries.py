@@ -51,7 +51,15 @@ def post(post_id: str, text: str, *images: bytes) -> Record:
 
 def canaries(data: bytes) -> Iterator[bytes]:
     """What must not be found: words, the image's bytes, and each in base64 in any alignment."""
-    for plain in (TEXT.encode(), METADATA.encode(), AUTHOR_NOTE.encode(), PHRASE.encode(), data[:64], data[-64:]):
+    for plain in (
+        TEXT.encode(),
+        METADATA.encode(),
+        AUTHOR_NOTE.encode(),
+        PHRASE.encode(),
+        KEY.encode(),
+        data[:64],
+        data[-64:],
+    ):
         yield plain
         for shift in range(3):
             yield base64.b64encode(bytes(shift) + plain)[4:-4]
