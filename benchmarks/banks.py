@@ -19,6 +19,7 @@ from moderation_service.contracts.bank import Bank, BankAction, BankEntry
 from moderation_service.kafka.topics import create
 from moderation_service.media.pdq import BITS, Hashes, ImageHash, pdq, to_hex
 from moderation_service.settings import BareSettings, KafkaSettings
+from moderation_service.stream.worker import tune_garbage_collector
 
 _SHA256 = "0" * 64
 _FORMS = 8
@@ -76,12 +77,13 @@ async def _from_topic(address: str, hashes: Hashes) -> dict[str, Any]:
     writer, first = BankWriter(settings), await asyncio.to_thread(to_hex, hashes[:_HOT])
     await writer.put_bank(Bank(name="known", action=BankAction.BLOCK))
     await writer.put_entries("known", (BankEntry(kind="image_pdq", value=value) for value in _values(hashes)))
-    before, begun = _peak_mb(), time.perf_counter()
+    before, begun, cpu = _peak_mb(), time.perf_counter(), time.process_time()
     loading, changing, arrivals = list[float](), list[float](), list[float]()
     watching = asyncio.create_task(_pauses(loading))
     async with open_banks(settings, follow_s=_PATIENCE_S) as banks:
-        load_s, memory = time.perf_counter() - begun, _peak_mb() - before
+        load_s, cpu_s, memory = time.perf_counter() - begun, time.process_time() - cpu, _peak_mb() - before
         watching.cancel()
+        tune_garbage_collector()  # as workers do
         watching = asyncio.create_task(_pauses(changing))
         bank = banks["known"]
         loaded = len(bank)
@@ -97,6 +99,7 @@ async def _from_topic(address: str, hashes: Hashes) -> dict[str, Any]:
     return {
         "entries": loaded,
         "load_s": round(load_s, 1),
+        "load_cpu_s": round(cpu_s, 1),
         "memory_mb": round(memory),
         "pauses_while_loading_ms": _percentiles(loading),
         "pauses_while_changing_ms": _percentiles(changing),

@@ -18,7 +18,7 @@ from moderation_service.settings import KafkaSettings, Settings
 from moderation_service.telemetry import metrics
 
 _BACKOFF = Backoff(first_s=1.0, longest_s=30.0)
-_AT_ONCE = 20_000  # records applied together: a bank's digest is computed once for them
+_AT_ONCE = 50_000  # records applied together: a bank's digest is computed once for them
 _WAIT_S = 0.2
 _LOOK_S = 5.0  # how often it is asked how far behind this is
 _LEAST_S = 60.0
@@ -67,31 +67,37 @@ class BankFollower:
         self._offsets: Offsets = {}
         self.loaded = asyncio.Event()
         """Set once all is read that was on the topic at the start; also where there is no such topic."""
-        self.trouble = "it is still being read"
+        self.trouble = ""
+        self._failures = 0  # in a row
 
     async def run(self) -> None:
         """Follow until cancelled. While Kafka is away the banks stay as they are. Raises Misconfigured at the start."""
-        failures = 0
         while True:
             try:
                 await self._follow()
-            except Exception as error:
+            except Exception as error:  # whatever it is, posts are matched against the banks as they are
                 if isinstance(error, Misconfigured) and not self.loaded.is_set():
                     raise
-                failures += 1
-                wait_s = self._backoff.delay_s(failures)
-                self.trouble = str(error) if isinstance(error, ModerationError) else repr(error)
-                log.warning("the banks topic can't be read", error=self.trouble, retry_in_s=round(wait_s, 1))
+                why = str(error) if isinstance(error, ModerationError) else repr(error)
+                if why != self.trouble:
+                    log.warning("the banks topic can't be read; it is tried again", error=why)
+                self.trouble = why
                 if isinstance(error, Transient) and error.reason == "topic_missing":
                     self.loaded.set()  # nobody can have put anything there
-                await self._backoff.sleep(wait_s)
+                self._failures += 1
+                await self._backoff.wait(self._failures)
 
     async def _follow(self) -> None:
         async with TopicConsumer.open(self._settings, [self.topic], self._offsets) as consumer:
-            ends = await consumer.ends()
+            ends, records = await consumer.ends(), await consumer.take(_AT_ONCE, _WAIT_S)
             while not await consumer.has_reached(ends):
-                await self._apply_next(consumer)
+                if len(records) >= _AT_ONCE:
+                    await self._apply(Batch(records))
+                    records = []
+                records += await consumer.take(_AT_ONCE, _WAIT_S)
+            await self._apply(Batch(records))
             self.loaded.set()
+            self.trouble, self._failures = "", 0
             while True:
                 await consumer.add_new_partitions()
                 lag = sum((await consumer.lags()).values())
@@ -100,18 +106,16 @@ class BankFollower:
                     metrics.BANKS_READ.set_to_current_time()
                 look = time.monotonic() + _LOOK_S
                 while time.monotonic() < look:
-                    await self._apply_next(consumer)
+                    if records := await consumer.take(_AT_ONCE, _WAIT_S):
+                        await self._apply(Batch(records))
+                        log.info("banks changed", records=len(records))
 
-    async def _apply_next(self, consumer: TopicConsumer) -> None:
-        if records := await consumer.take(_AT_ONCE, _WAIT_S):
-            batch = Batch(records)
-            skipped = await asyncio.to_thread(self._banks.apply, batch)
-            self._offsets |= batch.offsets
-            metrics.BANK_RECORDS_SKIPPED.inc(len(skipped))
-            for line in skipped[:_MOST_SKIPPED]:
-                log.warning("record of the banks topic skipped", why=line)
-            if self.loaded.is_set():
-                log.info("banks changed", records=len(records), skipped=len(skipped))
+    async def _apply(self, batch: Batch) -> None:
+        skipped = await asyncio.to_thread(self._banks.apply, batch)
+        self._offsets |= batch.offsets
+        metrics.BANK_RECORDS_SKIPPED.inc(len(skipped))
+        for line in skipped[:_MOST_SKIPPED]:
+            log.warning("record of the banks topic skipped", why=line)
 
 
 async def _loaded(follower: BankFollower, following: "asyncio.Task[None]", timeout_s: float) -> None:
@@ -125,7 +129,7 @@ async def _loaded(follower: BankFollower, following: "asyncio.Task[None]", timeo
     if following.done():
         following.result()
     if not follower.loaded.is_set():
-        msg = f"kafka.banks_topic {follower.topic}: not read within {timeout_s:.0f} s: {follower.trouble}"
+        msg = f"kafka.banks_topic {follower.topic}: not read within {timeout_s:.0f} s: {follower.trouble or 'too slow'}"
         raise Fatal(msg)
 
 

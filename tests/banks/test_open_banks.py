@@ -2,8 +2,12 @@ import asyncio
 from pathlib import Path
 
 from moderation_service.app.banks import open_banks
-from moderation_service.contracts.bank import BankEntry
+from moderation_service.banks.topic import BankWriter
+from moderation_service.contracts.bank import Bank, BankAction, BankEntry
+from moderation_service.kafka.topic_io import Record, publish
+from moderation_service.kafka.topics import create
 from moderation_service.settings import BankSettings, BareSettings
+from tests.stream.support import eventually, kafka_settings
 
 
 async def test_the_banks_of_a_process_are_those_of_its_folder_and_are_compacted_while_they_grow(tmp_path: Path) -> None:
@@ -22,3 +26,19 @@ async def test_the_banks_of_a_process_are_those_of_its_folder_and_are_compacted_
 async def test_without_a_folder_there_are_no_banks() -> None:
     async with open_banks(BareSettings()) as banks:
         assert banks.is_empty
+
+
+async def test_a_topic_that_is_missing_at_the_start_is_followed_once_it_is_there_and_a_file_owns_its_bank(
+    kafka: str, unique: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ours.jsonl").write_text('{"name": "ours", "action": "review"}\n')
+    topics = kafka_settings(kafka, unique)
+    writer = BankWriter(BareSettings(kafka=topics))
+    async with open_banks(BareSettings(kafka=topics, banks=BankSettings(path=tmp_path)), follow_s=60.0) as banks:
+        assert [loaded.bank.name for loaded in banks] == ["ours"]
+        await create(topics)
+        await publish(topics, [Record(topics.banks_topic, b"ours/x", b"{}"), Record(topics.banks_topic, b"junk/", b"")])
+        await writer.put_entry("spam", BankEntry(kind="terms", value="badword"))
+        await writer.put_bank(Bank(name="spam", action=BankAction.BLOCK))
+        await eventually(lambda: bool(banks.match_text("a badword").enforced), "the topic is read")
+        assert len(banks["ours"]) == 0
