@@ -23,10 +23,11 @@ console=${CONSOLE_PRINCIPAL:-User:moderation-console}
 
 # A console reads what it shows, and what it wrote itself: it looks there for what an ended one may have sent already.
 "$@" --add --allow-principal "$console" --operation Read --topic moderation.posts --topic moderation.verdicts \
-  --topic moderation.reviews --topic moderation.audit --topic moderation.banks
-# Writes reviews, entries of banks, the verdicts of what callers send it, its record of what people did, and of posts that
+  --topic moderation.reviews --topic moderation.audit --topic moderation.banks --topic moderation.escalations
+# Writes reviews, entries of banks, verdicts and escalations of what callers send it, its record of what people did, and of posts that
 # callers delete a null to the posts and one to the verdicts.
 "$@" --add --allow-principal "$console" --operation Write --topic moderation.posts \
-  --topic moderation.reviews --topic moderation.verdicts --topic moderation.audit --topic moderation.banks
+  --topic moderation.reviews --topic moderation.verdicts --topic moderation.audit --topic moderation.banks \
+  --topic moderation.escalations
 # All consoles share one transactional id: GROUP.console.outbox.
 "$@" --add --allow-principal "$console" --operation Write --transactional-id moderation.console.outbox

@@ -8,10 +8,10 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
+from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
 from moderation_service.app.signals import run_until, stop_on_signals
-from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
@@ -52,8 +52,7 @@ async def migrate(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     pack, shadow_pack = load_packs(settings.policies)
     async with own_database(settings) as database:
-        hold = LegalHold(settings.child_safety) if settings.child_safety.hold_path else None
-        context = ConsoleContext(settings, database, pack, legal_hold=hold)
+        context = ConsoleContext(settings, database, pack, legal_hold=open_hold(settings))
         async with running_console(context) as (port, ops_port):
             log.info("console open", port=port, ops_port=ops_port)
             if settings.console.judging_backend == "off":
@@ -99,6 +98,7 @@ async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> Non
     """Judge for callers with an engine of the console's own, until cancelled."""
     settings, timeout_s = context.settings, context.settings.engine.startup_timeout_s
     async with open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s, follow_banks=True) as judge:
+        check_routes(settings, judge.pack, judge.banks)
         judge_by(context, judge)
         async with reloading(settings, judge, partial(judge_by, context)):
             await asyncio.Event().wait()

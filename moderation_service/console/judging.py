@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from moderation_service.console.context import ConsoleContext
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Poison, Transient
+from moderation_service.judging.escalation import seize
 from moderation_service.judging.judge import Judge
 from moderation_service.media.storage import is_file_url
 
@@ -37,11 +39,18 @@ class JudgingSlot:
     async def judged(self, post: Post, *, trace_id: str, published: bool) -> Verdict:
         """Judge once. What is not to be `published` leaves no trace in the verdicts of others.
 
-        Raises Poison where the post can't be judged, Transient where it can't be now, TimeoutError.
+        A post with a route is in the legal hold before anybody has its verdict. Raises Poison where the post can't be
+        judged, Transient where it can't be now, or not be held, TimeoutError.
         """
         _check_addresses(post)
-        async with asyncio.timeout(self.context.settings.console.judge_timeout_s):
-            return (await self.judge.judge(post, trace_id=trace_id, published=published)).verdict
+        timeout_s = self.context.settings.console.judge_timeout_s
+        async with asyncio.timeout(timeout_s), self.judge.load_evidence(post) as evidence:
+            judging = self.judge.judge(post, trace_id=trace_id, published=published, evidence=evidence)
+            verdict = (await judging).verdict
+            origin = {"source": "console", "trace_id": trace_id, "received_at": datetime.now(UTC).isoformat()}
+            record = post.model_dump_json().encode() if verdict.route else b""
+            await seize(self.context.legal_hold, verdict, evidence, record=record, origin=origin)
+            return verdict
 
     async def each_judged(self, posts: Sequence[Post], *, trace_id: str) -> list[Verdict]:
         """Judge several, none to be published; side by side as far as other seats are free. Raises as `judged`."""

@@ -4,6 +4,7 @@ A record whose key is not its post id is judged, counted and logged: a deletion 
 """
 
 import asyncio
+import base64
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,11 +28,11 @@ from moderation_service.contracts.envelope import (
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
+from moderation_service.judging.escalation import escalation_of, seize
 from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.settings import KafkaSettings
-from moderation_service.stream.escalation import escalation_of, seize
 from moderation_service.stream.processing_result import (
     OFF_LOOP_BYTES,
     VERDICT_TOO_LARGE,
@@ -176,7 +177,8 @@ class RecordProcessor:
                     if judged is None:
                         judging = judge.judge(post, trace_id=trace.trace_id, queue_ms=queue_ms, evidence=evidence)
                         judged = await _uncancelled(judging)
-                    await seize(self.hold, received.record, judged.verdict, evidence)
+                    given = {"record": received.record.value, "origin": _origin(received.record)}
+                    await seize(self.hold, judged.verdict, evidence, **given)
                 except Transient as error:
                     reason = error.reason
                 except ModerationError:
@@ -258,3 +260,15 @@ async def _uncancelled(judging: Awaitable[T]) -> T:
             raise
         msg = "judging was cancelled from within"
         raise RuntimeError(msg) from None
+
+
+def _origin(record: ConsumerRecord) -> dict[str, object]:
+    """Where the record stood, and its key and headers in base64."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if record.key is None else base64.b64encode(record.key).decode(),
+        "headers": [[name, base64.b64encode(value or b"").decode()] for name, value in record.headers],
+    }

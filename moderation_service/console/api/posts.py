@@ -18,8 +18,10 @@ from moderation_service.console.store.idempotency import Asked, StoredResponse
 from moderation_service.console.store.routed import audit_kept
 from moderation_service.contracts.base import MAX_ID
 from moderation_service.contracts.envelope import Trace, event_headers, verdict_headers
+from moderation_service.contracts.escalation import Escalation
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
+from moderation_service.judging.escalation import escalation_of
 from moderation_service.kafka.record_sizes import record_limit, size_of
 from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import KafkaSettings
@@ -44,6 +46,8 @@ async def judge(call: Call) -> Response:
     record = _record(call, post, verdict)
     async with call.context.transaction() as connection:
         kept = await _keep(connection, post, verdict, record)
+        if kept is verdict and (escalation := escalation_of(verdict)):
+            await outbox.put(connection, _escalated(call, escalation))
         answer = await idempotency.keep(connection, asked, kept.verdict_id) if asked else None
     if answer and answer != StoredResponse(kept.verdict_id, same_request=True):  # the same key came twice at once
         return await _stored_answer(call, answer)
@@ -121,6 +125,15 @@ def _record(call: Call, post: Post, verdict: Verdict) -> Record:
     if size_of(record.key, record.value, headers) > record_limit(kafka):
         raise Problem("too_large", "the verdict, with the post's metadata, is larger than its topic takes")
     return record
+
+
+def _escalated(call: Call, escalation: Escalation) -> outbox.OutboxEntry:
+    """The escalation's entry in the outbox, where the verdict's has the verdict's id."""
+    entry_id, now = f"escalation-{escalation.verdict_id}", datetime.now(UTC)
+    headers = event_headers("escalation", entry_id, escalation.post_id, escalation.at)
+    traced = [*headers, ("traceparent", call.trace.traceparent.encode())]
+    topic, key = call.context.settings.kafka.escalation_topic, escalation.post_id.encode()
+    return outbox.OutboxEntry(entry_id, Record(topic, key, escalation.to_json(), traced), now)
 
 
 def _post_id(request: Request) -> str:

@@ -56,6 +56,7 @@ async def judge(request: Request) -> Response:
         return _page(request, words)
     except (judging.Full, TimeoutError, Transient, Poison) as error:
         return _page(request, words, wrong=_WHY_NOT[type(error)], status=422)
+    words = "" if verdict.route else words  # what must not be kept is not shown again
     return _page(request, words, case=found_in(verdict, context.pack))
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, queue
 from moderation_service.console.store.tables import jobs, reviews, verdicts
-from moderation_service.console.store.verdicts import visible
+from moderation_service.console.store.withheld import visible
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review

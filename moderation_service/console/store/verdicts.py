@@ -6,24 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import BindParameter, ColumnElement, Row, bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.posts import settle
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
+from moderation_service.console.store.withheld import visible, withhold, without_content
 from moderation_service.contracts.enums import Decision, Outcome
 from moderation_service.contracts.verdict import Verdict
 
 _ONE_WRITER = 7_301_002  # an advisory lock
-WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
-_EMPTY: dict[str, object] = {
-    "author_id": None,
-    "surface": None,
-    "metadata": {},
-    "explanation": None,
-    "explanation_kind": None,
-    "statement_of_reasons": None,
-}
 _MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 
 
@@ -82,11 +74,6 @@ async def listed(  # noqa: PLR0913 - the filters of a page
         return [_stored(row) for row in await connection.execute(query)]
 
 
-def visible(*, routed: bool = False) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on the verdicts that everybody may see, or with `routed` those too whose route has a permission."""
-    return () if routed else (verdicts.c.route.is_(None),)
-
-
 async def alone(connection: AsyncConnection) -> None:
     """Wait until nobody else adds or erases verdicts, and keep it so to the end of the transaction.
 
@@ -136,7 +123,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
         await connection.execute(insert(jobs), made)
     if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
-    await _withhold(connection, [row for row in fresh if row["route"]])
+    await withhold(connection, [row for row in fresh if row["route"]])
     await settle(connection, {row["post_id"] for row in fresh})
     return len(fresh)
 
@@ -161,21 +148,6 @@ async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> set[s
         await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))
         await connection.execute(delete(table).where(theirs))
     return routed
-
-
-async def _withhold(connection: AsyncConnection, routed: Iterable[dict[str, Any]]) -> None:
-    """Hide the other verdicts on posts with a route, up to that revision, and keep nothing of the posts' in them."""
-    for row in routed:
-        others = select(verdicts.c.seq, verdicts.c.rest).where(
-            verdicts.c.post_id == row["post_id"],
-            verdicts.c.post_revision <= row["post_revision"],
-            verdicts.c.route.is_(None),
-        )
-        for seq, rest in (await connection.execute(others)).all():
-            hidden = {"route": WITHHELD, "surface": None, "rest": _without_content(rest)}
-            await connection.execute(update(verdicts).where(verdicts.c.seq == seq).values(hidden))
-            closed = update(jobs).where(jobs.c.verdict_seq == seq, jobs.c.state == "open")
-            await connection.execute(closed.values(state="superseded", leased_by=None, leased_until=None))
 
 
 async def _unknown(connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -225,7 +197,7 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
     """
     published = verdict.model_dump(mode="json", by_alias=True)
     if verdict.route:
-        published = _without_content(published)
+        published = without_content(published)
     violated = [policy.severity for policy in verdict.policies if policy.outcome.is_flagged]
     margins = [abs(policy.score - policy.thresholds.review) for policy in verdict.policies]
     return {
@@ -250,11 +222,6 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
 def verdict_of(row: Row[Any]) -> Verdict:
     """The verdict as it was published."""
     return Verdict.model_validate_json(to_json({**row.rest, "policies": row.policies}))
-
-
-def _without_content(published: dict[str, Any]) -> dict[str, Any]:
-    """A verdict's fields without those that the post's author filled, or that may quote what they wrote."""
-    return {**published, **_EMPTY}
 
 
 def _job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:

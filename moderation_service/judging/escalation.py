@@ -1,11 +1,10 @@
 """Escalation: a routed post is in the legal hold before its verdict may leave, and on the escalation topic with it."""
 
 import asyncio
-import base64
+from collections.abc import Mapping
 from functools import partial
 
 import structlog
-from aiokafka import ConsumerRecord
 
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.child_safety.sealed_file import HoldError
@@ -21,8 +20,10 @@ LEGAL_HOLD = "legal_hold"
 _log = structlog.get_logger(__name__)
 
 
-async def seize(hold: LegalHold | None, record: ConsumerRecord, verdict: Verdict, evidence: Evidence) -> None:
-    """Write a routed post to the legal hold, as it came, with its images' bytes and its verdict.
+async def seize(
+    hold: LegalHold | None, verdict: Verdict, evidence: Evidence, *, record: bytes, origin: Mapping[str, object]
+) -> None:
+    """Write a routed post to the legal hold: its record as it came and from where, its images' bytes, its verdict.
 
     Raises Transient, whatever fails: the post is held back until it can be written, never published without.
     """
@@ -33,7 +34,7 @@ async def seize(hold: LegalHold | None, record: ConsumerRecord, verdict: Verdict
             msg = "child_safety.hold_path: is not set, and a bank or policy has a route; set it"
             raise OSError(msg)  # noqa: TRY301 - there is one way to fail
         images = [image.data for image in evidence.loaded.images]
-        put = partial(hold.put, verdict, record=record.value, origin=_origin(record), images=images)
+        put = partial(hold.put, verdict, record=record, origin=origin, images=images)
         await asyncio.to_thread(put)
     except Exception as error:  # noqa: BLE001 - whatever it was, the post must not be published
         metrics.LEGAL_HOLDS.labels("failed").inc()
@@ -63,15 +64,3 @@ def escalation_of(verdict: Verdict) -> Escalation | None:
         case_id=verdict.verdict_id if verdict.route else None,
         at=verdict.judged_at,
     )
-
-
-def _origin(record: ConsumerRecord) -> dict[str, object]:
-    """Where the record stood, and its key and headers in base64."""
-    return {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-        "key": None if record.key is None else base64.b64encode(record.key).decode(),
-        "headers": [[name, base64.b64encode(value or b"").decode()] for name, value in record.headers],
-    }

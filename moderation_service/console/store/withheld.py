@@ -1,0 +1,44 @@
+"""Verdicts that are not for everybody: those with a route, and earlier ones on such a post; what they keep."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from moderation_service.console.store.tables import jobs, verdicts
+
+_WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
+_EMPTY: dict[str, object] = {
+    "author_id": None,
+    "surface": None,
+    "metadata": {},
+    "explanation": None,
+    "explanation_kind": None,
+    "statement_of_reasons": None,
+}
+
+
+def visible(*, routed: bool = False) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on the verdicts that everybody may see, or with `routed` those too whose route has a permission."""
+    return () if routed else (verdicts.c.route.is_(None),)
+
+
+async def withhold(connection: AsyncConnection, routed: Iterable[dict[str, Any]]) -> None:
+    """Hide the other verdicts on posts with a route, up to that revision, and keep nothing of the posts' in them."""
+    for row in routed:
+        others = select(verdicts.c.seq, verdicts.c.rest).where(
+            verdicts.c.post_id == row["post_id"],
+            verdicts.c.post_revision <= row["post_revision"],
+            verdicts.c.route.is_(None),
+        )
+        for seq, rest in (await connection.execute(others)).all():
+            hidden = {"route": _WITHHELD, "surface": None, "rest": without_content(rest)}
+            await connection.execute(update(verdicts).where(verdicts.c.seq == seq).values(hidden))
+            closed = update(jobs).where(jobs.c.verdict_seq == seq, jobs.c.state == "open")
+            await connection.execute(closed.values(state="superseded", leased_by=None, leased_until=None))
+
+
+def without_content(published: dict[str, Any]) -> dict[str, Any]:
+    """A verdict's fields without those that the post's author filled, or that may quote what they wrote."""
+    return {**published, **_EMPTY}
