@@ -23,7 +23,7 @@ from moderation_service.kafka.topic_io import Record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.settings import ChildSafetySettings, KafkaSettings
 from tests.engine.openai_server import ScriptedServer, serving
-from tests.line.service import environment, kafka_settings, worker
+from tests.line.service import environment, kafka_settings, moderation, worker
 
 TEXT, METADATA, AUTHOR_NOTE = "canary-of-the-text", "canary-of-more", "canary-of-the-note"
 PHRASE = "canary phrase of the bank"
@@ -86,6 +86,12 @@ async def collector() -> AsyncIterator[tuple[str, list[bytes]]]:
         await runner.cleanup()
 
 
+def engine(url: str) -> dict[str, str]:
+    """A remote engine, as the environment names it."""
+    named = {"KIND": "openai", "BASE_URL": url, "MODEL": "judge", "REVISION": "r1"}
+    return {f"MODERATION_ENGINE__{name}": value for name, value in named.items()}
+
+
 async def records(kafka: KafkaSettings, topic: str) -> list[bytes]:
     return [
         b"\n".join([record.key or b"", record.value or b"", *(value or b"" for _, value in record.headers)])
@@ -93,18 +99,31 @@ async def records(kafka: KafkaSettings, topic: str) -> list[bytes]:
     ]
 
 
+def routed_bank(folder: Path, *entries: dict[str, str]) -> None:
+    """A bank whose matches are escalated and have a route."""
+    folder.mkdir()
+    lines = [{"name": "known", "action": "escalate", "route": "child_safety"}, *entries]
+    (folder / "known.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+async def test_a_worker_without_a_legal_hold_does_not_start_with_a_routed_bank(kafka: str, tmp_path: Path) -> None:
+    settings = kafka_settings(kafka)
+    await create(settings, partitions=1, replication=1)
+    routed_bank(tmp_path / "banks")
+    async with serving(ScriptedServer()) as url:
+        env = environment(settings, MODERATION_BANKS__PATH=str(tmp_path / "banks"), **engine(url))
+        code, _, err = await moderation("run", env=env)
+    assert code == 2
+    assert "child_safety.hold_path: is not set, and bank known has a route" in err
+
+
 @pytest.mark.timeout(120)
 async def test_nothing_of_a_routed_post_is_told_but_to_the_hold(kafka: str, tmp_path: Path) -> None:
     settings, picture = kafka_settings(kafka), image()
     await create(settings, partitions=1, replication=1)
-    for name in ("banks", "hold"):
-        (tmp_path / name).mkdir()
-    lines = [
-        {"name": "known", "action": "escalate", "route": "child_safety"},
-        {"kind": "image_sha256", "value": hashlib.sha256(picture).hexdigest(), "id": "image"},
-        {"kind": "terms", "value": PHRASE, "id": "term"},
-    ]
-    (tmp_path / "banks" / "known.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "hold").mkdir()
+    by_bytes = {"kind": "image_sha256", "value": hashlib.sha256(picture).hexdigest(), "id": "image"}
+    routed_bank(tmp_path / "banks", by_bytes, {"kind": "terms", "value": PHRASE, "id": "term"})
     posts = [
         post("by-image", TEXT, picture),
         post("by-words", f"{TEXT}, {PHRASE}", picture),
@@ -121,10 +140,7 @@ async def test_nothing_of_a_routed_post_is_told_but_to_the_hold(kafka: str, tmp_
             MODERATION_BANKS__PATH=str(tmp_path / "banks"),
             MODERATION_CHILD_SAFETY__HOLD_PATH=str(tmp_path / "hold"),
             MODERATION_CHILD_SAFETY__HOLD_KEY=KEY,
-            MODERATION_ENGINE__KIND="openai",
-            MODERATION_ENGINE__BASE_URL=url,
-            MODERATION_ENGINE__MODEL="judge",
-            MODERATION_ENGINE__REVISION="r1",
+            **engine(url),
         )
         async with worker(env) as running:
             await running.logged('"message": "partitions assigned"')

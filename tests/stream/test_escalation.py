@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,22 +50,27 @@ class Routing(FakeJudge):
 
 
 class Failing(LegalHold):
-    """Fails some times, as a full disk does."""
+    """Fails some times, as a full disk does; once it has written, it waits for `go_on`."""
 
     times = 0
+    go_on = threading.Event()
 
     def put(self, *args: Any, **kwargs: Any) -> HeldCase:
         if self.times:
             self.times -= 1
             raise OSError(28, "No space left on device")
-        return super().put(*args, **kwargs)
+        case = super().put(*args, **kwargs)
+        self.go_on.wait(20)
+        return case
 
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Failing:
     key = base64.b64encode(b"k" * 32).decode()
     (tmp_path / "hold").mkdir()
-    return Failing(ChildSafetySettings.model_validate({"hold_path": tmp_path / "hold", "hold_key": key}))
+    made = Failing(ChildSafetySettings.model_validate({"hold_path": tmp_path / "hold", "hold_key": key}))
+    made.go_on.set()
+    return made
 
 
 def writes(outcome: str) -> float:
@@ -152,12 +158,15 @@ async def test_on_kafka_a_post_waits_for_its_hold_and_a_case_of_a_killed_worker_
     await send(settings, [post_record(settings.input_topic, each) for each in ("p0", "p1")])
     away = tmp_path / "away"
     (tmp_path / "hold").rename(away)
+    hold.go_on.clear()
     async with running(settings, Routing(), hold) as first:
         await eventually(lambda: first.worker._record_processor.blocked, "the hold is away")
         assert (await everything(settings)).total == 0
         away.rename(tmp_path / "hold")
         await eventually(lambda: len(list(hold.cases())) == 2, "both are held")
-        first.task.cancel()  # as one that is killed between the hold and the publication, or just after it
+        first.task.cancel()  # as one that is killed between the hold and the publication
+    assert (await everything(settings)).total == 0
+    hold.go_on.set()
     async with running(settings, Routing(), hold):
         seen = await published(settings, 2)
     assert (seen.judged, seen.dead) == (["p0", "p1"], [])
