@@ -261,6 +261,7 @@ def findings(key: str, number: int) -> CachedResult:
         shadow=ShadowResult((), (), tokens=0, is_complete=True),
         decision=Decision.ALLOW,
         decided_by=DecidedBy.MODEL,
+        route=None,
         abstain_reason=None,
         explanation=Explanation(None, None),
         tokens=5,
