@@ -88,7 +88,7 @@ def page_routes() -> list[BaseRoute]:
         Route(f"{held_one}/pictures", held(child_safety.show_images), methods=["POST"]),
         Route(f"{held_one}/decide", held(child_safety.decide), methods=["POST"]),
         Route(f"{held_one}/report", held(child_safety.report), methods=["POST"]),
-        Route(held_one, held(child_safety.show_one)),
+        Route(held_one, held(child_safety.show_one), name="child_safety"),
         Route("/try", guarded(tryout.show)),
         Route("/try", reader(form_bytes=None)(tryout.judge), methods=["POST"]),
         Route("/policies", guarded(policies.show)),

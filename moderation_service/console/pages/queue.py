@@ -12,7 +12,7 @@ from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import case_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.pages.words import redacted_all
-from moderation_service.console.store import queue, reviews, verdicts
+from moderation_service.console.store import queue, reviews, routed, verdicts
 from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import UndoableReview
 from moderation_service.contracts.enums import Decision
@@ -97,7 +97,8 @@ async def undo(request: Request) -> Response:
             await queue.release(context.database, user, before.verdict_id)
         again = await queue.held(context.database, user, now=datetime.now(UTC))
         if again is None or again.verdict_id != last.verdict_id:  # there was no job: it was a block or an allow
-            return RedirectResponse(request.url_for("verdict", verdict_id=last.verdict_id).path, status_code=303)
+            name = "child_safety" if await routed.by_id(context.database, last.verdict_id) else "verdict"
+            return RedirectResponse(request.url_for(name, verdict_id=last.verdict_id).path, status_code=303)
     return back(filters_of(request.query_params))
 
 

@@ -26,6 +26,7 @@ from moderation_service.contracts.enums import Route
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.settings import ChildSafetySettings
 from tests.console.pages.browsing import DESK, PASSWORD
+from tests.console.pages.test_accessible import found
 from tests.console.pages.test_images import keep
 from tests.contracts.examples import DIGEST, verdict
 
@@ -97,6 +98,7 @@ async def test_a_case_is_looked_at_reported_and_decided(
     seen = await visit("eve", color_scheme="light", **DESK)
     await seen.page.click("nav a[href='/child-safety']")
     await keep(seen, folder / "console-child-safety.png")
+    assert await found(seen) == []
     await seen.page.click("tbody a")
     assert await seen.page.locator("img.grey").count() == 0
     assert (await seen.page.request.get(f"{seen.address}/child-safety/{CASE}/pictures/0")).status == 403
@@ -104,6 +106,7 @@ async def test_a_case_is_looked_at_reported_and_decided(
     await seen.page.click("text=Show them to me")
     source = await seen.page.locator("img.grey").get_attribute("src")
     await keep(seen, folder / "console-child-safety-case.png")
+    assert await found(seen) == []
     answer = await seen.page.request.get(f"{seen.address}{source}")
     assert answer.headers["cache-control"] == "no-store"
     shown = np.asarray(Image.open(BytesIO(await answer.body())).convert("RGB"), dtype=int)
@@ -119,6 +122,12 @@ async def test_a_case_is_looked_at_reported_and_decided(
     await expect(seen.page.locator(".proof")).to_contain_text("r-2258")
     until = (datetime.now(UTC) + timedelta(days=365)).date()
     assert abs(hold.case(CASE).hold_until - until) <= timedelta(days=1)
+    await seen.page.click("button:has-text('False match')")
+    await expect(seen.page.locator("tbody")).to_contain_text("false match")
+    await seen.go("/")
+    await seen.page.click(".toast button")  # it can be undone like any other
+    await expect(seen.page.locator(".proof")).to_contain_text("r-2258")
+    assert await sent(context, context.settings.kafka.review_topic) == []
     await seen.page.click("button:has-text('False match')")
     await expect(seen.page.locator("tbody")).to_contain_text("false match")
     (review,) = await sent(context, context.settings.kafka.review_topic)
