@@ -60,6 +60,7 @@ async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
                 secure_cookies=False,
             ),
             banks=BankSettings(path=samples.BANKS),
+            media=samples.media_settings(),
             judging=JudgingSettings(attribution="always"),
         )
         await run_until(stop, _serve(settings, every_s, show))

@@ -74,6 +74,7 @@ async def run_demo(bootstrap_servers: str | None) -> Report:
         settings = BareSettings(
             kafka=KafkaSettings(**kafka),
             banks=BankSettings(path=samples.BANKS),
+            media=samples.media_settings(),
             judging=JudgingSettings(attribution="always"),
         )
         if bootstrap_servers:

@@ -46,6 +46,12 @@ class ReportRow:
         return [(name, score) for name, score in scores if score is not None]
 
     @property
+    def words(self) -> str:
+        """The post's words, or that there are some in its image: what these are stands in no verdict."""
+        in_image = any(image.text_sha256 for image in self.verdict.content.images)
+        return self.post.text or ("(words in the image)" if in_image else "")
+
+    @property
     def images(self) -> list[str]:
         """The post's images as addresses that need no network."""
         return [f"data:{image.media_type};base64,{image.data}" for image in self.post.images if image.data]
@@ -73,7 +79,7 @@ class Report:
             where = strongest.attribution.class_ if strongest and strongest.attribution else ""
             decision = one.verdict.decision
             made.add_row(
-                Text(one.post.text) if one.post.text else Text("none", style="dim"),
+                Text(one.words) if one.words else Text("none", style="dim"),
                 str(len(one.post.images)),
                 Text(decision, style=_STYLES[decision.colour]),
                 self._why(one),

@@ -1,21 +1,25 @@
 """The posts of `moderation demo`: twins that share an image or their words, so that the combination shows.
 
-The last one carries a smaller copy of an image that the demo's bank knows.
+The last two carry a smaller copy of an image that the demo's bank knows, and words in an image.
 """
 
 import base64
 import io
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.demo.disguise import written
 from moderation_service.demo.glyphs import ImageClass
 from moderation_service.demo.images import render
+from moderation_service.settings import MediaSettings
 
 BANKS = Path(__file__).with_name("banks")
+WORDS_IN_IMAGE = "Double your money in a week, guaranteed profit, message me to start"
 _SIDE = 168
 _KNOWN_SIDE, _KNOWN_SEED = 336, 78  # of the image in the bank, and of the generator that draws it
 
@@ -55,6 +59,13 @@ def posts(run: str) -> Iterator[Post]:
     yield Post(post_id=f"{run}-{len(_POSTS) + 1:02d}", text="Our new kitchen is ready", images=(unreachable,))
     copy = _carried(known_image().resize((_SIDE, _SIDE)), quality=60)
     yield Post(post_id=f"{run}-{len(_POSTS) + 2:02d}", text="On my way home from the market", images=(copy,))
+    drawn = written(render("money", rng, size=(_SIDE, _SIDE)), WORDS_IN_IMAGE)
+    yield Post(post_id=f"{run}-{len(_POSTS) + 3:02d}", images=(_carried(drawn),))
+
+
+def media_settings() -> MediaSettings:
+    """Words in images are read where the extra `ocr` is installed."""
+    return MediaSettings(ocr="auto" if all(map(find_spec, ("onnx", "onnxruntime", "rapidocr"))) else "off")
 
 
 def known_image() -> Image.Image:

@@ -41,6 +41,7 @@ async def test_it_prints_verdicts_on_combinations_and_writes_a_page_that_needs_n
     assert len(re.findall(r"\bcombined\b", out)) >= COMBINED
     assert {"block", "allow", "abstain"} <= set(re.findall(r"\b(?:block|review|allow|abstain)\b", out))
     assert re.search(r"block +bank scam-campaign", out)
+    assert re.search(r"\(words in the image\).+block .+image_only", out)
     assert "an embedded broker, at least once" in re.sub(r"\s+", " ", out)
     shown = page(report)
     assert shown.found
