@@ -604,7 +604,8 @@ async def test_a_missing_input_topic_shows_until_it_is_made_and_is_then_read(
     with capture_logs() as logged:
         async with running(settings, FakeJudge()) as work:
             await eventually(lambda: work.health.not_ready == ["input topic missing"], "readiness says so")
-            used = (settings.input_topic, settings.output_topic, settings.dead_letter_topic)
+            outputs = (settings.output_topic, settings.dead_letter_topic, settings.escalation_topic)
+            used = (settings.input_topic, *outputs, settings.banks_topic)
             warned = [line["difference"] for line in logged if line["log_level"] == "warning" and "difference" in line]
             assert warned == [f"{name}: missing" for name in used]
             await make_topics(settings)
