@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
+from moderation_service.app.banks import open_banks
 from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
@@ -20,12 +21,14 @@ from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.thumbnails import Thumbnails
-from moderation_service.errors import Misconfigured
+from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
 from moderation_service.telemetry.ops import metrics_server, record_certificate_expiry
+
+_BANKS_S = 60.0  # until a topic that can't be read is tried anew
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +59,7 @@ async def _run(settings: Settings) -> None:
         async with running_console(context) as (port, ops_port):
             log.info("console open", port=port, ops_port=ops_port)
             if settings.console.judging_backend == "off":
-                await follow_pack(context)
+                await asyncio.gather(follow_pack(context), follow_banks(context))
             else:  # the pages are open already: the model may take long to load, and reviewers don't need it
                 await _judge(context, shadow_pack)
             await asyncio.Event().wait()
@@ -105,8 +108,8 @@ async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> Non
 
 
 def judge_by(context: ConsoleContext, judge: Judge) -> None:
-    """From the next post on, judge by this judge and show its policies."""
-    context.judge, context.pack = judge, judge.pack
+    """From the next post on, judge by this judge and show its policies and banks."""
+    context.judge, context.pack, context.banks = judge, judge.pack, judge.banks
 
 
 async def follow_pack(context: ConsoleContext) -> None:
@@ -117,6 +120,18 @@ async def follow_pack(context: ConsoleContext) -> None:
 
     policies = context.settings.policies
     await follow(PATH, policies.path, policies.reload_seconds, show)
+
+
+async def follow_banks(context: ConsoleContext) -> None:
+    """Know the banks without a judge that would match them; while Kafka is away at the start, retry."""
+    while True:
+        try:
+            async with open_banks(context.settings, follow_s=_BANKS_S) as context.banks:
+                await asyncio.Event().wait()
+        except Fatal as error:
+            if isinstance(error, Misconfigured):
+                raise
+            log.warning("the banks are not known yet", error=str(error))
 
 
 def with_judging_engine(settings: Settings) -> Settings:

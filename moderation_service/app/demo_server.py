@@ -70,7 +70,7 @@ async def _serve(settings: Settings, every_s: float, show: Callable[[str], None]
     pack = load_pack(settings.policies.path, images=False)
     show("Loading the model; this takes some seconds.")
     async with own_database(settings) as database, open_judge(settings, pack, follow_banks=True) as judge:
-        context = ConsoleContext(settings, database, pack, judge)
+        context = ConsoleContext(settings, database, pack, judge, banks=judge.banks)
         logins = await _logins(database, settings.kafka)
         async with running_console(context) as (port, ops_port), asyncio.TaskGroup() as group:
             show(f"Console:  http://127.0.0.1:{port}/")

@@ -50,6 +50,10 @@ class LoadedBank:
         """Entries."""
         return len(self._slots)
 
+    def __contains__(self, entry_id: str) -> bool:
+        """Whether an entry with this id is there."""
+        return entry_id in self._slots
+
     def set_properties(self, bank: Bank) -> None:
         """Change what follows from a match."""
         self.bank = bank

@@ -56,8 +56,13 @@ class BankWriter:
         return await publish(self._kafka, records)
 
     def _record(self, key: str, value: Bank | BankEntry | None) -> Record:
-        written = None if value is None else value.model_dump_json(exclude_none=True).encode()
-        return Record(self._kafka.banks_topic, key.encode(), written, list(_HEADERS))
+        return bank_record(self._kafka.banks_topic, key, value)
+
+
+def bank_record(topic: str, key: str, value: Bank | BankEntry | None) -> Record:
+    """A bank's properties or an entry as a record of the topic; None removes it."""
+    written = None if value is None else value.model_dump_json(exclude_none=True).encode()
+    return Record(topic, key.encode(), written, list(_HEADERS))
 
 
 class TopicBanks:

@@ -25,10 +25,12 @@ def create_key(
     name: str,
     /,
     *,
-    scope: Annotated[list[str], Parameter(help="Repeat it for several.")],
+    scope: Annotated[
+        list[str], Parameter(help="judge, read, review, banks, admin or child_safety; repeat it for several.")
+    ],
     settings: SettingsFile = None,
 ) -> int:
-    """Make a key and print it, this once; `--scope` is judge, read, review, admin (all of these) or child_safety.
+    """Make a key and print it, this once; `--scope` is one of those below. `admin` is all but `child_safety`.
 
     Example: `moderation keys create uploads --scope judge --scope read`
     """
@@ -64,7 +66,7 @@ def add_user(
     /,
     *,
     role: Literal["reviewer", "admin"] = "reviewer",
-    permission: Annotated[list[Literal["child_safety"]] | None, Parameter(help="No role includes it.")] = None,
+    permission: Annotated[list[Literal["banks", "child_safety"]] | None, Parameter(help="No role includes it.")] = None,
     settings: SettingsFile = None,
 ) -> int:
     """Let a person log in to the console; the password is asked for, or the first line of standard input.

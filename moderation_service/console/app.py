@@ -18,7 +18,7 @@ from moderation_service.console.accounts.login import account_routes
 from moderation_service.console.api.routes import api_routes
 from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.middleware import ErrorPages, ResponseHeaders, TrustedProxies, error_page
-from moderation_service.console.pages import case, child_safety, overview, policies, queue, tryout, verdict
+from moderation_service.console.pages import banks, case, child_safety, overview, policies, queue, tryout, verdict
 from moderation_service.console.pages.render import HERE, choose_preferences
 
 _DATABASE_TIMEOUT_S = 5.0
@@ -70,7 +70,8 @@ class _Assets(StaticFiles):
 
 def page_routes() -> list[BaseRoute]:
     """Every page, what their forms send to, and what they load."""
-    guarded, of_admins, held = reader(), reader("admin"), reader(permission="child_safety")
+    guarded, of_admins = reader(), reader("admin")
+    of_banks, held = reader(permission="banks"), reader(permission="child_safety")
     one, held_one = "/verdicts/{verdict_id:path}", "/child-safety/{verdict_id:path}"
     return [
         Route("/", guarded(queue.show)),
@@ -79,6 +80,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/queue/release/{verdict_id:path}", guarded(queue.release), methods=["POST"]),
         Route("/reviews/{review_id:path}/undo", guarded(queue.undo), methods=["POST"]),
         Route("/verdicts", guarded(verdict.search)),
+        Route(f"{one}/bank", of_banks(banks.add), methods=["POST"]),
         Route(f"{one}/decide", guarded(verdict.decide), methods=["POST"]),
         Route(f"{one}/pictures", guarded(verdict.show_images), methods=["POST"]),
         Route(one, guarded(verdict.show), name="verdict"),
@@ -96,6 +98,11 @@ def page_routes() -> list[BaseRoute]:
         Route("/policies/verdicts.jsonl", of_admins(policies.export_verdicts)),
         Route("/policies/{policy_id}", guarded(policies.show_one)),
         Route("/policies/{policy_id}/cases", guarded(policies.run_cases), methods=["POST"]),
+        Route("/banks", guarded(banks.show)),
+        Route("/banks/{bank}", guarded(banks.show_one)),
+        Route("/banks/{bank}/entries/{entry_id}", guarded(banks.show_entry)),
+        Route("/banks/{bank}/entries/{entry_id}/remove", of_banks(banks.remove), methods=["POST"]),
+        Route("/banks/{bank}/entries/{entry_id}/review", of_banks(banks.send_to_review), methods=["POST"]),
         Route("/overview", guarded(overview.Overview().show)),
         Route("/preferences", choose_preferences),
         *account_routes(),

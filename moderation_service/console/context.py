@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import HTTPConnection
 
+from moderation_service.banks.matcher import BankMatcher
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
@@ -40,7 +41,7 @@ class ConcurrencyLimit:
 
 @dataclass(eq=False)
 class ConsoleContext:
-    """Made once by the composition root, which replaces `pack` and `judge` when the policies change.
+    """Made once by the composition root, which replaces `pack`, `judge` and `banks` when they change.
 
     `judge` is None if `console.judging_backend` is off, and until the model is loaded.
     """
@@ -50,6 +51,7 @@ class ConsoleContext:
     pack: PolicyPack
     judge: Judge | None = None
     legal_hold: LegalHold | None = None  # of posts with a route, where the console has it
+    banks: BankMatcher = field(default_factory=BankMatcher)  # the judge's, or followed without one
     outbox_changed: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the outbox's sender
     held: set[str] = field(default_factory=set)  # what parts wait for, as "ingest: Kafka does not answer"
     slots: ConcurrencyLimit = field(init=False)  # posts being judged for callers

@@ -27,6 +27,7 @@ Action = Literal[
     "bank.put",
     "bank_entry.added",
     "bank_entry.removed",
+    "bank_entry.matched_back",
     "legal_hold.listed",
     "legal_hold.read",
     "legal_hold.exported",

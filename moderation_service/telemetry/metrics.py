@@ -62,6 +62,11 @@ BANK_MATCHES = Counter(
     "Posts that match a bank of known content; banks after the first 100 are `other`",
     ["bank", "action", "mode"],
 )
+BANK_REVIEWS = Counter(
+    "moderation_bank_reviews",
+    "Reviews of verdicts that match a bank, and whether the person agrees that it is what the bank says",
+    ["bank", "agreed"],
+)
 NEAR_DUPLICATES = Counter("moderation_near_duplicates", "Verdicts linked to one on a near copy, by `similar_to`")
 HMA_LOOKUPS = Counter("moderation_hma_lookups", "Lookups at the HMA server: answered or failed", ["outcome"])
 BANK_ENTRIES = Gauge("moderation_bank_entries", "Entries of a bank, as this process matches them", ["bank"])

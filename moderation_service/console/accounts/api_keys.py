@@ -17,7 +17,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 
-Scope = Literal["judge", "read", "review", "admin", "child_safety"]
+Scope = Literal["judge", "read", "review", "banks", "admin", "child_safety"]
 
 _PREFIX = "moderation"  # so that a key is told from other secrets wherever it turns up
 _FORM = re.compile(rf"{_PREFIX}_([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")

@@ -42,6 +42,7 @@ KINDS = {
     "wrong_method": _Kind(405, "Method not allowed"),
     "slow_body": _Kind(408, "The body took too long"),
     "taken": _Kind(409, "The verdict is not this caller's to review"),
+    "bank_fixed": _Kind(409, "The bank can't be changed here"),
     "gone": _Kind(410, "The verdict was erased"),
     "too_large": _Kind(413, "The body is too large"),
     "wrong_media_type": _Kind(415, "The media type of the body is not supported"),

@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
-from moderation_service.console.api import moderations, posts, verdicts
+from moderation_service.console.api import banks, moderations, posts, verdicts
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
 from moderation_service.console.api.problems import ErrorLoggingMiddleware
 from moderation_service.console.api.rate_limiter import RateLimiter
+from moderation_service.contracts.bank import BankEntry
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
@@ -79,6 +80,45 @@ OPERATIONS = (
         answer=Review,
         status=201,
         refusals=("not_found", "taken"),
+    ),
+    Operation("banks_listed", "GET", "/banks", banks.listed, scope="banks", answer=banks.BankList),
+    Operation(
+        "banks_added",
+        "POST",
+        "/banks/{bank}/entries",
+        banks.add,
+        scope="banks",
+        body=banks.EntryRequest,
+        answer=BankEntry,
+        status=201,
+        refusals=("not_found", "bank_fixed"),
+    ),
+    Operation(
+        "banks_matched",
+        "GET",
+        "/banks/{bank}/entries/{entry_id}/matches",
+        banks.past_matches,
+        scope="banks",
+        answer=banks.PastMatches,
+        refusals=("not_found",),
+    ),
+    Operation(
+        "banks_reviewed",
+        "POST",
+        "/banks/{bank}/entries/{entry_id}/matches/review",
+        banks.send_to_review,
+        scope="banks",
+        answer=banks.Sent,
+        refusals=("not_found",),
+    ),
+    Operation(  # behind the two above, whose paths its own takes in
+        "banks_removed",
+        "DELETE",
+        "/banks/{bank}/entries/{entry_id}",
+        banks.remove,
+        scope="banks",
+        status=204,
+        refusals=("not_found", "bank_fixed"),
     ),
 )
 

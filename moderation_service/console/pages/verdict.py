@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.context import context_of
+from moderation_service.console.pages import banks
 from moderation_service.console.pages.case import ReviewCase, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
@@ -152,6 +153,7 @@ async def _page(
         if statement
         else {},
         pack_digest=context.pack.digest,
+        bank_choices=banks.choices(request) if any(image.sha256 for image in verdict.content.images) else (),
         last=await undoable(request),
         from_queue=False,
         wrong=wrong,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, assert_never
 
-from moderation_service.contracts.bank import BankAction
+from moderation_service.contracts.bank import BankAction, EntryKind
 from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, Flag, ImageStatus
 from moderation_service.contracts.verdict import Attribution
 from moderation_service.telemetry.redaction import redacted
@@ -50,6 +50,12 @@ _ACTIONS = {
     BankAction.LABEL: "Known content: labelled",
     BankAction.ALLOW: "Known to be harmless",
 }
+_ENTRY_KINDS: dict[EntryKind, str] = {
+    "image_pdq": "near copies of a picture",
+    "image_sha256": "a picture's bytes",
+    "terms": "words",
+    "urls": "a link",
+}
 
 
 def decision_title(decision: Decision) -> str:
@@ -88,6 +94,7 @@ TITLES: dict[str, dict[Any, str]] = {
     "CLASSES": _CLASSES,
     "FLAGS": _FLAGS,
     "ACTIONS": _ACTIONS,
+    "ENTRY_KINDS": _ENTRY_KINDS,
 }
 """Titles of closed sets, in English: the keys of their translations; by the name that templates have for them."""
 

@@ -42,6 +42,7 @@ class Job:
     margin: float
     language: str
     judged_at: datetime
+    reason: str | None  # the bank's entry, as BANK/ENTRY, for which a past verdict was sent here
     leased_by: str | None
     leased_until: datetime | None
 
@@ -207,6 +208,7 @@ def _job(row: Row[Any], now: datetime) -> Job:
         margin=row.margin,
         language=row.language,
         judged_at=row.judged_at,
+        reason=row.reason,
         leased_by=row.leased_by if held else None,
         leased_until=row.leased_until if held else None,
     )

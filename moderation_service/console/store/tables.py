@@ -104,6 +104,7 @@ jobs = Table(  # one for each verdict that a person is to look at
     Column("margin", Double, nullable=False),
     Column("language", Words, nullable=False),
     Column("judged_at", Moment, nullable=False),
+    Column("reason", Words),  # BANK/ENTRY, which was matched with past verdicts
     Column("leased_by", Words),
     Column("leased_until", Moment),
 )
@@ -129,6 +130,41 @@ job_policies = Table(  # what the queue, and the list of all verdicts, can be fi
     Column("policy_id", Words, primary_key=True),  # violated, or for an abstention all that were asked
     Column("attribution", Words),
     Index("job_policies_by_policy", "policy_id", "attribution"),
+)
+
+image_hashes = Table(  # by which past verdicts are found; none of verdicts with a route
+    "image_hashes",
+    METADATA,
+    Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # of the image in its post, from 0
+    Column("sha256", LargeBinary, nullable=False),
+    Column("pdq", LargeBinary),
+    Column("pdq_quality", Integer),
+    Index("image_hashes_by_sha256", "sha256"),
+)
+
+bank_matches = Table(  # the banks that a verdict matches
+    "bank_matches",
+    METADATA,
+    Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
+    Column("bank", Words, primary_key=True),
+    Column("action", Words, nullable=False),
+    Column("is_shadow", Boolean, nullable=False),
+)
+
+bank_entries = Table(  # that were added here, also those that were removed since
+    "bank_entries",
+    METADATA,
+    Column("bank", Words, primary_key=True),
+    Column("entry_id", Words, primary_key=True),
+    Column("kind", Words, nullable=False),
+    Column("value", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("verdict_id", Words),  # whose content it is
+    Column("expires_at", Moment),
+    Column("added_by", Words, nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Column("removed_at", Moment),
 )
 
 posts = Table(  # kept while a verdict may come, and then if a person may want to see it
@@ -225,7 +261,7 @@ api_keys = Table(
     Column("key_id", Words, primary_key=True),  # the part of a key that may be shown
     Column("name", Words, nullable=False),
     Column("digest", Words, nullable=False),  # SHA-256 of the whole key, which is random and long
-    Column("scopes", JSON, nullable=False),  # of judge, read, review, admin, child_safety
+    Column("scopes", JSON, nullable=False),  # of judge, read, review, banks, admin, child_safety
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
 )

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.console.store import known_content
 from moderation_service.console.store.posts import settle
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
 from moderation_service.console.store.withheld import visible, withhold, without_content
@@ -36,6 +37,13 @@ async def by_id(database: AsyncEngine, verdict_id: str, *, routed: bool = False)
         found = await connection.execute(query)
         row = found.one_or_none()
     return None if row is None else _stored(row)
+
+
+async def by_seqs(database: AsyncEngine, seqs: Collection[int]) -> list[Stored]:
+    """Verdicts without a route, the last first."""
+    query = select(verdicts).where(verdicts.c.seq.in_(seqs), *visible()).order_by(verdicts.c.seq.desc())
+    async with database.connect() as connection:
+        return [_stored(row) for row in await connection.execute(query)]
 
 
 async def of_post(database: AsyncEngine, post_id: str) -> list[Stored]:
@@ -115,7 +123,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
         await connection.execute(ended, passed)
     reviewed = await _reviewed(connection, fresh)
     made = [
-        _job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
+        job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
         for row in newest.values()
         if Decision(row["decision"]).needs_review and row["route"] is None
     ]
@@ -123,6 +131,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
         await connection.execute(insert(jobs), made)
     if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
+    await known_content.put(connection, fresh, seqs)
     await withhold(connection, [row for row in fresh if row["route"]])
     await settle(connection, {row["post_id"] for row in fresh})
     return len(fresh)
@@ -224,7 +233,7 @@ def verdict_of(row: Row[Any]) -> Verdict:
     return Verdict.model_validate_json(to_json({**row.rest, "policies": row.policies}))
 
 
-def _job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
+def job_row(row: dict[str, Any], seq: int, state: str) -> dict[str, Any]:
     """The job of a verdict's row."""
     same = ("decision", "abstain_reason", "severity", "margin", "judged_at")
     language = row["language"][:_MAX_LANGUAGE]  # it is in an index, whose rows are bounded

@@ -13,6 +13,7 @@ from moderation_service.console.api.bodies import WITHIN_S
 from moderation_service.console.api.moderations import MOST_INPUTS
 from moderation_service.console.api.problems import KINDS
 from moderation_service.console.api.verdicts import VerdictQuery
+from moderation_service.contracts.bank import Bank
 from moderation_service.judging.judge import Judge
 from tests.console.api.callers import ON_SQLITE, running
 from tests.console.support import console_settings
@@ -26,11 +27,12 @@ EXAMPLE = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @ON_SQLITE
 async def test_the_examples_run(database: AsyncEngine, database_url: str, judge: Judge) -> None:
     examples = EXAMPLE.findall(DOC.read_text(encoding="utf-8"))
-    assert len(examples) == 6
+    assert len(examples) == 7
     script = "set -eu\n" + "\n".join(
         text if kind == "bash" else f"python - <<'END'\n{text}END\n" for kind, text in examples
     )
     async with running(database, console_settings(database_url, judging_backend="local"), judge) as api:
+        api.context.banks.put_bank(Bank(name="spam", action="block"))
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = environment(MODERATION_CONSOLE__DATABASE_URL=database_url, PATH=path)
         here = script.replace("http://localhost:8080", api.address)
@@ -38,7 +40,8 @@ async def test_the_examples_run(database: AsyncEngine, database_url: str, judge:
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
     assert '"decision":"abstain"' in said
-    assert said.strip().endswith("key:uploads/anna")
+    assert "key:uploads/anna" in said
+    assert '"note":"campaign of May"' in said
 
 
 def test_the_bounds_that_the_document_tells_are_those_of_the_code() -> None:

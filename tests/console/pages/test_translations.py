@@ -6,8 +6,9 @@ import pytest
 
 from moderation_service.console import middleware
 from moderation_service.console.accounts import login as accounts
-from moderation_service.console.pages import child_safety, policies, render, tryout, verdict, words
+from moderation_service.console.pages import banks, child_safety, policies, render, tryout, verdict, words
 from moderation_service.console.pages.render import HERE, environment, translated
+from moderation_service.console.store import bank_entries
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PLACE = re.compile(r"%\(\w+\)s|%%")
@@ -19,6 +20,7 @@ def said() -> set[str]:
     found.update(*(told.values() for told in words.TITLES.values()))
     found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_IMAGES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
+    found |= {banks.REASON_WANTED, banks.WRONG_DATE, *bank_entries.REFUSED.values()}
     found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}
     found |= {child_safety._NO_HOLD, child_safety._NOT_HELD, child_safety._ID_WANTED}
     found.update(*middleware.ERROR_TEXTS.values(), middleware.OTHER_ERROR)
