@@ -62,7 +62,8 @@ async def test_a_posts_span_links_to_its_producers_and_has_a_child_a_step(export
         finished = await RecordProcessor(settings.kafka, judge).process(arrived)
     log_completion(finished)
     spans = {span.name: span for span in exporter.get_finished_spans()}
-    assert set(spans) == {"process moderation.posts", "decode", "score", "attribute", "explain", "publish"}
+    steps = {"decode", "match banks", "read images", "score", "attribute", "explain", "publish"}
+    assert set(spans) == {"process moderation.posts", *steps}
     whole = spans.pop("process moderation.posts")
     assert [f"{link.context.trace_id:032x}" for link in whole.links] == [PRODUCER]
     assert f"{whole.links[0].context.span_id:016x}" == THEIR_SPAN
