@@ -22,7 +22,7 @@ from moderation_service.telemetry import audit
 
 MOST = 200
 """Past verdicts that are listed, the newest."""
-_PAGE = 20_000  # hashes in memory at once, some 10 MB
+_PAGE = 5_000  # hashes in memory at once; the event loop waits while rows of a page are made
 _WORDS_PAGE, _MOST_WORDS = 500, 20_000  # posts
 
 

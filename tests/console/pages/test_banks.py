@@ -11,6 +11,7 @@ from moderation_service.contracts.bank import Bank
 from moderation_service.contracts.verdict import ImageContent
 from tests.console.pages.browsing import DESK, PASSWORD, PHONE, Visit
 from tests.console.pages.filled import fill
+from tests.console.pages.test_accessible import found
 
 Visits = Callable[..., Awaitable[Visit]]
 
@@ -42,6 +43,7 @@ async def test_an_image_is_added_sent_to_review_and_removed(visit: Visits, conte
     assert await seen.page.locator("select[name=bank] option").all_text_contents() == ["", "spam"]
     await seen.page.select_option("select[name=bank]", "spam")
     await seen.page.fill("textarea[name=reason] >> nth=-1", "Campaign of May")
+    assert await found(seen) == []
     await seen.page.fill("input[name=expires]", "2020-01-01")
     await seen.page.get_by_role("button", name="Add to the bank").click()
     await expect(seen.page.get_by_text("still to come")).to_be_visible()
@@ -52,6 +54,7 @@ async def test_an_image_is_added_sent_to_review_and_removed(visit: Visits, conte
     await seen.page.fill("#add-to-bank textarea", "Campaign of May")
     await seen.page.get_by_role("button", name="Add to the bank").click()
     await expect(seen.page.locator("tbody tr")).to_have_count(2)
+    assert await found(seen) == []
     await seen.page.get_by_role("button", name="Send 2 posts to review").click()
     await expect(seen.page.get_by_text("in the queue")).to_have_count(2)
 
@@ -59,8 +62,10 @@ async def test_an_image_is_added_sent_to_review_and_removed(visit: Visits, conte
     await expect(seen.page.locator(".job .title", has_text="matches spam/")).to_have_count(2)
     await seen.go("/banks")
     await expect(seen.page.locator("tbody tr")).to_have_count(1)
+    assert await found(seen) == []
     await seen.page.get_by_role("link", name="spam").click()
     await expect(seen.page.locator(".history")).to_contain_text("Campaign of May")
+    assert await found(seen) == []
     await seen.page.locator(".history a").click()
     await seen.page.get_by_role("button", name="Remove from the bank").click()
     await expect(seen.page.locator(".history")).to_contain_text("removed")
