@@ -50,8 +50,7 @@ class Evidence:
         texts, images = self.without_injections, self.image_without_injections
         if not images:
             return tuple(_lines(text, self.image_text) for text in texts)
-        texts = texts or (self.text,)
-        count = max(len(texts), len(images))
+        texts, count = texts or (self.text,), max(len(texts), len(images))
         return tuple(_lines(texts[min(at, len(texts) - 1)], images[min(at, len(images) - 1)]) for at in range(count))
 
     @property
