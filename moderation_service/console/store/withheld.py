@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from moderation_service.console.store.tables import jobs, verdicts
+from moderation_service.console.store.tables import image_hashes, jobs, verdicts
 
 _WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
 _EMPTY: dict[str, object] = {
@@ -35,6 +35,7 @@ async def withhold(connection: AsyncConnection, routed: Iterable[dict[str, Any]]
         for seq, rest in (await connection.execute(others)).all():
             hidden = {"route": _WITHHELD, "surface": None, "rest": without_content(rest)}
             await connection.execute(update(verdicts).where(verdicts.c.seq == seq).values(hidden))
+            await connection.execute(delete(image_hashes).where(image_hashes.c.verdict_seq == seq))
             closed = update(jobs).where(jobs.c.verdict_seq == seq, jobs.c.state == "open")
             await connection.execute(closed.values(state="superseded", leased_by=None, leased_until=None))
 

@@ -117,12 +117,14 @@ async def test_asked_to_end_while_kafka_is_away_it_ends(tmp_path: Path) -> None:
         assert await running.stop() == 0
 
 
-async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for(tmp_path: Path) -> None:
-    nobody, port = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}"), free_port()
+async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for(
+    tmp_path: Path, settings: KafkaSettings
+) -> None:
+    port = free_port()
     engine = {"BASE_URL": f"http://127.0.0.1:{port}/v1", "MODEL": "judge", "REVISION": "1"}
     more = {f"MODERATION_ENGINE__{name}": value for name, value in engine.items()}
     more |= {"MODERATION_CONSOLE__JUDGING_BACKEND": "openai", "MODERATION_JUDGING__CALIBRATION": "none"}
-    async with console(console_environment(f"sqlite:///{tmp_path}/console.db", nobody, **more)) as running:
+    async with console(console_environment(f"sqlite:///{tmp_path}/console.db", settings, **more)) as running:
         address = await running.address()
         async with aiohttp.ClientSession(address) as http, http.get("/login") as answer:
             assert answer.status == 200
