@@ -180,11 +180,17 @@ async def past_matches(call: Call) -> Response:
 
 
 async def send_to_review(call: Call) -> Response:
-    """Put the past verdicts that match an entry into the review queue, but those that a person has decided."""
+    """Put the past verdicts that match an entry into the review queue, but those that a person has decided.
+
+    A bank with a route sends none there.
+    """
     entry, past = await _past(call)
     seqs = [match.stored.seq for match in past if match.can_be_sent]
     actor = f"key:{call.key.name}"
-    sent = await match_back.send_to_review(call.context, _visible(call), entry.entry_id, seqs, actor)
+    try:
+        sent = await match_back.send_to_review(call.context, _visible(call), entry.entry_id, seqs, actor)
+    except Refused as why:
+        raise Problem("bank_fixed", str(why)) from None
     return Response(Sent(sent=sent).model_dump_json(), media_type="application/json")
 
 

@@ -109,7 +109,7 @@ OPERATIONS = (
         banks.send_to_review,
         scope="banks",
         answer=banks.Sent,
-        refusals=("not_found",),
+        refusals=("not_found", "bank_fixed"),
     ),
     Operation(  # behind the two above, whose paths its own takes in
         "banks_removed",

@@ -100,7 +100,10 @@ async def send_to_review(request: Request) -> Response:
     past = await match_back.find(context.database, bank, entry.kind, entry.value)
     seqs = [match.stored.seq for match in past if match.can_be_sent]
     actor = audit.reviewer(request.state.session.user)
-    await match_back.send_to_review(context, bank, entry.entry_id, seqs, actor)
+    try:
+        await match_back.send_to_review(context, bank, entry.entry_id, seqs, actor)
+    except Refused as refused:
+        return _refused(request, str(refused))
     return RedirectResponse(f"/banks/{name}/entries/{entry.entry_id}", status_code=303)
 
 

@@ -18,12 +18,13 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.telemetry import audit
 
-Why = Literal["file", "route", "no_hash", "flat"]
+Why = Literal["file", "route", "no_hash", "flat", "queue"]
 REFUSED: dict[Why, str] = {
     "file": "This bank is a file. Change the file instead.",
     "route": "This bank has a route: its entries need the permission child_safety.",
     "no_hash": "This picture was not read, so it has no hash.",
     "flat": "This picture has too little detail to find near copies by. Add its exact bytes.",
+    "queue": "This bank has a route, and the queue is for everybody. Have the platform publish the posts again.",
 }
 
 

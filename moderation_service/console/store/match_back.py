@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from moderation_service.banks.matcher import BankMatcher
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox
+from moderation_service.console.store.bank_entries import Refused
 from moderation_service.console.store.tables import image_hashes, jobs, posts, reviews, verdicts
 from moderation_service.console.store.verdicts import Stored, alone, by_seqs, job_row
 from moderation_service.console.store.withheld import visible
@@ -78,7 +79,12 @@ async def find(database: AsyncEngine, bank: Bank, kind: EntryKind, value: str) -
 
 
 async def send_to_review(context: ConsoleContext, bank: Bank, entry_id: str, seqs: Collection[int], actor: str) -> int:
-    """Put verdicts into the review queue, as grave as the bank says; how many were not there and not decided."""
+    """Put verdicts into the review queue, as grave as the bank says; how many were not there and not decided.
+
+    Raises Refused for a bank with a route: who has the queue may not see such posts.
+    """
+    if bank.route:
+        raise Refused("queue")
     async with context.transaction() as connection:
         await alone(connection)
         is_decided = exists().where(reviews.c.verdict_id == verdicts.c.verdict_id)

@@ -37,12 +37,18 @@ async def run(context: ConsoleContext) -> None:
 
 
 async def forget_routed(context: ConsoleContext, now: datetime) -> None:
-    """Delete verdicts with a route that are past their time, and put on record that the legal hold keeps the posts."""
+    """Delete withheld and routed verdicts that are past their time, and put on record what the legal hold keeps.
+
+    Their reviews go with them: without its verdict nothing would keep one from the exports.
+    """
     kept = now - timedelta(days=context.settings.console.retention_days)
-    past = delete(verdicts).where(verdicts.c.route == Route.CHILD_SAFETY, verdicts.c.judged_at < kept)
+    past = (verdicts.c.route.is_not(None), verdicts.c.judged_at < kept)
+    theirs = reviews.c.verdict_id.in_(select(verdicts.c.verdict_id).where(*past))
     async with context.transaction() as connection:
-        gone = set((await connection.execute(past.returning(verdicts.c.post_id))).scalars())
-        await audit_kept(connection, context, gone, actor=audit.process())
+        await connection.execute(delete(reviews).where(theirs))
+        gone = await connection.execute(delete(verdicts).where(*past).returning(verdicts.c.post_id, verdicts.c.route))
+        held = {row.post_id for row in gone if row.route == Route.CHILD_SAFETY}
+        await audit_kept(connection, context, held, actor=audit.process())
 
 
 async def forget(database: AsyncEngine, settings: ConsoleSettings, now: datetime) -> dict[str, int]:

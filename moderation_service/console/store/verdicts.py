@@ -132,7 +132,7 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
     if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
     await known_content.put(connection, fresh, seqs)
-    await withhold(connection, [row for row in fresh if row["route"]])
+    await withhold(connection, fresh)
     await settle(connection, {row["post_id"] for row in fresh})
     return len(fresh)
 

@@ -1,12 +1,13 @@
 """Verdicts that are not for everybody: those with a route, and earlier ones on such a post; what they keep."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from moderation_service.console.store.tables import image_hashes, jobs, verdicts
+from moderation_service.contracts.enums import Route
 
 _WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
 _EMPTY: dict[str, object] = {
@@ -24,13 +25,23 @@ def visible(*, routed: bool = False) -> tuple[ColumnElement[bool], ...]:
     return () if routed else (verdicts.c.route.is_(None),)
 
 
-async def withhold(connection: AsyncConnection, routed: Iterable[dict[str, Any]]) -> None:
-    """Hide the other verdicts on posts with a route, up to that revision, and keep nothing of the posts' in them."""
-    for row in routed:
+async def withhold(connection: AsyncConnection, fresh: Collection[dict[str, Any]]) -> None:
+    """Hide the other verdicts on posts with a route, up to that revision, and keep nothing of the posts' in them.
+
+    Those that come behind the route are hidden on earlier revisions alone: on its own, one says that it is no more.
+    """
+    last = dict[str, int]()  # by post, the last revision whose verdicts are hidden
+    routed = select(verdicts.c.post_id, func.max(verdicts.c.post_revision)).where(
+        verdicts.c.post_id.in_({row["post_id"] for row in fresh}), verdicts.c.route == Route.CHILD_SAFETY
+    )
+    for post_id, revision in await connection.execute(routed.group_by(verdicts.c.post_id)):
+        last[post_id] = revision - 1
+    for row in fresh:
+        if row["route"]:
+            last[row["post_id"]] = max(row["post_revision"], last[row["post_id"]])
+    for post_id, revision in last.items():
         others = select(verdicts.c.seq, verdicts.c.rest).where(
-            verdicts.c.post_id == row["post_id"],
-            verdicts.c.post_revision <= row["post_revision"],
-            verdicts.c.route.is_(None),
+            verdicts.c.post_id == post_id, verdicts.c.post_revision <= revision, verdicts.c.route.is_(None)
         )
         for seq, rest in (await connection.execute(others)).all():
             hidden = {"route": _WITHHELD, "surface": None, "rest": without_content(rest)}

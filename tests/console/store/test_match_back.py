@@ -107,6 +107,15 @@ async def test_what_nobody_decided_goes_to_review_once(context: ConsoleContext) 
     assert "bank_entry.matched_back" in [record.key for record in await sent(database)]
 
 
+async def test_a_bank_with_a_route_sends_nothing_to_the_queue_of_all(context: ConsoleContext) -> None:
+    await keep(context.database, judged("new", image(1)))
+    seqs = [one.stored.seq for one in await match_back.find(context.database, SPAM, "image_pdq", PDQ)]
+    routed = Bank(name="known", action="escalate", route="child_safety")
+    with pytest.raises(Refused):
+        await match_back.send_to_review(context, routed, "e1", seqs, "reviewer:eve")
+    assert await queue.listed(context.database, queue.Filters(), limit=9, now=NOW) == []
+
+
 async def test_an_entry_goes_to_the_topic_with_its_audit_and_is_removed(context: ConsoleContext) -> None:
     entry = BankEntry(kind="image_pdq", value=PDQ, source="mei", note="campaign of May")
     await bank_entries.add(context, SPAM, entry, actor="reviewer:mei", verdict_id="v-1")

@@ -103,6 +103,18 @@ async def test_the_verdict_is_seen_by_those_alone_who_may(context: ConsoleContex
         await reviews.decide(context, "ann", "routed", decided)
     await reviews.decide(context, "eve", "routed", decided, routed=True)
     assert [one async for one in reviews.exported(database)] == []
+    await retention.forget_routed(context, NOW + timedelta(days=context.settings.console.retention_days + 1))
+    assert [one async for one in reviews.exported(database)] == []
+
+
+async def test_a_verdict_on_an_earlier_revision_that_comes_late_is_withheld(
+    context: ConsoleContext, database: AsyncEngine
+) -> None:
+    records = Records(context)
+    await records.verdict("routed", route="child_safety", post_revision=2)
+    await records.verdict("late", decision="review", post_revision=1)
+    assert await verdicts.listed(database, limit=9) == []
+    assert await everywhere(database) == set()
 
 
 async def test_a_later_revision_is_a_post_of_its_own(context: ConsoleContext, database: AsyncEngine) -> None:
