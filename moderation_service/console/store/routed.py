@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox, reviews
 from moderation_service.console.store.tables import reviews as review_rows
@@ -16,6 +18,9 @@ from moderation_service.contracts.enums import Route
 from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.telemetry.audit import AuditEntry
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,20 @@ async def audit_kept(
 ) -> None:
     """Put on record, for the auditor alone, that these posts were erased here and that the legal hold keeps them.
 
-    A console without the legal hold cannot look, and takes it for granted.
+    Where nobody can look, without the legal hold or while it does not answer, it is taken for granted.
     """
     for post_id in post_ids:
-        if context.legal_hold is None or await asyncio.to_thread(context.legal_hold.is_held, post_id):
+        if await asyncio.to_thread(_is_held, context.legal_hold, post_id):
             entry = AuditEntry(actor=actor, action="erasure.kept_on_hold", target=post_id)
             await outbox.put(connection, outbox.audited(context.settings.kafka, entry))
+
+
+def _is_held(hold: LegalHold | None, post_id: str) -> bool:
+    try:
+        return hold is None or hold.is_held(post_id)
+    except OSError as error:  # an erasure does not wait for the hold's volume
+        log.warning("the legal hold does not answer; a post is taken to be held", error=error.strerror)
+        return True
 
 
 async def _case(database: AsyncEngine, verdict: Verdict) -> RoutedCase:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import posts, queue, retention, reviews, verdicts
 from moderation_service.console.store.ingest import Ingest
@@ -19,6 +21,7 @@ from moderation_service.console.store.reviews import Decided, Unknown
 from moderation_service.console.store.tables import METADATA, outbox
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.settings import ChildSafetySettings
 from tests.console.support import console_settings, shipped_pack
 from tests.contracts.examples import verdict
 
@@ -115,6 +118,23 @@ async def test_a_verdict_on_an_earlier_revision_that_comes_late_is_withheld(
     await records.verdict("late", decision="review", post_revision=1)
     assert await verdicts.listed(database, limit=9) == []
     assert await everywhere(database) == set()
+
+
+async def test_a_hold_that_cannot_be_read_keeps_nobody_from_erasing(
+    context: ConsoleContext, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = base64.b64encode(os.urandom(32)).decode()
+    context.legal_hold = LegalHold(ChildSafetySettings(hold_path=tmp_path, hold_key=SecretStr(key)))
+    records = Records(context)
+    await records.verdict("routed", route="child_safety")
+    monkeypatch.setattr(context.legal_hold, "is_held", _is_away)
+    await records.delete()
+    assert await verdicts.by_id(database, "routed", routed=True) is None
+    assert await audited(database) == [("erasure.kept_on_hold", "p-17")]
+
+
+def _is_away(_post_id: str) -> bool:
+    raise OSError(116, "Stale file handle")
 
 
 async def test_a_later_revision_is_a_post_of_its_own(context: ConsoleContext, database: AsyncEngine) -> None:
