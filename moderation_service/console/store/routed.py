@@ -19,7 +19,6 @@ from moderation_service.contracts.review import Review
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.telemetry.audit import AuditEntry
 
-
 log = structlog.get_logger(__name__)
 
 
