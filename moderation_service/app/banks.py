@@ -32,16 +32,24 @@ log = structlog.get_logger(__name__)
 async def open_banks(
     settings: Settings, *, follow_s: float | None = None, look_every_s: float = 1.0
 ) -> AsyncIterator[BankMatcher]:
-    """The banks of `banks.path`; with `follow_s` those of the topic too, which is followed during the block.
-
-    It is read within so many seconds, a minute at least. Raises Misconfigured for a wrong file, Fatal where the topic
-    can't be read.
-    """
+    """The banks of `banks.path`, then as `keep_banks`. Raises Misconfigured for a wrong file too."""
     banks = await asyncio.to_thread(load_banks, settings.banks.path)  # a million hashes take 20 seconds
+    async with keep_banks(settings.kafka, banks, follow_s=follow_s, look_every_s=look_every_s):
+        yield banks
+
+
+@asynccontextmanager
+async def keep_banks(
+    kafka: KafkaSettings, banks: BankMatcher, *, follow_s: float | None, look_every_s: float = 1.0
+) -> AsyncIterator[None]:
+    """Compact the banks during the block; with `follow_s` first add those of the topic, and follow it.
+
+    It is read within so many seconds, a minute at least. Raises Fatal where that can't be.
+    """
     tasks = list[asyncio.Task[None]]()
     try:
         if follow_s is not None:
-            follower = BankFollower(settings.kafka, banks)
+            follower = BankFollower(kafka, banks)
             tasks.append(asyncio.create_task(follower.run()))
             await _loaded(follower, tasks[0], max(follow_s, _LEAST_S))
             await asyncio.to_thread(banks.compact)
@@ -49,7 +57,7 @@ async def open_banks(
             bank = loaded.bank
             log.info("bank loaded", bank=bank.name, action=bank.action, mode=bank.mode, entries=len(loaded))
         tasks.append(asyncio.create_task(_maintain(banks, look_every_s)))
-        yield banks
+        yield
     finally:
         for task in tasks:
             task.cancel()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import structlog
 
-from moderation_service.app.banks import open_banks
 from moderation_service.app.child_safety import check_engine_is_trusted
 from moderation_service.backoff import Backoff
 from moderation_service.engine.base import Engine, EngineInfo
@@ -22,6 +21,7 @@ from moderation_service.judging.verdict_builder import model_metadata
 from moderation_service.media.image_text import open_text_reader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.readers.bank_files import load_banks
 from moderation_service.settings import DEMO_CALIBRATIONS, DEMO_MODEL, EngineSettings, Settings
 from moderation_service.telemetry import metrics
 
@@ -40,15 +40,12 @@ async def open_judge(
     shadow_pack: PolicyPack | None = None,
     *,
     startup_timeout_s: float = 0.0,
-    follow_banks: bool = False,
 ) -> AsyncIterator[Judge]:
-    """A judge on a loaded, warm engine; with `follow_banks` its banks are also those of their topic.
+    """A judge on a loaded, warm engine, with the banks of `banks.path`.
 
-    Raises Fatal where the model does not load, the calibration does not fit, or the banks can't be read.
+    Raises Fatal where the model does not load, the calibration does not fit, or a bank's file is wrong.
     """
-    async with open_judges(
-        settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s, follow_banks=follow_banks
-    ) as (judge,):
+    async with open_judges(settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s) as (judge,):
         yield judge
 
 
@@ -58,49 +55,48 @@ async def open_judges(
     *packs: PolicyPack,
     shadow_pack: PolicyPack | None = None,
     startup_timeout_s: float = 0.0,
-    follow_banks: bool = False,
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = _configured_calibration(settings)
     check_packs(settings, packs, shadow_pack, calibration)
-    async with open_banks(settings, follow_s=startup_timeout_s if follow_banks else None) as banks:
-        # On a thread: torch takes seconds to import, and the probes answer meanwhile.
-        engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
-        await start_engine(engine, startup_timeout_s)
-        try:
-            info = engine.info
-            calibration = _fitting_calibration(settings, calibration, info)
-            metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
-            _warn_uncalibrated(settings, packs, calibration)
-            log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
-            async with (
-                ImageLoader(settings.media, keeps_bytes=settings.child_safety.hold_path is not None) as loader,
-                open_text_reader(settings.media) as text_reader,
-                open_hma(settings.banks) as hma,
-                Batcher(engine, settings.engine) as batcher,
-                Batcher(engine, settings.engine) as shadow_batcher,
-            ):
-                judge = Judge(
-                    settings=settings,
-                    pack=packs[0],
-                    calibration=calibration,
-                    loader=loader,
-                    engine=engine,
-                    batcher=batcher,
-                    shadow_pack=shadow_pack,
-                    shadow_batcher=shadow_batcher,
-                    banks=banks,
-                    text_reader=text_reader,
-                    hma=hma,
-                )
-                judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
-                for one in judges:
-                    await one.prepare()
-                yield judges
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await engine.close()
+    banks = await asyncio.to_thread(load_banks, settings.banks.path)  # a million hashes take 20 seconds
+    # On a thread: torch takes seconds to import, and the probes answer meanwhile.
+    engine = (await asyncio.to_thread(engine_class, settings))(settings.engine)
+    await start_engine(engine, startup_timeout_s)
+    try:
+        info = engine.info
+        calibration = _fitting_calibration(settings, calibration, info)
+        metrics.MODEL_INFO.labels(info.name, info.revision, info.dtype, info.layout).set(1)
+        _warn_uncalibrated(settings, packs, calibration)
+        log.info("model loaded", model=info.name, revision=info.revision, dtype=info.dtype, layout=info.layout)
+        async with (
+            ImageLoader(settings.media, keeps_bytes=settings.child_safety.hold_path is not None) as loader,
+            open_text_reader(settings.media) as text_reader,
+            open_hma(settings.banks) as hma,
+            Batcher(engine, settings.engine) as batcher,
+            Batcher(engine, settings.engine) as shadow_batcher,
+        ):
+            judge = Judge(
+                settings=settings,
+                pack=packs[0],
+                calibration=calibration,
+                loader=loader,
+                engine=engine,
+                batcher=batcher,
+                shadow_pack=shadow_pack,
+                shadow_batcher=shadow_batcher,
+                banks=banks,
+                text_reader=text_reader,
+                hma=hma,
+            )
+            judges = (judge, *(judge.with_policies(pack, shadow_pack) for pack in packs[1:]))
+            for one in judges:
+                await one.prepare()
+            yield judges
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await engine.close()
 
 
 def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
-from moderation_service.app.banks import open_banks
+from moderation_service.app.banks import keep_banks, open_banks
 from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
@@ -100,7 +100,10 @@ async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, i
 async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> None:
     """Judge for callers with an engine of the console's own, until cancelled."""
     settings, timeout_s = context.settings, context.settings.engine.startup_timeout_s
-    async with open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s, follow_banks=True) as judge:
+    async with (
+        open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s) as judge,
+        keep_banks(settings.kafka, judge.banks, follow_s=timeout_s),
+    ):
         check_routes(settings, judge.pack, judge.banks)
         judge_by(context, judge)
         async with reloading(settings, judge, partial(judge_by, context)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.app.banks import keep_banks
 from moderation_service.app.compose import open_judge
 from moderation_service.app.console import running_console
 from moderation_service.app.signals import run_until, stop_on_signals
@@ -69,7 +70,11 @@ async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, every_s: float, show: Callable[[str], None]) -> None:
     pack = load_pack(settings.policies.path, images=False)
     show("Loading the model; this takes some seconds.")
-    async with own_database(settings) as database, open_judge(settings, pack, follow_banks=True) as judge:
+    async with (
+        own_database(settings) as database,
+        open_judge(settings, pack) as judge,
+        keep_banks(settings.kafka, judge.banks, follow_s=settings.engine.startup_timeout_s),
+    ):
         context = ConsoleContext(settings, database, pack, judge, banks=judge.banks)
         logins = await _logins(database, settings.kafka)
         async with running_console(context) as (port, ops_port), asyncio.TaskGroup() as group:

@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 
 from moderation_service import __version__
+from moderation_service.app.banks import keep_banks
 from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
@@ -54,12 +55,13 @@ async def _serve(
     health: Health,
     stop: asyncio.Event,
 ) -> None:
-    await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
     timeout_s = settings.engine.startup_timeout_s
-    async with open_judge(settings, *packs, startup_timeout_s=timeout_s, follow_banks=True) as judge:
-        check_routes(settings, judge.pack, judge.banks)
-        health.started = True
-        tune_garbage_collector()
-        worker = Worker(settings.kafka, judge, health, hold)
-        async with reloading(settings, judge, worker.judge_by, partial(emit_audit, settings.kafka)):
-            await worker.run(stop)
+    async with open_judge(settings, *packs, startup_timeout_s=timeout_s) as judge:
+        await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
+        async with keep_banks(settings.kafka, judge.banks, follow_s=timeout_s):
+            check_routes(settings, judge.pack, judge.banks)
+            health.started = True
+            tune_garbage_collector()
+            worker = Worker(settings.kafka, judge, health, hold)
+            async with reloading(settings, judge, worker.judge_by, partial(emit_audit, settings.kafka)):
+                await worker.run(stop)

@@ -248,7 +248,7 @@ async def test_posts_are_published_judged_and_their_verdicts_printed(kafka: str,
     settings = kafka_settings(kafka)
     env = environment(settings)
     code, out, _ = await moderation("topics", "create", "--partitions", "2", "--replication", "1", env=env)
-    assert (code, out.count("created")) == (0, 5)
+    assert (code, out.count("created")) == (0, 7)
     assert await moderation("topics", "check", env=env) == (0, "the topics are as they should be\n", "")
 
     posts = tmp_path / "posts.csv"
