@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from moderation_service.banks.pdq_index import PdqIndex
-from moderation_service.media.pdq import Hashes
+from moderation_service.contracts.bank import MAX_PDQ_DISTANCE
+from moderation_service.media.pdq import Hashes, from_hex, pdq
+from tests.banks.images import image
+from tests.banks.threatexchange import PAIRS
 
 ROWS = np.arange(3000) * 7
 
@@ -63,3 +66,15 @@ def test_a_long_tail_asks_for_a_compaction(hashes: Hashes) -> None:
     assert index.needs_compaction
     index.compact(np.ones(ROWS[-1] + 1, np.bool_))
     assert not index.needs_compaction
+
+
+@pytest.mark.parametrize(("seed", "width", "height", "first", "other", "distance"), PAIRS)
+def test_hashes_distances_and_matches_are_those_of_threatexchange(
+    seed: int, width: int, height: int, first: str, other: str, distance: int
+) -> None:
+    made, (one, two) = pdq(image(seed, width, height)).hashes[0], from_hex([first, other])
+    assert np.bitwise_count(made ^ one).sum() <= 2
+    assert np.bitwise_count(one ^ two).sum() == distance
+    index = PdqIndex()
+    index.add(one[None], np.zeros(1, np.int64))
+    assert found(index, two[None]) == ({0: distance} if distance <= MAX_PDQ_DISTANCE else {})
