@@ -130,6 +130,17 @@ def readings(text: str) -> Iterator[FoldedText]:
         yield symbols
 
 
+def ascii_forms(text: str) -> str:
+    """The text as browsers read links: ASCII for each character that is a form of it, slashes for backslashes."""
+    return text.translate(_ASCII_FORMS)
+
+
+def latin_twins(word: str) -> str:
+    """A word that mixes Latin letters with those that look like them, in Latin letters; any other as it is."""
+    folded = word.casefold()
+    return folded.translate(_HOMOGLYPHS) if _LATIN.search(folded) else word
+
+
 class _Table(dict[int, str]):
     """For `str.translate`: a character's replacement, computed when it is first met."""
 
@@ -199,6 +210,12 @@ def _as_symbol(character: str) -> str:
     return character if category[0] == "S" and character not in _INVISIBLE else _SIGN
 
 
+def _ascii_form(character: str) -> str:
+    form = unicodedata.normalize("NFKC", character).replace("\\", "/")
+    return form if len(form) == 1 and form.isascii() else character
+
+
+_ASCII_FORMS = _Table(_ascii_form)
 _FOLDING, _HOMOGLYPHS, _SYMBOLS = _Table(_fold_character), _Table(_latin_twin), _Table(_as_symbol)
 
 

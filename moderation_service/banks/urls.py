@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from ipaddress import ip_address
 from itertools import chain, islice
+from posixpath import normpath
+from socket import inet_aton
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -12,7 +14,7 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 from moderation_service.contracts.bank import Span
-from moderation_service.text_folding import MAX_TEXT, SPACELESS
+from moderation_service.text_folding import MAX_TEXT, SPACELESS, ascii_forms, latin_twins
 
 SHORTENERS = frozenset(
     {
@@ -24,17 +26,18 @@ SHORTENERS = frozenset(
 _MAX_HOST = 253
 _MOST_SPANS, _MOST_LINKS = 20, 1000
 _MOST_PARTS = 64  # of a path
-_PATH_END = re.compile("[/?&]")
+_PATH_END = re.compile("[/?&;]")
 _DEFANGED = re.compile(
-    r"(?P<dot>\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|%2e|[\u3002\uff0e\uff61])"
-    r"|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]",
+    r"(?P<dot>\s?[\[({<]\s?(?:\.|dot)\s?[\])}>]\s?|(?<=\w)(?:[\[({<\\]\.|\.[\])}>]|[·•‧]|\sdot\s|\s\.\s?)(?=\w)|[\u3002\uff61])"
+    r"|%(?P<code>2[de]|3\d|[46][1-9a-f]|[57][\da])|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]",  # RFC 3986: unreserved
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}", re.IGNORECASE)
 _LINK = re.compile(
     r"""(?<![\w\-])(?:(?P<scheme>[a-z][a-z0-9+.\-]{1,15}+)(?::|\[:\])/{2,3})?
     (?:[^\s/?\#@<>"'()\[\]{}|\\^`]{0,128}@)?
-    (?P<host>(?:[^\W_]|[\-_])++(?:\.(?:[^\W_]|[\-_])++)+(?:\.(?=[/:?\#]))?|\[[0-9a-f:.]{2,45}\])
-    (?::\d{0,5})?
+    (?P<host>(?:[^\W_]|[\-_])++(?:\.(?:[^\W_]|[\-_])++)+(?:\.(?=[/:?\#]))?|\[[0-9a-f:.]{2,45}\]|(?:0x[0-9a-f]{8}|\d{8,10})(?![\w.@]))
+    (?P<port>:\d{0,5})?
     (?P<rest>[/?\#][^\s<>"'`|\\^{}]*)?""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -84,7 +87,10 @@ def links_in(text: str) -> dict[Link, list[Span]]:
         end = match.start("rest") + len(rest) if rest else match.end("host")
         span = offsets[match.start()], offsets[end - 1] + 1
         hosts = [match["host"], *SPACELESS.sub(" ", match["host"]).split()]  # 请看example.com谢谢 is one too, unlikely
-        for link in {_link(host, rest, bare=match["scheme"] is None) for host in hosts}:
+        hosts.append(".".join(map(latin_twins, match["host"].split("."))))
+        links = {_link(host, rest, bare=not (match["scheme"] or match["port"])) for host in hosts}
+        inner = islice(_LINK.finditer(unquote(rest)), _MOST_SPANS)  # where an archive or a redirect leads
+        for link in links | {_link(one["host"], one["rest"] or "", bare=False) for one in inner if one["scheme"]}:
             if link:
                 found.setdefault(link, []).append(span)
     return found
@@ -112,24 +118,24 @@ def _refanged(text: str) -> tuple[str, Sequence[int]]:
     """The text with its dots and without invisible characters, and the offset of each character."""
     parts, offsets, end = list[str](), list[int](), 0
     for found in _DEFANGED.finditer(text):
-        dot = "." if found["dot"] else ""
-        parts += text[end : found.start()], dot
-        offsets += [*range(end, found.start()), *[found.start()] * len(dot)]
+        plain = "." if found["dot"] else chr(int(found["code"] or "0", 16)).strip("\0")
+        parts += text[end : found.start()], plain
+        offsets += [*range(end, found.start()), *[found.start()] * len(plain)]
         end = found.end()
-    return ("".join([*parts, text[end:]]), [*offsets, *range(end, len(text))]) if end else (text, range(len(text)))
+    return ascii_forms("".join([*parts, text[end:]])), [*offsets, *range(end, len(text))]
 
 
 def _link(host: str, rest: str, *, bare: bool) -> Link | None:
     """None where a word with a point in it is not a link."""
     if len(host) > _MAX_HOST:
         return None
-    path = "/".join(part for part in unquote(rest.partition("#")[0]).split("/") if part)
-    path = f"/{path}" if path and not path.startswith("?") else path
-    if host.startswith("[") or host.replace(".", "").isdigit():
+    path = normpath("/" + unquote(rest.partition("#")[0]).lstrip("/")).rstrip("/")
+    if host.startswith("[") or _NUMBER.fullmatch(host.rstrip(".")):
         try:
-            address = str(ip_address(host.strip("[].")))
-        except ValueError:
+            number = ip_address(host.strip("[].") if bare or host.startswith("[") else inet_aton(host.rstrip(".")))
+        except (ValueError, OSError):
             return None
+        address = str(getattr(number, "ipv4_mapped", None) or number)
         return None if bare and not rest else Link(address, path, address)
     host = host.strip(".-_").lower()
     if "." not in host:
