@@ -27,7 +27,7 @@ from moderation_service.media.containers import media_type
 from moderation_service.media.decode import decode
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.media.pdq import to_hex
-from moderation_service.readers.bank_files import CSV_FIELDS, read_entries, to_json
+from moderation_service.readers.bank_files import CSV_FIELDS, read_entries, to_cell, to_json
 from moderation_service.readers.bank_folder import BankFolder
 from moderation_service.settings import MediaSettings, Settings
 
@@ -126,7 +126,8 @@ def export(
         if out and out.suffix == ".csv":
             sheet = csv.DictWriter(file, CSV_FIELDS, extrasaction="ignore")
             sheet.writeheader()
-            sheet.writerows(entry.model_dump(mode="json") for entry in entries)
+            for entry in entries:
+                sheet.writerow({name: to_cell(value) for name, value in entry.model_dump(mode="json").items()})
         else:
             file.writelines(to_json(entry) + "\n" for entry in entries)
     return 0

@@ -31,6 +31,8 @@ _KINDS = {
     **dict.fromkeys(("url", "URI", "DOMAIN"), "urls"),
     **dict.fromkeys(("raw_text", "TEXT_STRING"), "terms"),
 }
+_MOST_HEAD = 65_536
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_FAULTS = 20
 _ENABLED = 1  # HMA's disable_until_ts: 0 disabled, 1 enabled, else a time
 _Contract = TypeVar("_Contract", bound=Contract)
@@ -86,17 +88,38 @@ def _rows(path: Path) -> Iterator[Row]:
     if path.suffix.lower() == ".json":
         with open_text(path) as file:
             try:
-                whole = json.load(file)
-            except ValueError as error:
-                msg = f"{path}: not JSON: {error}"
+                text = file.read()
+                text.encode()
+                whole = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                why = "is not UTF-8" if isinstance(error, UnicodeEncodeError) else f"not JSON: {error}"
+                msg = f"{path}: {why}"
                 raise Misconfigured(msg) from None
         items = whole.get("data", [whole]) if isinstance(whole, dict) else whole
+        if not isinstance(items, list):
+            msg = f"{path}: should be an array of objects, or an object with one as its `data`"
+            raise Misconfigured(msg)
         return ((f"{path}: item {number}", item) for number, item in enumerate(items, 1))
     if kind_of(path) == "jsonl":
         return json_rows(path)
     with open_text(path) as file:
-        columns = _EXCHANGE_COLUMNS if "signal_str" in file.readline() else _COLUMNS
-    return sheet_rows(path, columns)
+        columns = _EXCHANGE_COLUMNS if "signal_str" in file.readline(_MOST_HEAD) else _COLUMNS
+    return ((where, _as_exported(row)) for where, row in sheet_rows(path, columns))
+
+
+def to_cell(value: str | None) -> str | None:
+    """A value as a cell that no spreadsheet takes for a formula."""
+    return f"'{value}" if value and value.lstrip("'").startswith(_FORMULA) else value
+
+
+def _as_exported(row: dict[str, Any] | BadPost) -> dict[str, Any] | BadPost:
+    """The row without the quotes of `to_cell`."""
+    if not isinstance(row, dict):
+        return row
+    return {
+        name: cell[1:] if isinstance(cell, str) and cell[:1] == "'" and cell.lstrip("'").startswith(_FORMULA) else cell
+        for name, cell in row.items()
+    }
 
 
 def _entries(rows: Iterable[Row]) -> Iterator[BankEntry | str]:
@@ -114,12 +137,15 @@ def _fields(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """An entry's fields from those of any system: none for what is withdrawn there, several for several hashes."""
     if "signals" in row:
         signals = row["signals"] if row.get("disable_until_ts", _ENABLED) == _ENABLED else {}
-        source = f"HMA {(row.get('bank') or {}).get('name', '')}".strip()
+        bank = row.get("bank")
+        source = f"HMA {bank.get('name', '') if isinstance(bank, dict) else ''}".strip()
+        if not isinstance(signals, dict):
+            signals = {"signals": signals}  # a kind that there is not
         rows = [
             {"kind": kind, "value": value, "source": source, "note": row.get("note")} for kind, value in signals.items()
         ]
     elif "signal_str" in row:
-        note = " ".join(filter(None, (row.get("category"), row.get("tags"))))
+        note = " ".join(str(row[name]) for name in ("category", "tags") if row.get(name))
         rows = [{"kind": row.get("signal_type"), "value": row["signal_str"], "source": row.get("collab"), "note": note}]
     elif "indicator" in row or "raw_indicator" in row:
         value = row.get("raw_indicator") or row.get("indicator")

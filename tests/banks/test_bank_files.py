@@ -5,7 +5,7 @@ import pytest
 
 from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.errors import Misconfigured
-from moderation_service.readers.bank_files import load_banks, read_bank, read_entries, write_bank
+from moderation_service.readers.bank_files import load_banks, read_bank, read_entries, to_cell, write_bank
 
 HASH = "f0" * 32
 BANK = '{"name": "spam", "action": "block"}\n'
@@ -106,3 +106,43 @@ def test_rows_of_other_kinds_are_named(tmp_path: Path) -> None:
     left_out, entry = read_entries(write(tmp_path, text, "a.csv"))
     assert "a.csv:2: kind: Input should be" in str(left_out)
     assert isinstance(entry, BankEntry)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[" * 100_000, "bank.json: not JSON: maximum recursion depth"),
+        ("5", "bank.json: should be an array of objects"),
+        ('{"data": null}', "bank.json: should be an array of objects"),
+        ("", "bank.json: not JSON"),
+        ('[{"kind": "terms", "value": "caf\udce9"}]', "bank.json: is not UTF-8"),
+    ],
+)
+def test_a_json_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "bank.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(Misconfigured, match=fault):
+        list(read_entries(path))
+
+
+def test_exports_with_wrong_types_are_named_by_item(tmp_path: Path) -> None:
+    rows = [
+        {"signals": []},
+        {"signals": {"pdq": HASH}, "bank": "x"},
+        {"signal_str": ["x"], "category": 5, "tags": ["a"]},
+    ]
+    found = list(read_entries(write(tmp_path, json.dumps(rows), "export.json")))
+    assert [one if isinstance(one, str) else one.value for one in found] == [
+        f"{tmp_path}/export.json: item 1: kind: Input should be 'image_sha256', 'image_pdq', 'terms' or 'urls'",
+        HASH,
+        f"{tmp_path}/export.json: item 3: kind: Field required",
+    ]
+
+
+@pytest.mark.parametrize("value", ["=cmd()", "'=cmd()", "@home", "-1", "it's", "'quoted'", "plain"])
+def test_a_cell_is_no_formula_and_is_read_back_as_it_was(tmp_path: Path, value: str) -> None:
+    cell = to_cell(value) or ""
+    assert cell[0] not in "=+-@"
+    (entry,) = read_entries(write(tmp_path, f"kind,value\nterms,{cell}\n", "bank.csv"))
+    assert not isinstance(entry, str)
+    assert entry.value == value
