@@ -122,7 +122,8 @@ def _refanged(text: str) -> tuple[str, Sequence[int]]:
         parts += text[end : found.start()], plain
         offsets += [*range(end, found.start()), *[found.start()] * len(plain)]
         end = found.end()
-    return ascii_forms("".join([*parts, text[end:]])), [*offsets, *range(end, len(text))]
+    plain = ascii_forms("".join([*parts, text[end:]]))
+    return plain, [*offsets, *range(end, len(text))] if end else range(len(text))
 
 
 def _link(host: str, rest: str, *, bare: bool) -> Link | None:

@@ -18,8 +18,8 @@ from moderation_service.judging.hma import HmaClient
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.telemetry import metrics
 
-_OFF_LOOP = 8192  # characters, which take some 4 ms
-_CHARACTERS_PER_HASH = 2000  # that cost as much as a hash does, among a million
+_OFF_LOOP = 4096  # characters, which take some 4 ms
+_CHARACTERS_PER_HASH = 1300  # that cost as much as a hash does, among a million
 _MOST_NAMES = 100  # of banks in metrics
 _MATCHING = metrics.STAGE_SECONDS.labels("match")
 _KNOWN: dict[Language, dict[EntryKind | None, str]] = {
