@@ -42,6 +42,7 @@ _SIGNS = re.escape(_LEET_SIGNS)
 _LEET_LETTER = rf"[a-z0-9{_SIGNS}]"
 _LEET_WORD = re.compile(rf"[a-z0-9{_SIGNS}{_IGNORED}]+")
 _LEET_SPELLED = re.compile(rf"(?<!{_LEET_LETTER}){_LEET_LETTER}(?:[{_BETWEEN}]+{_LEET_LETTER}(?!{_LEET_LETTER})){{2,}}")
+_LEET_SIGN = re.compile(rf"[0-9{_SIGNS}]")
 _HAS_LEET = re.compile(rf"[0-9{_SIGNS}]{_IGNORED}*[a-z]|[a-z]{_IGNORED}*[0-9{_SIGNS}]")
 _DRAWN = {
     **dict.fromkeys(("|_|", "(_)"), "u"),
@@ -117,7 +118,7 @@ def readings(text: str) -> Iterator[FoldedText]:
         latin = _latin(_folded(plain.translate(_CAPITALS))[0])
         found |= {latin: None, _native(folded): None}
     marked = _DRAWN_LETTER.sub(_drawn, _CAPITAL_I.sub("1", plain))
-    if marked != plain or _HAS_LEET.search(latin) or _LEET_SPELLED.search(latin):
+    if marked != plain or _HAS_LEET.search(latin) or (_LEET_SIGN.search(latin) and _LEET_SPELLED.search(latin)):
         signs = latin if marked == plain else _latin(_folded(marked.translate(_CAPITALS))[0])
         for letters in _LEETS:
             unleet = partial(_unleet, letters=letters)

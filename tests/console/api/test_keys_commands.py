@@ -29,4 +29,4 @@ async def test_a_scope_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     env = environment(MODERATION_CONSOLE__DATABASE_URL=f"sqlite:///{tmp_path / 'console.db'}")
     code, _, said = await moderation("keys", "create", "uploads", "--scope", "write", env=env)
     assert (code, said.count("\n")) == (2, 1)
-    assert "judge, read, review, admin" in said
+    assert "judge, read, review, banks, admin, child_safety" in said
