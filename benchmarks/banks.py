@@ -89,7 +89,7 @@ async def _from_topic(address: str, hashes: Hashes) -> dict[str, Any]:
         loaded = len(bank)
         for value in first:
             entry, digest = BankEntry(kind="image_pdq", value=value, id=f"hot-{value}"), bank.digest
-            sent = asyncio.create_task(writer.put_entry("known", entry))
+            sent = asyncio.create_task(writer.put_entries("known", [entry]))
             sent_at = time.perf_counter()
             while bank.digest == digest:  # noqa: ASYNC110 - the bank tells nobody when it changes
                 await asyncio.sleep(0.001)

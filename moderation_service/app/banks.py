@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import islice
 
 import structlog
 
@@ -23,7 +22,6 @@ _WAIT_S = 0.2
 _LOOK_S = 5.0  # how often it is asked how far behind this is
 _LEAST_S = 60.0
 _MOST_SKIPPED = 20  # logged of a batch
-_MOST_NAMES = 100  # of banks in metrics
 
 log = structlog.get_logger(__name__)
 
@@ -145,7 +143,7 @@ async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
     """Compact indexes that need it, and tell how many entries there are. Banks after the first 100 are not told."""
     told = dict[str, int]()
     while True:
-        sizes = {loaded.bank.name: len(loaded) for loaded in islice(banks, _MOST_NAMES)}
+        sizes = {loaded.bank.name: len(loaded) for loaded in banks.named}
         for name in told.keys() - sizes.keys():
             metrics.BANK_ENTRIES.remove(name)
         for name, size in sizes.items():

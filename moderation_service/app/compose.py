@@ -35,11 +35,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(
-    settings: Settings,
-    pack: PolicyPack,
-    shadow_pack: PolicyPack | None = None,
-    *,
-    startup_timeout_s: float = 0.0,
+    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[Judge]:
     """A judge on a loaded, warm engine, with the banks of `banks.path`.
 
@@ -51,10 +47,7 @@ async def open_judge(
 
 @asynccontextmanager
 async def open_judges(
-    settings: Settings,
-    *packs: PolicyPack,
-    shadow_pack: PolicyPack | None = None,
-    startup_timeout_s: float = 0.0,
+    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, startup_timeout_s: float = 0.0
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = _configured_calibration(settings)

@@ -88,6 +88,15 @@ class LoadedBank:
         self._pdq.compact(kept)
         self._terms.compact(kept)
 
+    def is_expired(self, now: float) -> bool:
+        """Whether the whole bank matches no more, at `now` in seconds since 1970."""
+        return self.bank.expires_at is not None and self.bank.expires_at.timestamp() <= now
+
+    def to_match(self, kind: EntryKind, entry_id: str, **where: object) -> BankMatch:
+        """A match with an entry, and what follows from it."""
+        given = {"bank": self.bank.name, "digest": self.digest, "kind": kind, "entry": entry_id}
+        return BankMatch.model_validate({**self._consequences, **given, **where})
+
     def match_image(self, sha256: str, hashes: Sequence[ImageHash], image: int, now: float) -> Iterator[BankMatch]:
         """Entries of the same bytes, then those near to any frame's hash, the nearest first."""
         for slot in self._sha256.get(bytes.fromhex(sha256), ()):
@@ -146,5 +155,4 @@ class LoadedBank:
     def _match(self, kind: EntryKind, slot: int, now: float, **where: object) -> Iterator[BankMatch]:
         """Nothing for an entry that was removed, has expired or is only half added."""
         if slot < len(self._alive) and self._alive[slot] and now < self._expires[slot]:
-            given = {"bank": self.bank.name, "digest": self.digest, "kind": kind, "entry": self._ids[slot]}
-            yield BankMatch.model_validate({**self._consequences, **given, **where})
+            yield self.to_match(kind, self._ids[slot], **where)

@@ -43,6 +43,11 @@ class BankMatcher:
         return self._banks[name]
 
     @property
+    def named(self) -> list[LoadedBank]:
+        """Those that metrics tell apart: the first 100 by name."""
+        return list(islice(self, 100))
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is no bank."""
         return not self._banks
@@ -94,6 +99,6 @@ class BankMatcher:
         now = self._clock()
         found: dict[Mode, list[BankMatch]] = {mode: [] for mode in Mode}
         for bank in self:
-            if bank.bank.expires_at is None or now < bank.bank.expires_at.timestamp():
+            if not bank.is_expired(now):
                 found[bank.bank.mode] += islice(match(bank, now), MAX_MATCHES)
         return BankMatches(tuple(found[Mode.ENFORCE]), tuple(found[Mode.SHADOW]))

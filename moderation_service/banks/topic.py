@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from moderation_service.banks.loaded_bank import LoadedBank, check_entry
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.contracts.bank import Bank, BankAction, BankEntry
+from moderation_service.contracts.bank import Bank, BankAction, BankEntry, first_fault
 from moderation_service.contracts.base import Contract, validate_json
 from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
@@ -20,7 +20,6 @@ from moderation_service.kafka.topic_consumer import Batch
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.settings import Settings
 
-_HEADERS = [("content-type", b"application/json")]
 _Contract = TypeVar("_Contract", bound=Contract)
 
 
@@ -37,32 +36,25 @@ class BankWriter:
 
     async def put_bank(self, bank: Bank) -> None:
         """A new bank, or other properties of one that is there."""
-        await self._publish(bank.name, [self._record(bank.name, bank)])
-
-    async def put_entry(self, bank: str, entry: BankEntry) -> None:
-        """Add an entry; one with the id of another takes its place. It matches once the bank is there."""
-        await self.put_entries(bank, [entry])
+        await self._publish(bank.name, [(bank.name, bank)])
 
     async def put_entries(self, bank: str, entries: Iterable[BankEntry]) -> int:
-        """Add many, and count them. Raises ValueError for an unfit one; those before it are written."""
-        return await self._publish(bank, (self._record(f"{bank}/{entry.id}", entry) for entry in _checked(entries)))
+        """Put entries, and count them. Raises ValueError for an unfit one; those before it are written."""
+        return await self._publish(bank, ((f"{bank}/{entry.id}", entry) for entry in _checked(entries)))
 
     async def remove_entry(self, bank: str, entry_id: str) -> None:
         """Match it no more; nothing happens where it is not there."""
-        await self._publish(bank, [self._record(f"{bank}/{entry_id}", None)])
+        await self._publish(bank, [(f"{bank}/{entry_id}", None)])
 
-    async def _publish(self, bank: str, records: Iterable[Record]) -> int:
+    async def _publish(self, bank: str, changes: Iterable[tuple[str, Bank | BankEntry | None]]) -> int:
         check_not_a_file(self._folder, bank)
-        return await publish(self._kafka, records)
-
-    def _record(self, key: str, value: Bank | BankEntry | None) -> Record:
-        return bank_record(self._kafka.banks_topic, key, value)
+        return await publish(self._kafka, (bank_record(self._kafka.banks_topic, *change) for change in changes))
 
 
 def bank_record(topic: str, key: str, value: Bank | BankEntry | None) -> Record:
     """A bank's properties or an entry as a record of the topic; None removes it."""
     written = None if value is None else value.model_dump_json(exclude_none=True).encode()
-    return Record(topic, key.encode(), written, list(_HEADERS))
+    return Record(topic, key.encode(), written, [("content-type", b"application/json")])
 
 
 class TopicBanks:
@@ -146,8 +138,7 @@ def _parse(model: type[_Contract], value: bytes) -> _Contract:
     try:
         return validate_json(model, value)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        fault = next(one for one in faults if one["type"] != "default_factory_not_called")
+        fault = first_fault(error)
         msg = f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}"
         raise ValueError(msg) from None
 

@@ -144,8 +144,9 @@ class LegalHold:
     def read(self, case_id: str) -> dict[str, bytes]:
         """All parts of a case as they came. Raises HoldError where one is missing or not as it was."""
         folder = self._find(case_id)
-        parts = {part.name: self._open(folder / (part.name + SUFFIX)) for part in self._case(folder).parts}
-        for part in self._case(folder).parts:
+        held = self._case(folder).parts
+        parts = {part.name: self._open(folder / (part.name + SUFFIX)) for part in held}
+        for part in held:
             if sha256(parts[part.name]).hexdigest() != part.sha256:
                 msg = f"{folder.name}/{part.name}: isn't the file that was sealed; restore it from a backup"
                 raise HoldError(msg)

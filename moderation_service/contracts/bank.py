@@ -4,7 +4,8 @@ import hashlib
 import re
 from typing import Annotated, Any, Literal, Self, assert_never
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from moderation_service.contracts.base import Contract, Digest, Identifier, Moment
 from moderation_service.contracts.enums import ClosedSet, Decision, Mode, Route
@@ -94,6 +95,12 @@ class BankEntry(Contract):
                 msg = "should be 64 hexadecimal digits"
                 raise ValueError(msg)
         return value
+
+
+def first_fault(error: ValidationError) -> ErrorDetails:
+    """What is wrong with a bank or an entry. That an id can't follow from what is missing or wrong is not told."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return next(fault for fault in faults if fault["type"] != "default_factory_not_called")
 
 
 class BankMatch(Contract):

@@ -105,12 +105,9 @@ def _matches(answer: _Answer, declared: Mapping[str, LoadedBank], number: int) -
     for theirs, contents in answer.items():
         name = _NO_NAME.sub("-", theirs.lower()).strip("_-")[:64] or "hma"
         loaded = declared[name] if name in declared else LoadedBank(Bank(name=name, action=BankAction.REVIEW))
-        bank = loaded.bank
-        if bank.expires_at and bank.expires_at.timestamp() <= time.time():
+        if loaded.is_expired(time.time()):
             continue
         for content in contents[:MAX_MATCHES]:
-            if content.distance <= bank.pdq_threshold:
-                said = bank.model_dump(include={"action", "policy", "severity", "route"})
-                where = {"image": number, "entry": f"hma-{content.bank_content_id}", "distance": content.distance}
-                given = {"bank": name, "kind": "image_pdq", "digest": loaded.digest}
-                yield bank.mode, BankMatch.model_validate({**said, **where, **given})
+            if content.distance <= loaded.bank.pdq_threshold:
+                entry_id, where = f"hma-{content.bank_content_id}", {"image": number, "distance": content.distance}
+                yield loaded.bank.mode, loaded.to_match("image_pdq", entry_id, **where)

@@ -5,8 +5,7 @@ The strongest action counts: escalate and block, then review, then label and all
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from operator import add
+from itertools import chain
 from typing import NamedTuple
 
 from moderation_service.banks.matcher import BankMatcher, BankMatches
@@ -20,7 +19,6 @@ from moderation_service.telemetry import metrics
 
 _OFF_LOOP = 4096  # characters, which take some 4 ms
 _CHARACTERS_PER_HASH = 1300  # that cost as much as a hash does, among a million
-_MOST_NAMES = 100  # of banks in metrics
 _MATCHING = metrics.STAGE_SECONDS.labels("match")
 _KNOWN: dict[Language, dict[EntryKind | None, str]] = {
     "en": {
@@ -74,8 +72,7 @@ async def match_image_text(banks: BankMatcher, evidence: Evidence, known: KnownC
         return known
     with _MATCHING.time():
         found = await asyncio.to_thread(lambda: [*_of_image_text(banks, evidence.loaded.images)])
-    enforced = known.matches + tuple(match for each in found for match in each.enforced)
-    shadow = known.shadow_matches + tuple(match for each in found for match in each.shadow)
+    enforced, shadow = _joined([BankMatches(known.matches, known.shadow_matches), *found])
     return KnownContent(enforced, shadow, known.banks_digest, *_ruling(enforced, is_harmless=False))
 
 
@@ -83,8 +80,7 @@ def find_known_content(banks: BankMatcher, evidence: Evidence, remote: Sequence[
     """What of the post is known, and what follows from it. `remote` are matches of each image elsewhere, if any."""
     digest, images = banks.digest, evidence.loaded.images
     found = [*([banks.match_text(evidence.text)] if evidence.text else ()), *_of_images(banks, images, remote)]
-    enforced = tuple(match for each in found for match in each.enforced)
-    shadow = tuple(match for each in found for match in each.shadow)
+    enforced, shadow = _joined(found)
     harmless = {match.image for match in enforced if _is_harmless(match)}
     is_harmless = not evidence.text and bool(images) and len(harmless) == len(images)
     return KnownContent(enforced, shadow, digest, *_ruling(enforced, is_harmless=is_harmless))
@@ -94,7 +90,7 @@ def count_matches(banks: BankMatcher, known: KnownContent) -> None:
     """Count the post once for each bank that it matches. Banks after the first 100 are counted as `other`."""
     for mode, matches in ((Mode.ENFORCE, known.matches), (Mode.SHADOW, known.shadow_matches)):
         for bank, action in {(match.bank, match.action) for match in matches}:
-            is_named = any(bank == each.bank.name for each in islice(banks, _MOST_NAMES))
+            is_named = any(bank == each.bank.name for each in banks.named)
             metrics.BANK_MATCHES.labels(bank if is_named else "other", action, mode).inc()
 
 
@@ -116,7 +112,7 @@ def _of_images(
             continue
         found = banks.match_image(image.hashes, image.sha256, image=number)
         if remote:
-            found = BankMatches(*map(add, found, remote[number]))
+            found = _joined([found, remote[number]])
         if any(map(_is_harmless, found.enforced)):
             found = BankMatches(*(tuple(match for match in each if not _is_mere_likeness(match)) for each in found))
         yield found
@@ -127,6 +123,11 @@ def _of_image_text(banks: BankMatcher, images: Sequence[LoadedImage]) -> Iterato
     for number, image in enumerate(images):
         found = banks.match_text(image.text) if image.text else BankMatches()
         yield BankMatches(*(tuple(match.model_copy(update={"image": number}) for match in each) for each in found))
+
+
+def _joined(found: Sequence[BankMatches]) -> BankMatches:
+    enforced = tuple(chain.from_iterable(each.enforced for each in found))
+    return BankMatches(enforced, tuple(chain.from_iterable(each.shadow for each in found)))
 
 
 def _is_harmless(match: BankMatch) -> bool:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from moderation_service.banks.loaded_bank import check_entry
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.contracts.bank import Bank, BankEntry
+from moderation_service.contracts.bank import Bank, BankEntry, first_fault
 from moderation_service.contracts.base import Contract, validate_json
 from moderation_service.errors import Misconfigured
 from moderation_service.readers.columns import Columns
@@ -175,7 +175,7 @@ def _valid(model: type[_Contract], where: str, row: dict[str, Any] | BadPost) ->
         if isinstance(found, BankEntry):
             check_entry(found)
     except ValidationError as error:
-        fault = next(one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called")
+        fault = first_fault(error)
         field = ".".join(map(str, fault["loc"])) or "row"
         return f"{where}: {field}: {fault['msg'].removeprefix('Value error, ')}"
     except ValueError as error:

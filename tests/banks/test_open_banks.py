@@ -38,7 +38,7 @@ async def test_a_topic_that_is_missing_at_the_start_is_followed_once_it_is_there
         assert [loaded.bank.name for loaded in banks] == ["ours"]
         await create(topics)
         await publish(topics, [Record(topics.banks_topic, b"ours/x", b"{}"), Record(topics.banks_topic, b"junk/", b"")])
-        await writer.put_entry("spam", BankEntry(kind="terms", value="badword"))
+        await writer.put_entries("spam", [BankEntry(kind="terms", value="badword")])
         await writer.put_bank(Bank(name="spam", action=BankAction.BLOCK))
         await eventually(lambda: bool(banks.match_text("a badword").enforced), "the topic is read")
         assert len(banks["ours"]) == 0

@@ -89,4 +89,4 @@ async def test_a_bank_that_is_a_file_is_not_written_to_the_topic(tmp_path: Any) 
     (tmp_path / "spam.jsonl").write_text('{"name": "spam", "action": "block"}\n')
     writer = BankWriter(BareSettings(banks=BankSettings(path=tmp_path)))
     with pytest.raises(Misconfigured, match=r"bank spam: is the file .*spam\.jsonl"):
-        await writer.put_entry("spam", BankEntry(kind="terms", value="bad"))
+        await writer.put_entries("spam", [BankEntry(kind="terms", value="bad")])

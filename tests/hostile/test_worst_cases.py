@@ -254,7 +254,6 @@ PASSES = {
 ELSEWHERE = {
     "contracts.bank": "entries that the operator gives",
     "child_safety.legal_hold": "one class of characters, bounded",
-    "console.pages.child_safety": "one class of characters, bounded",
     "console.store.known_content": "one class of characters, bounded",
     "judging.hma": "names of banks of the operator's server",
     "media.ocr": "one class of characters, of the words that were read in an image",

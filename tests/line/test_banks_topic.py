@@ -67,7 +67,7 @@ async def test_an_entry_on_the_topic_blocks_on_two_workers_in_seconds_and_each_p
             await asyncio.gather(*(running.logged("partition open") for running in (one, two)))
 
         begun = time.monotonic()
-        await writer.put_entry("spam", BankEntry(kind="terms", value="zorblax", id="late"))
+        await writer.put_entries("spam", [BankEntry(kind="terms", value="zorblax", id="late")])
         async with asyncio.timeout(WITHIN_S * slowness()):
             await asyncio.gather(*(running.logged(CHANGED) for running in (one, two)))
         took_s = time.monotonic() - begun

@@ -1,5 +1,7 @@
 """Before every page: who asks, whether they may, and whether it is our own page that sends their form."""
 
+import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -83,6 +85,17 @@ def check_same_site(request: Request) -> None:
     elsewhere = origin is not None and origin.partition("://")[2] != request.headers.get("host")
     if elsewhere or request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise HTTPException(403, "another site sent this form")
+
+
+def seal(request: Request, what: str) -> str:
+    """What nobody can make who has not this session: it ends with it, and is of one thing alone."""
+    session: Session = request.state.session
+    return hmac.new(session.csrf_token.encode(), what.encode(), hashlib.sha256).hexdigest()
+
+
+def is_sealed(request: Request, what: str) -> bool:
+    """Whether the address has this session's seal of it."""
+    return hmac.compare_digest(request.query_params.get("seal", "").encode(), seal(request, what).encode())
 
 
 def local(address: str) -> str:

@@ -128,7 +128,7 @@ async def add(call: Call) -> Response:
             value = bank_entries.image_value(stored.verdict, asked.image, asked.kind, bank)
         except Refused as why:
             raise Problem("wrong_fields", f"image: {why}") from None
-    actor = f"key:{call.key.name}" + (f"/{asked.reviewer}" if asked.reviewer else "")
+    actor = call.actor(asked.reviewer)
     try:
         entry = BankEntry.model_validate(
             {
@@ -152,7 +152,7 @@ async def remove(call: Call) -> Response:
     """Remove an entry from a bank of the topic. Workers match it no more some seconds later."""
     bank, entry_id = _changeable(call), call.request.path_params["entry_id"]
     try:
-        await bank_entries.remove(call.context, bank, entry_id, actor=f"key:{call.key.name}")
+        await bank_entries.remove(call.context, bank, entry_id, actor=call.actor())
     except UnknownEntry:
         raise Problem("not_found", "the bank has no entry with this id") from None
     return Response(status_code=204)
@@ -186,9 +186,8 @@ async def send_to_review(call: Call) -> Response:
     """
     entry, past = await _past(call)
     seqs = [match.stored.seq for match in past if match.can_be_sent]
-    actor = f"key:{call.key.name}"
     try:
-        sent = await match_back.send_to_review(call.context, _visible(call), entry.entry_id, seqs, actor)
+        sent = await match_back.send_to_review(call.context, _visible(call), entry.entry_id, seqs, call.actor())
     except Refused as why:
         raise Problem("bank_fixed", str(why)) from None
     return Response(Sent(sent=sent).model_dump_json(), media_type="application/json")

@@ -39,6 +39,10 @@ class Call:
     query: Any
     seat: JudgingSlot | None
 
+    def actor(self, person: str | None = None) -> str:
+        """Who asks, as reviews and audit entries name them: the key, and the `person` within the caller's platform."""
+        return f"key:{self.key.name}" + (f"/{person}" if person else "")
+
     def tell_of(self, verdicts: Sequence[Verdict]) -> None:
         """Add to the line that is logged of this request: how many were decided how, and what became of images."""
         decided = Counter(verdict.decision for verdict in verdicts)

@@ -61,10 +61,9 @@ async def delete(call: Call) -> Response:
     """
     post_id = _post_id(call.request)
     async with call.context.transaction() as connection:
-        actor = f"key:{call.key.name}"
-        held = await erase(connection, call.context.settings.kafka, post_id, call.trace, actor=actor)
+        held = await erase(connection, call.context.settings.kafka, post_id, call.trace, actor=call.actor())
         if held or call.context.legal_hold:
-            await audit_kept(connection, call.context, [post_id], actor=actor)
+            await audit_kept(connection, call.context, [post_id], actor=call.actor())
     return Response(status_code=204)
 
 

@@ -79,11 +79,10 @@ class ReviewRequest(Contract):
 async def review(call: Call) -> Response:
     """Keep a review, end the verdict's job, and publish it. It goes to the review topic like one made in the pages."""
     asked: ReviewRequest = call.body
-    reviewer = f"key:{call.key.name}" + (f"/{asked.reviewer}" if asked.reviewer else "")
     decided = reviews.Decided(asked.decision, asked.policies, asked.reason, asked.further)
     try:
         routed = call.key.may("child_safety")
-        made = await reviews.decide(call.context, reviewer, asked.verdict_id, decided, routed=routed)
+        made = await reviews.decide(call.context, call.actor(asked.reviewer), asked.verdict_id, decided, routed=routed)
     except reviews.Unknown:
         raise Problem("not_found", "there is no verdict with this id") from None
     except reviews.NotYours as refused:

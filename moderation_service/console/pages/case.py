@@ -1,7 +1,5 @@
 """A post in front of a person: what was found in it, and as much of it as they may see."""
 
-import hashlib
-import hmac
 import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -10,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.accounts.guard import is_sealed, seal
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
 from moderation_service.console.store import posts, verdicts
@@ -74,13 +73,13 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     matched = [_quoted(text, match) for match in verdict.matches + verdict.shadow_matches]
     words, surface, *quotes = await redacted_all(text, verdict.surface or "", *matched)
     found = found_in(verdict, context_of(request).pack)
-    seal = f"&seal={_seal(request, verdict.verdict_id)}" if confirmed else ""
+    under = f"&seal={seal(request, _sealed_name(verdict.verdict_id))}" if confirmed else ""
     images = []
     for at, content in enumerate(verdict.content.images):
         thumbnail = next((one for one in shown.thumbnails if one.position == at), None) if shown else None
         known = thumbnail and thumbnail.width
         changed = thumbnail and known and content.sha256 not in (None, thumbnail.sha256)
-        address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{seal}"
+        address = f"/pictures/{at}?verdict={quote(verdict.verdict_id, safe='')}{under}"
         images.append(
             CaseImage(
                 status=None if changed else ImageStatus((thumbnail or content).status),
@@ -119,11 +118,10 @@ async def image(request: Request) -> Response:
     stored = await verdicts.by_id(database, verdict_id)
     if stored is None:
         raise HTTPException(404, "no such picture")
-    sealed = hmac.compare_digest(request.query_params.get("seal", "").encode(), _seal(request, verdict_id).encode())
-    if _is_restricted(stored.verdict, context_of(request).pack) and not sealed:
+    is_restricted = _is_restricted(stored.verdict, context_of(request).pack)
+    if is_restricted and not is_sealed(request, _sealed_name(verdict_id)):
         raise HTTPException(403, "this picture is restricted")
-    verdict, given = stored.verdict, request.path_params["position"]
-    position = int(given) if _POSITION.fullmatch(given) else None
+    verdict, position = stored.verdict, position_asked(request)
     if position is None or position >= len(verdict.content.images):
         raise HTTPException(404, "no such picture")
     sha256 = verdict.content.images[position].sha256
@@ -131,6 +129,12 @@ async def image(request: Request) -> Response:
     if found is None:
         raise HTTPException(404, "no such picture")
     return Response(found, media_type="image/webp", headers={"Content-Disposition": "inline"})
+
+
+def position_asked(request: Request) -> int | None:
+    """The number of an image, counted from 0, in the address; None where it is none."""
+    given = request.path_params["position"]
+    return int(given) if _POSITION.fullmatch(given) else None
 
 
 def _quoted(text: str, match: BankMatch) -> str:
@@ -153,7 +157,5 @@ def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
     return not open_to_all >= found | {match.policy for match in verdict.matches if match.policy}
 
 
-def _seal(request: Request, verdict_id: str) -> str:
-    """What nobody can make who has not this session: it ends with it, and is of this verdict alone."""
-    key: str = request.state.session.csrf_token
-    return hmac.new(key.encode(), f"pictures of {verdict_id}".encode(), hashlib.sha256).hexdigest()
+def _sealed_name(verdict_id: str) -> str:
+    return f"pictures of {verdict_id}"

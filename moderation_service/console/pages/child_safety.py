@@ -1,10 +1,6 @@
 """Child safety: a queue of its own. Posts are not kept here: images come from the legal hold, each look audited."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import re
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -16,16 +12,16 @@ from starlette.responses import RedirectResponse, Response
 
 from moderation_service.child_safety.hold_access import HoldAccess
 from moderation_service.child_safety.sealed_file import HoldError
+from moderation_service.console.accounts.guard import is_sealed, seal
 from moderation_service.console.context import context_of
+from moderation_service.console.pages.case import position_asked
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.store import outbox, reviews, routed
 from moderation_service.console.store.reviews import Decided
 from moderation_service.console.store.routed import RoutedCase
-from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import ReviewDecision
-from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.review import PolicyReview
-from moderation_service.media.loader import ImageLoader
+from moderation_service.media.decode import decode
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.audit import AuditEntry
@@ -33,7 +29,6 @@ from moderation_service.telemetry.audit import AuditEntry
 _LISTED = 100
 _SIDE = 192  # pixels of an image's longer side
 _BLUR = 3  # pixels
-_POSITION = re.compile("[0-9]{1,4}")
 _REASON = "review in the console"
 _NO_HOLD = "This console has no legal hold: set child_safety.hold_path."
 _NOT_HELD = "The legal hold does not have this case, or it cannot be opened."
@@ -66,19 +61,18 @@ async def show_images(request: Request) -> Response:
 
 async def image(request: Request) -> Response:
     """A held image: small, grey and blurred, opened in memory, for who asked for it a second time."""
-    case, given = await _case(request), request.path_params["position"]
-    sealed = hmac.compare_digest(request.query_params.get("seal", "").encode(), _seal(request, case).encode())
-    if not sealed:
+    case, position = await _case(request), position_asked(request)
+    if not is_sealed(request, _sealed_name(case)):
         raise HTTPException(403, "this picture is hidden")
-    if (access := _access(request)) is None or not _POSITION.fullmatch(given):
+    if (access := _access(request)) is None or position is None:
         raise HTTPException(404, "no such picture")
     try:
-        data = (await access.read(case.verdict.verdict_id, _REASON)).get(f"image-{int(given)}")
+        data = (await access.read(case.verdict.verdict_id, _REASON)).get(f"image-{position}")
     except (HoldError, OSError) as error:
         log.warning("a held case could not be opened", case_id=case.verdict.verdict_id, error=type(error).__name__)
         data = None
-    muted = await _muted(data, context_of(request).settings.media) if data is not None else None
-    if muted is None:
+    muted = data and await asyncio.to_thread(_muted, data, context_of(request).settings.media)
+    if not muted:
         raise HTTPException(404, "no such picture")
     return Response(muted, media_type="image/webp", headers={"Cache-Control": "no-store"})
 
@@ -157,26 +151,25 @@ async def _page(
         missing=said(missing),
         positions=[part.image for part in held.parts if part.image is not None] if held else [],
         asked="pictures" in request.query_params,
-        seal=_seal(request, case) if images else None,
+        seal=seal(request, _sealed_name(case)) if images else None,
         wrong=said(wrong) if wrong else None,
     )
 
 
-def _seal(request: Request, case: RoutedCase) -> str:
-    """What nobody can make who has not this session: it ends with it, and is of this case alone."""
-    key: str = request.state.session.csrf_token
-    return hmac.new(key.encode(), f"held pictures of {case.verdict.verdict_id}".encode(), hashlib.sha256).hexdigest()
+def _sealed_name(case: RoutedCase) -> str:
+    return f"held pictures of {case.verdict.verdict_id}"
 
 
-async def _muted(data: bytes, settings: MediaSettings) -> bytes | None:
-    """The first frame as a small grey WebP file, by the same guards as for judging; None if it can't be decoded."""
-    small = settings.model_copy(update={"max_side": _SIDE, "ocr": "off"})
-    async with ImageLoader(small) as loader:
-        (loaded,) = (await loader.load((ImageRef(data=base64.b64encode(data).decode()),))).images
-    return await asyncio.to_thread(_encoded, loaded.frames[0]) if loaded.frames else None
+def _muted(data: bytes, settings: MediaSettings) -> bytes | None:
+    """The first frame as a small grey WebP file, by the same bounds as for judging; None if it can't be decoded.
 
-
-def _encoded(frame: Pixels) -> bytes:
+    Blocks.
+    """
+    if len(data) > settings.max_bytes:
+        return None
+    frames = decode(data, settings.model_copy(update={"max_side": _SIDE})).frames
+    if not frames:
+        return None
     out = BytesIO()
-    Image.fromarray(frame).convert("L").filter(ImageFilter.GaussianBlur(_BLUR)).save(out, "WEBP", quality=50)
+    Image.fromarray(frames[0]).convert("L").filter(ImageFilter.GaussianBlur(_BLUR)).save(out, "WEBP", quality=50)
     return out.getvalue()

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 import structlog
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -29,7 +28,6 @@ from moderation_service.telemetry import metrics
 from moderation_service.telemetry.audit import AuditEntry
 
 _BATCH = 20  # entries in a transaction: of the largest there may be, as much as fits in memory
-_MOST_NAMES = 100  # of banks in metrics
 _LOOK_S = 5.0  # how often the table is looked at, as other processes put entries in it too
 _BACKOFF = Backoff(first_s=7.5, longest_s=7.5, jitter=2 / 3)  # two that fence each other must not retry in step
 _CLOCK_SKEW_S = 3600.0  # by how much the clocks of two machines may differ
@@ -153,7 +151,7 @@ class OutboxSender:
     async def _done(self, entry_ids: list[str]) -> None:
         await drop(self._database, entry_ids)
         await count_reviews(self._database, entry_ids)
-        names = (loaded.bank.name for loaded in islice(self._context.banks, _MOST_NAMES))
+        names = (loaded.bank.name for loaded in self._context.banks.named)
         await count_bank_reviews(self._database, entry_ids, names)
 
     def _hold(self, why: str | None) -> None:
