@@ -6,81 +6,62 @@ letters are a disguise and a space between two words is none. Linear in the text
 """
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from string import ascii_lowercase
 from typing import NamedTuple
 
-from confusable_homoglyphs import confusables
+from moderation_service.character_folding import (
+    ASCII_FORMS,
+    FOLDING,
+    HOMOGLYPHS,
+    IGNORED,
+    LEET_SIGNS,
+    POINT_MARK,
+    SIGN_MARK,
+    SPACE_MARK,
+    SPACELESS,
+    STOP_MARK,
+    STRETCH_MARK,
+    SYMBOLS,
+)
 
 MAX_TEXT = 100_000
 """Characters of a text that are read: more than a model reads, and a bound on the time."""
 
 NO_GAP, SIGN, POINT, SPACE, WIDE, STOP, END = range(7)
-_IGNORED, _SIGN, _POINT, _STOP, _STRETCH, _SPACE = "\0", "\1", "\2", "\3", "\4", " "
-_BETWEEN = _IGNORED + _SIGN + _POINT + _STOP + _STRETCH + _SPACE
-_STOPS = frozenset("，。；：！？、")
-"""Between Chinese words, which have no spaces."""
-_SEPARATING = frozenset(".,;:!?…/&'’‘\"“”()[]{}«»")
-"""Signs that stand between ordinary words too, even where the space behind them was forgotten: *pen.Is it*."""
-_DROPPED_MARKS = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
-    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
-)
-"""Accents and vowel points. Other scripts' marks are vowels that tell words apart."""
-_NAMED_LETTER = re.compile(r"LATIN (?:SMALL LETTER|CAPITAL LETTER|LETTER SMALL CAPITAL) ([A-Z])(?: WITH .*)?")
-_ENCLOSED = (0x1F150, 0x1F170, 0x1F1E6)  # the A of negative circled and squared letters and regional indicators
-_INVISIBLE = frozenset("\u0640\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and signs without a form of their own: tatweel, fillers, an empty Braille cell."""
-_SAME_LETTER = str.maketrans({"ی": "ي", "ى": "ي", "ک": "ك", "æ": "ae", "œ": "oe", "ı": "i"})
-_LEET_SIGNS = "@$!|+€£¢©®¥§×"
+_BETWEEN = IGNORED + SIGN_MARK + POINT_MARK + STOP_MARK + STRETCH_MARK + SPACE_MARK
 _LEET = str.maketrans("02345789@$+€£¢©®¥§×1!|6", "ozeastbgastelccrysxiilg")
 _LEETS = (_LEET, *(_LEET | str.maketrans("1!|6", letters) for letters in ("lilb", "llig", "iiib")))
 """What 1, ! and | stand for depends on the word: i or l; and 6 for g or b."""
-_SIGNS = re.escape(_LEET_SIGNS)
+_SIGNS = re.escape(LEET_SIGNS)
 _LEET_LETTER = rf"[a-z0-9{_SIGNS}]"
-_LEET_WORD = re.compile(rf"[a-z0-9{_SIGNS}{_IGNORED}]+")
+_LEET_WORD = re.compile(rf"[a-z0-9{_SIGNS}{IGNORED}]+")
 _LEET_SPELLED = re.compile(rf"(?<!{_LEET_LETTER}){_LEET_LETTER}(?:[{_BETWEEN}]+{_LEET_LETTER}(?!{_LEET_LETTER})){{2,}}")
 _LEET_SIGN = re.compile(rf"[0-9{_SIGNS}]")
-_HAS_LEET = re.compile(rf"[0-9{_SIGNS}]{_IGNORED}*[a-z]|[a-z]{_IGNORED}*[0-9{_SIGNS}]")
+_HAS_LEET = re.compile(rf"[0-9{_SIGNS}]{IGNORED}*[a-z]|[a-z]{IGNORED}*[0-9{_SIGNS}]")
 _DRAWN = {
     **dict.fromkeys(("|_|", "(_)"), "u"),
     **dict(zip(("\\/\\/", "/\\/\\", "\\/", "/\\", "|-|", "|\\|", "|<", "|)", "()", "]["), "wmvahnkdoi", strict=True)),
 }
 _DRAWN_LETTER = re.compile("|".join(map(re.escape, _DRAWN)))
 _FLAG = re.compile("(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}(?![\U0001f1e6-\U0001f1ff])")
-_MOST_KNOWN = 50_000  # characters of a table
-_MOST_LETTERS = 4  # of a character: one Arabic ligature is a sentence
 _CAPITAL_I = re.compile(r"(?<=[a-z])I(?=[a-z])")
 _RUN = re.compile(rf"[^{_BETWEEN}{_SIGNS}]+")
-_STRETCHED = re.compile(rf"([^\W\d_])(?:{_IGNORED}*+\1){{2,}}+|(?<!\w)([^\W\d_])(?:[{_BETWEEN}]++\2(?!\w)){{2,}}+")
-_MORE = re.compile(f"{_STRETCH}{_IGNORED}*")
+_STRETCHED = re.compile(rf"([^\W\d_])(?:{IGNORED}*+\1){{2,}}+|(?<!\w)([^\W\d_])(?:[{_BETWEEN}]++\2(?!\w)){{2,}}+")
+_MORE = re.compile(f"{STRETCH_MARK}{IGNORED}*")
 _DOUBLED = re.compile(r"\b(?:([^\W\d_])\1){3,64}\b")
-_WORD = re.compile(rf"[^{_BETWEEN.replace(_IGNORED, '')}]+")
+_WORD = re.compile(rf"[^{_BETWEEN.replace(IGNORED, '')}]+")
 _LATIN = re.compile("[a-z]")
 _NO_LATIN_TWIN = re.compile("[\u0250-\u1fff]")
 _CAPITALS = str.maketrans("ΗΝΥ", "HNY")
 """Greek capitals that look like other Latin letters than their small forms do."""
-_TWINS = dict(
-    zip(
-        "αβγεηικνορτυχωᎪᎠᎬᏀᎻᏆᎫᏦᏞᎷᏢᏒᏚᏕᎢᏙᎳᏔᏃᎩᏟᏴᗩᗷᑕᗪᗴᖴᘜᕼᒍᒪᗰᑎᑭᖇᔕᑌᐯᗯ᙭ᘔᎥ",
-        "abyenikvoptuxwadeghijklmprsstvwwzycbabcdefghjlmnprsuvwxzi",
-        strict=True,
-    )
-)
-"""Besides those of UTS #39."""
 _NATIVE = (
     (re.compile("[\u0400-\u052f]"), str.maketrans("abcehikmnoprstuxy0346", "авсенікмпоргѕтихуозчб")),
     (re.compile("[\u0370-\u03ff]"), str.maketrans("abegikmnoprtuvwxyz0", "αβεγικμηορρτυνωχγζο")),
 )
 """Cyrillic and Greek: letters of the script, and what Latin letters and digits in a word of it look like."""
-SPACELESS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Letters of scripts in which a word may begin or end anywhere: Thai, Lao, Burmese, Khmer, Kana, Han; and Hangul."""
 _SPACELESS_RUN = re.compile(f"{SPACELESS.pattern}+")
-NO_SYMBOL = _SIGN
+NO_SYMBOL = SIGN_MARK
 """In a text's symbols, what is none."""
 IS_GAP = bytes([0, *[1] * 255])
 """For `bytes.translate`: gaps as 0 and 1."""
@@ -133,107 +114,29 @@ def readings(text: str) -> Iterator[FoldedText]:
 
 def ascii_forms(text: str) -> str:
     """The text as browsers read links: ASCII for each character that is a form of it, slashes for backslashes."""
-    return text.translate(_ASCII_FORMS)
+    return text.translate(ASCII_FORMS)
 
 
 def latin_twins(word: str) -> str:
     """A word that mixes Latin letters with those that look like them, in Latin letters; any other as it is."""
     folded = word.casefold()
-    return folded.translate(_HOMOGLYPHS) if _LATIN.search(folded) else word
-
-
-class _Table(dict[int, str]):
-    """For `str.translate`: a character's replacement, computed when it is first met."""
-
-    def __init__(self, replace: Callable[[str], str]) -> None:
-        super().__init__()
-        self._replace = replace
-
-    def __missing__(self, code: int) -> str:
-        made = self._replace(chr(code))
-        if len(self) < _MOST_KNOWN:
-            self[code] = made
-        return made
-
-
-def _fold_character(character: str) -> str:
-    """A character's letters, or what it is between letters."""
-    if character in _INVISIBLE:
-        return _IGNORED
-    if letters := _letters_of(character):
-        return letters
-    plain = _DROPPED_MARKS.sub("", unicodedata.normalize("NFKD", character))
-    category = unicodedata.category(character)
-    if not plain or category in {"Cf", "Mn", "Me"}:
-        return _IGNORED
-    if character.isspace() or plain.isspace():
-        return _SPACE
-    apart = plain[0] in _SEPARATING or category in {"Ps", "Pe", "Pi", "Pf", "Cc"} or "\u3000" <= character <= "\u303f"
-    return _STOP if character in _STOPS else _POINT if apart else _SIGN
-
-
-def _letters_of(character: str) -> str:
-    for first in _ENCLOSED:
-        if first <= ord(character) < first + len(ascii_lowercase):
-            return ascii_lowercase[ord(character) - first]
-    if named := _NAMED_LETTER.fullmatch(unicodedata.name(character, "")):
-        return named[1].lower()
-    if (digit := unicodedata.decimal(character, None)) is not None:
-        return str(digit)
-    plain = _DROPPED_MARKS.sub("", unicodedata.normalize("NFKD", character))
-    plain = unicodedata.normalize("NFC", plain.casefold()).translate(_SAME_LETTER)
-    return "".join(one for one in plain if one.isalnum() or one in _LEET_SIGNS or _is_vowel_sign(one))[:_MOST_LETTERS]
-
-
-def _is_vowel_sign(mark: str) -> bool:
-    return unicodedata.category(mark)[0] == "M" and not "\ufe00" <= mark <= "\ufe0f"
-
-
-def _latin_twin(letter: str) -> str:
-    """The Latin letter that a folded letter of another script looks like, else itself."""
-    if letter.isascii() or SPACELESS.match(letter):
-        return letter
-    if letter in _TWINS:
-        return _TWINS[letter]
-    for form in (letter, letter.upper()):
-        for found in confusables.is_confusable(form, greedy=True) or ():
-            for twin in found["homoglyphs"]:
-                if len(twin["c"]) == 1 and twin["c"].isascii() and twin["c"].isalpha():
-                    return str(twin["c"].lower())
-    return letter
-
-
-def _as_symbol(character: str) -> str:
-    """The character, if it is a symbol or emoji; nothing for what may stand in one or between two."""
-    category = unicodedata.category(character)
-    if category in {"Cf", "Mn", "Me", "Sk"} or character.isspace():
-        return ""
-    return character if category[0] == "S" and character not in _INVISIBLE else _SIGN
-
-
-def _ascii_form(character: str) -> str:
-    form = unicodedata.normalize("NFKC", character).replace("\\", "/")
-    return form if len(form) == 1 and form.isascii() else character
-
-
-_ASCII_FORMS = _Table(_ascii_form)
-_FOLDING, _HOMOGLYPHS, _SYMBOLS = _Table(_fold_character), _Table(_latin_twin), _Table(_as_symbol)
+    return folded.translate(HOMOGLYPHS) if _LATIN.search(folded) else word
 
 
 def _folded(text: str) -> tuple[str, list[int] | range]:
     """A folded character for each of the text, or several, and the offset of each."""
-    folded = text.translate(_FOLDING)
+    folded = text.translate(FOLDING)
     if len(folded) == len(text):
         return folded, range(len(text))
-    return folded, [at for at, character in enumerate(text) for _ in _FOLDING[ord(character)]]
+    return folded, [at for at, character in enumerate(text) for _ in FOLDING[ord(character)]]
 
 
 def _latin(folded: str) -> str:
     """Homoglyphs as Latin letters: in words with a Latin letter, and elsewhere if every letter has a Latin twin."""
-    twins = folded.translate(_HOMOGLYPHS)
+    twins = folded.translate(HOMOGLYPHS)
     if not _NO_LATIN_TWIN.search(twins):
         return twins
-    return _WORD.sub(lambda word: word[0].translate(_HOMOGLYPHS) if _is_mixed(word[0]) else word[0], folded)
+    return _WORD.sub(lambda word: word[0].translate(HOMOGLYPHS) if _is_mixed(word[0]) else word[0], folded)
 
 
 def _is_mixed(word: str) -> bool:
@@ -264,7 +167,7 @@ def _unleet(word: re.Match[str], letters: dict[int, int]) -> str:
     spelled = word[0].rstrip("!|+")
     if _HAS_LEET.search(spelled):
         spelled = word[0].rstrip("!")
-    return spelled.translate(letters) + _POINT * (len(word[0]) - len(spelled))
+    return spelled.translate(letters) + POINT_MARK * (len(word[0]) - len(spelled))
 
 
 def _halved(word: re.Match[str]) -> str:
@@ -272,19 +175,19 @@ def _halved(word: re.Match[str]) -> str:
     letters = word[0]
     while _DOUBLED.fullmatch(letters):
         letters = letters[::2]
-    return "".join(letter + _IGNORED * (len(word[0]) // len(letters) - 1) for letter in letters)
+    return "".join(letter + IGNORED * (len(word[0]) // len(letters) - 1) for letter in letters)
 
 
 def _unstretched(run: re.Match[str]) -> str:
-    return run[0][0] + _STRETCH + _IGNORED * (len(run[0]) - 2)
+    return run[0][0] + STRETCH_MARK + IGNORED * (len(run[0]) - 2)
 
 
 def _symbols(text: str) -> FoldedText:
     """Symbols and emoji, without skin tones and what joins them; letters between them are gaps in which none match."""
-    symbols = text.translate(_SYMBOLS)
-    if not symbols.strip(_SIGN):
+    symbols = text.translate(SYMBOLS)
+    if not symbols.strip(SIGN_MARK):
         return FoldedText("", [], b"", b"", {})
-    offsets = [at for at, character in enumerate(text) for _ in _SYMBOLS[ord(character)]]
+    offsets = [at for at, character in enumerate(text) for _ in SYMBOLS[ord(character)]]
     return FoldedText(symbols, offsets, bytes(len(symbols) + 1), b"\1" * (len(symbols) + 1), {})
 
 
@@ -306,10 +209,10 @@ def _letters(folded: str, offsets: list[int] | range) -> FoldedText:
 
 
 def _gap(between: str) -> int:
-    if _STOP in between:
+    if STOP_MARK in between:
         return STOP
-    if spaces := between.count(_SPACE):
+    if spaces := between.count(SPACE_MARK):
         return SPACE if spaces == 1 else WIDE
-    if _POINT in between or "!" in between:
+    if POINT_MARK in between or "!" in between:
         return POINT
-    return SIGN if between.strip(_IGNORED + _STRETCH) else NO_GAP
+    return SIGN if between.strip(IGNORED + STRETCH_MARK) else NO_GAP

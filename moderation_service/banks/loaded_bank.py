@@ -20,12 +20,13 @@ _BATCH = 20_000  # entries added at once
 _CONSEQUENCES = {"action", "policy", "severity", "route"}
 
 
-def check_entry(entry: BankEntry) -> None:
-    """Raises ValueError for a term or a link that nothing can match, or too much."""
+def check_entry(entry: BankEntry) -> BankEntry:
+    """The entry. Raises ValueError for a term or a link that nothing can match, or too much."""
     if entry.kind == "urls":
         parse_entry(entry.value)
     elif entry.kind == "terms":
         parse_term(entry.value)
+    return entry
 
 
 class LoadedBank:

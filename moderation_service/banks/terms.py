@@ -11,8 +11,9 @@ import numpy as np
 from ahocorasick_rs import AhoCorasick
 from numpy.typing import NDArray
 
+from moderation_service.character_folding import SPACELESS
 from moderation_service.contracts.bank import Span
-from moderation_service.text_folding import IS_GAP, NO_GAP, NO_SYMBOL, SIGN, SPACELESS, STOP, FoldedText, fold
+from moderation_service.text_folding import IS_GAP, NO_GAP, NO_SYMBOL, SIGN, STOP, FoldedText, fold
 
 _MOST_IN_TAIL = 512  # terms; an automaton of as many is built in two milliseconds
 _MOST_SMALL = 16  # sealed automata that came since the last compaction

@@ -40,7 +40,7 @@ class BankWriter:
 
     async def put_entries(self, bank: str, entries: Iterable[BankEntry]) -> int:
         """Put entries, and count them. Raises ValueError for an unfit one; those before it are written."""
-        return await self._publish(bank, ((f"{bank}/{entry.id}", entry) for entry in _checked(entries)))
+        return await self._publish(bank, ((f"{bank}/{entry.id}", check_entry(entry)) for entry in entries))
 
     async def remove_entry(self, bank: str, entry_id: str) -> None:
         """Match it no more; nothing happens where it is not there."""
@@ -130,8 +130,7 @@ def parse_entry(entry_id: str, value: bytes) -> BankEntry:
     if entry.id != entry_id:
         msg = f"id: {entry.id} is not that of the key, {entry_id}"
         raise ValueError(msg)
-    check_entry(entry)
-    return entry
+    return check_entry(entry)
 
 
 def _parse(model: type[_Contract], value: bytes) -> _Contract:
@@ -148,9 +147,3 @@ def check_not_a_file(folder: Path | None, bank: str) -> None:
     if folder and (path := folder / f"{bank}.jsonl").is_file():
         msg = f"bank {bank}: is the file {path}, which the topic can't change; edit the file, or choose another name"
         raise Misconfigured(msg)
-
-
-def _checked(entries: Iterable[BankEntry]) -> Iterable[BankEntry]:
-    for entry in entries:
-        check_entry(entry)
-        yield entry

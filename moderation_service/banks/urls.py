@@ -13,8 +13,9 @@ from urllib.parse import unquote
 import idna
 from publicsuffixlist import PublicSuffixList
 
+from moderation_service.character_folding import SPACELESS
 from moderation_service.contracts.bank import Span
-from moderation_service.text_folding import MAX_TEXT, SPACELESS, ascii_forms, latin_twins
+from moderation_service.text_folding import MAX_TEXT, ascii_forms, latin_twins
 
 SHORTENERS = frozenset(
     {

@@ -253,6 +253,7 @@ PASSES = {
 
 ELSEWHERE = {
     "contracts.bank": "entries that the operator gives",
+    "character_folding": "one character at a time; measured in text_folding",
     "child_safety.legal_hold": "one class of characters, bounded",
     "console.store.known_content": "one class of characters, bounded",
     "judging.hma": "names of banks of the operator's server",
@@ -333,7 +334,7 @@ def test_every_module_with_a_pattern_is_measured_or_named_with_its_reason() -> N
 
 def test_text_is_normalised_in_one_place() -> None:
     found = {name for name, source in _sources().items() if re.search(r"normalize\(.NFK", source)}
-    single = {"engine.untrusted", "media.gate", "text_folding"}  # a character, or a short host name, at a time
+    single = {"engine.untrusted", "media.gate", "character_folding"}  # a character, or a short host name, at a time
     assert found == {"normalization", *single}
 
 
