@@ -109,6 +109,21 @@ class ReviewDecision(ClosedSet):
     BLOCK = "block"
 
 
+class AuditRound(ClosedSet):
+    """Which of an audit's blind answers a review is: adjudication settles where the first two differ."""
+
+    FIRST = "first"
+    SECOND = "second"
+    ADJUDICATION = "adjudication"
+
+
+class Trigger(ClosedSet):
+    """Why a post was judged: it came, or past posts are judged again."""
+
+    POST = "post"
+    REJUDGE = "rejudge"
+
+
 class Mode(ClosedSet):
     """Whether a policy decides, or is judged and listed only."""
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from moderation_service.contracts.audit import ReviewAudit
 from moderation_service.contracts.base import Contract, Identifier, Moment
 from moderation_service.contracts.enums import AttributionClass, ReviewDecision
 
@@ -17,7 +18,7 @@ class PolicyReview(Contract):
 
 
 class Review(Contract):
-    """The record on the review topic, keyed by post."""
+    """The record on the review topic, keyed by post. `audit` is set where it was made blind, of a random sample."""
 
     schema_version: Literal["1"] = "1"
     review_id: Identifier
@@ -29,3 +30,4 @@ class Review(Contract):
     reason: Annotated[str, Field(max_length=4000)] = ""
     reviewer: Identifier
     reviewed_at: Moment
+    audit: ReviewAudit | None = None

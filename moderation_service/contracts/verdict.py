@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SkipValidation, model_validator
 
+from moderation_service.contracts.audit import AuditDraw
 from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.base import Contract, Digest, Identifier, Metadata, Moment
 from moderation_service.contracts.enums import (
@@ -21,6 +22,7 @@ from moderation_service.contracts.enums import (
     Modality,
     Outcome,
     Route,
+    Trigger,
 )
 from moderation_service.contracts.statement import StatementOfReasons
 
@@ -145,7 +147,7 @@ class Verdict(Contract):
     """The record on the output topic.
 
     `matches` are with enforced banks, `shadow_matches` with banks that decide nothing; `banks_digest` is of all
-    enforced banks. `similar_to` names the verdict on a near copy.
+    enforced banks. `similar_to` names the verdict on a near copy. `audit` is null where no audits are drawn.
     """
 
     schema_version: Literal["1"] = "1"
@@ -177,6 +179,8 @@ class Verdict(Contract):
     shadow_matches: tuple[BankMatch, ...] = ()
     banks_digest: Digest | None = None
     similar_to: str | None = None
+    audit: AuditDraw | None = None
+    trigger: Trigger = Trigger.POST
 
     def to_json(self) -> bytes:
         """The record's value."""
