@@ -93,12 +93,22 @@ async def open_judges(
 
 
 def engine_class(settings: Settings) -> Callable[[EngineSettings], CheckedEngine]:
-    """The engine of the configured kind; importing it takes seconds."""
+    """The engine of the configured kind; importing it takes seconds.
+
+    Raises Misconfigured where the extra `local` is missing.
+    """
     if settings.engine.kind == "openai":
         from moderation_service.engine.openai.engine import RemoteEngine  # noqa: PLC0415
 
         return RemoteEngine
-    from moderation_service.engine.local.engine import LocalEngine  # noqa: PLC0415
+    try:
+        from moderation_service.engine.local.engine import LocalEngine  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        msg = (
+            f"engine.kind local: {error.name} is missing; pip install 'moderation-service[local]', or set engine.kind"
+            " to openai and engine.base_url to a server's address"
+        )
+        raise Misconfigured(msg) from error
 
     return LocalEngine
 

@@ -7,24 +7,15 @@ from contextlib import suppress
 from cyclopts import App, CycloptsError
 
 from moderation_service import __version__
-from moderation_service.cli.accounts import keys, users
-from moderation_service.cli.banks import banks
-from moderation_service.cli.bench import bench
 from moderation_service.cli.common import INTERRUPTED, USAGE
-from moderation_service.cli.demo import demo
-from moderation_service.cli.dlq import dlq
-from moderation_service.cli.evaluation import calibrate, evaluate
-from moderation_service.cli.holds import holds
-from moderation_service.cli.judge import judge
-from moderation_service.cli.model import model
-from moderation_service.cli.policies import policies
-from moderation_service.cli.replay import replay
-from moderation_service.cli.services import run, run_console
-from moderation_service.cli.topics import publish, schema, topics, verdicts
 from moderation_service.errors import Fatal, ModerationError
 from moderation_service.settings import LoggingSettings
 from moderation_service.telemetry import logs
 
+_EXTRAS = {
+    **dict.fromkeys(("confluent_kafka", "safetensors", "torch", "torchvision", "transformers"), "local"),
+    **dict.fromkeys(("matplotlib", "sklearn"), "evaluation"),
+}  # by library
 _OUTPUTS = {"-o", "--out", "--report", "--junit"}
 
 cli = App(
@@ -35,11 +26,28 @@ cli = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # main says it
 )
-for command in (run, demo, judge, evaluate, calibrate, replay, publish, verdicts, schema):
-    cli.command(command)
-cli.command(run_console, name="console")
-for group in (topics, policies, banks, holds, model, dlq, keys, users, bench):
-    cli.command(group)
+for name, where in {
+    "run": "services:run",
+    "demo": "demo:demo",
+    "judge": "judge:judge",
+    "evaluate": "evaluation:evaluate",
+    "calibrate": "evaluation:calibrate",
+    "replay": "replay:replay",
+    "publish": "topics:publish",
+    "verdicts": "topics:verdicts",
+    "schema": "topics:schema",
+    "console": "services:run_console",
+    "topics": "topics:topics",
+    "policies": "policies:policies",
+    "banks": "banks:banks",
+    "holds": "holds:holds",
+    "model": "model:model",
+    "dlq": "dlq:dlq",
+    "keys": "accounts:keys",
+    "users": "accounts:users",
+    "bench": "bench:bench",
+}.items():  # as text: a command is imported when it is asked for
+    cli.command(f"moderation_service.cli.{where}", name=name)
 
 
 def with_streams(arguments: list[str]) -> list[str]:
@@ -56,12 +64,19 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 problems found, 2 usage or settings, 3 can't go on."""
     logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
     try:
+        if sys.argv[1:] in ([], ["-h"], ["--help"]):
+            cli.resolved_commands()  # each tells what it does
         code = cli(with_streams(sys.argv[1:]), exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
     except CycloptsError as error:
         code = _say(f"{error} (see moderation --help)", USAGE)
     except ModerationError as error:
         code = _say(str(error), error.exit_code if isinstance(error, Fatal) else Fatal.exit_code)
+    except ImportError as error:
+        library = str(getattr(error.__cause__ or error, "name", None))  # Cyclopts raises one from the other
+        if (extra := _EXTRAS.get(library)) is None:
+            raise
+        code = _say(f"{library} is missing; pip install 'moderation-service[{extra}]'", USAGE)
     except KeyboardInterrupt:
         code = _say("interrupted", INTERRUPTED)
     except BrokenPipeError:

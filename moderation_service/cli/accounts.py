@@ -7,15 +7,20 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.cli.common import SettingsFile, extra, load
+from moderation_service.cli.common import SettingsFile, load
+from moderation_service.console.accounts import api_keys
+from moderation_service.console.accounts import users as accounts
+from moderation_service.console.store.database import own_database
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import Settings
 from moderation_service.telemetry.audit import user
 
+_T = TypeVar("_T")
 keys = App(name="keys", help="Keys of the console's HTTP API.")
 users = App(name="users", help="People who may log in to the console.")
 
@@ -34,7 +39,7 @@ def create_key(
 
     Example: `moderation keys create uploads --scope judge --scope read`
     """
-    api_keys, loaded = extra("console.accounts.api_keys", "console"), load(settings)
+    loaded = load(settings)
     print(_with_database(loaded, lambda db: api_keys.create(db, loaded.kafka, name, scope, actor=user())))
     return 0
 
@@ -45,7 +50,7 @@ def list_keys(*, settings: SettingsFile = None) -> int:
 
     Example: `moderation keys list | jq 'select(.revoked_at == null)'`
     """
-    _print_rows(_with_database(load(settings), extra("console.accounts.api_keys", "console").listed))
+    _print_rows(_with_database(load(settings), api_keys.listed))
     return 0
 
 
@@ -55,7 +60,7 @@ def revoke_key(key_id: str, /, *, settings: SettingsFile = None) -> int:
 
     Example: `moderation keys revoke 3f9c0a17b2d4`
     """
-    api_keys, loaded = extra("console.accounts.api_keys", "console"), load(settings)
+    loaded = load(settings)
     _with_database(loaded, lambda db: api_keys.revoke(db, loaded.kafka, key_id, actor=user()))
     return 0
 
@@ -75,7 +80,7 @@ def add_user(
 
     Example: `pass show moderation/ann | moderation users add ann`
     """
-    accounts, loaded = extra("console.accounts.users", "console"), load(settings)
+    loaded = load(settings)
     password = read_password()
     _with_database(
         loaded,
@@ -92,7 +97,7 @@ def list_users(*, settings: SettingsFile = None) -> int:
 
     Example: `moderation users list | jq 'select(.disabled_at == null)'`
     """
-    _print_rows(_with_database(load(settings), extra("console.accounts.users", "console").listed))
+    _print_rows(_with_database(load(settings), accounts.listed))
     return 0
 
 
@@ -102,7 +107,7 @@ def disable_user(name: str, /, *, settings: SettingsFile = None) -> int:
 
     Example: `moderation users disable ann`
     """
-    accounts, loaded = extra("console.accounts.users", "console"), load(settings)
+    loaded = load(settings)
     _with_database(loaded, lambda db: accounts.disable(db, loaded.kafka, name, actor=user()))
     return 0
 
@@ -121,11 +126,11 @@ def read_password() -> str:
     return password
 
 
-def _with_database(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> Any:  # noqa: ANN401 - of the extra
+def _with_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[_T]]) -> _T:
     """What `work` returns, called with the console's database. Audit entries wait there for a console to send them."""
 
-    async def run() -> object:
-        async with extra("console.store.database", "console").own_database(settings) as database:
+    async def run() -> _T:
+        async with own_database(settings) as database:
             return await work(database)
 
     return asyncio.run(run())

@@ -5,9 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -34,15 +32,6 @@ def load(toml: Path | None, bootstrap_servers: str | None = None) -> Settings:
     settings = load_settings(toml, **({"kafka": {"bootstrap_servers": bootstrap_servers}} if bootstrap_servers else {}))
     logs.configure(settings.logging)
     return settings
-
-
-def extra(module: str, wanted: str) -> ModuleType:
-    """A module whose libraries come with the extra `wanted`. Raises Misconfigured naming it."""
-    try:
-        return import_module(f"moderation_service.{module}")
-    except ModuleNotFoundError as error:
-        msg = f"{error.name} is missing: install moderation-service[{wanted}]"
-        raise Misconfigured(msg) from error
 
 
 def writable(path: Path, option: str) -> Path:

@@ -10,8 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moderation_service.app import demo_server
 from moderation_service.app.compose import open_judge
-from moderation_service.cli.common import Servers, exit_after, extra, progress, show, writable
+from moderation_service.cli.common import Servers, exit_after, progress, show, writable
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.demo import samples
 from moderation_service.demo.broker import DEMO_TOPICS, embedded_broker
@@ -52,7 +53,7 @@ def demo(
     Example: `moderation demo`
     """
     if serve:
-        asyncio.run(exit_after(extra("app.demo_server", "console").serve(port, every, partial(print, flush=True))))
+        asyncio.run(exit_after(demo_server.serve(port, every, partial(print, flush=True))))
     report = writable(report, "--report")
     made = asyncio.run(run_demo(bootstrap_servers))
     report.write_text(made.page(), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from moderation_service.cli.common import PROBLEMS, SettingsFile, extra, load, show, writable
+from moderation_service.cli.common import PROBLEMS, SettingsFile, load, show, writable
 
 LabelFormat = Annotated[
     Literal["posts", "sheet", "hateful_memes", "harmeme", "multioff", "mmhs150k", "unsafebench", "vlsu"] | None,
@@ -35,7 +35,8 @@ def evaluate(  # noqa: PLR0913 - options of a command
 
     Example: `moderation evaluate bundled --report report.html | jq .combined.f1`
     """
-    runs = extra("cli.evaluation_runs", "evaluation")
+    from moderation_service.cli import evaluation_runs as runs  # noqa: PLC0415 - of the extra `evaluation`
+
     report = writable(report, "--report") if report else None
     named = runs.LabelSource(labelled, policy, form, posts)
     figures, page = asyncio.run(runs.evaluate_labelled(load(settings), named, seed=seed, scale=scale))
@@ -69,7 +70,8 @@ def calibrate(  # noqa: PLR0913 - options of a command
 
     Example: `moderation calibrate reviewed.jsonl -o calibration.json --recall 0.9`
     """
-    runs = extra("cli.evaluation_runs", "evaluation")
+    from moderation_service.cli import evaluation_runs as runs  # noqa: PLC0415 - of the extra `evaluation`
+
     out = writable(out, "--out")
     target = runs.Target.of(recall=recall, precision=precision, cost=cost)
     named = runs.LabelSource(labelled, policy, form, posts, verdicts)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moderation_service.app import service
-from moderation_service.cli.common import SettingsFile, exit_after, extra, load
+from moderation_service.app import console, service
+from moderation_service.cli.common import SettingsFile, exit_after, load
 
 
 def run(*, settings: SettingsFile = None) -> int:
@@ -28,7 +28,7 @@ def run_console(
     Example: `MODERATION_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 moderation console`
     """
     if migrate:
-        asyncio.run(extra("app.console", "console").migrate(load(settings)))
+        asyncio.run(console.migrate(load(settings)))
         return 0
-    asyncio.run(exit_after(extra("app.console", "console").run_console(load(settings))))
+    asyncio.run(exit_after(console.run_console(load(settings))))
     return 0

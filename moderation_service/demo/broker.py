@@ -7,8 +7,6 @@ It creates topics by itself, and trims a partition past a few MiB: keep posts sm
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import Producer
-
 DEMO_TOPICS = {
     f"{kind}_topic": f"moderation.demo.{kind}"
     for kind in ("input", "output", "dead_letter", "review", "audit", "banks", "escalation")
@@ -20,6 +18,8 @@ _ANSWER_TIMEOUT_S = 10.0
 @contextmanager
 def embedded_broker(topics: Iterable[str] = ()) -> Iterator[str]:
     """Give the broker's address, with `topics` made there; it is gone with the block."""
+    from confluent_kafka import Producer  # noqa: PLC0415 - of the extra `local`
+
     cluster = Producer({"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1, "log_level": 0})
     try:
         (broker,) = cluster.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers.values()

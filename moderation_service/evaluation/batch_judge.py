@@ -5,9 +5,10 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from moderation_service.errors import Misconfigured, Poison, Transient
 from moderation_service.judging.evidence import text_digest
 from moderation_service.judging.judge import Judge
 
+T = TypeVar("T")
 ATTEMPTS = 5
 _BACKOFF = Backoff(first_s=0.4, longest_s=5.0)
 AT_ONCE = 16
@@ -108,7 +110,7 @@ async def for_each(posts: Iterable[Post], work: Callable[[Post], Awaitable[None]
     async def take() -> None:
         for post in waiting:
             try:
-                await _retry(work, post)
+                await retry(partial(work, post))
             except Poison as poison:
                 unjudged.append(Unjudged(post, str(poison)))
 
@@ -121,10 +123,11 @@ async def for_each(posts: Iterable[Post], work: Callable[[Post], Awaitable[None]
     return unjudged
 
 
-async def _retry(work: Callable[[Post], Awaitable[None]], post: Post) -> None:
+async def retry(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives, again with backoff while it raises Transient. Raises the last."""
     for failures in range(1, ATTEMPTS):
         try:
-            return await work(post)
+            return await work()
         except Transient:
             await _BACKOFF.wait(failures)
-    return await work(post)
+    return await work()
