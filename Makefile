@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/demo_model tests/benchmarks/test_engine.py
 
-.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation reference audit sbom chaos kafka console-images lock clean
+.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -54,6 +54,9 @@ demo-calibrations: .venv/ready
 
 evaluation: .venv/ready
 	$(BIN)/python -m benchmarks.evaluation $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+
+docs: .venv/ready
+	$(BIN)/zensical build --strict
 
 reference: .venv/ready
 	$(BIN)/python scripts/reference.py
