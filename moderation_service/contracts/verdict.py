@@ -148,6 +148,7 @@ class Verdict(Contract):
 
     `matches` are with enforced banks, `shadow_matches` with banks that decide nothing; `banks_digest` is of all
     enforced banks. `similar_to` names the verdict on a near copy. `audit` is null where no audits are drawn.
+    `post_language` is the post's own tag, `content.language` that of the questions.
     """
 
     schema_version: Literal["1"] = "1"
@@ -181,6 +182,7 @@ class Verdict(Contract):
     similar_to: str | None = None
     audit: AuditDraw | None = None
     trigger: Trigger = Trigger.POST
+    post_language: str | None = None
 
     def to_json(self) -> bytes:
         """The record's value."""

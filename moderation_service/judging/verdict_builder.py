@@ -81,6 +81,7 @@ class VerdictBuilder:
             matches=known.matches,
             shadow_matches=known.shadow_matches,
             banks_digest=known.banks_digest,
+            post_language=None if result.route else post.language,
         )
         if result.route:
             return verdict

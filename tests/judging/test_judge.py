@@ -246,10 +246,11 @@ async def test_the_same_post_has_the_same_verdict_id_and_another_revision_anothe
 
 
 async def test_what_the_platform_sent_along_is_handed_on(make_judge: MakeJudge) -> None:
-    post = Post(post_id="p", text="x", author_id="u", surface="feed", metadata={"a": 1}, revision=7)
+    post = Post(post_id="p", text="x", author_id="u", surface="feed", metadata={"a": 1}, revision=7, language="de-AT")
     judged = await (await make_judge()).judge(post, trace_id="b" * 32, queue_ms=12.5)
     verdict = judged.verdict
     assert (verdict.author_id, verdict.surface, verdict.metadata, verdict.post_revision) == ("u", "feed", {"a": 1}, 7)
+    assert (verdict.post_language, verdict.content.language) == ("de-AT", "en")
     assert (verdict.trace_id, verdict.timings_ms.queue) == ("b" * 32, 12.5)
     assert verdict.timings_ms.total >= 12.5
     assert judged.tokens == 10

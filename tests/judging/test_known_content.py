@@ -123,9 +123,10 @@ async def test_what_has_a_route_is_shown_to_no_model_and_its_verdict_tells_nothi
     judge = await make_judge(
         banks=banks(({"action": action, "route": "child_safety", "policy": "violence"}, [by_looks()]))
     )
-    verdict = await ask(judge, "her words", COPY, metadata={"free": "her words"})
+    verdict = await ask(judge, "her words", COPY, metadata={"free": "her words"}, language="de")
     assert (verdict.decision, verdict.decided_by, verdict.route) == (decision, "bank", "child_safety")
     assert (verdict.policies, verdict.metadata, verdict.statement_of_reasons) == ((), {}, None)
+    assert verdict.post_language is None
     assert verdict.explanation == "The post matches known content."
     assert b"her words" not in verdict.to_json()
     assert engine.calls == []

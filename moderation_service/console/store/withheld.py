@@ -17,6 +17,7 @@ _EMPTY: dict[str, object] = {
     "explanation": None,
     "explanation_kind": None,
     "statement_of_reasons": None,
+    "post_language": None,
 }
 
 
