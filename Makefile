@@ -60,6 +60,7 @@ docs: .venv/ready
 
 reference: .venv/ready
 	$(BIN)/python scripts/reference.py
+	$(BIN)/python scripts/asyncapi.py
 
 chaos: .venv/ready
 	scripts/system-packages.sh test
