@@ -13,6 +13,7 @@ from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import follow, reloading
 from moderation_service.app.signals import run_until, stop_on_signals
+from moderation_service.audits.sampling import check_policy_rates
 from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
@@ -105,6 +106,7 @@ async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> Non
         keep_banks(settings.kafka, judge.banks, follow_s=timeout_s),
     ):
         check_routes(settings, judge.pack, judge.banks)
+        check_policy_rates(settings.audit, (policy.id for policy in judge.pack.enforced))
         judge_by(context, judge)
         async with reloading(settings, judge, partial(judge_by, context)):
             await asyncio.Event().wait()

@@ -11,6 +11,7 @@ from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
 from moderation_service.app.signals import stop_on_signals
+from moderation_service.audits.sampling import check_policy_rates
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.kafka.topic_io import emit_audit
@@ -60,6 +61,7 @@ async def _serve(
         await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
         async with keep_banks(settings.kafka, judge.banks, follow_s=timeout_s):
             check_routes(settings, judge.pack, judge.banks)
+            check_policy_rates(settings.audit, (policy.id for policy in judge.pack.enforced))
             health.started = True
             tune_garbage_collector()
             worker = Worker(settings.kafka, judge, health, hold)

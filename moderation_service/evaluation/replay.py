@@ -24,6 +24,7 @@ APART = frozenset(
     | {"author_id", "metadata", "post_language"}  # handed on
     | {"explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
     | {"banks_digest", "similar_to"}  # of what stood beside the post; the matches are compared
+    | {"audit", "trigger"}  # of what becomes of the verdict, and why the post was judged
 )
 """Fields of a verdict that are not compared."""
 

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 
+from moderation_service.audits.sampling import AuditSampler
 from moderation_service.banks.matcher import BankMatcher
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import DecidedBy, Decision, Mode
@@ -74,15 +75,14 @@ class Judge:
         hma: HmaClient | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._settings = settings.judging
+        self._settings, self._sampler = settings.judging, AuditSampler(settings.audit)
         self._language = settings.policies.language
         self._engine = engine
         self.calibration = calibration
         self.banks = BankMatcher() if banks is None else banks
         self._hma = hma
         self._evidence_loader = EvidenceLoader(settings.media, loader, text_reader)
-        self._batcher = batcher
-        self._shadow_batcher = shadow_batcher
+        self._batcher, self._shadow_batcher = batcher, shadow_batcher
         self._explainer = Explainer(settings, batcher)
         nothing = Questionnaire("en", ())
         self._no_scorers = PolicyScorer((), nothing, batcher, calibration, self._settings), ShadowScorer(())
@@ -197,7 +197,7 @@ class Judge:
     def _use_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._verdict_builder = VerdictBuilder(pack, self.model, self._settings.redress)
+        self._verdict_builder = VerdictBuilder(pack, self.model, self._sampler, self._settings.redress)
         self._shadow_sets = shadow_sets(pack, shadow_pack)
         self._scorers = cache(self._make_scorers)
         self._result_cache = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from moderation_service import __version__
+from moderation_service.audits.sampling import AuditSampler
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Model, Service, Timings, Verdict, verdict_id
@@ -36,10 +37,10 @@ def model_metadata(engine: EngineInfo, settings: Settings, calibration_id: str |
 class VerdictBuilder:
     """Builds verdicts by one pack and one model."""
 
-    def __init__(self, pack: PolicyPack, model: Model, redress: str | None = None) -> None:
+    def __init__(self, pack: PolicyPack, model: Model, sampler: AuditSampler, redress: str | None = None) -> None:
         self._policy_set_digest = pack.digest
         self._by_id = {policy.id: policy for policy in pack.enforced}
-        self._model, self._redress = model, redress
+        self._model, self._sampler, self._redress = model, sampler, redress
         self._service = Service(version=__version__, instance=f"{socket.gethostname()}:{os.getpid()}")
 
     def build(
@@ -51,7 +52,7 @@ class VerdictBuilder:
         trace_id: str,
         timings: Timings,
     ) -> Verdict:
-        """The verdict, with its statement of reasons. One with a route has neither that nor the post's metadata."""
+        """The verdict, with its statement of reasons and its draw. One with a route has neither, and no metadata."""
         own, first = (post.post_id, post.revision), (result.post_id, result.revision)
         verdict = Verdict(
             verdict_id=self._verdict_id(result, known, post.surface, *own),
@@ -86,7 +87,7 @@ class VerdictBuilder:
         if result.route:
             return verdict
         reasons = draft_statement(verdict, post, self._by_id, language, self._redress)
-        return verdict.model_copy(update={"statement_of_reasons": reasons}) if reasons else verdict
+        return verdict.model_copy(update={"statement_of_reasons": reasons, "audit": self._sampler.draw(verdict)})
 
     def _verdict_id(
         self, result: CachedResult, known: KnownContent, surface: str | None, post_id: str, revision: int

@@ -1,5 +1,6 @@
 """One frozen settings tree, read from arguments, the environment, mounted secrets and a TOML file."""
 
+from moderation_service.settings.audit import AuditSettings
 from moderation_service.settings.engine import DEMO_CALIBRATIONS, DEMO_MODEL, EngineSettings, LayoutName
 from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.section import MIB, PACKAGE, IPAddress, IPNetwork
@@ -23,6 +24,7 @@ __all__ = [
     "MIB",
     "PACKAGE",
     "PREFIX",
+    "AuditSettings",
     "BankSettings",
     "BareSettings",
     "ChildSafetySettings",

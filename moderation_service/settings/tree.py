@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from moderation_service.errors import Misconfigured
+from moderation_service.settings.audit import AuditSettings
 from moderation_service.settings.engine import EngineSettings
 from moderation_service.settings.kafka import KafkaSettings
 from moderation_service.settings.sections import (
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     child_safety: ChildSafetySettings = ChildSafetySettings()
     media: MediaSettings = MediaSettings()
     judging: JudgingSettings = JudgingSettings()
+    audit: AuditSettings = AuditSettings()
     ops: OpsSettings = OpsSettings()
     console: ConsoleSettings = ConsoleSettings()
     logging: LoggingSettings = LoggingSettings()

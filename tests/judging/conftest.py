@@ -17,7 +17,7 @@ from moderation_service.judging.judge import Judge
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack, load_pack
-from moderation_service.settings import JudgingSettings, MediaSettings, Settings, shipped_policies
+from moderation_service.settings import AuditSettings, JudgingSettings, MediaSettings, Settings, shipped_policies
 from tests.judging.engines import RuleEngine
 
 
@@ -53,10 +53,12 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             banks: BankMatcher | None = None,
             hma: HmaClient | None = None,
             text_reader: ImageTextReader | None = None,
+            audit: AuditSettings | None = None,
             **settings: Any,
         ) -> Judge:
             chosen = Settings(
                 media=media or MediaSettings(),
+                audit=audit or AuditSettings(),
                 judging=JudgingSettings(**{"attribution_sample": 0.0, "block_uncalibrated": True, **settings}),
             )
             loader = await stack.enter_async_context(ImageLoader(chosen.media))

@@ -1,0 +1,1 @@
+"""Audits: how they are drawn, and what blind answers say of the error rate. Pure."""
