@@ -7,6 +7,7 @@ hash of the content's key, so that the copies of a content are drawn together, a
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
 
 import numpy as np
 
@@ -99,14 +100,17 @@ def neyman_rates(
 
 def _band(decision: Decision, policies: Sequence[PolicyVerdict]) -> Stratum:
     match decision:
-        case Decision.ALLOW if any(_reaches(part, _NEAR) for part in policies):
-            return "allow_near"
-        case Decision.ALLOW if any(_reaches(part, _MIDDLE) for part in policies):
-            return "allow_middle"
         case Decision.ALLOW:
-            return "allow_low"
-        case _:
-            return decision.value
+            if any(_reaches(part, _NEAR) for part in policies):
+                return "allow_near"
+            return "allow_middle" if any(_reaches(part, _MIDDLE) for part in policies) else "allow_low"
+        case Decision.ABSTAIN:
+            return "abstain"
+        case Decision.REVIEW:
+            return "review"
+        case Decision.BLOCK:
+            return "block"
+    assert_never(decision)
 
 
 def _reaches(part: PolicyVerdict, share: float) -> bool:
