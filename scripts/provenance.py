@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 def provenance(folder: Path, revision: str, lock: Path) -> dict[str, object]:
-    """The statement on all files in `folder`."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".intoto")
+    """The statement on the files in `folder`."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     materials = [
         {"uri": f"git+{os.environ.get('RELEASE_REPOSITORY', '.')}", "digest": {"gitCommit": revision}},
         {"uri": lock.name, "digest": {"sha256": _sha256(lock)}},
