@@ -45,6 +45,7 @@ for name, where in {
     "dlq": "dlq:dlq",
     "keys": "accounts:keys",
     "users": "accounts:users",
+    "report": "report:report",
     "bench": "bench:bench",
 }.items():  # as text: a command is imported when it is asked for
     cli.command(f"moderation_service.cli.{where}", name=name)

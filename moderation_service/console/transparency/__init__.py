@@ -1,0 +1,1 @@
+"""Transparency reports, from what the console has stored."""

@@ -1,0 +1,187 @@
+"""A transparency report on a small known database equals what a hand counts."""
+
+import csv
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from moderation_service.console.store import verdicts
+from moderation_service.console.store.tables import reviews
+from moderation_service.console.transparency import accuracy, template
+from moderation_service.console.transparency.figures import Measure, Period, PeriodFigures, count
+from moderation_service.console.transparency.files import page, write
+from moderation_service.console.transparency.tables import Report
+from moderation_service.contracts.statement import StatementOfReasons
+from moderation_service.contracts.verdict import Timings, Verdict
+from tests.console.support import shipped_pack
+from tests.contracts.examples import verdict
+
+MAY = Period(date(2026, 5, 1), date(2026, 5, 31))
+SPEECH, SCAMS = "STATEMENT_CATEGORY_ILLEGAL_OR_HARMFUL_SPEECH", "STATEMENT_CATEGORY_SCAMS_AND_FRAUD"
+OTHER, MINORS = "STATEMENT_CATEGORY_OTHER_VIOLATION_TC", "STATEMENT_CATEGORY_PROTECTION_OF_MINORS"
+PRODUCTS = "STATEMENT_CATEGORY_UNSAFE_AND_PROHIBITED_PRODUCTS"
+
+
+def at(day: int, hour: int = 12, month: int = 5) -> datetime:
+    return datetime(2026, month, day, hour, tzinfo=UTC)
+
+
+def statement(category: str, *, law: bool = False) -> StatementOfReasons:
+    ground = "DECISION_GROUND_ILLEGAL_CONTENT" if law else "DECISION_GROUND_INCOMPATIBLE_CONTENT"
+    fields: dict[str, Any] = dict.fromkeys(StatementOfReasons.model_fields)
+    return StatementOfReasons(
+        **fields
+        | {
+            "decision_visibility": ("DECISION_VISIBILITY_CONTENT_DISABLED",),
+            "decision_ground": ground,
+            "category": category,
+            "category_addition": (),
+            "content_type": ("CONTENT_TYPE_TEXT",),
+            "territorial_scope": ("DE",),
+            "decision_facts": "",
+            "source_type": "SOURCE_VOLUNTARY",
+            "automated_detection": "Yes",
+            "automated_decision": "AUTOMATED_DECISION_FULLY",
+            "puid": "x",
+        }
+    )
+
+
+async def judged(database: AsyncEngine, post: str, decision: str, moment: datetime, **fields: Any) -> Verdict:
+    """A verdict that took 36 seconds, a hundredth of an hour."""
+    timings = Timings(queue=0, fetch=0, decode=0, score=0, attribution=0, explain=0, total=36_000)
+    named = {"verdict_id": f"v-{post}-{moment}", "post_id": post, "post_revision": 1, "judged_at": moment}
+    made = verdict(**named, decision=decision, timings_ms=timings, **fields)
+    async with database.begin() as connection:
+        await verdicts.put(connection, made, moment)
+    return made
+
+
+async def decided(database: AsyncEngine, of: Verdict, decision: str, moment: datetime, *named: str) -> None:
+    row = {
+        "review_id": f"r-{of.verdict_id}-{moment}",
+        "verdict_id": of.verdict_id,
+        "post_id": of.post_id,
+        "post_revision": 1,
+        "decision": decision,
+        "verdict_decision": of.decision,
+        "policies": [{"policy_id": name, "violated": True} for name in named],
+        "reason": "",
+        "reviewer": f"ann-{of.post_id}",
+        "reviewed_at": moment,
+    }
+    async with database.begin() as connection:
+        await connection.execute(insert(reviews).values(row))
+
+
+@pytest.fixture
+async def known(database: AsyncEngine) -> AsyncEngine:
+    """Six measures in May, and around them what is none."""
+    scam, speech = statement(SCAMS), statement(SPEECH, law=True)
+    await judged(database, "again", "block", at(3), statement_of_reasons=scam, post_language="de-AT")
+    await judged(database, "again", "block", at(4), statement_of_reasons=scam, post_language="de-AT")
+    sent = await judged(database, "sent", "review", at(3), statement_of_reasons=speech, post_language="fr")
+    await decided(database, sent, "block", at(3, 14))
+    missed = await judged(database, "missed", "allow", at(5))
+    await decided(database, missed, "block", at(5, 16), "weapon_display", "weapon_sale", "a_policy_that_is_gone")
+    await judged(database, "routed", "block", at(6), route="child_safety", policies=())
+    reversed_one = await judged(database, "reversed", "block", at(10), statement_of_reasons=statement(OTHER, law=True))
+    await decided(database, reversed_one, "block", at(11))
+    await decided(database, reversed_one, "allow", at(12))
+    last = datetime(2026, 5, 31, 23, 59, 59, tzinfo=UTC)
+    await judged(database, "last", "block", last, statement_of_reasons=scam, post_language="de")
+    await judged(database, "too_late", "block", at(1, 0, 6), statement_of_reasons=scam)
+    await judged(database, "too_early", "block", at(30, month=4), statement_of_reasons=scam)
+    await judged(database, "too_early", "block", at(2), statement_of_reasons=scam)
+    await judged(database, "nothing", "allow", at(7))
+    await judged(database, "unsure", "abstain", at(8), abstain_reason="truncated")
+    return database
+
+
+async def report(database: AsyncEngine, period: Period = MAY, service: str = "Example") -> Report:
+    pack = shipped_pack()
+    found = await count(database, period, pack)
+    return Report(service, period, found, await accuracy.estimate(database, period), pack)
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngine) -> None:
+    found = await count(known, MAY, shipped_pack())
+    assert found.measures == {
+        Measure(SCAMS, illegal=False, automated=True, detected=True, language="de"): 2,
+        Measure(SPEECH, illegal=True, automated=False, detected=True, language="fr"): 1,
+        Measure(PRODUCTS, illegal=False, automated=False, detected=False, language=None): 1,
+        Measure(MINORS, illegal=True, automated=True, detected=True, language=None): 1,
+        Measure(OTHER, illegal=True, automated=True, detected=True, language=None): 1,
+    }
+    assert found.decisions == {"block": 6, "review": 1, "allow": 2, "abstain": 1}
+    assert [found.automated_hours, found.people_hours] == pytest.approx([0.01, (2.01 + 4.01) / 2])
+    assert (found.statements, found.models) == (3, {"demo"})
+    assert (found.looked_at.of, found.looked_at.yes) == (1, 1)
+    assert (found.reviews, found.reviewers) == (4, 3)
+    assert found.oldest == at(30, month=4)
+
+
+async def test_the_tables_hold_these_figures_in_the_templates_layout(known: AsyncEngine, tmp_path: Path) -> None:
+    made = write(await report(known), tmp_path / "new")
+    folder = tmp_path / "new"
+    assert {path.name for path in made} == {path.name for path in folder.iterdir()}
+    illegal = rows(folder, "5_own_initiative_illegal.csv")
+    terms = rows(folder, "6_own_initiative_TC.csv")
+    assert (len(illegal[0]), len(illegal), len(terms)) == (37, 1 + 89, 1 + 97)
+    own, automated, disabled = template.MEASURES, template.DETECTED, template.DISABLED
+    for table, category, expected in (
+        (illegal, "TOTAL", ("3", "3", "3")),
+        (illegal, SPEECH, ("1", "1", "1")),
+        (illegal, MINORS, ("1", "1", "1")),
+        (illegal, SCAMS, ("0", "0", "0")),
+        (terms, "TOTAL", ("3", "2", "3")),
+        (terms, SCAMS, ("2", "2", "2")),
+        (terms, PRODUCTS, ("1", "0", "1")),
+        (terms, OTHER, ("0", "0", "0")),
+    ):
+        (row,) = [row for row in table if list(row.values())[3] == category]
+        assert (row[own], row[automated], row[disabled]) == expected, category
+        assert (row["Service"], row["Reporting period"]) == ("Example", "2026-05-01/2026-05-31")
+    means = rows(folder, "8_automated_means.csv")
+    values = {(row["Indicator"], row["Scope"]): row["Value"] for row in means}
+    solely, not_solely = template.AUTOMATED_MEASURES
+    assert (values[solely, "Total number"], values[not_solely, "Total number"]) == ("4", "2")
+    assert (values[solely, "de"], values[not_solely, "fr"], values[solely, "fr"]) == ("2", "1", "0")
+    assert len(means) == 2 * 5 + 2 * 5 + 24 * 5
+    open_rows = rows(folder, "not_filled.csv")
+    assert f"{OTHER}: 1 measures stand in TOTAL alone" in {row["what"] for row in open_rows}
+    assert {"3", "4", "7", "10"} <= {row["table"] for row in open_rows}
+    names = rows(folder, "2_categories_names.csv")
+    assert [row["Contextual information"] for row in names if SCAMS in row.values()] == ["Policies: financial_scam"]
+    assert b"\r\n" in (folder / "9_human_resources.csv").read_bytes()
+
+
+async def test_a_period_without_data_has_noughts_and_says_what_is_not_known(
+    database: AsyncEngine, tmp_path: Path
+) -> None:
+    made = await report(database)
+    assert made.figures == PeriodFigures()
+    write(made, tmp_path)
+    (first, *_) = rows(tmp_path, "6_own_initiative_TC.csv")
+    assert (first[template.MEASURES], first[f"Contextual Information on {template.MEASURES}"]) == ("0", "")
+    accuracies = [row for row in rows(tmp_path, "8_automated_means.csv") if "Accuracy" in row["Indicator"]]
+    assert {(row["Value"], row["Contextual Information"]) for row in accuracies} == {("", "no audits"), ("", "")}
+    assert "No verdict is kept." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+async def test_a_name_runs_no_formula_and_no_markup(database: AsyncEngine, tmp_path: Path) -> None:
+    made = await report(database, service='=HYPERLINK("x")<script>alert(1)</script>')
+    write(made, tmp_path)
+    for name in ("1_report_identification.csv", "6_own_initiative_TC.csv", "11_qualitative.csv"):
+        assert {row["Service"][:2] for row in rows(tmp_path, name)} == {"'="}
+    assert "<script>" not in page(made)
+    assert "&lt;script&gt;" in page(made)
