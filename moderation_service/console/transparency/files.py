@@ -7,7 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moderation_service.console.transparency import template
-from moderation_service.console.transparency.tables import Report, Row, tables, unfilled
+from moderation_service.console.transparency.accuracy import TOO_FEW
+from moderation_service.console.transparency.tables import Row, TransparencyReport, tables, unfilled
 from moderation_service.contracts.enums import STRONGEST_FIRST
 
 PAGE = "report.html"
@@ -15,7 +16,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _S_PER_HOUR = 3600
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: TransparencyReport, folder: Path) -> list[Path]:
     """Write all files, over those of an earlier report; their paths. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -34,7 +35,7 @@ def _guarded(row: Row) -> Iterable[str | int]:
     return (f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row)
 
 
-def page(report: Report) -> str:
+def page(report: TransparencyReport) -> str:
     """The report for people to read."""
     environment = Environment(
         loader=PackageLoader("moderation_service.console.transparency", "templates"),
@@ -54,6 +55,7 @@ def page(report: Report) -> str:
         times=[("by automated means", figures.automated_hours), ("by people", figures.people_hours)],
         accuracy=[("all", accuracy[None]), *((language, accuracy[language]) for language in labelled)],
         silent=[language for language in template.LANGUAGES if language not in labelled],
+        too_few=TOO_FEW,
         unfilled=list(unfilled(report)),
     )
 

@@ -16,7 +16,7 @@ Row = Sequence[str | int]
 _BY_WHOM = tuple(zip(template.AUTOMATED_MEASURES, (True, False), strict=True))
 
 
-class Report(NamedTuple):
+class TransparencyReport(NamedTuple):
     """All that a report is made of. `accuracy`: of all languages under None, and of each official one."""
 
     service: str
@@ -35,7 +35,7 @@ class Unfilled(NamedTuple):
     where: str
 
 
-def tables(report: Report) -> dict[str, tuple[Row, list[Row]]]:
+def tables(report: TransparencyReport) -> dict[str, tuple[Row, list[Row]]]:
     """Header and rows by file name."""
     return {
         "1_report_identification.csv": (template.IDENTIFICATION, list(_identification(report))),
@@ -51,7 +51,7 @@ def tables(report: Report) -> dict[str, tuple[Row, list[Row]]]:
     }
 
 
-def _identification(report: Report) -> Iterator[Row]:
+def _identification(report: TransparencyReport) -> Iterator[Row]:
     for indicator, value in (
         ("Name of the service provider", ""),
         ("Date of the publication of the report", ""),
@@ -62,14 +62,14 @@ def _identification(report: Report) -> Iterator[Row]:
         yield template.ALL, report.service, indicator, value
 
 
-def _names(report: Report) -> Iterator[Row]:
+def _names(report: TransparencyReport) -> Iterator[Row]:
     yield "TOTAL", "All the entries", "TOTAL", ""
     for category in template.categories():
         own = [policy.id for policy in report.pack.enforced if policy.dsa_category == category.code]
         yield *category, f"Policies: {', '.join(own)}" if own else ""
 
 
-def _own_initiative(report: Report, name: str, *, illegal: bool) -> tuple[Row, list[Row]]:
+def _own_initiative(report: TransparencyReport, name: str, *, illegal: bool) -> tuple[Row, list[Row]]:
     header, figures = template.own_initiative(name), report.figures
 
     def row(code: str, context: str = "", **wanted: object) -> Row:
@@ -102,13 +102,13 @@ def _times(figures: PeriodFigures) -> str:
     return f"Median time from a post's arrival to the measure: {', '.join(told)}" if told else ""
 
 
-def _automated_means(report: Report) -> Iterator[Row]:
+def _automated_means(report: TransparencyReport) -> Iterator[Row]:
     for whom, indicator, scope, value, context in (*_of_scopes(report), *_of_languages(report)):
         common = (whom, report.service, str(report.period), template.AUTOMATED_SECTION)
         yield *common, indicator, scope, value, context
 
 
-def _of_scopes(report: Report) -> Iterator[tuple[str, str, str, str | int, str]]:
+def _of_scopes(report: TransparencyReport) -> Iterator[tuple[str, str, str, str | int, str]]:
     """All measures are own-initiative, so that their figures are those of the total."""
     for scope in (template.TOTAL, template.OWN_INITIATIVE):
         for indicator, automated in _BY_WHOM:
@@ -120,7 +120,7 @@ def _of_scopes(report: Report) -> Iterator[tuple[str, str, str, str | int, str]]
             yield whom, indicator, scope, "", ""
 
 
-def _of_languages(report: Report) -> Iterator[tuple[str, str, str, str | int, str]]:
+def _of_languages(report: TransparencyReport) -> Iterator[tuple[str, str, str, str | int, str]]:
     for indicator, automated in _BY_WHOM:
         for language in template.LANGUAGES:
             measures = report.figures.count(automated=automated, language=language)
@@ -138,7 +138,7 @@ def _accuracy(found: Accuracy) -> Iterator[tuple[str, str, str]]:
         yield indicator, "" if share is None else f"{share.value:.4f}", found.in_words(share)
 
 
-def _human_resources(report: Report) -> Iterator[Row]:
+def _human_resources(report: TransparencyReport) -> Iterator[Row]:
     figures = report.figures
     known = f"{figures.reviewers} accounts of reviewers made {figures.reviews} decisions on posts in the period."
     rows = [(template.INTERNAL, template.TOTAL, known), (template.EXTERNAL, template.TOTAL, "")]
@@ -148,7 +148,7 @@ def _human_resources(report: Report) -> Iterator[Row]:
         yield *common, indicator, scope, "", context
 
 
-def _qualitative(report: Report) -> Iterator[Row]:
+def _qualitative(report: TransparencyReport) -> Iterator[Row]:
     drafts = {
         template.MEANS: _means(report),
         template.RATE_OF_ERROR: report.accuracy[None].rate_of_error(),
@@ -158,7 +158,7 @@ def _qualitative(report: Report) -> Iterator[Row]:
         yield whom, report.service, str(report.period), indicator, drafts.get(indicator, "")
 
 
-def _means(report: Report) -> str:
+def _means(report: TransparencyReport) -> str:
     models = f" ({', '.join(sorted(report.figures.models))})" if report.figures.models else ""
     return (
         f"A vision-language model{models} scores each post, its words and images together, against"
@@ -166,7 +166,7 @@ def _means(report: Report) -> str:
     )
 
 
-def _safeguards(report: Report) -> str:
+def _safeguards(report: TransparencyReport) -> str:
     decisions, looked_at = report.figures.decisions, report.figures.looked_at
     sent = decisions[Decision.REVIEW] + decisions[Decision.ABSTAIN]
     audited = report.accuracy[None].labels
@@ -178,7 +178,7 @@ def _safeguards(report: Report) -> str:
     )
 
 
-def unfilled(report: Report) -> Iterator[Unfilled]:
+def unfilled(report: TransparencyReport) -> Iterator[Unfilled]:
     """What the owner has to add, and from where."""
     yield Unfilled("1", "Name of the service provider, dates of publication", "not in any record", "your legal team")
     yield Unfilled("3", "all: orders of Member States", "authorities send them to you", "your legal team's register")
