@@ -1,0 +1,30 @@
+from datetime import UTC, datetime
+
+from moderation_service.audits.audited import AnswerBasis, AuditedVerdict, BlindAnswer, JudgedPolicy, Stratum
+from moderation_service.contracts.enums import AuditRound, Decision
+
+
+def audited(*answers: tuple[AuditRound, bool]) -> AuditedVerdict:
+    return AuditedVerdict(
+        verdict_id="v",
+        stratum=Stratum("review", 0.5),
+        copies=1,
+        language="en",
+        judged_at=datetime(2026, 5, 1, tzinfo=UTC),
+        decision=Decision.REVIEW,
+        policies={"scam": JudgedPolicy(version=1, score=0.7, violated=True)},
+        answers=tuple(BlindAnswer(each, f"r-{each}", {"scam": said}) for each, said in answers),
+    )
+
+
+def test_the_label_is_the_adjudicators_where_one_decided_and_else_the_first_answer() -> None:
+    differing = audited((AuditRound.FIRST, True), (AuditRound.SECOND, False))
+    assert differing.label("scam") is True
+    decided = audited((AuditRound.FIRST, True), (AuditRound.SECOND, False), (AuditRound.ADJUDICATION, False))
+    assert decided.label("scam") is False
+    assert decided.label("scam", AnswerBasis.FIRST) is True
+
+
+def test_a_policy_that_nobody_was_asked_about_has_no_label() -> None:
+    assert audited().label("scam") is None
+    assert audited((AuditRound.FIRST, True)).label("doxxing") is None
