@@ -10,7 +10,7 @@ from transformers import Glm4vForConditionalGeneration
 
 from demo_model.batched_vision import patches
 from demo_model.image_bank import Shelf, varied
-from demo_model.masked_batch import MaskedBatch, pack
+from moderation_service.training.masked_batch import MaskedBatch, pack
 from demo_model.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import AttributionClass

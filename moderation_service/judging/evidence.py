@@ -58,6 +58,16 @@ class Evidence:
         """Whether there are two modalities to tell apart."""
         return bool(self.text and self.images)
 
+    @property
+    def text_pass(self) -> "Evidence":
+        """The words of the post alone. What is read in an image belongs to the image."""
+        return replace(self, images=(), image_text="", image_without_injections=())
+
+    @property
+    def image_pass(self) -> "Evidence":
+        """The images alone, with the words in them."""
+        return replace(self, text="", without_injections=())
+
 
 def _lines(*parts: str) -> str:
     return "\n".join(filter(None, parts))

@@ -65,8 +65,8 @@ class PolicyScorer:
         tokens = 0
         if wanted:
             text_pass, image_pass = await asyncio.gather(
-                self._score(replace(evidence, images=(), image_text="", image_without_injections=()), wanted),
-                self._score(replace(evidence, text="", without_injections=()), wanted),
+                self._score(evidence.text_pass, wanted),
+                self._score(evidence.image_pass, wanted),
             )
             texts = dict(zip(wanted, text_pass.labels, strict=True))
             images = dict(zip(wanted, image_pass.labels, strict=True))

@@ -26,6 +26,8 @@ class EngineSettings(Section):
     """The model's revision that verdicts name; unset: the digest of the checkpoint, or what the server lists."""
     digests: Path | None = None
     """Digests of the weights, made by `k8s/model/digests.sh`, so that a start need not read them all."""
+    adapter: Path | None = None
+    """Folder of a LoRA adapter made by `moderation train`, merged into the model of the local engine when it loads."""
     device: str = "auto"
     """`auto`: the first GPU, else the CPU; or one of them: `cuda:1`, `cpu`."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -86,5 +88,8 @@ class EngineSettings(Section):
     def _a_server_has_an_address(self) -> Self:
         if self.kind == "openai" and not _URL.fullmatch(self.base_url or ""):
             msg = "kind openai needs base_url, the address of a server: http://HOST:PORT/v1, without a key in it"
+            raise ValueError(msg)
+        if self.kind == "openai" and self.adapter:
+            msg = "adapter is for kind local; let the server load it, and set model to the name by which it serves it"
             raise ValueError(msg)
         return self

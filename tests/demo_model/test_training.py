@@ -11,7 +11,7 @@ from demo_model import checkpoint, language_stage, recipe
 from demo_model.batched_vision import patches, see
 from demo_model.image_bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
 from demo_model.lessons import Lesson, SeenRow
-from demo_model.masked_batch import pack
+from moderation_service.training.masked_batch import pack
 from demo_model.model import new_model
 from demo_model.tokenizer import answers, plain_spelling
 from moderation_service.demo.disguise import SPELLINGS

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from moderation_service.engine.layouts import LAYOUTS
 from moderation_service.engine.local import attention, packed_row  # noqa: F401 - which registers what layouts name
+from moderation_service.engine.local.adapter import open_adapter
 from moderation_service.engine.local.checkpoint_files import check_safetensors, digest_folder
 from moderation_service.engine.local.fused_modules import optimize
 from moderation_service.engine.local.memory_check import check_memory
@@ -47,9 +48,10 @@ class Checkpoint:
         return self.model.config
 
 
-def load_checkpoint(settings: EngineSettings) -> Checkpoint:
+def load_checkpoint(settings: EngineSettings, *, trainable: bool = False) -> Checkpoint:
     """Load what `engine.model` names, a folder or a name on the hub; a folder never asks the network.
 
+    A `trainable` one has no quantized layer, and none that gradients can't pass.
     Raises Misconfigured for settings that can't be right and for a model that does not fit in memory, Fatal for a
     checkpoint that can't be used.
     """
@@ -67,6 +69,8 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     dtype = _dtype(settings.dtype, device)
     check_quantization(settings.quantization, dtype, device)
     _attempt(settings.model, lambda: check_memory(settings, config, dtype, device))
+    revision = _revision(settings, folder, config)
+    adapter = open_adapter(settings.adapter, settings.model, revision) if settings.adapter else None
     model, report = _attempt(
         settings.model,
         lambda: AutoModelForImageTextToText.from_pretrained(
@@ -83,16 +87,19 @@ def load_checkpoint(settings: EngineSettings) -> Checkpoint:
     if lacking:
         msg = f"engine.model {settings.model}: the weights lack {len(lacking)} tensors, for example {lacking[0]}"
         raise Fatal(msg)
-    if kind := settings.quantization:
+    if adapter:  # before its layers are quantized
+        model = _attempt(settings.model, lambda: adapter.merge_into(model))
+        revision = f"{revision}+{adapter.digest}"
+    if (kind := settings.quantization) and not trainable:
         _attempt(settings.model, lambda: quantize(model, kind, device))
     model = _attempt(settings.model, lambda: model.eval().requires_grad_(False).to(device))
-    optimize(model)
+    optimize(model, trainable=trainable)
     return Checkpoint(
         model=model,
         tokenizer=processor.tokenizer,
         image_processor=processor.image_processor,
         name=(folder or Path(settings.model)).name,
-        revision=_revision(settings, folder, config),
+        revision=revision,
         device=device,
         dtype=dtype,
     )

@@ -49,7 +49,7 @@ def check_safetensors(model: str, folder: Path) -> None:
                 )
                 raise Fatal(msg)
     for path in files:
-        if not _is_safetensors(path):
+        if not is_safetensors(path):
             msg = f"engine.model {model}: {path.name} is not a complete safetensors file"
             raise Fatal(msg)
 
@@ -63,8 +63,8 @@ def _named(index: Path) -> set[str]:
     return {str(name) for name in files}
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Eight bytes of length, little-endian, and a JSON header of that length."""
+def is_safetensors(path: Path) -> bool:
+    """Whether the file has a header and what it names: eight bytes of length, little-endian, and a JSON header of that length."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         return file.read(1) == _HEADER_BEGINS and length <= path.stat().st_size - _LENGTH_BYTES

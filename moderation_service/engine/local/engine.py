@@ -64,6 +64,11 @@ class LocalEngine:
             raise Fatal(msg)
         return self._info
 
+    @property
+    def scorer(self) -> Scorer:
+        """What reads requests and computes scores, for the training. Raises Fatal before `start`."""
+        return self._running()[0]
+
     async def start(self) -> None:
         """Load the model and let it answer once. Raises Fatal, in one line, when it can't."""
         scorer, settings = await self._thread.run(self._load), self._settings

@@ -26,13 +26,13 @@ SiluMul = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 log = structlog.get_logger(__name__)
 
 
-def optimize(model: PreTrainedModel) -> None:
-    """Put the faster forms in place, for the device on which the model lies."""
+def optimize(model: PreTrainedModel, *, trainable: bool = False) -> None:
+    """Put the faster forms in place, for the device on which the model lies; for a `trainable` model those with a gradient."""
     set_image_attention(model)
     swap_patch_embedding(model)
     if model.device.type == "cuda":
         swap_norms(model)
-        if silu_mul := fused_silu_mul(model.device):
+        if not trainable and (silu_mul := fused_silu_mul(model.device)):
             swap_mlps(model, silu_mul)
 
 

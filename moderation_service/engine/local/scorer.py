@@ -94,7 +94,7 @@ class Scorer:
             prefix = self._prefixes.get(request.questionnaire)
         if prefix is None:
             return request
-        row = self._row(prefix, request)
+        row = self.row(prefix, request)
         _ = [image.key for image in row.post.images]  # which each keeps
         return PreprocessedRequest(request.text, request.images, request.questionnaire, request.asked, row)
 
@@ -154,7 +154,7 @@ class Scorer:
         return Prefix(ids, kept, suffixes, room)
 
     def _score_questionnaire(self, prefix: Prefix, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
-        rows = [self._row(prefix, request) for request in requests]
+        rows = [self.row(prefix, request) for request in requests]
         answers: list[list[LabelScore]] = [[] for _ in rows]
         parts = [(number, part) for number, row in enumerate(rows) for part in row.within(self.max_batch_tokens)]
         for chosen in split_into_batches([part.length for _, part in parts], self.max_batch_tokens):
@@ -171,7 +171,8 @@ class Scorer:
             for number, row in enumerate(rows)
         ]
 
-    def _row(self, prefix: Prefix, request: ScoreRequest) -> PostRow:
+    def row(self, prefix: Prefix, request: ScoreRequest) -> PostRow:
+        """The tokens of a request: the post, and the suffixes of the questions asked."""
         if isinstance(request, PreprocessedRequest):
             return request.row
         post = self.post_tokenizer.tokenize(request.text, request.images, prefix.room)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from demo_model.masked_batch import POST, block_mask
+from moderation_service.training.masked_batch import POST, block_mask
 from moderation_service.engine.local import attention
 from moderation_service.engine.local.attention import CuSeqlens, attend_images
 from moderation_service.engine.local.packed_row import AttentionMetadata, attend

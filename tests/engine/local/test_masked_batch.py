@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo_model.masked_batch import block_mask, pack
+from moderation_service.training.masked_batch import block_mask, pack
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.generator import plan_padded_batches
 from moderation_service.engine.local.image_encoder import StagedImage

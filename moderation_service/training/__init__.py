@@ -1,0 +1,1 @@
+"""Training: LoRA adapters from the owner's labels (extra `train`)."""
