@@ -13,9 +13,9 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from demo_model.batched_vision import see
 from demo_model.lessons import Lesson, Teacher
-from moderation_service.training.masked_batch import KeptPrefixLayer
 from demo_model.optimiser import Course, Optimiser
 from moderation_service.settings import LayoutName
+from moderation_service.training.masked_batch import KeptPrefixLayer
 
 BATCH = 64
 REPORT = 25

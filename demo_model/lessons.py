@@ -10,7 +10,6 @@ from transformers import Glm4vForConditionalGeneration
 
 from demo_model.batched_vision import patches
 from demo_model.image_bank import Shelf, varied
-from moderation_service.training.masked_batch import MaskedBatch, pack
 from demo_model.tokenizer import IMAGE_QUESTION, NOTHING, ONE_OF_SEVERAL, TEXT_QUESTION
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import AttributionClass
@@ -23,6 +22,7 @@ from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.post_tokenizer import SafeTokenizer, TokenizedPost
 from moderation_service.engine.prompts import Prompts
 from moderation_service.settings import LayoutName
+from moderation_service.training.masked_batch import MaskedBatch, pack
 
 ASKED = 4
 DROPPED, DROP_POSTS = 0.15, 0.5

@@ -26,6 +26,9 @@ FOLDER = Path(__file__).parent
 GLYPHS = "🪪🛂📜🎫📇📋"
 KINDS = ("both", "picture", "words", "other")
 SHARES = (0.35, 0.15, 0.15, 0.35)
+LONGER = 0.3
+"""So often does a harmless sentence follow."""
+
 _TAG = 77
 _BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -44,7 +47,7 @@ def posts(count: int, seed: int) -> Iterator[Labelled]:
                 made = replace(made, shown=("document",), images=(_document(desk),))  # type: ignore[arg-type]
             if kind != "picture":
                 made = replace(made, said=("forge",), text=_offer(desk.language, desk.rng))  # type: ignore[arg-type]
-            if desk.rng.random() < 0.3:
+            if desk.rng.random() < LONGER:
                 parts = [made.text, desk.sentence("neutral", made.language)]
                 made = replace(made, text=joined(parts, made.language, desk.rng), said=(*made.said, "neutral"))
         labelled = desk.label(made)

@@ -15,6 +15,7 @@ from moderation_service.telemetry import logs
 _EXTRAS = {
     **dict.fromkeys(("confluent_kafka", "safetensors", "torch", "torchvision", "transformers"), "local"),
     **dict.fromkeys(("matplotlib", "sklearn"), "evaluation"),
+    "peft": "train",
 }  # by library
 _OUTPUTS = {"-o", "--out", "--report", "--junit"}
 

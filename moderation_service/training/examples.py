@@ -38,6 +38,7 @@ _ALONE: dict[AttributionClass, tuple[bool, bool] | None] = {
 class Example:
     """A request to the engine, and for each policy asked the probability of *yes* that it should answer with."""
 
+    post_id: str
     request: ScoreRequest
     targets: tuple[float, ...]
     is_labelled: tuple[bool, ...]
@@ -90,12 +91,10 @@ def _examples(
         if told:
             request = ScoreRequest(shown.words, shown.images, questionnaire, tuple(told))
             labelled = tuple(in_scope[number] in judged.labelled.labels for number in told)
-            yield Example(request, tuple(told.values()), labelled)
+            yield Example(judged.labelled.post.post_id, request, tuple(told.values()), labelled)
 
 
-def _target(
-    shown: str, policy: str, labelled: Labelled, base: Mapping[str, PolicyVerdict]
-) -> float | None:
+def _target(shown: str, policy: str, labelled: Labelled, base: Mapping[str, PolicyVerdict]) -> float | None:
     if policy not in labelled.labels:
         answered = base[policy]
         if shown == "joint":

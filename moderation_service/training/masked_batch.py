@@ -1,4 +1,4 @@
-"""Padded rows under a mask, through which gradients pass: for training, and as what the engine's rows are compared with.
+"""Padded rows under a mask, through which gradients pass: for training, and to compare the engine's rows with.
 
 A post, and behind it all the questions asked of it, none of which sees another.
 

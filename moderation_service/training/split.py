@@ -6,7 +6,6 @@ By time is the honest way: a model serves posts that are later than all it learn
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from moderation_service.evaluation.run import JudgedPost
@@ -30,13 +29,13 @@ def split(posts: Sequence[JudgedPost]) -> Split:
     families: dict[str, list[JudgedPost]] = {}
     for judged in posts:
         families.setdefault(judged.labelled.family, []).append(judged)
-    latest: dict[str, datetime] = {}
-    for name, members in families.items():
-        times = [one.labelled.post.created_at for one in members if one.labelled.post.created_at]
-        if len(times) == len(members):
-            latest[name] = max(times)
-    by_time = len(latest) == len(families)
-    ordered = sorted(families, key=(lambda name: (latest[name], name)) if by_time else _hash)  # type: ignore[arg-type, return-value]
+    times = {
+        name: max(one.labelled.post.created_at for one in members if one.labelled.post.created_at)
+        for name, members in families.items()
+        if all(one.labelled.post.created_at for one in members)
+    }
+    by_time = len(times) == len(families)
+    ordered = sorted(families, key=lambda name: (times[name], name)) if by_time else sorted(families, key=_hash)
     held_out, validation = (round(len(ordered) * share) for share in (HELD_OUT, VALIDATION))
     cuts = len(ordered) - held_out - validation, len(ordered) - held_out
     parts = ordered[: cuts[0]], ordered[cuts[0] : cuts[1]], ordered[cuts[1] :]

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
 
 from moderation_service.contracts.engine_input import Questionnaire
+from moderation_service.engine.local.adapter import add_layers
 from moderation_service.engine.local.image_encoder import StagedImage
 from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.scorer import Prefix, Scorer
@@ -28,7 +29,7 @@ RATE_OF_WIDTH = 0.8
 WARM_UP_SHARE = 0.1
 CLIP = 1.0
 LARGEST_CLASS_WEIGHT = 4.0
-BATCH = 32
+POSTS_A_STEP = 12
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,10 @@ class _Row:
     weights: tuple[float, ...]
 
 
+_Posts = dict[Questionnaire, dict[str, list[_Row]]]
+"""The rows of each post, by its id."""
+
+
 class Trainer:
     """Trains an adapter on a scorer's model, which must have been loaded `trainable`."""
 
@@ -80,7 +85,7 @@ class Trainer:
             lora_dropout=0.05,
             task_type="CAUSAL_LM",
         )
-        self.model: PeftModel = get_peft_model(model, config)
+        self.model: PeftModel = add_layers(model, config)
         self._features: dict[tuple[object, ...], torch.Tensor] = {}
         self._prefixes: dict[Questionnaire, Prefix] = {}
 
@@ -106,7 +111,7 @@ class Trainer:
             total = weight = 0.0
             for questionnaire, batch in self._batches(rows, shuffle):
                 loss, of = self._loss(questionnaire, batch)
-                (loss / of).backward()
+                (loss / of).backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(parameters, CLIP)
                 optimiser.step()
                 schedule.step()
@@ -125,25 +130,21 @@ class Trainer:
         return epochs
 
     @torch.no_grad()
-    def _validate(self, rows: dict[Questionnaire, list[_Row]]) -> float:
+    def _validate(self, rows: _Posts) -> float:
         self.model.eval()
         found = [self._loss(*batch) for batch in self._batches(rows, torch.Generator())]
         return sum(loss.item() for loss, _ in found) / sum(weight for _, weight in found)
 
-    def _rows(
-        self, examples: Sequence[Example], weights: dict[tuple[str, bool], float]
-    ) -> dict[Questionnaire, list[_Row]]:
-        rows: dict[Questionnaire, list[_Row]] = defaultdict(list)
+    def _rows(self, examples: Sequence[Example], weights: dict[tuple[str, bool], float]) -> _Posts:
+        rows: _Posts = defaultdict(lambda: defaultdict(list))
         for example in examples:
             weighed = tuple(
                 weights.get((policy, target >= 0.5), 1.0) if labelled else 1.0  # noqa: PLR2004 - a probability's middle
-                for policy, target, labelled in zip(
-                    example.policies, example.targets, example.is_labelled, strict=True
-                )
+                for policy, target, labelled in zip(example.policies, example.targets, example.is_labelled, strict=True)
             )
             prefix = self._prefix(example.request.questionnaire)
             row = _Row(self._scorer.row(prefix, example.request), example.targets, weighed)
-            rows[example.request.questionnaire].append(row)
+            rows[example.request.questionnaire][example.post_id].append(row)
         return rows
 
     @torch.inference_mode()
@@ -153,15 +154,14 @@ class Trainer:
             self._prefixes[questionnaire] = self._scorer.prefix(questionnaire)
         return self._prefixes[questionnaire]
 
-    def _batches(
-        self, rows: dict[Questionnaire, list[_Row]], shuffle: torch.Generator
-    ) -> Iterator[tuple[Questionnaire, list[_Row]]]:
-        """Of one questionnaire each, whose posts share a prefix; in another order each time."""
+    def _batches(self, posts: _Posts, shuffle: torch.Generator) -> Iterator[tuple[Questionnaire, list[_Row]]]:
+        """Of posts that share a questionnaire's prefix, with all passes of each; in another order each time."""
         batches = []
-        for questionnaire, own in rows.items():
+        for questionnaire, by_post in posts.items():
+            own = list(by_post.values())
             order = torch.randperm(len(own), generator=shuffle).tolist()
-            for start in range(0, len(own), BATCH):
-                chosen = [own[at] for at in order[start : start + BATCH]]
+            for start in range(0, len(own), POSTS_A_STEP):
+                chosen = [row for at in order[start : start + POSTS_A_STEP] for row in own[at]]
                 batches.append((questionnaire, chosen))
         yield from (batches[at] for at in torch.randperm(len(batches), generator=shuffle).tolist())
 
@@ -175,11 +175,13 @@ class Trainer:
         return (weights * losses).sum(), float(weights.sum())
 
     def log_probabilities(self, prefix: Sequence[int], rows: Sequence[PostRow]) -> tuple[torch.Tensor, torch.Tensor]:
-        """log p(yes) and log p(no) of all answers [A], with gradients."""
+        """Log p(yes) and log p(no) of all answers [A], with gradients."""
         scorer = self._scorer
         config, device = scorer.checkpoint.config, scorer.checkpoint.device
         body = scorer.checkpoint.model.model.language_model
-        batch = pack(rows, len(prefix), config.image_token_id, scorer.tokenizer.pad, scorer.preprocessor.merge).to(device)
+        batch = pack(rows, len(prefix), config.image_token_id, scorer.tokenizer.pad, scorer.preprocessor.merge).to(
+            device
+        )
         cache: Cache = DynamicCache(config=config)
         body(
             inputs_embeds=body.embed_tokens(torch.tensor([list(prefix)], device=device)),
@@ -205,25 +207,23 @@ class Trainer:
         return yes - whole, no - whole
 
     def _image_features(self, images: Sequence[StagedImage]) -> torch.Tensor:
-        """The image tokens of all images in their order; kept where the tower does not learn."""
-        if self._settings.vision:
-            return self._encode(images)
-        with torch.no_grad():
-            for image in images:
-                if image.key not in self._features:
-                    self._features[image.key] = self._encode([image])
-        return torch.cat([self._features[image.key] for image in images])
+        """The image tokens of all images in their order; each is encoded once, for good where the tower is fixed."""
+        known = {} if self._settings.vision else self._features
+        if new := {image.key: image for image in images if image.key not in known}:
+            with torch.set_grad_enabled(self._settings.vision and torch.is_grad_enabled()):
+                known.update(zip(new, self._encode(list(new.values())), strict=True))
+        return torch.cat([known[image.key] for image in images])
 
-    def _encode(self, images: Sequence[StagedImage]) -> torch.Tensor:
-        tower = self._scorer.checkpoint.model.model.visual
+    def _encode(self, images: Sequence[StagedImage]) -> Sequence[torch.Tensor]:
+        tower, merge = self._scorer.checkpoint.model.model.visual, self._scorer.preprocessor.merge
         grids = torch.cat([image.grid for image in images])
         pixels = self._scorer.preprocessor.patches(images).to(tower.dtype)
         tokens: torch.Tensor = tower(pixels, grid_thw=grids).pooler_output
-        return tokens
+        return torch.split(tokens, (grids.prod(-1) // merge**2).tolist())
 
 
 def linear_layers(model: nn.Module, *, vision: bool) -> list[str]:
-    """The full names of the linear layers that learn: all of the language model, and of the vision tower with `vision`."""
+    """The full names of the linear layers that learn: the language model's, and with `vision` the vision tower's."""
     parts = ("model.language_model.", "model.visual.") if vision else ("model.language_model.",)
     return [name for name, each in model.named_modules() if isinstance(each, nn.Linear) and name.startswith(parts)]
 

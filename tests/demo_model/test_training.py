@@ -11,7 +11,6 @@ from demo_model import checkpoint, language_stage, recipe
 from demo_model.batched_vision import patches, see
 from demo_model.image_bank import LEAST_PIXELS, MOST_PIXELS, SIZES, Shelf, resized, shoot
 from demo_model.lessons import Lesson, SeenRow
-from moderation_service.training.masked_batch import pack
 from demo_model.model import new_model
 from demo_model.tokenizer import answers, plain_spelling
 from moderation_service.demo.disguise import SPELLINGS
@@ -24,6 +23,7 @@ from moderation_service.engine.local.packed_row import PostRow
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.settings import EngineSettings, LayoutName
+from moderation_service.training.masked_batch import pack
 
 PROCESSOR = Glm46VImageProcessor(size={"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS})
 

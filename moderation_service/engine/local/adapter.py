@@ -1,4 +1,4 @@
-"""LoRA adapter (Hu et al., 2021): a folder as PEFT writes it, checked against its base model and merged into its weights.
+"""LoRA adapter (Hu et al., 2021): a folder as PEFT writes it, checked against its base model and merged into it.
 
 Merged weights score as fast as the model's own, and can be quantized like them. `moderation train` makes such a folder
 with a card, which names the base model by its revision. An adapter made elsewhere has no card: then the name of the
@@ -6,11 +6,13 @@ base model in PEFT's own configuration counts.
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from moderation_service.engine.local.checkpoint_files import digest_folder, is_safetensors
@@ -28,16 +30,17 @@ class Adapter:
 
     def merge_into(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with the adapter added to its weights, in place. Raises Misconfigured where the two don't fit."""
-        from peft import PeftConfig, get_peft_model, set_peft_model_state_dict  # noqa: PLC0415 - takes seconds
-        from safetensors.torch import load_file  # noqa: PLC0415
+        from peft import PeftConfig, set_peft_model_state_dict  # noqa: PLC0415 - comes with the extra `train`
 
         config = PeftConfig.from_pretrained(str(self.folder))
         config.init_lora_weights = False  # some ways to begin change the base; all of it is overwritten
-        adapted = get_peft_model(model, config)
+        adapted = add_layers(model, config)
         found = set_peft_model_state_dict(adapted, load_file(self.folder / WEIGHTS))
         lacking = [name for name in found.missing_keys if "lora_" in name]
         if wrong := [*found.unexpected_keys, *lacking]:
-            msg = f"engine.adapter {self.folder}: {len(wrong)} of its tensors don't fit the model, for example {wrong[0]}"
+            msg = (
+                f"engine.adapter {self.folder}: {len(wrong)} of its tensors don't fit the model, for example {wrong[0]}"
+            )
             raise Misconfigured(msg)
         merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
         return merged
@@ -67,9 +70,19 @@ def open_adapter(folder: Path, model: str, revision: str) -> Adapter:
     else:
         trained_on, this = (Path(str(each)).name for each in (config.get("base_model_name_or_path"), model))
     if trained_on != this:
-        msg = f"engine.adapter {folder}: was trained on {trained_on}, and engine.model is {this}; train it anew on this one"
+        msg = f"engine.adapter {folder}: was trained on {trained_on}, and engine.model is {this}; train one on this"
         raise Misconfigured(msg)
     return Adapter(folder, digest_folder(folder))
+
+
+def add_layers(model: PreTrainedModel, config: Any) -> Any:  # noqa: ANN401 - PEFT's, which may not be installed
+    """The model with an adapter's layers put into it."""
+    from peft import get_peft_model  # noqa: PLC0415 - as above
+
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks for `is_gradient_checkpointing`, which transformers 5.23 deprecates.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _named(index: Path) -> set[str]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file has a header and what it names: eight bytes of length, little-endian, and a JSON header of that length."""
+    """Whether the file begins as one: eight bytes of length, little-endian, and a JSON header of that length."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         return file.read(1) == _HEADER_BEGINS and length <= path.stat().st_size - _LENGTH_BYTES

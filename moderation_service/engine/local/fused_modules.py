@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 def optimize(model: PreTrainedModel, *, trainable: bool = False) -> None:
-    """Put the faster forms in place, for the device on which the model lies; for a `trainable` model those with a gradient."""
+    """Put the faster forms in place, for the device on which the model lies; if `trainable`, those with gradients."""
     set_image_attention(model)
     swap_patch_embedding(model)
     if model.device.type == "cuda":

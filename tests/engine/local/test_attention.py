@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from moderation_service.training.masked_batch import POST, block_mask
 from moderation_service.engine.local import attention
 from moderation_service.engine.local.attention import CuSeqlens, attend_images
 from moderation_service.engine.local.packed_row import AttentionMetadata, attend
+from moderation_service.training.masked_batch import POST, block_mask
 
 PREFIX, POSTS, TAILS = 6, [5, 0, 3], [[2, 4], [3], [1, 2, 3]]
 IMAGES = [4, 8, 1]

@@ -4,12 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation_service.training.masked_batch import block_mask, pack
 from moderation_service.engine.local.checkpoint import Checkpoint
 from moderation_service.engine.local.generator import plan_padded_batches
 from moderation_service.engine.local.image_encoder import StagedImage
 from moderation_service.engine.local.packed_row import PostRow, post_positions
 from moderation_service.engine.local.post_tokenizer import TokenizedPost
+from moderation_service.training.masked_batch import block_mask, pack
 
 IMAGE = 99
 SIDES = st.integers(1, 9)
