@@ -12,13 +12,16 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/demo_model tests/benchmarks/test_engine.py
 
-.PHONY: demo serve test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos kafka console-images lock clean
+.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
 
 serve: .venv/ready
 	$(BIN)/moderation demo --serve $(if $(PORT),--port $(PORT))
+
+up:
+	scripts/up.sh
 
 test: .venv/ready
 	scripts/system-packages.sh test

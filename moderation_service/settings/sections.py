@@ -197,6 +197,8 @@ class ConsoleSettings(Section):
     """Networks of the proxies whose `X-Forwarded-For` is believed: the Ingress controller's own addresses."""
     secure_cookies: bool = True
     """False only where the pages are read over plain HTTP on this machine."""
+    links: dict[str, Annotated[str, Field(pattern=r"^https?://")]] = Field(default={})
+    """Shown on the overview, such as {"Grafana": "https://grafana.example"}."""
     thumbnail_side: Annotated[int, Field(ge=64, le=2048)] = 512
     """Pixels of a thumbnail's longer side."""
 

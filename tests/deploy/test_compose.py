@@ -23,6 +23,15 @@ def workers() -> dict[str, dict]:
     return {name: service for name, service in compose()["services"].items() if name.startswith("worker")}
 
 
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder with the secrets of a first start."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy2(ROOT / "scripts/up.sh", tmp_path / "scripts")
+    subprocess.run([tmp_path / "scripts/up.sh", "--secrets-only"], check=True)
+    return tmp_path
+
+
 def test_the_file_is_as_the_compose_specification_has_it() -> None:
     jsonschema.validate(compose(), SCHEMA)
 
@@ -66,14 +75,33 @@ def test_what_is_mounted_from_the_tree_is_there() -> None:
     assert mounted - {"./models/GLM-4.6V-Flash"} == {path for path in mounted if (ROOT / path).exists()}
 
 
-def test_secrets_are_files_that_git_does_not_know_and_the_docs_say_how_to_make() -> None:
+def test_secrets_are_files_that_git_does_not_know_and_the_owners_own_are_in_the_docs(made: Path) -> None:
     for secret in compose()["secrets"].values():
         path = secret["file"].removeprefix("./")
         assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, path
-        assert path in DEPLOY_DOC
+        assert (made / path).is_file() or path in DEPLOY_DOC
     for name, service in compose()["services"].items():
         for variable in service.get("environment", {}):
             assert not re.search(r"PASSWORD$|SECRET$|API_KEY$|TOKEN$", variable), (name, variable)
+
+
+def test_a_first_start_needs_no_secret_by_hand(made: Path) -> None:
+    services = [one for one in compose()["services"].values() if one.get("profiles", ["cpu"]) == ["cpu"]]
+    wanted = {compose()["secrets"][name]["file"] for one in services for name in one.get("secrets", ())}
+    assert {path for path in wanted if not (made / path).read_text().strip()} == set()
+    password = (made / "secrets/postgres_password").read_text().strip()
+    url = (made / "secrets/database_url").read_text().strip()
+    assert url == f"postgresql://moderation:{password}@postgres/moderation"
+    assert (made / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_later_starts_keep_the_secrets(made: Path) -> None:
+    before = {path: path.read_text() for path in (made / "secrets").iterdir()}
+    (made / "secrets/grafana_password").chmod(0o644)
+    (made / "secrets/grafana_password").write_text("mine")
+    subprocess.run([made / "scripts/up.sh", "--secrets-only"], check=True)
+    after = {path: path.read_text() for path in (made / "secrets").iterdir()}
+    assert after == {**before, made / "secrets/grafana_password": "mine"}
 
 
 def test_each_image_has_a_version() -> None:

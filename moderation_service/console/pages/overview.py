@@ -184,6 +184,7 @@ class Overview:
             people=_BY_PEOPLE,
             charts=_drawn(seen),
             counts=await queue.counts(database, now=now),
+            links=context_of(request).settings.console.links,
         )
 
 
