@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/demo_model tests/benchmarks/test_engine.py
 
-.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos kafka console-images lock clean
+.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos compose-check kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -72,6 +72,10 @@ chaos: .venv/ready
 
 audit sbom: .venv/ready
 	scripts/supply-chain.sh $@
+
+compose-check: .venv/ready
+	scripts/system-packages.sh test
+	unshare --mount --net --pid --fork --mount-proc $(BIN)/python -m tests.deploy.compose_processes
 
 kafka: .venv/ready
 	scripts/system-packages.sh test
