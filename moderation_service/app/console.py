@@ -24,6 +24,7 @@ from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.thumbnails import Thumbnails
 from moderation_service.errors import Fatal, Misconfigured
 from moderation_service.judging.judge import Judge
+from moderation_service.policies.gate import check_gates
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
@@ -107,6 +108,7 @@ async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> Non
     ):
         check_routes(settings, judge.pack, judge.banks)
         check_policy_rates(settings.audit, (policy.id for policy in judge.pack.enforced))
+        await asyncio.to_thread(check_gates, settings, judge.pack, judge.model)
         judge_by(context, judge)
         async with reloading(settings, judge, partial(judge_by, context)):
             await asyncio.Event().wait()

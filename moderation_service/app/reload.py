@@ -12,6 +12,7 @@ from moderation_service.app.child_safety import check_routes
 from moderation_service.app.compose import check_packs
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
+from moderation_service.policies.gate import check_gates
 from moderation_service.policies.pack import PATH, SHADOW_PATH, PolicyPack
 from moderation_service.policies.watch import next_change
 from moderation_service.settings import Settings
@@ -89,6 +90,8 @@ class _Reloader:
             packs = (pack, self._judge.shadow_pack) if setting == PATH else (self._judge.pack, pack)
             check_packs(self._settings, packs[:1], packs[1], self._judge.calibration)
             check_routes(self._settings, packs[0])
+            if setting == PATH:
+                await asyncio.to_thread(check_gates, self._settings, pack, self._judge.model)
             judge = self._judge.with_policies(*packs)
             await judge.prepare()
             self._judge = judge

@@ -15,6 +15,7 @@ from moderation_service.audits.sampling import check_policy_rates
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.kafka.clients import wait_for_broker
 from moderation_service.kafka.topic_io import emit_audit
+from moderation_service.policies.gate import check_gates
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
 from moderation_service.stream.worker import Worker, tune_garbage_collector
@@ -58,6 +59,7 @@ async def _serve(
 ) -> None:
     timeout_s = settings.engine.startup_timeout_s
     async with open_judge(settings, *packs, startup_timeout_s=timeout_s) as judge:
+        await asyncio.to_thread(check_gates, settings, judge.pack, judge.model)
         await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
         async with keep_banks(settings.kafka, judge.banks, follow_s=timeout_s):
             check_routes(settings, judge.pack, judge.banks)

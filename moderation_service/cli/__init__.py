@@ -47,6 +47,7 @@ for name, where in {
     "keys": "accounts:keys",
     "users": "accounts:users",
     "report": "report:report",
+    "golden": "golden:golden",
     "bench": "bench:bench",
 }.items():  # as text: a command is imported when it is asked for
     cli.command(f"moderation_service.cli.{where}", name=name)

@@ -25,7 +25,8 @@ BUNDLED, TOPIC = "bundled", "reviews"
 class LabelSource:
     """What the command line names: a path or one of the words above, and how it is read.
 
-    With `posts` or `verdicts` the path holds reviews, and these are what they are of.
+    With `posts` or `verdicts` the path holds reviews, and these are what they are of. `is_audited`: only reviews from
+    blind audits count.
     """
 
     given: str
@@ -33,6 +34,7 @@ class LabelSource:
     form: Format | None = None
     posts: Path | None = None
     verdicts: Path | None = None
+    is_audited: bool = False
 
     def __post_init__(self) -> None:
         """Raises Misconfigured where the options don't go together."""
@@ -41,6 +43,9 @@ class LabelSource:
             raise Misconfigured(msg)
         if self.given in {BUNDLED, TOPIC} and (self.posts or self.verdicts):
             msg = f"{self.given}: takes no --posts or --verdicts, which are what a file of reviews is of"
+            raise Misconfigured(msg)
+        if self.is_audited and self.given != TOPIC and not self.posts:
+            msg = f"--audits: is of reviews; name the posts that those of {self.given} are of with --posts"
             raise Misconfigured(msg)
 
 
@@ -74,8 +79,10 @@ async def labelled_posts(
         return LabelledPosts(list(bundled.posts), f"{BUNDLED}, {bundled.which}", (), settings)
     policies = frozenset(one.id for one in pack.policies)
     if named.given == TOPIC:
-        said = await _reviews(settings.kafka)
+        said = _audited(await _reviews(settings.kafka), named)
         wanted = reviews.posts_of(said)
+        verdicts = await _records(settings.kafka, settings.kafka.output_topic, wanted)
+        said = reviews.without_routed(said, [json_row(*record) for record in verdicts])
         posts = [
             post for topic in settings.kafka.input_topics for post in await _records(settings.kafka, topic, wanted)
         ]
@@ -85,7 +92,8 @@ async def labelled_posts(
     elif named.posts:
         reader = RowReader(root_of(named.posts), policies, None)
         source = f"{named.given} of {named.posts}"
-        joined = reviews.of_posts(json_rows(Path(named.given)), read_posts(named.posts), reader)
+        said = _audited(json_rows(Path(named.given)), named)
+        joined = reviews.of_posts(said, read_posts(named.posts), reader)
         found = replace(loaded(joined, source, reader), unread=tuple(unread(named.posts)))
         settings = settings.with_file_root(reader.root)
     else:
@@ -117,6 +125,11 @@ async def recorded_scores(settings: Settings, named: LabelSource) -> RecordedSco
         return None
     scores, left_out = reviews.of_verdicts(said, verdicts)
     return RecordedScores(scores, source, left_out)
+
+
+def _audited(said: Iterable[Row], named: LabelSource) -> list[Row]:
+    """The reviews that count. A row that is no review stays, to be named."""
+    return [row for row in said if not named.is_audited or isinstance(row[1], BadPost) or row[1].get("audit")]
 
 
 async def _reviews(kafka: KafkaSettings) -> list[Row]:

@@ -104,8 +104,7 @@ class PackDiff:
         )
         if flipped or old.verdict.decision != new.verdict.decision:
             decisions = old.verdict.decision, new.verdict.decision
-            text = redacted(post.text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
-            self.flips.append(Flip(post.post_id, post.revision, text, len(post.images), *decisions, flipped))
+            self.flips.append(Flip(post.post_id, post.revision, beginning(post), len(post.images), *decisions, flipped))
 
     def changed(self) -> Counter[tuple[str, str]]:
         """How many posts' decision would go from which to which."""
@@ -141,6 +140,11 @@ async def judge_by_both(
         on_done(post)
 
     return await for_each(posts, work)
+
+
+def beginning(post: Post) -> str:
+    """The first words of a post, without personal data: enough to know it by."""
+    return redacted(post.text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
 
 
 def _change(policy_id: str, old: Policy | None, new: Policy | None) -> PolicyChange:

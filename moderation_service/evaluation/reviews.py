@@ -108,6 +108,16 @@ def of_verdicts(reviews: Iterable[Row], verdicts: Iterable[Row]) -> tuple[Exampl
     ), left_out
 
 
+def without_routed(reviews: Iterable[Row], verdicts: Iterable[Row]) -> list[Row]:
+    """The reviews, those of a post that any verdict gives a route replaced by why they are left out."""
+    routed = {row["post_id"] for _, row in verdicts if isinstance(row, dict) and row.get("route")}
+    why = "the post has a route, so it is no example"
+    return [
+        (where, BadPost(where, why) if isinstance(row, dict) and row.get("post_id") in routed else row)
+        for where, row in reviews
+    ]
+
+
 def posts_of(reviews: Iterable[Row]) -> frozenset[bytes]:
     """The keys, on any topic, of what is reviewed."""
     named = (row["post_id"] for _, row in reviews if isinstance(row, dict) and isinstance(row.get("post_id"), str))

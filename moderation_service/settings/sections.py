@@ -1,4 +1,4 @@
-"""Sections `policies`, `banks`, `child_safety`, `media`, `judging`, `ops`, `console` and `logging`."""
+"""Sections `policies`, `golden`, `banks`, `child_safety`, `media`, `judging`, `ops`, `console` and `logging`."""
 
 import ipaddress
 import os
@@ -30,6 +30,17 @@ class PolicySettings(Section):
     """Time between looks at the files; 0: never."""
     language: Literal["auto", "en", "zh"] = "auto"
     """Language of the prompt; `auto`: the post's."""
+
+
+class GoldenSettings(Section):
+    """Labelled sets that a change is tried on before it judges posts."""
+
+    path: Path = Path("golden")
+    """Folder of the golden sets: `NAME.jsonl` and its baseline, `NAME.baseline.json`."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Largest drop of a policy's recall, F1 or specificity that `moderation golden check` lets pass."""
+    required: tuple[str, ...] = ()
+    """Sets that policies, model and calibration must have passed before they judge; empty: none."""
 
 
 class BankSettings(Section):

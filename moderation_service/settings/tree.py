@@ -26,6 +26,7 @@ from moderation_service.settings.sections import (
     BankSettings,
     ChildSafetySettings,
     ConsoleSettings,
+    GoldenSettings,
     JudgingSettings,
     LoggingSettings,
     MediaSettings,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     engine: EngineSettings = EngineSettings()
     policies: PolicySettings = PolicySettings()
+    golden: GoldenSettings = GoldenSettings()
     banks: BankSettings = BankSettings()
     child_safety: ChildSafetySettings = ChildSafetySettings()
     media: MediaSettings = MediaSettings()

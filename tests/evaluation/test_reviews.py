@@ -8,7 +8,7 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.reviews import of_posts, of_verdicts
+from moderation_service.evaluation.reviews import of_posts, of_verdicts, without_routed
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.readers.rows import BadPost, Row, json_rows
 from tests.contracts.examples import MODEL, POLICY, verdict
@@ -193,3 +193,10 @@ def test_reviews_that_go_with_no_verdict_are_refused_with_the_first_reason(tmp_p
         of_verdicts(reviews, posts_instead)
     with pytest.raises(Misconfigured, match=r"none of 2 reviews goes with a verdict$"):
         of_verdicts(reviews, [])
+
+
+def test_reviews_of_a_post_with_a_route_are_left_out_by_any_of_its_verdicts(tmp_path: Path) -> None:
+    reviews = list(rows(tmp_path, review("p-1"), review("p-2")))
+    verdicts = [recorded("p-1", 0.9), recorded("p-1", 0.9, route="child_safety"), recorded("p-2", 0.9)]
+    kept = without_routed(reviews, [("v:1", one) for one in verdicts])
+    assert kept == [(reviews[0][0], BadPost(reviews[0][0], "the post has a route, so it is no example")), reviews[1]]

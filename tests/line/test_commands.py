@@ -93,6 +93,7 @@ async def test_a_missing_model_folder_is_one_line_and_exit_code_3() -> None:
         ),
         ({"MODERATION_JUDGING__CALIBRATION": "/no/such.json"}, "/no/such.json: No such file or directory"),
         ({"MODERATION_ENGINE__KIND": "openai"}, "kind openai needs base_url"),
+        ({"MODERATION_GOLDEN__REQUIRED": "release"}, "golden.required: release has no pass in"),
         ({"MODERATION_POLICIES__SHADOW_PATH": "/no/such"}, "/no/such: policies.shadow_path: is not a folder"),
         ({"MODERATION_POLICIES__RELOAD_SECONDS": "-1"}, "MODERATION_POLICIES__RELOAD_SECONDS"),
     ],

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from moderation_service.errors import Transient
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
+from moderation_service.policies.gate import GatePass
 from moderation_service.policies.pack import PolicyPack, load_pack, load_packs
 from moderation_service.settings import (
     EngineSettings,
+    GoldenSettings,
     JudgingSettings,
     PolicySettings,
     Settings,
@@ -168,6 +171,26 @@ async def test_what_the_start_would_refuse_is_refused(tmp_path: Path, files: dic
         assert says in await follow.refused()
         assert follow.taken == []
         assert await digest_by(follow.judge) == follow.judge.pack.digest
+
+
+async def test_policies_without_a_pass_of_a_required_golden_set_are_refused_until_it_stands_beside_them(
+    mounted: ConfigMap,
+) -> None:
+    policies = PolicySettings(path=mounted.path, reload_seconds=EVERY_S)
+    async with followed(policies, golden=GoldenSettings(required=("release",))) as follow:
+        mounted.update(with_threshold(0.61))
+        assert "golden.required: release has no pass" in await follow.refused()
+        gate_pass = GatePass(
+            golden_set="release",
+            data="sha256:" + "0" * 64,
+            margin=0.02,
+            policy_set_digest=load_pack(mounted.path, images=False).digest,
+            model=follow.judge.model,
+            passed_at=datetime.now(UTC),
+        )
+        assert follow.taken == []
+        mounted.update({**with_threshold(0.61), "golden.jsonl": gate_pass.model_dump_json()})
+        assert (await follow.took()).pack.digest == gate_pass.policy_set_digest
 
 
 async def test_an_engine_that_is_away_is_asked_again_until_the_change_is_taken_and_that_is_said_once(
