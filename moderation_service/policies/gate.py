@@ -48,7 +48,7 @@ def check_gates(settings: Settings, pack: PolicyPack, model: Model) -> None:
         return
     passes = [one for one in _read(_file_beside(path)) if one.margin <= settings.golden.margin]
     held = {one.golden_set for one in passes if (one.policy_set_digest, one.model) == (pack.digest, model)}
-    if missing := [name for name in required if name not in held]:
+    if missing := sorted(required - held):
         msg = (
             f"golden.required: {', '.join(missing)} has no pass in {_file_beside(path)} for policies {pack.digest} and"
             f" model {model.name}, revision {model.revision}, calibration {model.calibration_id}; run"

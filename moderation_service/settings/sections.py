@@ -39,7 +39,7 @@ class GoldenSettings(Section):
     """Folder of the golden sets: `NAME.jsonl` and its baseline, `NAME.baseline.json`."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Largest drop of a policy's recall, F1 or specificity that `moderation golden check` lets pass."""
-    required: tuple[str, ...] = ()
+    required: frozenset[str] = frozenset()
     """Sets that policies, model and calibration must have passed before they judge; empty: none."""
 
 

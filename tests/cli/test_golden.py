@@ -146,7 +146,7 @@ def test_removed_posts_leave_the_baseline_as_good_as_it_was(tmp_path: Path, run:
         (("add", "release", "bundled"), "bundled: name a file"),
         (("add", "release", "no.jsonl", "--audits"), "--audits: is of reviews"),
         (("check", "release", "--margin", "1.5"), "--margin 1.5: should be a share"),
-        (("check", "other"), "no baseline"),
+        (("check", "other"), "no such golden set"),
         (("baseline", "other"), "no such golden set"),
         (("remove", "Other", "p"), "no name of a golden set"),
     ],

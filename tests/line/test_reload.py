@@ -177,7 +177,7 @@ async def test_policies_without_a_pass_of_a_required_golden_set_are_refused_unti
     mounted: ConfigMap,
 ) -> None:
     policies = PolicySettings(path=mounted.path, reload_seconds=EVERY_S)
-    async with followed(policies, golden=GoldenSettings(required=("release",))) as follow:
+    async with followed(policies, golden=GoldenSettings(required=frozenset({"release"}))) as follow:
         mounted.update(with_threshold(0.61))
         assert "golden.required: release has no pass" in await follow.refused()
         gate_pass = GatePass(

@@ -18,7 +18,7 @@ def pack() -> PolicyPack:
 
 
 def requiring(path: Path, *names: str) -> Settings:
-    return Settings(policies=PolicySettings(path=path), golden=GoldenSettings(required=names, margin=0.02))
+    return Settings(policies=PolicySettings(path=path), golden=GoldenSettings(required=frozenset(names), margin=0.02))
 
 
 def passed(pack: PolicyPack, **changes: object) -> GatePass:
