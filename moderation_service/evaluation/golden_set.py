@@ -80,16 +80,17 @@ class GoldenSet:
 
     @classmethod
     def named(cls, settings: GoldenSettings, name: str) -> Self:
-        """The set of that name, which need not exist yet. Raises Misconfigured for a wrong name."""
+        """The set of that name, which need not exist yet. Raises Misconfigured for a wrong name or without a folder."""
         if not _NAME.fullmatch(name):
             msg = f"{name}: no name of a golden set; should be a-z, 0-9, - and _, at most 64 characters"
             raise Misconfigured(msg)
-        return cls(name, settings.path / f"{name}{_POSTS}", settings.path / f"{name}{_BASELINE}")
+        folder = _folder(settings)
+        return cls(name, folder / f"{name}{_POSTS}", folder / f"{name}{_BASELINE}")
 
     @classmethod
     def every(cls, settings: GoldenSettings) -> list[Self]:
-        """All sets of `golden.path`, by name."""
-        files = sorted(settings.path.glob(f"*{_POSTS}"))
+        """All sets of `golden.path`, by name. Raises as `named`."""
+        files = sorted(_folder(settings).glob(f"*{_POSTS}"))
         return [cls.named(settings, file.name.removesuffix(_POSTS)) for file in files]
 
     def load(self) -> tuple[Labelled, ...]:
@@ -164,6 +165,13 @@ async def carried(given: Sequence[Labelled], settings: Settings, pack: PolicyPac
             return replace(one, post=one.post.model_copy(update=kept))
 
         return await asyncio.gather(*map(carry, given))
+
+
+def _folder(settings: GoldenSettings) -> Path:
+    if settings.path is None:
+        msg = "golden.path: is not set; name the folder of the golden sets"
+        raise Misconfigured(msg)
+    return settings.path
 
 
 def _row(one: Labelled) -> str:

@@ -15,7 +15,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 
-FILE = "golden.jsonl"
+FILE = "golden-passes.jsonl"
 
 
 class GatePass(Contract):

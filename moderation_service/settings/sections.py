@@ -35,8 +35,8 @@ class PolicySettings(Section):
 class GoldenSettings(Section):
     """Labelled sets that a change is tried on before it judges posts."""
 
-    path: Path = Path("golden")
-    """Folder of the golden sets: `NAME.jsonl` and its baseline, `NAME.baseline.json`."""
+    path: Path | None = None
+    """Folder of the golden sets: `NAME.jsonl` and its baseline, `NAME.baseline.json`; unset: none."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Largest drop of a policy's recall, F1 or specificity that `moderation golden check` lets pass."""
     required: frozenset[str] = frozenset()

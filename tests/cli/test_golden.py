@@ -87,12 +87,12 @@ def test_a_policy_edit_that_lowers_recall_by_10_points_is_refused_with_the_posts
     assert found["fallen"] == ["recall", "f1"]
     assert sorted(flip["post_id"] for flip in report["flips"]) == sorted(lost)
     assert all(flip["violates"] and not flip["is_right"] for flip in report["flips"])
-    assert not (proposed / "golden.jsonl").exists()
+    assert not (proposed / "golden-passes.jsonl").exists()
 
     shown = run("check", "release", "--policies", proposed, "--margin", "0.2", "--record")
     assert "passed: nothing fell by more than 0.2" in shown
     assert all(post in shown for post in lost)
-    recorded = json.loads((proposed / "golden.jsonl").read_text("utf-8"))
+    recorded = json.loads((proposed / "golden-passes.jsonl").read_text("utf-8"))
     assert (recorded["golden_set"], recorded["margin"]) == ("release", 0.2)
 
 

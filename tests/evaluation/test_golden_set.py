@@ -103,7 +103,12 @@ def test_labels_of_a_policy_that_is_gone_are_still_read(release: GoldenSet) -> N
 @pytest.mark.parametrize("name", ["", "Release", "../x", "a/b", "a.b", "x" * 65])
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(Misconfigured, match="no name of a golden set"):
-        GoldenSet.named(GoldenSettings(), name)
+        GoldenSet.named(GoldenSettings(path=Path()), name)
+
+
+def test_without_a_folder_there_are_no_sets() -> None:
+    with pytest.raises(Misconfigured, match=r"golden\.path: is not set"):
+        GoldenSet.every(GoldenSettings())
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(release: GoldenSet) -> None:

@@ -189,7 +189,7 @@ async def test_policies_without_a_pass_of_a_required_golden_set_are_refused_unti
             passed_at=datetime.now(UTC),
         )
         assert follow.taken == []
-        mounted.update({**with_threshold(0.61), "golden.jsonl": gate_pass.model_dump_json()})
+        mounted.update({**with_threshold(0.61), "golden-passes.jsonl": gate_pass.model_dump_json()})
         assert (await follow.took()).pack.digest == gate_pass.policy_set_digest
 
 
