@@ -71,7 +71,9 @@ def add_user(
     /,
     *,
     role: Literal["reviewer", "admin"] = "reviewer",
-    permission: Annotated[list[Literal["banks", "child_safety"]] | None, Parameter(help="No role includes it.")] = None,
+    permission: Annotated[
+        list[Literal["adjudicate", "banks", "child_safety"]] | None, Parameter(help="No role includes it.")
+    ] = None,
     settings: SettingsFile = None,
 ) -> int:
     """Let a person log in to the console; the password is asked for, or the first line of standard input.

@@ -18,7 +18,17 @@ from moderation_service.console.accounts.login import account_routes
 from moderation_service.console.api.routes import api_routes
 from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.middleware import ErrorPages, ResponseHeaders, TrustedProxies, error_page
-from moderation_service.console.pages import banks, case, child_safety, overview, policies, queue, tryout, verdict
+from moderation_service.console.pages import (
+    audits,
+    banks,
+    case,
+    child_safety,
+    overview,
+    policies,
+    queue,
+    tryout,
+    verdict,
+)
 from moderation_service.console.pages.render import HERE, choose_preferences
 
 _DATABASE_TIMEOUT_S = 5.0
@@ -78,6 +88,8 @@ def page_routes() -> list[BaseRoute]:
         Route("/queue/next", guarded(queue.take_next), methods=["POST"]),
         Route("/queue/take/{verdict_id:path}", guarded(queue.take), methods=["POST"]),
         Route("/queue/release/{verdict_id:path}", guarded(queue.release), methods=["POST"]),
+        Route("/audits/{verdict_id:path}/decide", guarded(audits.decide), methods=["POST"]),
+        Route("/audits/{verdict_id:path}/pictures", guarded(audits.show_images), methods=["POST"]),
         Route("/reviews/{review_id:path}/undo", guarded(queue.undo), methods=["POST"]),
         Route("/verdicts", guarded(verdict.search)),
         Route(f"{one}/bank", of_banks(banks.add), methods=["POST"]),

@@ -37,6 +37,7 @@ _SECURITY_HEADERS = {
 ERROR_TEXTS = {
     403: ("That is not allowed.", "Load the page again; your session may be over."),
     404: ("There is nothing here.", "It never existed, or it was erased."),
+    423: ("This post is in a blind audit.", "Its verdict is shown once people have answered."),
 }
 OTHER_ERROR = ("That did not work.", "Nothing was changed.")
 

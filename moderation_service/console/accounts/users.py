@@ -22,7 +22,7 @@ from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry import audit
 
 Role = Literal["reviewer", "admin"]
-Permission = Literal["banks", "child_safety"]
+Permission = Literal["adjudicate", "banks", "child_safety"]
 """What no role includes: it is given to a person by name."""
 _Made = TypeVar("_Made")
 

@@ -16,6 +16,7 @@ from moderation_service.contracts.verdict import Verdict
 _WHY = {
     "leased": "another reviewer is working on it",
     "decided": "it is decided; with further: true this is one more review",
+    "audited": "people judge it blind just now; with further: true this is one more review",
     "superseded": "a newer verdict took its place; with further: true it is reviewed all the same",
 }
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from moderation_service.console.accounts.guard import is_sealed, seal
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.words import MAX_SHOWN, Parts, redacted_all, redacted_id
-from moderation_service.console.store import posts, verdicts
+from moderation_service.console.store import audits, posts, verdicts
 from moderation_service.console.store.posts import ShownPost
 from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.enums import Decision, ImageStatus
@@ -73,7 +73,22 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
     matched = [_quoted(text, match) for match in verdict.matches + verdict.shadow_matches]
     words, surface, *quotes = await redacted_all(text, verdict.surface or "", *matched)
     found = found_in(verdict, context_of(request).pack)
-    under = f"&seal={seal(request, _sealed_name(verdict.verdict_id))}" if confirmed else ""
+    return replace(
+        found,
+        shown=shown,
+        words=words,
+        cut=max(len(text) - MAX_SHOWN, 0),
+        author=await redacted_id(verdict.author_id or ""),
+        surface=surface,
+        quotes=tuple(quotes),
+        images=images_of(verdict, shown, address_seal(request, verdict.verdict_id) if confirmed else ""),
+        asked=asked,
+        confirmed=confirmed,
+    )
+
+
+def images_of(verdict: Verdict, shown: ShownPost | None, under: str) -> tuple[CaseImage, ...]:
+    """The images of a verdict's post; `under` is the seal of restricted ones."""
     images = []
     for at, content in enumerate(verdict.content.images):
         thumbnail = next((one for one in shown.thumbnails if one.position == at), None) if shown else None
@@ -89,18 +104,12 @@ async def case_of(request: Request, verdict: Verdict, *, asked: bool = False, co
                 judged=content.sha256 is not None,
             )
         )
-    return replace(
-        found,
-        shown=shown,
-        words=words,
-        cut=max(len(text) - MAX_SHOWN, 0),
-        author=await redacted_id(verdict.author_id or ""),
-        surface=surface,
-        quotes=tuple(quotes),
-        images=tuple(images),
-        asked=asked,
-        confirmed=confirmed,
-    )
+    return tuple(images)
+
+
+def address_seal(request: Request, verdict_id: str) -> str:
+    """What opens the addresses of restricted images, as the end of an address."""
+    return f"&seal={seal(request, _sealed_name(verdict_id))}"
 
 
 def found_in(verdict: Verdict, pack: PolicyPack) -> ReviewCase:
@@ -118,7 +127,9 @@ async def image(request: Request) -> Response:
     stored = await verdicts.by_id(database, verdict_id)
     if stored is None:
         raise HTTPException(404, "no such picture")
-    is_restricted = _is_restricted(stored.verdict, context_of(request).pack)
+    pack = context_of(request).pack
+    is_blind = await audits.hides(database, verdict_id)
+    is_restricted = has_restricted(pack) if is_blind else _is_restricted(stored.verdict, pack)
     if is_restricted and not is_sealed(request, _sealed_name(verdict_id)):
         raise HTTPException(403, "this picture is restricted")
     verdict, position = stored.verdict, position_asked(request)
@@ -155,6 +166,11 @@ def _is_restricted(verdict: Verdict, pack: PolicyPack) -> bool:
         return any(part.policy_id not in open_to_all and part.policy_id in known for part in asked)
     found = {part.policy_id for part in asked if part.outcome.is_flagged}
     return not open_to_all >= found | {match.policy for match in verdict.matches if match.policy}
+
+
+def has_restricted(pack: PolicyPack) -> bool:
+    """Whether any post may violate a restricted policy: all are treated so where nothing of what was found is told."""
+    return any(policy.restricted for policy in pack.enforced)
 
 
 def _sealed_name(verdict_id: str) -> str:

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from moderation_service.console.context import context_of
+from moderation_service.console.pages.blind_case import blind_case
 from moderation_service.console.pages.case import case_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import queue, reviews, routed, verdicts
+from moderation_service.console.store.audits import Auditor
 from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import UndoableReview
 from moderation_service.contracts.enums import Decision
@@ -26,9 +28,9 @@ async def show(request: Request) -> Response:
     """The queue with the post in hand."""
     context, user, now = context_of(request), request.state.session.user, datetime.now(UTC)
     filters = filters_of(request.query_params)
-    jobs = await queue.listed(context.database, filters, limit=_LISTED, now=now)
+    jobs = await queue.listed(context.database, filters, limit=_LISTED, now=now, auditor=auditor_of(request))
     held = await queue.held(context.database, user, now=now)
-    stored = await verdicts.by_id(context.database, held.verdict_id) if held else None
+    stored = await verdicts.by_id(context.database, held.verdict_id) if held and not held.audit else None
     free = [job for job in jobs if job.leased_by in {None, user}]
     before, after = _beside(free, held)
     heads = await queue.headlines(context.database, [job.seq for job in jobs])
@@ -41,7 +43,7 @@ async def show(request: Request) -> Response:
         gravest_first=lambda ids: sorted(ids, key=lambda one: -severity.get(one, 0)),
         heads=heads,
         snippets=dict(zip(heads, snippets, strict=True)),
-        counts=await queue.counts(context.database, now=now),
+        counts=await queue.counts(context.database, now=now, blind=False),
         filters=filters,
         filtered=len([value for value in asdict(filters).values() if value]),
         query=query_of(filters),
@@ -51,6 +53,7 @@ async def show(request: Request) -> Response:
         after=after.seq if after else None,
         then=after.verdict_id if after else "",
         case=await case_of(request, stored.verdict) if stored else None,
+        blind=await blind_case(request, held) if held and held.audit else None,
         last=await undoable(request),
         gone="gone" in request.query_params,
         behind=bool(context.held),
@@ -105,9 +108,9 @@ async def undo(request: Request) -> Response:
 async def go_on(request: Request, filters: Filters, then: str) -> None:
     """Lease the post `then`, or the first that nobody has."""
     context, user = context_of(request), request.state.session.user
-    lease_s = context.settings.console.lease_s
+    lease_s, auditor = context.settings.console.lease_s, auditor_of(request)
     if not (then and await _lease(request, then)):
-        await queue.lease_next(context.database, user, filters, now=datetime.now(UTC), lease_s=lease_s)
+        await queue.lease_next(context.database, user, filters, now=datetime.now(UTC), lease_s=lease_s, auditor=auditor)
 
 
 async def undoable(request: Request) -> UndoableReview | None:
@@ -115,6 +118,12 @@ async def undoable(request: Request) -> UndoableReview | None:
     context = context_of(request)
     since = datetime.now(UTC) - timedelta(seconds=context.settings.console.undo_s)
     return await reviews.last_review(context.database, request.state.session.user, since)
+
+
+def auditor_of(request: Request) -> Auditor:
+    """The reader as one who answers audits."""
+    session, per_day = request.state.session, context_of(request).settings.audit.per_day
+    return Auditor(session.user, "adjudicate" in session.permissions, per_day)
 
 
 def filters_of(query: QueryParams) -> Filters:
@@ -139,7 +148,8 @@ def back(filters: Filters, *, gone: bool = False) -> Response:
 async def _lease(request: Request, verdict_id: str) -> Job | None:
     context, user = context_of(request), request.state.session.user
     lease_s = context.settings.console.lease_s
-    return await queue.lease(context.database, user, verdict_id, now=datetime.now(UTC), lease_s=lease_s)
+    now, auditor = datetime.now(UTC), auditor_of(request)
+    return await queue.lease(context.database, user, verdict_id, now=now, lease_s=lease_s, auditor=auditor)
 
 
 async def _hand_back(request: Request, but: str) -> None:

@@ -15,7 +15,7 @@ from moderation_service.console.pages.case import ReviewCase, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
 from moderation_service.console.pages.render import language_of, page, translated
 from moderation_service.console.pages.words import redacted_all
-from moderation_service.console.store import outbox, reviews, verdicts
+from moderation_service.console.store import audits, outbox, reviews, verdicts
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
 from moderation_service.console.store.verdicts import Stored
 from moderation_service.contracts.enums import AttributionClass, ReviewDecision
@@ -28,11 +28,12 @@ _LISTED = 50
 _SEQ = re.compile("[0-9]{1,18}")
 _ASKED = ("post_id", "decision", "policy_id")
 _REASON_WANTED = "To overturn a decision, say why."
-_TOO_LONG = "The reason is too long: at most 4,000 characters."
-_REFUSED: dict[str, str] = {
+TOO_LONG = "The reason is too long: at most 4,000 characters."
+REFUSED: dict[str, str] = {
     "leased": "Another reviewer is working on this post.",
     "decided": "Another reviewer has already decided this post.",
     "superseded": "This post has a newer verdict.",
+    "audited": "You have reviewed this post already, or it needs the permission adjudicate.",
 }
 
 
@@ -42,7 +43,7 @@ async def search(request: Request) -> Response:
     asked: dict[str, Any] = {name: query[name].strip() for name in _ASKED if query.get(name, "").strip()}
     given = query.get("before", "")
     before = int(given) if _SEQ.fullmatch(given) else None
-    found = await verdicts.listed(context_of(request).database, limit=_LISTED + 1, before=before, **asked)
+    found = await verdicts.listed(context_of(request).database, limit=_LISTED + 1, before=before, hidden=False, **asked)
     rows = [{"verdict": one.verdict, **_worst(one.verdict)} for one in found[:_LISTED]]
     return page(
         request,
@@ -85,13 +86,13 @@ async def decide(request: Request) -> Response:
     if overturns and not decided.reason:
         return await _again(request, stored, _REASON_WANTED, decided.reason, 422)
     if len(decided.reason) > 4000:  # noqa: PLR2004 - the contract's
-        return await _again(request, stored, _TOO_LONG, decided.reason, 422)
+        return await _again(request, stored, TOO_LONG, decided.reason, 422)
     try:
         await reviews.decide(context_of(request), request.state.session.user, stored.verdict.verdict_id, decided)
     except Unknown:
         raise HTTPException(404, "no such verdict") from None
     except NotYours as refused:
-        return await _again(request, stored, _REFUSED[refused.why], decided.reason, 409)
+        return await _again(request, stored, REFUSED[refused.why], decided.reason, 409)
     if "queue" not in form:
         return RedirectResponse(request.url.path.removesuffix("/decide"), status_code=303)
     filters = filters_of(QueryParams(str(form["queue"])))
@@ -121,6 +122,8 @@ async def _stored(request: Request) -> Stored:
     stored = await verdicts.by_id(context_of(request).database, request.path_params["verdict_id"])
     if stored is None:
         raise HTTPException(404, "no such verdict")
+    if await audits.hides(context_of(request).database, stored.verdict.verdict_id):
+        raise HTTPException(423, "people judge this post blind; its verdict is shown once they have answered")
     return stored
 
 

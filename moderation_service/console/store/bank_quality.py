@@ -66,6 +66,7 @@ def _reviewed() -> Select[Any]:
         select(*columns, bank_matches.c.bank, bank_matches.c.action)
         .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id)
         .join(bank_matches, bank_matches.c.verdict_seq == verdicts.c.seq)
+        .where(reviews.c.audit_round.is_(None))
     )
 
 

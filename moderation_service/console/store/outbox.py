@@ -176,11 +176,11 @@ class OutboxSender:
 
 
 async def count_reviews(database: AsyncEngine, review_ids: Collection[str]) -> None:
-    """Add reviews that were sent to `moderation_reviews_total`: each answer for a policy that the verdict has."""
+    """Add reviews that were sent, but no audits, to `moderation_reviews_total`: each answer for one of its policies."""
     query = (
         select(reviews.c.policies, verdicts.c.policies.label("judged"))
         .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id)
-        .where(reviews.c.review_id.in_(review_ids))
+        .where(reviews.c.review_id.in_(review_ids), reviews.c.audit_round.is_(None))
     )
     async with database.connect() as connection:
         for row in await connection.execute(query):

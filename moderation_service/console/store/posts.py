@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import and_, delete, exists, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.store.tables import posts, thumbnails, verdicts
+from moderation_service.console.store.tables import jobs, posts, thumbnails, verdicts
 from moderation_service.contracts.enums import Decision
 from moderation_service.contracts.post import Post
 
@@ -119,26 +119,30 @@ async def thumbnail(
 async def _fates(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Fate]:
     """The newest revision's verdict decides on older ones too; each revision waits for a verdict of its own.
 
+    Of an allowed post nothing is kept, but while it is audited.
+
     Nothing is kept of a revision with a route, nor of those before it: all may hold what must not be kept.
     """
     if not keys:
         return {}
-    columns = (verdicts.c.post_id, verdicts.c.post_revision, verdicts.c.decision, verdicts.c.newest, verdicts.c.route)
+    columns = (verdicts.c.post_id, verdicts.c.post_revision, verdicts.c.newest, verdicts.c.route)
+    audited = exists().where(jobs.c.verdict_seq == verdicts.c.seq, jobs.c.state == "open")
+    needless = and_(verdicts.c.decision == Decision.ALLOW, ~audited).label("needless")
     ids = {post_id for post_id, _ in keys}
-    rows = await connection.execute(select(*columns).where(verdicts.c.post_id.in_(ids)).order_by(verdicts.c.seq))
-    last = defaultdict[str, dict[int, str]](dict)
+    query = select(*columns, needless).where(verdicts.c.post_id.in_(ids)).order_by(verdicts.c.seq)
+    last = defaultdict[str, dict[int, bool]](dict)
     dropped_to = dict[str, int]()
-    for row in rows:
-        last[row.post_id][row.post_revision] = row.decision
-        if row.route or (row.newest and row.decision == Decision.ALLOW):
+    for row in await connection.execute(query):
+        last[row.post_id][row.post_revision] = row.needless
+        if row.route or (row.newest and row.needless):
             dropped_to[row.post_id] = max(row.post_revision, dropped_to.get(row.post_id, row.post_revision))
     fates = dict[Key, Fate]()
     for post_id, revision in keys:
-        decision = last[post_id].get(revision)
-        if decision == Decision.ALLOW or revision <= dropped_to.get(post_id, revision - 1):
+        is_needless = last[post_id].get(revision)
+        if is_needless or revision <= dropped_to.get(post_id, revision - 1):
             fates[post_id, revision] = "dropped"
         else:
-            fates[post_id, revision] = "waits" if decision is None else "wanted"
+            fates[post_id, revision] = "waits" if is_needless is None else "wanted"
     return fates
 
 

@@ -79,7 +79,7 @@ class CaseRow:
 
 
 async def quality(database: AsyncEngine, since: datetime) -> Quality:
-    """What people said of the verdicts since then."""
+    """What people said of the verdicts since then, but for audits: these are of another sample, and weigh otherwise."""
     query = (
         select(
             reviews.c.verdict_id,
@@ -90,7 +90,7 @@ async def quality(database: AsyncEngine, since: datetime) -> Quality:
             verdicts.c.policies.label("judged"),
         )
         .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id, isouter=True)
-        .where(reviews.c.reviewed_at >= since)
+        .where(reviews.c.reviewed_at >= since, reviews.c.audit_round.is_(None))
         .order_by(reviews.c.reviewed_at.desc())
         .limit(_REVIEWS)
     )

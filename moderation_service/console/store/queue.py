@@ -1,20 +1,23 @@
 """The jobs that wait for a person, each leased to one reviewer at a time: gravest first, then least sure, then oldest.
 
 Every change is one statement that names the state it expects, so two who want the same job don't both get it.
+Audits, which are done blind, stand among the others at random places, and nothing of what was found is told of them.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.store.tables import job_policies, jobs, posts, verdicts
-from moderation_service.contracts.enums import AbstainReason, Decision
+from moderation_service.console.store.audits import Auditor, is_owed
+from moderation_service.console.store.tables import job_policies, jobs, posts, reviews, verdicts
+from moderation_service.contracts.enums import AbstainReason, AuditRound, Decision
 
 _SNIPPET = 120  # characters
+_EVERY = 5  # at most one post in so many is an audit, while others wait
 _ORDER = (jobs.c.severity.desc(), jobs.c.margin, jobs.c.judged_at, jobs.c.verdict_seq)
 
 
@@ -28,20 +31,29 @@ class Filters:
     abstain_reason: str | None = None
     decision: str | None = None
 
+    @property
+    def tell(self) -> bool:
+        """Whether what they find tells what was decided: then no audit is among it."""
+        return any(value for name, value in asdict(self).items() if name != "language")
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A verdict that waits for a person. `leased_by` is None once a lease is over."""
+    """A verdict that waits for a person. `leased_by` is None once a lease is over.
+
+    `audit`: it is done blind, in this round. Of such a job nothing is known here of what was found.
+    """
 
     seq: int
     verdict_id: str
     post_id: str
-    decision: Decision
+    decision: Decision | None
     abstain_reason: AbstainReason | None
     severity: int
     margin: float
     language: str
     judged_at: datetime
+    audit: AuditRound | None
     reason: str | None  # the bank's entry, as BANK/ENTRY, for which a past verdict was sent here
     leased_by: str | None
     leased_until: datetime | None
@@ -66,11 +78,21 @@ class Headline:
     text: str
 
 
-async def listed(database: AsyncEngine, filters: Filters, *, limit: int, now: datetime) -> list[Job]:
-    """The first open jobs in order, leased ones too."""
-    query = _query().where(jobs.c.state == "open", *_conditions(filters)).order_by(*_ORDER).limit(limit)
+async def listed(
+    database: AsyncEngine, filters: Filters, *, limit: int, now: datetime, auditor: Auditor | None = None
+) -> list[Job]:
+    """The first open jobs in order, leased ones too; among them, where there is an `auditor`, the next audits."""
+    wanted = _query().where(jobs.c.state == "open", *_conditions(filters))
     async with database.connect() as connection:
-        return [_job(row, now) for row in await connection.execute(query)]
+        blind = list[Job]()
+        if auditor and not filters.tell:
+            audits = wanted.where(*await auditor.may_take(connection, now)).order_by(jobs.c.place, jobs.c.verdict_seq)
+            blind = [_job(row, now) for row in await connection.execute(audits.limit(limit // _EVERY))]
+        ordinary = wanted.where(jobs.c.audit.is_(None)).order_by(*_ORDER).limit(limit - len(blind))
+        found = [_job(row, now) for row in await connection.execute(ordinary)]
+    for number, job in enumerate(blind, start=1):
+        found.insert(number * _EVERY - 1, job)
+    return found
 
 
 async def held(database: AsyncEngine, reviewer: str, *, now: datetime) -> Job | None:
@@ -84,27 +106,50 @@ async def held(database: AsyncEngine, reviewer: str, *, now: datetime) -> Job | 
 
 
 async def lease_next(
-    database: AsyncEngine, reviewer: str, filters: Filters, *, now: datetime, lease_s: float
+    database: AsyncEngine,
+    reviewer: str,
+    filters: Filters,
+    *,
+    now: datetime,
+    lease_s: float,
+    auditor: Auditor | None = None,
 ) -> Job | None:
     """Lease the first job in order that nobody else has; the one that the reviewer holds goes before others.
 
-    None where no job is left.
+    An `auditor` gets an audit where none was among their last answers, or where no other job is left. None where no job
+    is left.
     """
-    mine = select(jobs.c.verdict_seq).where(jobs.c.state == "open", _held_by(reviewer, now), *_conditions(filters))
-    free = select(jobs.c.verdict_seq).where(jobs.c.state == "open", _free(now), *_conditions(filters)).order_by(*_ORDER)
+    wanted = select(jobs.c.verdict_seq).where(jobs.c.state == "open", *_conditions(filters))
+    mine, free = wanted.where(_held_by(reviewer, now)), wanted.where(_free(now))
+    queries = [mine, free.where(jobs.c.audit.is_(None)).order_by(*_ORDER)]
     async with database.begin() as connection:
-        for query in (mine, free):
+        if auditor and not filters.tell:
+            audits = free.where(*await auditor.may_take(connection, now)).order_by(jobs.c.place, jobs.c.verdict_seq)
+            queries.insert(1 if await _is_turn_of_audits(connection, reviewer) else 2, audits)
+        for query in queries:
             first = query.limit(1).with_for_update(skip_locked=True)  # on PostgreSQL; SQLite has one writer at a time
             if job := await _lease(connection, reviewer, jobs.c.verdict_seq == first.scalar_subquery(), now, lease_s):
                 return job
     return None
 
 
-async def lease(database: AsyncEngine, reviewer: str, verdict_id: str, *, now: datetime, lease_s: float) -> Job | None:
-    """Lease this job, or go on with it; None where another holds it, it is decided, or there is none."""
+async def lease(
+    database: AsyncEngine,
+    reviewer: str,
+    verdict_id: str,
+    *,
+    now: datetime,
+    lease_s: float,
+    auditor: Auditor | None = None,
+) -> Job | None:
+    """Lease this job, or go on with it; None where another holds it, it is decided, or there is none.
+
+    An audit only to an `auditor` who may answer it.
+    """
     this = jobs.c.verdict_seq == _seq_of(verdict_id)
+    kind = or_(jobs.c.audit.is_(None), auditor.may_answer) if auditor else jobs.c.audit.is_(None)
     async with database.begin() as connection:
-        return await _lease(connection, reviewer, and_(this, claimable(reviewer, now)), now, lease_s)
+        return await _lease(connection, reviewer, and_(this, kind, claimable(reviewer, now)), now, lease_s)
 
 
 async def release(database: AsyncEngine, reviewer: str, verdict_id: str) -> None:
@@ -118,9 +163,9 @@ async def release(database: AsyncEngine, reviewer: str, verdict_id: str) -> None
         )
 
 
-async def counts(database: AsyncEngine, *, now: datetime) -> Counts:
-    """How many wait, and how they stand."""
-    is_open = jobs.c.state == "open"
+async def counts(database: AsyncEngine, *, now: datetime, blind: bool = True) -> Counts:
+    """How many posts wait, and how they stand; without `blind` but for those whose review is done blind."""
+    is_open = and_(jobs.c.state == "open", is_owed if blind else jobs.c.audit.is_(None))
     query = select(jobs.c.decision, func.count(), func.min(jobs.c.judged_at)).where(is_open).group_by(jobs.c.decision)
     leased = select(func.count()).where(is_open, jobs.c.leased_until > now)
     async with database.connect() as connection:
@@ -167,7 +212,14 @@ async def _lease(
     return _job((await connection.execute(_query().where(jobs.c.verdict_seq == seq))).one(), now)
 
 
+async def _is_turn_of_audits(connection: AsyncConnection, reviewer: str) -> bool:
+    last = select(reviews.c.audit_round).where(reviews.c.reviewer == reviewer).order_by(reviews.c.reviewed_at.desc())
+    return not any((await connection.execute(last.limit(_EVERY - 1))).scalars())
+
+
 def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.tell:
+        yield jobs.c.audit.is_(None)
     for column in (jobs.c.language, jobs.c.abstain_reason, jobs.c.decision):
         if (wanted := getattr(filters, column.name)) is not None:
             yield column == wanted
@@ -197,17 +249,18 @@ def _query() -> Select[Any]:
 
 
 def _job(row: Row[Any], now: datetime) -> Job:
-    held = row.leased_until is not None and row.leased_until > now
+    held, blind = row.leased_until is not None and row.leased_until > now, row.audit is not None
     return Job(
         seq=row.verdict_seq,
         verdict_id=row.verdict_id,
         post_id=row.post_id,
-        decision=Decision(row.decision),
-        abstain_reason=AbstainReason(row.abstain_reason) if row.abstain_reason else None,
-        severity=row.severity,
-        margin=row.margin,
+        decision=None if blind else Decision(row.decision),
+        abstain_reason=AbstainReason(row.abstain_reason) if row.abstain_reason and not blind else None,
+        severity=0 if blind else row.severity,
+        margin=0.0 if blind else row.margin,
         language=row.language,
         judged_at=row.judged_at,
+        audit=AuditRound(row.audit) if blind else None,
         reason=row.reason,
         leased_by=row.leased_by if held else None,
         leased_until=row.leased_until if held else None,

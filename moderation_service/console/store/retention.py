@@ -1,4 +1,4 @@
-"""What is kept no longer: verdicts and reviews by their age, posts that no verdict came for, answers and sessions."""
+"""What is kept no longer: verdicts and reviews by their age, posts that no person is to see, answers and sessions."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
+from moderation_service.console.store import audits
 from moderation_service.console.store.routed import audit_kept
-from moderation_service.console.store.tables import answers, posts, reviews, sessions, thumbnails, verdicts
-from moderation_service.contracts.enums import Route
+from moderation_service.console.store.tables import answers, jobs, posts, reviews, sessions, thumbnails, verdicts
+from moderation_service.contracts.enums import Decision, Route
 from moderation_service.settings import ConsoleSettings
 from moderation_service.telemetry import audit
 
 EVERY_S = 3600.0
 _ANSWERS = timedelta(hours=24)  # an Idempotency-Key is remembered so long
+_UNDONE = timedelta(hours=1)  # more than `console.undo_s`
 _TOGETHER = 1000  # rows in a transaction, so that nobody waits long for it
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,8 @@ async def run(context: ConsoleContext) -> None:
         try:
             now = datetime.now(UTC)
             await forget_routed(context, now)
+            async with context.database.begin() as connection:
+                await audits.give_up(connection, now)
             if forgotten := await forget(context.database, context.settings.console, now):
                 log.info("rows past their retention were deleted", **forgotten)
         except (SQLAlchemyError, OSError) as error:
@@ -56,11 +60,14 @@ async def forget(database: AsyncEngine, settings: ConsoleSettings, now: datetime
     kept = now - timedelta(days=settings.retention_days)
     unjudged = now - timedelta(hours=settings.pending_post_ttl_hours)
     judged = exists().where(verdicts.c.post_id == posts.c.post_id, verdicts.c.post_revision == posts.c.revision)
+    audited = exists().where(jobs.c.verdict_seq == verdicts.c.seq, jobs.c.state == "open")
+    undoable = exists().where(reviews.c.verdict_id == verdicts.c.verdict_id, reviews.c.reviewed_at > now - _UNDONE)
+    needless = judged.where(verdicts.c.newest, verdicts.c.decision == Decision.ALLOW, ~audited, ~undoable)
     of_a_post = exists().where(posts.c.post_id == thumbnails.c.post_id, posts.c.revision == thumbnails.c.revision)
     past: dict[Table, ColumnElement[bool]] = {
         verdicts: verdicts.c.judged_at < kept,
         reviews: reviews.c.reviewed_at < kept,
-        posts: (posts.c.received_at < unjudged) & ~judged,
+        posts: ((posts.c.received_at < unjudged) & ~judged) | needless,
         thumbnails: ~of_a_post,
         answers: answers.c.created_at < now - _ANSWERS,
         sessions: sessions.c.expires_at < now,

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, delete, exists, insert, select, update
+from sqlalchemy import Row, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import outbox, queue
+from moderation_service.console.store import audits, outbox, queue
 from moderation_service.console.store.tables import jobs, reviews, verdicts
 from moderation_service.console.store.withheld import visible
-from moderation_service.contracts.enums import ReviewDecision
+from moderation_service.contracts.audit import ReviewAudit
+from moderation_service.contracts.enums import AuditRound, ReviewDecision
 from moderation_service.contracts.envelope import event_headers
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.kafka.topic_io import Record
-from moderation_service.settings import KafkaSettings
+from moderation_service.settings import KafkaSettings, Settings
 from moderation_service.telemetry import audit
 
 
@@ -26,9 +27,12 @@ class Unknown(LookupError):  # noqa: N818 - a fate, not a fault
 
 
 class NotYours(Exception):  # noqa: N818 - a fate, not a fault
-    """The review is refused: another reviewer holds the job, or it is decided, or a newer verdict took its place."""
+    """The review is refused: another reviewer holds the job, or it is decided, or a newer verdict took its place.
 
-    def __init__(self, why: Literal["leased", "decided", "superseded"]) -> None:
+    `audited`: the job is an audit's, which is answered blind, and by this person once at most.
+    """
+
+    def __init__(self, why: Literal["leased", "decided", "superseded", "audited"]) -> None:
         super().__init__(why)
         self.why = why
 
@@ -79,9 +83,45 @@ async def decide(
             reviewed_at=now,
         )
         await _close_job(connection, verdict.seq, reviewer, now, further=decided.further)
-        await connection.execute(insert(reviews).values(_row(review, verdict.decision)))
-        due = now + timedelta(seconds=context.settings.console.undo_s)
-        await outbox.put(connection, outbox.OutboxEntry(review.review_id, _record(context.settings.kafka, review), due))
+        await _keep(connection, context.settings, review, verdict.decision)
+    return review
+
+
+async def answer_audit(
+    context: ConsoleContext, auditor: audits.Auditor, verdict_id: str, policies: tuple[PolicyReview, ...], reason: str
+) -> Review:
+    """Keep a blind answer to the round that the verdict's audit waits for; it blocks where a policy is violated.
+
+    Sent like any other review. Raises as `decide`.
+    """
+    now = datetime.now(UTC)
+    columns = (verdicts, jobs.c.audit, jobs.c.state)
+    asked = select(*columns, auditor.may_answer.label("may"), queue.claimable(auditor.name, now).label("free"))
+    this = (verdicts.c.verdict_id == verdict_id, jobs.c.audit.is_not(None), *visible())
+    async with context.transaction() as connection:
+        found = await connection.execute(
+            asked.join(jobs, jobs.c.verdict_seq == verdicts.c.seq).where(*this).with_for_update()
+        )
+        if (job := found.one_or_none()) is None:
+            raise Unknown(verdict_id)
+        if job.state != "open":
+            raise NotYours(job.state)
+        if not job.may or not job.free:
+            raise NotYours("leased" if job.may else "audited")
+        review = Review(
+            review_id=secrets.token_hex(16),
+            verdict_id=verdict_id,
+            post_id=job.post_id,
+            post_revision=job.post_revision,
+            decision=ReviewDecision.BLOCK if any(one.violated for one in policies) else ReviewDecision.ALLOW,
+            policies=policies,
+            reason=reason,
+            reviewer=auditor.name,
+            reviewed_at=now,
+            audit=ReviewAudit(round=AuditRound(job.audit), stratum=job.stratum, probability=job.probability),
+        )
+        await _keep(connection, context.settings, review, job.decision)
+        await audits.advance(connection, [verdict_id])
     return review
 
 
@@ -121,7 +161,9 @@ async def put(connection: AsyncConnection, review: Review) -> None:
     verdict = found.one_or_none()
     await connection.execute(insert(reviews).values(_row(review, verdict.decision if verdict else None)))
     if verdict:
-        await connection.execute(_done().where(jobs.c.verdict_seq == verdict.seq, jobs.c.state == "open"))
+        ordinary = (jobs.c.state == "open", jobs.c.audit.is_(None))
+        await connection.execute(_done().where(jobs.c.verdict_seq == verdict.seq, *ordinary))
+        await audits.advance(connection, [review.verdict_id])
 
 
 async def exported(database: AsyncEngine) -> AsyncIterator[Review]:
@@ -142,27 +184,41 @@ async def last_review(database: AsyncEngine, reviewer: str, since: datetime) -> 
 
 
 async def _close_job(connection: AsyncConnection, seq: int, reviewer: str, now: datetime, *, further: bool) -> None:
-    mine = _done().where(jobs.c.verdict_seq == seq, queue.claimable(reviewer, now))
+    mine = _done().where(jobs.c.verdict_seq == seq, jobs.c.audit.is_(None), queue.claimable(reviewer, now))
     if (await connection.execute(mine)).rowcount:
         return
-    state = (await connection.execute(select(jobs.c.state).where(jobs.c.verdict_seq == seq))).scalar_one_or_none()
-    if state == "open":
+    found = await connection.execute(select(jobs.c.state, jobs.c.audit).where(jobs.c.verdict_seq == seq))
+    if (job := found.one_or_none()) is None:
+        return
+    if job.state == "open" and not job.audit:
         raise NotYours("leased")
-    if state is not None and not further:
-        raise NotYours(state)
+    if not further:
+        raise NotYours("audited" if job.state == "open" else job.state)
 
 
 async def _open_job(connection: AsyncConnection, verdict_id: str, reviewer: str, until: datetime) -> None:
-    """Unless somebody else decided it too; a newer verdict of the post that came meanwhile has a job of its own."""
+    """Unless somebody else decided it too; a newer verdict of the post that came meanwhile has a job of its own.
+
+    An audit waits again for the round that was undone.
+    """
     query = select(verdicts.c.seq, verdicts.c.newest).where(verdicts.c.verdict_id == verdict_id)
     verdict = (await connection.execute(query.with_for_update())).one()  # no newer one comes just now
     mine = {"state": "open", "leased_by": reviewer, "leased_until": until}
+    await audits.advance(connection, [verdict_id])
+    again = and_(jobs.c.audit.is_(None), jobs.c.state == "decided", ~exists().where(reviews.c.verdict_id == verdict_id))
+    blind = and_(jobs.c.audit.is_not(None), jobs.c.state == "open")
     await connection.execute(
         update(jobs)
-        .where(jobs.c.verdict_seq == verdict.seq, jobs.c.state == "decided")
-        .where(~exists().where(reviews.c.verdict_id == verdict_id))
+        .where(jobs.c.verdict_seq == verdict.seq, or_(again, blind))
         .values(mine if verdict.newest else {"state": "superseded"})
     )
+
+
+async def _keep(connection: AsyncConnection, settings: Settings, review: Review, verdict_decision: str) -> None:
+    """The review's row, and its record, which is due once it can't be undone any more."""
+    await connection.execute(insert(reviews).values(_row(review, verdict_decision)))
+    due = review.reviewed_at + timedelta(seconds=settings.console.undo_s)
+    await outbox.put(connection, outbox.OutboxEntry(review.review_id, _record(settings.kafka, review), due))
 
 
 def _done() -> Any:  # noqa: ANN401 - SQLAlchemy's update
@@ -175,9 +231,15 @@ def _record(kafka: KafkaSettings, review: Review) -> Record:
 
 
 def _row(review: Review, verdict_decision: str | None) -> dict[str, Any]:
-    fields = review.model_dump(exclude={"schema_version", "policies"})
+    fields = review.model_dump(exclude={"schema_version", "policies", "audit"})
     answers = [answer.model_dump(mode="json") for answer in review.policies]
-    return {**fields, "policies": answers, "verdict_decision": verdict_decision}
+    of = review.audit
+    drawn = {
+        "audit_round": of and of.round,
+        "audit_stratum": of and of.stratum,
+        "audit_probability": of and of.probability,
+    }
+    return {**fields, **drawn, "policies": answers, "verdict_decision": verdict_decision}
 
 
 def _review(row: Row[Any]) -> Review:
@@ -192,4 +254,7 @@ def _review(row: Row[Any]) -> Review:
         reason=row.reason,
         reviewer=row.reviewer,
         reviewed_at=row.reviewed_at,
+        audit=ReviewAudit(round=row.audit_round, stratum=row.audit_stratum, probability=row.audit_probability)
+        if row.audit_round
+        else None,
     )

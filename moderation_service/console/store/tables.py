@@ -80,6 +80,10 @@ verdicts = Table(
     Column("margin", Double, nullable=False),  # least distance of a score to its review threshold; 0: least sure
     Column("language", Words, nullable=False),
     Column("surface", Words),
+    Column("stratum", Words),  # of its audit's draw; null without one, and of verdicts that are not for everybody
+    Column("probability", Double),  # with which the stratum is drawn
+    Column("sampled", Boolean),
+    Column("cluster", Words),  # of a sampled one: what its copies have in common
     Column("route", Words),  # set: for those alone who have its permission; `withheld`: of such a post
     Column("total_ms", Double, nullable=False),
     Column("judged_at", Moment, nullable=False),
@@ -92,8 +96,19 @@ verdicts = Table(
 )
 _routed = verdicts.c.route.is_not(None)
 Index("verdicts_routed", verdicts.c.seq, sqlite_where=_routed, postgresql_where=_routed)
+_drawn, _clustered = verdicts.c.stratum.is_not(None), verdicts.c.cluster.is_not(None)
+Index(  # by which strata are counted
+    "verdicts_drawn",
+    verdicts.c.judged_at,
+    verdicts.c.stratum,
+    verdicts.c.probability,
+    verdicts.c.sampled,
+    sqlite_where=_drawn,
+    postgresql_where=_drawn,
+)
+Index("verdicts_clustered", verdicts.c.cluster, sqlite_where=_clustered, postgresql_where=_clustered)
 
-jobs = Table(  # one for each verdict that a person is to look at
+jobs = Table(  # one for each verdict that a person is to look at, or that is audited
     "jobs",
     METADATA,
     Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), primary_key=True),
@@ -105,9 +120,14 @@ jobs = Table(  # one for each verdict that a person is to look at
     Column("language", Words, nullable=False),
     Column("judged_at", Moment, nullable=False),
     Column("reason", Words),  # BANK/ENTRY, which was matched with past verdicts
+    Column("audit", Words),  # set: it is done blind; the AuditRound that it waits for, or that was its last
+    Column("second", Boolean),  # of an audit: whether two people answer
+    Column("place", Double),  # of an audit among those that wait: random, in [0, 1]
     Column("leased_by", Words),
     Column("leased_until", Moment),
 )
+_blind = jobs.c.audit.is_not(None)
+Index("jobs_blind", jobs.c.state, jobs.c.place, sqlite_where=_blind, postgresql_where=_blind)
 Index(  # with what the queue is filtered by, so that rows are read of those alone that are found
     "jobs_in_order",
     jobs.c.state,
@@ -120,7 +140,7 @@ Index(  # with what the queue is filtered by, so that rows are read of those alo
     jobs.c.language,
     jobs.c.leased_until,
 )
-Index("jobs_counted", jobs.c.state, jobs.c.decision, jobs.c.judged_at)
+Index("jobs_counted", jobs.c.state, jobs.c.decision, jobs.c.judged_at, jobs.c.audit)
 Index("jobs_leased", jobs.c.state, jobs.c.leased_until, jobs.c.leased_by)
 
 job_policies = Table(  # what the queue, and the list of all verdicts, can be filtered by
@@ -215,10 +235,16 @@ reviews = Table(
     Column("reason", Words, nullable=False),
     Column("reviewer", Words, nullable=False),
     Column("reviewed_at", Moment, nullable=False),
+    Column("audit_round", Words),  # set, with the two below, of a blind answer in an audit
+    Column("audit_stratum", Words),
+    Column("audit_probability", Double),
     Index("reviews_by_verdict", "verdict_id"),
     Index("reviews_by_post", "post_id"),
     Index("reviews_by_reviewer", "reviewer", "reviewed_at"),
 )
+
+_audits = reviews.c.audit_round.is_not(None)
+Index("reviews_audits", reviews.c.reviewed_at, sqlite_where=_audits, postgresql_where=_audits)
 
 outbox = Table(  # records that are to be written to Kafka, each exactly once, in this order
     "outbox",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.console.store.audits import NEEDS_REVIEW, decides, is_owed
 from moderation_service.console.store.tables import jobs, reviews, verdicts
 
 _EDGES_MS = tuple(10 ** (exponent / 12) for exponent in range(61))
@@ -54,7 +55,7 @@ async def figures(database: AsyncEngine, *, now: datetime, span: timedelta, buck
     at, slow = _bucket(verdicts.c.judged_at, step), _bin(verdicts.c.total_ms)
     judged = select(at, verdicts.c.decision, slow, func.count()).where(verdicts.c.judged_at >= since)
     person = _bucket(reviews.c.reviewed_at, step)
-    people = select(person, reviews.c.decision, func.count()).where(reviews.c.reviewed_at >= since)
+    people = select(person, reviews.c.decision, func.count()).where(reviews.c.reviewed_at >= since, decides)
     async with database.connect() as connection:
         rows = (await connection.execute(judged.group_by(at, verdicts.c.decision, slow))).all()
         decided = (await connection.execute(people.group_by(person, reviews.c.decision))).all()
@@ -79,14 +80,15 @@ async def oldest(database: AsyncEngine) -> datetime | None:
 
 
 async def _jobs(connection: Any, since: datetime, step: int) -> tuple[Counter[int], Counter[int], int]:  # noqa: ANN401
-    """Jobs that came and that went, by bucket, and how many are open."""
+    """Jobs that a post waits or waited for: those that came and that went, by bucket, and how many are open."""
     came = _bucket(jobs.c.judged_at, step)
-    opened = select(came, func.count()).where(jobs.c.judged_at >= since).group_by(came)
+    of_posts = or_(jobs.c.audit.is_(None), jobs.c.decision.in_(NEEDS_REVIEW))
+    opened = select(came, func.count()).where(jobs.c.judged_at >= since, of_posts).group_by(came)
     first = (
         select(func.min(reviews.c.reviewed_at).label("moment"))
         .join(verdicts, verdicts.c.verdict_id == reviews.c.verdict_id)
         .join(jobs, jobs.c.verdict_seq == verdicts.c.seq)
-        .where(jobs.c.state == "decided")
+        .where(or_(jobs.c.state == "decided", ~is_owed), of_posts, decides)
         .group_by(jobs.c.verdict_seq)
         .subquery()
     )
@@ -96,7 +98,7 @@ async def _jobs(connection: Any, since: datetime, step: int) -> tuple[Counter[in
         .select_from(jobs)
         .join(verdicts, verdicts.c.seq == jobs.c.verdict_seq)
         .join(newer, (newer.c.post_id == verdicts.c.post_id) & (newer.c.seq > verdicts.c.seq))
-        .where(jobs.c.state == "superseded", newer.c.judged_at >= since)
+        .where(jobs.c.state == "superseded", newer.c.judged_at >= since, is_owed)
         .group_by(jobs.c.verdict_seq)
         .subquery()
     )
@@ -106,7 +108,7 @@ async def _jobs(connection: Any, since: datetime, step: int) -> tuple[Counter[in
         rows = await connection.execute(select(went, func.count()).where(gone.c.moment >= since).group_by(went))
         closed.update({int(row[0]): row[1] for row in rows})
     came_at = Counter({int(row[0]): row[1] for row in await connection.execute(opened)})
-    waiting = (await connection.execute(select(func.count()).where(jobs.c.state == "open"))).scalar_one()
+    waiting = (await connection.execute(select(func.count()).where(jobs.c.state == "open", is_owed))).scalar_one()
     return came_at, closed, waiting
 
 

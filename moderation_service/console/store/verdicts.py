@@ -9,10 +9,11 @@ from pydantic_core import to_json
 from sqlalchemy import BindParameter, Row, bindparam, delete, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.store import known_content
+from moderation_service.audits.sampling import cluster_key
+from moderation_service.console.store import audits, known_content
 from moderation_service.console.store.posts import settle
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
-from moderation_service.console.store.withheld import visible, withhold, without_content
+from moderation_service.console.store.withheld import NOT_DRAWN, visible, withhold, without_content
 from moderation_service.contracts.enums import Decision, Outcome
 from moderation_service.contracts.verdict import Verdict
 
@@ -40,8 +41,9 @@ async def by_id(database: AsyncEngine, verdict_id: str, *, routed: bool = False)
 
 
 async def by_seqs(database: AsyncEngine, seqs: Collection[int]) -> list[Stored]:
-    """Verdicts without a route, the last first."""
-    query = select(verdicts).where(verdicts.c.seq.in_(seqs), *visible()).order_by(verdicts.c.seq.desc())
+    """Verdicts without a route that no audit hides, the last first."""
+    shown = (*visible(), ~audits.is_hidden())
+    query = select(verdicts).where(verdicts.c.seq.in_(seqs), *shown).order_by(verdicts.c.seq.desc())
     async with database.connect() as connection:
         return [_stored(row) for row in await connection.execute(query)]
 
@@ -63,10 +65,12 @@ async def listed(  # noqa: PLR0913 - the filters of a page
     policy_id: str | None = None,
     post_id: str | None = None,
     routed: bool = False,
+    hidden: bool = True,
 ) -> list[Stored]:
     """The verdicts that came last, the last first; of those before the seq `before` where it is given.
 
     With a `policy_id` those that violate it, and abstentions for which it was asked. `routed`: those with a route too.
+    Without `hidden` none that an audit hides.
     """
     query = select(verdicts).where(*visible(routed=routed)).order_by(verdicts.c.seq.desc()).limit(limit)
     if before is not None:
@@ -78,6 +82,8 @@ async def listed(  # noqa: PLR0913 - the filters of a page
         query = query.where(verdicts.c.seq.in_(named))
     if post_id is not None:
         query = query.where(verdicts.c.post_id == post_id)
+    if not hidden:
+        query = query.where(~audits.is_hidden())
     async with database.connect() as connection:
         return [_stored(row) for row in await connection.execute(query)]
 
@@ -100,8 +106,9 @@ async def put(connection: AsyncConnection, verdict: Verdict, received_at: dateti
 async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> int:
     """Keep the rows of verdicts in the order in which they came; how many were not known.
 
-    The newest of each post is marked, has a job if a person is to look at it, and ends the jobs of the others. What is
-    kept of the posts follows. One with a route has no job, and withholds the verdicts on the post so far.
+    The newest of each post is marked, has a job if a person is to look at it or if it is the first on its content that
+    is audited, and ends the jobs of the others. What is kept of the posts follows. One with a route has no job, and
+    withholds the verdicts on the post so far.
     """
     await alone(connection)
     fresh = await _unknown(connection, rows)
@@ -122,13 +129,16 @@ async def put_rows(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) 
         ended = update(jobs).where(jobs.c.verdict_seq == old, jobs.c.state == "open").values(state="superseded")
         await connection.execute(ended, passed)
     reviewed = await _reviewed(connection, fresh)
+    audited = await audits.first_of_content(connection, newest.values())
     made = [
         job_row(row, seqs[row["verdict_id"]], "decided" if row["verdict_id"] in reviewed else "open")
+        | audits.job_fields(row, is_first=row["verdict_id"] in audited)
         for row in newest.values()
-        if Decision(row["decision"]).needs_review and row["route"] is None
+        if (Decision(row["decision"]).needs_review or row["verdict_id"] in audited) and row["route"] is None
     ]
     if made:
         await connection.execute(insert(jobs), made)
+    await audits.advance(connection, reviewed)
     if named := [policy for row in fresh for policy in _policy_rows(row, seqs[row["verdict_id"]])]:
         await connection.execute(insert(job_policies), named)
     await known_content.put(connection, fresh, seqs)
@@ -219,6 +229,7 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
         "margin": min(margins, default=1.0),
         "language": verdict.content.language,
         "surface": published["surface"],
+        **_draw_row(verdict),
         "route": verdict.route,
         "total_ms": verdict.timings_ms.total,
         "judged_at": verdict.judged_at,
@@ -226,6 +237,14 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
         "policies": published.pop("policies"),
         "rest": published,
     }
+
+
+def _draw_row(verdict: Verdict) -> dict[str, Any]:
+    draw = verdict.audit
+    if draw is None or verdict.route:
+        return NOT_DRAWN
+    cluster = cluster_key(verdict) if draw.is_sampled else None
+    return {"stratum": draw.stratum, "probability": draw.probability, "sampled": draw.is_sampled, "cluster": cluster}
 
 
 def verdict_of(row: Row[Any]) -> Verdict:

@@ -10,6 +10,8 @@ from moderation_service.console.store.tables import image_hashes, jobs, verdicts
 from moderation_service.contracts.enums import Route
 
 _WITHHELD = "withheld"  # in place of a route: the verdict has none, but a later one on the post has
+NOT_DRAWN = dict.fromkeys(("stratum", "probability", "sampled", "cluster"))
+"""A row's columns of a verdict that is in no sample."""
 _EMPTY: dict[str, object] = {
     "author_id": None,
     "surface": None,
@@ -17,6 +19,7 @@ _EMPTY: dict[str, object] = {
     "explanation": None,
     "explanation_kind": None,
     "statement_of_reasons": None,
+    "audit": None,
     "post_language": None,
 }
 
@@ -45,7 +48,7 @@ async def withhold(connection: AsyncConnection, fresh: Collection[dict[str, Any]
             verdicts.c.post_id == post_id, verdicts.c.post_revision <= revision, verdicts.c.route.is_(None)
         )
         for seq, rest in (await connection.execute(others)).all():
-            hidden = {"route": _WITHHELD, "surface": None, "rest": without_content(rest)}
+            hidden = {"route": _WITHHELD, "surface": None, "rest": without_content(rest), **NOT_DRAWN}
             await connection.execute(update(verdicts).where(verdicts.c.seq == seq).values(hidden))
             await connection.execute(delete(image_hashes).where(image_hashes.c.verdict_seq == seq))
             closed = update(jobs).where(jobs.c.verdict_seq == seq, jobs.c.state == "open")
@@ -53,5 +56,5 @@ async def withhold(connection: AsyncConnection, fresh: Collection[dict[str, Any]
 
 
 def without_content(published: dict[str, Any]) -> dict[str, Any]:
-    """A verdict's fields without those that the post's author filled, or that may quote what they wrote."""
+    """A verdict's fields without its draw, and without what the post's author filled, or what may quote their words."""
     return {**published, **_EMPTY}

@@ -6,7 +6,7 @@ import pytest
 
 from moderation_service.console import middleware
 from moderation_service.console.accounts import login as accounts
-from moderation_service.console.pages import banks, child_safety, policies, render, tryout, verdict, words
+from moderation_service.console.pages import audits, banks, child_safety, policies, render, tryout, verdict, words
 from moderation_service.console.pages.render import HERE, environment, translated
 from moderation_service.console.store import bank_entries
 
@@ -21,7 +21,8 @@ def said() -> set[str]:
     found |= {accounts.WRONG, accounts.TOO_MANY, accounts.BUSY, policies._NO_IMAGES, policies._NOT_RUN}
     found |= {tryout._NOTHING, tryout._LARGE, *tryout._WHY_NOT.values()}
     found |= {banks.REASON_WANTED, banks.WRONG_DATE, *bank_entries.REFUSED.values()}
-    found |= {verdict._REASON_WANTED, verdict._TOO_LONG, *verdict._REFUSED.values()}
+    found |= {verdict._REASON_WANTED, verdict.TOO_LONG, *verdict.REFUSED.values()}
+    found |= {audits.MARK_ONE, audits.MARKED}
     found |= {child_safety._NO_HOLD, child_safety._NOT_HELD, child_safety._ID_WANTED}
     found.update(*middleware.ERROR_TEXTS.values(), middleware.OTHER_ERROR)
     for file in (HERE / "templates").glob("*.html"):
