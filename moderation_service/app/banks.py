@@ -150,5 +150,8 @@ async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
             metrics.BANK_ENTRIES.labels(name).set(size)
         told = sizes
         if banks.needs_compaction:
-            await asyncio.to_thread(banks.compact)
+            try:
+                await asyncio.to_thread(banks.compact)
+            except Exception:  # matching goes on with the indexes as they are, only slower
+                log.exception("the banks' indexes could not be compacted; it is tried again")
         await asyncio.sleep(look_every_s)

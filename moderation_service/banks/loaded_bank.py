@@ -100,25 +100,27 @@ class LoadedBank:
 
     def match_image(self, sha256: str, hashes: Sequence[ImageHash], image: int, now: float) -> Iterator[BankMatch]:
         """Entries of the same bytes, then those near to any frame's hash, the nearest first."""
-        for slot in self._sha256.get(bytes.fromhex(sha256), ()):
-            yield from self._match("image_sha256", slot, now, image=image)
+        for entry_id, _ in self._by_id(self._sha256.get(bytes.fromhex(sha256), ()), now):
+            yield self.to_match("image_sha256", entry_id, image=image)
         good = [one.hashes for one in hashes if one.quality >= self.bank.pdq_min_quality]
         if good:
             rows, distances = self._pdq.search(np.concatenate(good), self.bank.pdq_threshold)
             nearest = dict[int, int]()
-            for at in np.argsort(distances, kind="stable"):
-                nearest.setdefault(int(rows[at]), int(distances[at]))
-            for slot, distance in nearest.items():
-                yield from self._match("image_pdq", slot, now, image=image, distance=distance)
+            for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
+                nearest[row] = min(distance, nearest.get(row, distance))
+            for entry_id, slot in sorted(self._by_id(nearest, now), key=lambda named: nearest[named[1]]):
+                yield self.to_match("image_pdq", entry_id, image=image, distance=nearest[slot])
 
     def match_text(
         self, readings: Iterable[FoldedText], links: Mapping[Link, list[Span]], now: float
     ) -> Iterator[BankMatch]:
         """Terms, then links."""
-        for slot, spans in self._terms.search(readings).items():
-            yield from self._match("terms", slot, now, spans=tuple(spans))
-        for slot, (link, spans) in self._urls.search(links).items():
-            yield from self._match("urls", slot, now, spans=tuple(spans), shortener=shortener(link))
+        terms, urls = self._terms.search(readings), self._urls.search(links)
+        for entry_id, slot in self._by_id(terms, now):
+            yield self.to_match("terms", entry_id, spans=tuple(terms[slot]))
+        for entry_id, slot in self._by_id(urls, now):
+            link, spans = urls[slot]
+            yield self.to_match("urls", entry_id, spans=tuple(spans), shortener=shortener(link))
 
     def _put(self, entries: list[BankEntry]) -> None:
         by_kind = defaultdict[EntryKind, dict[int, str]](dict)
@@ -153,7 +155,10 @@ class LoadedBank:
         self._consequences = self.bank.model_dump(include=_CONSEQUENCES)
         self.digest = self._members.compute(self.bank.model_dump_json().encode())
 
-    def _match(self, kind: EntryKind, slot: int, now: float, **where: object) -> Iterator[BankMatch]:
-        """Nothing for an entry that was removed, has expired or is only half added."""
-        if slot < len(self._alive) and self._alive[slot] and now < self._expires[slot]:
-            yield self.to_match(kind, self._ids[slot], **where)
+    def _by_id(self, slots: Iterable[int], now: float) -> list[tuple[str, int]]:
+        """Ids and slots in the ids' order, which is the same in all workers.
+
+        Without entries that were removed, have expired or are only half added.
+        """
+        alive = (slot for slot in slots if slot < len(self._alive) and self._alive[slot] and now < self._expires[slot])
+        return sorted((self._ids[slot], slot) for slot in alive)

@@ -58,10 +58,10 @@ class PdqIndex:
             self._state = tables, np.concatenate([tail, hashes]), np.concatenate([tail_rows, rows])
 
     def compact(self, kept: NDArray[np.bool_]) -> None:
-        """Build tables of the rows that `kept` has true. For a thread of its own: numpy lets others run meanwhile."""
+        """Build tables of the rows that `kept` has true or that came after it. For a thread: numpy lets others run."""
         tables, tail, tail_rows = self._state
         rows = np.concatenate([tables.rows, tail_rows])
-        alive = kept[rows]
+        alive = np.append(kept, True)[np.minimum(rows, len(kept))]
         made = _tables(np.concatenate([tables.hashes, tail])[alive], rows[alive])
         with self._swap:
             _, all_tail, all_rows = self._state

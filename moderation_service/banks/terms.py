@@ -104,9 +104,10 @@ class TermIndex:
                 self._tail = _Automaton(tail)
 
     def compact(self, kept: NDArray[np.bool_]) -> None:
-        """Build the sealed automata anew, of the terms that `kept` has true. For a thread of its own."""
+        """Build the sealed automata anew, of the terms that `kept` has true or that came after it. For a thread."""
         old = self._sealed
-        made = tuple(_automata((slot, term) for automaton in old for slot, term in automaton if kept[slot]))
+        terms = (each for automaton in old for each in automaton)
+        made = tuple(_automata((slot, term) for slot, term in terms if slot >= len(kept) or kept[slot]))
         with self._swap:
             self._sealed, self._compacted = made + self._sealed[len(old) :], len(made)
 

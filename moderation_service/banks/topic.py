@@ -3,6 +3,7 @@
 What is there is the last record of each key, in any order: compaction may leave a bank's entries before its properties.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from moderation_service.banks.loaded_bank import LoadedBank, check_entry
 from moderation_service.banks.matcher import BankMatcher
-from moderation_service.contracts.bank import Bank, BankAction, BankEntry, first_fault
+from moderation_service.contracts.bank import BANK_NAME, Bank, BankAction, BankEntry, first_fault
 from moderation_service.contracts.base import Contract, validate_json
 from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
@@ -109,8 +110,8 @@ class TopicBanks:
 def parse_key(key: bytes | None) -> tuple[str, str | None]:
     """A bank's name, and an entry's id where the record is of one. Raises ValueError."""
     name, slash, entry_id = (key or b"").decode().partition("/")
-    if not name or bool(slash) != bool(entry_id):
-        msg = f"key {key!r}: should be BANK or BANK/ENTRY_ID"
+    if not re.fullmatch(BANK_NAME, name) or bool(slash) != bool(entry_id):
+        msg = f"key {key!r}: should be BANK or BANK/ENTRY_ID, where BANK is lower-case letters, digits, - and _"
         raise ValueError(msg)
     return name, entry_id or None
 

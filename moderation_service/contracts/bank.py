@@ -11,7 +11,8 @@ from moderation_service.contracts.base import Contract, Digest, Identifier, Mome
 from moderation_service.contracts.enums import ClosedSet, Decision, Mode, Route
 
 EntryKind = Literal["image_sha256", "image_pdq", "terms", "urls"]
-BankName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+BANK_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+BankName = Annotated[str, Field(pattern=BANK_NAME)]
 Note = Annotated[str, Field(max_length=1000)]
 Span = tuple[int, int]
 

@@ -234,5 +234,5 @@ def verdict_id(  # noqa: PLR0913 - all that decides a verdict
         model.calibration_id,
     ]
     if matches:
-        named.append(sorted([getattr(match, field) for field in _MATCH_FIELDS] for match in matches))
+        named.append(sorted(([getattr(match, field) for field in _MATCH_FIELDS] for match in matches), key=_compact))
     return hashlib.sha256(_compact(named).encode()).hexdigest()[:32]

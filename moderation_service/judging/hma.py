@@ -54,7 +54,12 @@ class HmaClient:
     async def match_images(self, banks: BankMatcher, images: Sequence[LoadedImage]) -> list[BankMatches]:
         """The matches of each image. Raises Transient."""
         declared = {loaded.bank.name: loaded for loaded in banks}
-        return await asyncio.gather(*(self._match(declared, number, image) for number, image in enumerate(images)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._match(declared, *numbered)) for numbered in enumerate(images)]
+        except ExceptionGroup as errors:  # what was asked beside it is of no use any more
+            raise errors.exceptions[0] from None
+        return [each.result() for each in asked]
 
     async def _match(self, declared: Mapping[str, LoadedBank], number: int, image: LoadedImage) -> BankMatches:
         found: dict[Mode, dict[tuple[str, str], BankMatch]] = {mode: {} for mode in Mode}
@@ -107,7 +112,7 @@ def _matches(answer: _Answer, declared: Mapping[str, LoadedBank], number: int) -
         loaded = declared[name] if name in declared else LoadedBank(Bank(name=name, action=BankAction.REVIEW))
         if loaded.is_expired(time.time()):
             continue
-        for content in contents[:MAX_MATCHES]:
-            if content.distance <= loaded.bank.pdq_threshold:
-                entry_id, where = f"hma-{content.bank_content_id}", {"image": number, "distance": content.distance}
-                yield loaded.bank.mode, loaded.to_match("image_pdq", entry_id, **where)
+        near = [content for content in contents if content.distance <= loaded.bank.pdq_threshold]
+        for content in sorted(near, key=lambda one: (one.distance, one.bank_content_id))[:MAX_MATCHES]:
+            entry_id, where = f"hma-{content.bank_content_id}", {"image": number, "distance": content.distance}
+            yield loaded.bank.mode, loaded.to_match("image_pdq", entry_id, **where)

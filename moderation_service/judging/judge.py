@@ -98,6 +98,11 @@ class Judge:
         other._use_policies(pack, shadow_pack)  # noqa: SLF001 - it is a judge too
         return other
 
+    @property
+    def has_routes(self) -> bool:
+        """Whether a post may turn out to be one that only few may see."""
+        return any(one.route for one in self._by_id.values()) or any(loaded.bank.route for loaded in self.banks)
+
     async def prepare(self) -> None:
         """Compute what all posts share. Raises Misconfigured where the policies leave no room for a post."""
         for language in LANGUAGES if self._language == "auto" else (self._language,):
@@ -136,7 +141,7 @@ class Judge:
             language = language_of(self._language, post.language, post.text or evidence.image_text)
             content = describe_content(post, language, evidence.loaded)
             key = content_key(content, post.surface, self.pack.digest, self.model, known.matches)
-            is_reusable = published and all(image.sha256 for image in content.images)
+            is_reusable = published and evidence.loaded.is_whole
             async with self._result_cache.entry(key if is_reusable else None) as entry:
                 if (result := entry.result) is None:
                     enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)

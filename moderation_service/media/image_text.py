@@ -40,10 +40,14 @@ class ImageTextReader:
         texts = await asyncio.gather(*map(self._text, loaded.images))
         took = perf_counter() - begun
         _READING.observe(took)
-        images = (replace(image, text=text) for image, text in zip(loaded.images, texts, strict=True))
+        images = (
+            replace(image, text=text or "", is_text_missing=text is None)
+            for image, text in zip(loaded.images, texts, strict=True)
+        )
         return replace(loaded, images=tuple(images), decode_ms=loaded.decode_ms + took * 1000)
 
-    async def _text(self, image: LoadedImage) -> str:
+    async def _text(self, image: LoadedImage) -> str | None:
+        """The words; None where they could not be read."""
         if not image.frames or image.sha256 is None:
             return ""
         if (known := self._words.get(image.sha256)) is not None:
@@ -53,7 +57,7 @@ class ImageTextReader:
         except Exception as error:  # noqa: BLE001 - whatever a net makes of an image, the post is judged
             log.warning("words of an image could not be read", error=type(error).__name__)
             metrics.IMAGE_TEXTS.labels("failed").inc()
-            return ""
+            return None
         metrics.IMAGE_TEXTS.labels("no_lines" if found is None else "words" if found else "no_words").inc()
         self._words[image.sha256] = found or ""
         return found or ""

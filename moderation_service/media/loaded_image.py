@@ -14,7 +14,8 @@ class LoadedImage:
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes; `data` are
     those bytes, where the loader keeps them. `width` and `height` are the original's in pixels after its EXIF
     orientation, where the header told them; the frames have `scale` of them. `hashes` are PDQ's, of whole frames
-    (before tiles are cut), the first frame's first. `text` is the words that OCR read.
+    (before tiles are cut), the first frame's first. `text` is the words that OCR read;
+    `is_text_missing`: it failed, and may read some the next time.
     """
 
     status: ImageStatus
@@ -27,6 +28,7 @@ class LoadedImage:
     scale: float = 1.0
     hashes: tuple[ImageHash, ...] = ()
     text: str = ""
+    is_text_missing: bool = False
     data: bytes | None = field(default=None, repr=False)
 
 
@@ -41,6 +43,11 @@ class LoadedImages:
     images: tuple[LoadedImage, ...]
     fetch_ms: float
     decode_ms: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each image was had and its words were read: loading the same bytes again gives the same."""
+        return all(image.sha256 and not image.is_text_missing for image in self.images)
 
 
 class ImageFault(Exception):  # noqa: N818 - a fault of the image, not of the program

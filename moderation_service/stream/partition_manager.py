@@ -138,6 +138,8 @@ class PartitionManager:
             # a deletion has nothing to die on
             if processor.guard.should_dead_letter and received.record.value is not None:
                 deadly = crashed_worker(received, self._settings, attempts=processor.guard.deaths + 1)
+                if self._record_processor.judge.has_routes:
+                    deadly.withhold_content()
                 processor.finish(received.record.offset, deadly)
                 continue
             task = asyncio.create_task(self._judge(processor, received))

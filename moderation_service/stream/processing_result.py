@@ -84,6 +84,13 @@ class ProcessingResult:
         self.reason = self.reason or VERDICT_TOO_LARGE
         return True
 
+    def withhold_content(self) -> None:
+        """Leave no dead letter that holds the record: the smallest, which only refers to it, is what may be used."""
+        smallest = list(self.fallbacks)[-1:]
+        if self.outcome == "dead_letter":
+            self.outputs, smallest = tuple(smallest), []
+        self.fallbacks = iter(smallest)
+
     def fit(self, max_bytes: int) -> None:
         """Fall back until no output is larger, or the smallest fallback is reached."""
         while any(output.size > max_bytes for output in self.outputs) and self.use_fallback():

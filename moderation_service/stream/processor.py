@@ -127,6 +127,7 @@ class RecordProcessor:
         record, headers = received.record, headers_of(received.record)
         span, facts = tracing.begin(record.topic, headers), dict[str, object]()
         trace = Trace(*span.ids) if span.ids else Trace.of(headers)
+        post = None
         with self._working_on(received):
             try:
                 if event := CloudEvent.of(headers):
@@ -143,6 +144,8 @@ class RecordProcessor:
             except Poison as poison:
                 attempts = BUG_TRIES if poison.reason == INTERNAL_ERROR else 1
                 result = dead_letter(received, poison, self.settings, attempts=attempts)
+                if post is not None and self.judge.has_routes:  # it may be of one: nobody knows
+                    result.withhold_content()
             facts |= result.facts or await name_of(record)
         facts |= {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         result.facts, result.span = facts | {"trace.id": trace.trace_id}, span
@@ -217,8 +220,8 @@ class RecordProcessor:
             traced = [*about, ("traceparent", trace.traceparent.encode())]
             outputs.append(Output(self.settings.escalation_topic, key, escalation.to_json(), traced))
         result = self._result(received, "verdict", *outputs)
-        if verdict.route:  # no dead letter may hold the post: the last of them only refers to it
-            result.fallbacks = iter(list(result.fallbacks)[-1:])
+        if verdict.route:
+            result.withhold_content()
         result.facts = {
             "post_id": short(post.post_id),
             "decision": verdict.decision,

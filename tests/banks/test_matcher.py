@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from moderation_service.banks.matcher import BankMatcher
+from moderation_service.banks.pdq_index import PdqIndex
+from moderation_service.banks.terms import TermIndex
 from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
-from moderation_service.media.pdq import pdq, to_hex
+from moderation_service.media.pdq import ImageHash, from_hex, pdq, to_hex
 from tests.banks.images import image
 from tests.timing import Clock
 
@@ -156,3 +158,46 @@ def test_an_entrys_id_follows_from_kind_and_value() -> None:
 def test_a_child_safety_bank_decides_and_does_not_allow(properties: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=f"{why} cannot go with route child_safety"):
         Bank(**{"name": "b", "route": "child_safety", **properties})
+
+
+def test_what_is_added_while_a_compaction_runs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    banks = matcher(*(BankEntry(kind="image_pdq", value=f"{n:064x}", id=f"pdq-{n}") for n in range(10)))
+    loaded = banks["known"]
+    begun = dict.fromkeys((PdqIndex, TermIndex))
+
+    def during(index: Any) -> Any:
+        real = index.compact
+
+        def compact(self: Any, kept: Any) -> None:  # as a thread beside it may
+            if not begun[index]:
+                begun[index] = True
+                word = f"{index.__name__}word".lower()
+                loaded.put([BankEntry(kind="terms", value=word, id=word)])
+                loaded.put([BankEntry(kind="image_pdq", value="f" * 64, id=f"pdq-{word}")])
+            real(self, kept)
+
+        return compact
+
+    for index in begun:
+        monkeypatch.setattr(index, "compact", during(index))
+    loaded.compact()
+    assert entries_of(banks.match_text("pdqindexword termindexword").enforced) == ["pdqindexword", "termindexword"]
+    near = ImageHash(from_hex(["f" * 64]), 100)
+    assert entries_of(banks.match_image([near], "0" * 64).enforced) == ["pdq-pdqindexword", "pdq-termindexword"]
+
+
+def test_of_very_many_matches_the_same_are_kept_however_the_entries_came() -> None:
+    entries = [BankEntry(kind="image_pdq", value=f"{1 << n:064x}", id=f"{n:02}") for n in range(40)]
+    words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}x" for n in range(600)]
+    entries += [BankEntry(kind="terms", value=word, id=word) for word in words]
+    text, image = " ".join(words[::20]), ImageHash(from_hex([f"{0:064x}"]), 100)
+    kept = set()
+    for step in (len(entries), 250, 7):
+        banks = matcher()
+        for cut in range(0, len(entries), step):
+            banks["known"].put(entries[cut : cut + step][:: -1 if step == 7 else 1])
+        if step == 250:
+            banks["known"].compact()
+        found = banks.match_text(text).enforced, banks.match_image([image], "0" * 64).enforced
+        kept.add((*entries_of(found[0]), *entries_of(found[1])))
+    assert len(kept) == 1

@@ -1,7 +1,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from moderation_service.app.banks import open_banks
+from moderation_service.banks.matcher import BankMatcher
 from moderation_service.banks.topic import BankWriter
 from moderation_service.contracts.bank import Bank, BankAction, BankEntry
 from moderation_service.kafka.topic_io import Record, publish
@@ -21,6 +24,23 @@ async def test_the_banks_of_a_process_are_those_of_its_folder_and_are_compacted_
             if not banks.needs_compaction:
                 break
         assert not banks.needs_compaction
+
+
+async def test_a_compaction_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compact, faults = BankMatcher.compact, list[Exception]()
+
+    def failing(banks: BankMatcher) -> None:
+        if faults:
+            raise faults.pop()
+        compact(banks)
+
+    monkeypatch.setattr(BankMatcher, "compact", failing)
+    async with open_banks(BareSettings(), look_every_s=0.01) as banks:
+        entries = [BankEntry(kind="image_pdq", value=f"{number:064x}") for number in range(8200)]
+        faults.append(IndexError())
+        banks.put_bank(Bank(name="spam", action=BankAction.BLOCK), entries)
+        await eventually(lambda: not banks.needs_compaction, "a compaction")
+    assert not faults
 
 
 async def test_without_a_folder_there_are_no_banks() -> None:

@@ -90,3 +90,12 @@ async def test_a_bank_that_is_a_file_is_not_written_to_the_topic(tmp_path: Any) 
     writer = BankWriter(BareSettings(banks=BankSettings(path=tmp_path)))
     with pytest.raises(Misconfigured, match=r"bank spam: is the file .*spam\.jsonl"):
         await writer.put_entries("spam", [BankEntry(kind="terms", value="bad")])
+
+
+@pytest.mark.parametrize("value", [term("bad"), None])
+def test_a_key_that_names_no_bank_is_skipped_and_the_others_are_taken(value: bytes | None) -> None:
+    banks = BankMatcher()
+    records = ("Bad Name/bad", value), ("x" * 65 + "/bad", value), ("spam", SPAM), ("spam/good", term("good"))
+    skipped = TopicBanks(banks).apply(batch(*records))
+    assert [line.partition(":")[0] for line in skipped] == ["partition 0, offset 0", "partition 0, offset 1"]
+    assert found(banks, "good") == ["good"]

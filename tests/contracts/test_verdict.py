@@ -76,6 +76,8 @@ def test_a_match_with_a_bank_is_part_of_the_name_and_none_leaves_it() -> None:
     assert name(matches=()) == name()
     assert len({name(), name(matches=[match]), name(matches=[other]), name(matches=[match, other])}) == 4
     assert name(matches=[match, other]) == name(matches=[other, match])
+    alike = match.model_copy(update={"policy": "scam"}), match.model_copy(update={"policy": None})
+    assert name(matches=alike) == name(matches=alike[::-1])
     assert name(matches=[match.model_copy(update={"spans": ((0, 1),)})]) == name(matches=[match])
 
 

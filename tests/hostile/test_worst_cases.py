@@ -256,6 +256,7 @@ ELSEWHERE = {
     "character_folding": "one character at a time; measured in text_folding",
     "child_safety.legal_hold": "one class of characters, bounded",
     "console.store.known_content": "one class of characters, bounded",
+    "banks.topic": "names of banks, at most as long as a key",
     "judging.hma": "names of banks of the operator's server",
     "media.ocr": "one class of characters, of the words that were read in an image",
     "bench.local_kafka": "no pattern: a setting of Kafka's log",

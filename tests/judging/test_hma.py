@@ -116,6 +116,18 @@ async def test_mode_threshold_and_expiry_are_those_declared(
     assert (len(verdict.matches), len(verdict.shadow_matches)) == (matches, in_shadow)
 
 
+async def test_of_very_many_the_nearest_count_in_whatever_order_they_come(
+    make_judge: MakeJudge, ask: Ask, hma: Hma, client: HmaClient
+) -> None:
+    far = [{"bank_content_id": number, "distance": 9} for number in range(30)]
+    hma.known = {"BANK_A": [*far, {"bank_content_id": 99, "distance": 0}]}
+    verdict = await ask(await make_judge(hma=client, banks=declared(pdq_threshold=8)), "museum", packed(1))
+    assert [match.entry for match in verdict.matches] == ["hma-99"]
+    verdict = await ask(await make_judge(hma=client, banks=declared()), "museum", packed(1))
+    assert [match.entry for match in verdict.matches][:2] == ["hma-99", "hma-0"]
+    assert len(verdict.matches) == 20
+
+
 async def test_an_image_whose_bytes_are_allowed_is_not_taken_for_one_of_theirs(
     make_judge: MakeJudge, ask: Ask, hma: Hma, client: HmaClient
 ) -> None:

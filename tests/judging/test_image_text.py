@@ -73,6 +73,18 @@ async def test_terms_are_searched_for_in_them(make_judge: MakeJudge, ask: Ask, e
     assert [(one.entry, one.image, one.spans) for one in verdict.matches] == [("term", 0, ((2, 9),))]
 
 
+async def test_words_that_could_not_be_read_are_read_for_the_next_copy(make_judge: MakeJudge, ask: Ask) -> None:
+    def read(_: object) -> str:
+        if attempts.append(None) or len(attempts) == 1:
+            raise MemoryError
+        return "sell it"
+
+    attempts: list[None] = []
+    judge = await make_judge(text_reader=ImageTextReader(read, ThreadPoolExecutor(1)), result_cache_size=10)
+    decisions = [(await ask(judge, "a sunny day", make_image(), language="en")).decision for _ in range(3)]
+    assert (decisions, len(attempts)) == (["review", "block", "block"], 2)
+
+
 async def test_a_routed_image_is_not_read(make_judge: MakeJudge, ask: Ask) -> None:
     banks = BankMatcher()
     sha256 = (await ask(await make_judge(), "", make_image())).content.images[0].sha256

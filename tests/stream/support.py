@@ -89,6 +89,7 @@ class FakeJudge:
     seen: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     held: int = 0
+    has_routes: bool = False
     now: int = 0
     most: int = 0
     bytes_now: int = 0

@@ -19,6 +19,7 @@ from moderation_service.contracts.dead_letter import DeadLetter, DeadLetterRefer
 from moderation_service.contracts.escalation import Escalation
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
+from moderation_service.errors import Poison
 from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka.topic_io import read
 from moderation_service.settings import ChildSafetySettings, KafkaSettings
@@ -148,6 +149,28 @@ async def test_a_verdict_that_is_too_large_leaves_a_dead_letter_that_only_refers
     assert DeadLetter.from_headers(letter.headers).by_reference
     assert WORDS not in str(letter)
     assert base64.b64encode(WORDS.encode()).decode() not in str(letter)
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError(WORDS), Poison("engine", "can't be scored", stage="judge")], ids=["bug", "poison"]
+)
+async def test_a_post_that_may_have_a_route_and_can_not_be_judged_leaves_a_dead_letter_that_only_refers_to_it(
+    fault: Exception,
+) -> None:
+    async def fail(_: Post) -> None:
+        raise fault
+
+    line = RecordProcessor(SETTINGS, FakeJudge(before=fail, has_routes=True), QUICK)
+    finished = await line.process(ReceivedRecord.of(record(POST, b"p1", (("note", WORDS.encode()),))))
+    (letter,) = finished.outputs
+    assert (finished.outcome, letter.key, DeadLetter.from_headers(letter.headers).by_reference) == (
+        "dead_letter",
+        None,
+        True,
+    )
+    assert WORDS not in str(letter)
+    assert base64.b64encode(WORDS.encode()).decode() not in str(letter)
+    assert not finished.use_fallback()
 
 
 async def test_on_kafka_a_post_waits_for_its_hold_and_a_case_of_a_killed_worker_is_not_doubled(
