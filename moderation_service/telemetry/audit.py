@@ -19,6 +19,7 @@ Action = Literal[
     "user.logged_in",
     "login.throttled",
     "review.undone",
+    "appeal.filed",
     "post.deleted",
     "erasure.kept_on_hold",
     "images.shown",

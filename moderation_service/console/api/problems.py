@@ -41,6 +41,7 @@ KINDS = {
     "not_found": _Kind(404, "Not found"),
     "wrong_method": _Kind(405, "Method not allowed"),
     "slow_body": _Kind(408, "The body took too long"),
+    "not_blocked": _Kind(409, "The verdict does not block the post"),
     "taken": _Kind(409, "The verdict is not this caller's to review"),
     "bank_fixed": _Kind(409, "The bank can't be changed here"),
     "gone": _Kind(410, "The verdict was erased"),

@@ -81,6 +81,17 @@ OPERATIONS = (
         status=201,
         refusals=("not_found", "taken"),
     ),
+    Operation(
+        "appeals_file",
+        "POST",
+        "/appeals",
+        verdicts.appeal,
+        scope="review",
+        body=verdicts.AppealRequest,
+        answer=verdicts.Appeal,
+        status=201,
+        refusals=("not_found", "not_blocked"),
+    ),
     Operation("banks_listed", "GET", "/banks", banks.listed, scope="banks", answer=banks.BankList),
     Operation(
         "banks_added",

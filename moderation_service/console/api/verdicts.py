@@ -1,5 +1,6 @@
-"""`GET /v1/verdicts`: what was decided, by id or the newest first. `POST /v1/reviews`: decisions made elsewhere."""
+"""`GET /v1/verdicts`: what was decided, by id or the newest first. `POST /v1/reviews`, `/v1/appeals`: people's part."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,8 +8,8 @@ from starlette.responses import Response
 
 from moderation_service.console.api.operation import Call
 from moderation_service.console.api.problems import Problem
-from moderation_service.console.store import reviews, verdicts
-from moderation_service.contracts.base import Contract, Identifier
+from moderation_service.console.store import appeals, reviews, verdicts
+from moderation_service.contracts.base import Contract, Identifier, Moment
 from moderation_service.contracts.enums import Decision, ReviewDecision
 from moderation_service.contracts.review import PolicyReview
 from moderation_service.contracts.verdict import Verdict
@@ -88,4 +89,34 @@ async def review(call: Call) -> Response:
         raise Problem("not_found", "there is no verdict with this id") from None
     except reviews.NotYours as refused:
         raise Problem("taken", _WHY[refused.why]) from None
+    return Response(made.model_dump_json(), 201, media_type="application/json")
+
+
+class AppealRequest(Contract):
+    """A complaint of the post's author or another about the block. `filed_by` stands behind the key's name."""
+
+    verdict_id: Identifier
+    filed_by: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+
+
+class Appeal(Contract):
+    """An appeal that waits for a person. Its outcome is the next review of the verdict, on the review topic."""
+
+    appeal_id: Identifier
+    verdict_id: Identifier
+    post_id: Identifier
+    filed_at: Moment
+
+
+async def appeal(call: Call) -> Response:
+    """Put a verdict that blocks into the queue, for a person to decide. While an appeal waits, that one is given."""
+    asked: AppealRequest = call.body
+    try:
+        filed = await appeals.file(call.context, asked.verdict_id, actor=call.actor(asked.filed_by))
+    except reviews.Unknown:
+        raise Problem("not_found", "there is no verdict with this id") from None
+    except appeals.NotBlocked:
+        why = "the post is not blocked by this verdict, or a newer verdict took its place"
+        raise Problem("not_blocked", why) from None
+    made = Appeal(**asdict(filed))
     return Response(made.model_dump_json(), 201, media_type="application/json")

@@ -214,6 +214,16 @@ thumbnails = Table(
     Column("image", LargeBinary),  # WebP, at most `console.thumbnail_side` pixels a side
 )
 
+appeals = Table(  # complaints about a block; the first review that comes behind one is its outcome
+    "appeals",
+    METADATA,
+    Column("appeal_id", Words, primary_key=True),
+    Column("verdict_seq", _number, ForeignKey("verdicts.seq", ondelete="CASCADE"), nullable=False),
+    Column("filed_at", Moment, nullable=False),
+    Index("appeals_by_verdict", "verdict_seq"),
+    Index("appeals_by_time", "filed_at"),
+)
+
 offsets = Table(  # where reading goes on, written with what was read
     "offsets",
     METADATA,

@@ -16,7 +16,7 @@ from sqlalchemy import Row, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.quality import Counted
-from moderation_service.console.store.tables import Words, reviews, verdicts
+from moderation_service.console.store.tables import Words, appeals, reviews, verdicts
 from moderation_service.contracts.enums import Decision, ReviewDecision
 from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
@@ -58,6 +58,16 @@ class Measure(NamedTuple):
 
 
 @dataclass(slots=True)
+class AppealFigures:
+    """Appeals that were filed in the period, and what became of them since; the median time to that in hours."""
+
+    filed: int = 0
+    upheld: int = 0
+    reversed: int = 0
+    hours: float | None = None
+
+
+@dataclass(slots=True)
 class PeriodFigures:
     """Counts and medians; `hours` are from a post's arrival at the service to the measure.
 
@@ -72,6 +82,7 @@ class PeriodFigures:
     people_hours: float | None = None
     statements: int = 0
     looked_at: Counted = field(default_factory=Counted)
+    appeals: AppealFigures = field(default_factory=AppealFigures)
     reviews: int = 0
     reviewers: int = 0
     models: set[str] = field(default_factory=set)
@@ -101,6 +112,7 @@ async def count(database: AsyncEngine, period: Period, pack: PolicyPack) -> Peri
         found.oldest = await connection.scalar(select(func.min(verdicts.c.judged_at)))
         await _count_measures(connection, period, {policy.id: policy for policy in pack.policies}, found)
         await _count_reversals(connection, period, found)
+        await _count_appeals(connection, period, found.appeals)
     return found
 
 
@@ -188,3 +200,21 @@ async def _count_reversals(connection: AsyncConnection, period: Period, found: P
     last = {verdict_id: decision async for verdict_id, decision in await connection.stream(query)}
     for decision in last.values():
         found.looked_at.add(decision == ReviewDecision.ALLOW)
+
+
+async def _count_appeals(connection: AsyncConnection, period: Period, found: AppealFigures) -> None:
+    outcome = (reviews.c.verdict_id == verdicts.c.verdict_id) & (reviews.c.reviewed_at >= appeals.c.filed_at)
+    query = (
+        select(appeals.c.appeal_id, appeals.c.filed_at, reviews.c.decision, reviews.c.reviewed_at)
+        .join(verdicts, verdicts.c.seq == appeals.c.verdict_seq)
+        .join(reviews, outcome, isouter=True)
+        .where(appeals.c.filed_at >= period.start, appeals.c.filed_at < period.end)
+        .order_by(reviews.c.reviewed_at.desc())
+    )
+    first = {row.appeal_id: row async for row in await connection.stream(query)}.values()
+    decided = [row for row in first if row.decision is not None]
+    found.filed = len(first)
+    found.reversed = sum(row.decision == ReviewDecision.ALLOW for row in decided)
+    found.upheld = len(decided) - found.reversed
+    if decided:
+        found.hours = median((row.reviewed_at - row.filed_at) / timedelta(hours=1) for row in decided)

@@ -1,6 +1,6 @@
 """The tables of a report in the template's layout, and what they leave open. Pure.
 
-Tables 3 (orders), 4 (notices), 7 (complaints) and 10 (recipients) are of what happens outside of this service.
+Tables 3 (orders), 4 (notices) and 10 (recipients) are of what happens outside of this service.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +44,7 @@ def tables(report: TransparencyReport) -> dict[str, tuple[Row, list[Row]]]:
         "6_own_initiative_TC.csv": _own_initiative(
             report, "Category of incompatibility with the provider's terms and conditions", illegal=False
         ),
+        "7_appeals_and_recidivism.csv": ((*template.INDICATORS, template.CONTEXT), list(_complaints(report))),
         "8_automated_means.csv": ((*template.INDICATORS, template.CONTEXT), list(_automated_means(report))),
         "9_human_resources.csv": ((*template.INDICATORS, template.PEOPLE_CONTEXT), list(_human_resources(report))),
         "11_qualitative.csv": (template.QUALITATIVE, list(_qualitative(report))),
@@ -100,6 +101,24 @@ def _times(figures: PeriodFigures) -> str:
     times = (("by automated means", figures.automated_hours), ("by people", figures.people_hours))
     told = [f"{hours:.4f} hours {whose}" for whose, hours in times if hours is not None]
     return f"Median time from a post's arrival to the measure: {', '.join(told)}" if told else ""
+
+
+def _complaints(report: TransparencyReport) -> Iterator[Row]:
+    """Without any appeal nothing is filled: whether there were complaints elsewhere is not known."""
+    found = report.figures.appeals
+    hours = "" if found.hours is None else f"{found.hours:.4f}"
+    values: dict[str, str | int] = {
+        template.TOTAL: found.filed,
+        template.UPHELD: found.upheld,
+        template.REVERSED: found.reversed,
+        template.MEDIAN: hours,
+    }
+    waiting = found.filed - found.upheld - found.reversed
+    for whom, section, indicator, scope in template.complaints():
+        known = found.filed and indicator in {template.COMPLAINTS, template.COMPLAINTS_OF_REMOVAL}
+        context = f"{waiting} of them are not decided yet" if known and waiting and scope == template.TOTAL else ""
+        value = values.get(scope, "") if known else ""
+        yield whom, report.service, str(report.period), section, indicator, scope, value, context
 
 
 def _automated_means(report: TransparencyReport) -> Iterator[Row]:
@@ -208,8 +227,8 @@ def unfilled(report: TransparencyReport) -> Iterator[Unfilled]:
             )
     yield Unfilled(
         "7",
-        "all: complaints, disputes, suspensions",
-        "complaints are not recorded; a reversed block on the page is a second look, whatever led to it",
+        "complaints that were not filed by POST /v1/appeals; other decisions; disputes; suspensions",
+        "only appeals against blocks that the API was told of are recorded",
         "your complaint-handling system, dispute bodies, sanctions",
     )
     yield Unfilled("8", "notices (NAM)", "as table 4", "your notice-and-action form")

@@ -6,6 +6,7 @@ kept to the letter, with the spaces that some of them end in, so that tools that
 """
 
 import csv
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ LANGUAGES = (
 """The official languages of the Union, as the template orders them."""
 
 ALL, HOSTING = "All", "Only for providers of hosting services, including online platforms"
+TOTAL = "Total number"
 PLATFORMS, VLOPS = "Only for providers of online platforms", "Only for VLOPs"
 
 IDENTIFICATION = ("Applicability", "Service", "Indicator", "Value")
@@ -63,6 +65,47 @@ def own_initiative(category: str) -> tuple[str, ...]:
     return ("Applicability", "Service", "Reporting period", category, other, *_COUNTED, *context)
 
 
+COMPLAINTS_SECTION = "Internal complaints mechanism"
+COMPLAINTS = "Number of complaints submitted to the internal-complaints mechanism"
+NEWLY_IMPOSED = "Number of restrictions newly imposed as a result of an internal complaint"
+COMPLAINTS_OF_REMOVAL = (
+    "Complaint regarding a decision to remove or disable access to or restrict visibility of information"
+)
+_NO_ACTION = "Complaint regarding a decision not to take action on a notice submitted"
+_OTHER_COMPLAINTS = (
+    "Complaint regarding a decision to suspend or terminate the provision of the service",
+    "Complaint regarding a decision to suspend or terminate an account ",
+    "Complaint regarding a decision to restrict the ability to monetise information",
+    f"{_NO_ACTION} in accordance with Article 16",
+    f"{_NO_ACTION} by a Trusted Flagger in accordance with Article 16",
+)
+UPHELD, REVERSED, MEDIAN, OMITTED = "Decisions upheld", "Decisions reversed", "Median time", "Decision omitted"
+_OUTCOMES = (UPHELD, "Decisions partially reversed", REVERSED, MEDIAN)
+DISPUTES_SECTION = "Out-of-court dispute settlement bodies"
+_DISPUTES = "Number of disputes submitted to out-of-court dispute settlement bodies"
+SUSPENSIONS_SECTION = "Suspensions imposed on repeated offenders"
+_SUSPENSIONS = (
+    "Number of suspensions enacted for the provision of manifestly illegal content ",
+    "Number of suspensions enacted for the provision of manifestly unfounded notices",
+    "Number of suspensions enacted for the provision of manifestly unfounded complaints",
+)
+
+
+def complaints() -> Iterator[tuple[str, str, str, str]]:
+    """Applicability, section, indicator and scope of the rows of table 7."""
+    yield ALL, COMPLAINTS_SECTION, COMPLAINTS, TOTAL
+    for scope in (*_OUTCOMES, OMITTED):
+        yield PLATFORMS, COMPLAINTS_SECTION, COMPLAINTS, scope
+    yield PLATFORMS, COMPLAINTS_SECTION, NEWLY_IMPOSED, TOTAL
+    for indicator in (COMPLAINTS_OF_REMOVAL, *_OTHER_COMPLAINTS):
+        for scope in (TOTAL, *_OUTCOMES):
+            yield PLATFORMS, COMPLAINTS_SECTION, indicator, scope
+    for scope in (TOTAL, *_OUTCOMES, OMITTED, "Percentage of outcomes implemented"):
+        yield PLATFORMS, DISPUTES_SECTION, _DISPUTES, scope
+    for indicator in _SUSPENSIONS:
+        yield PLATFORMS, SUSPENSIONS_SECTION, indicator, TOTAL
+
+
 AUTOMATED_SECTION = "Use of automated means for content moderation"
 AUTOMATED_MEASURES = (
     "Number of measures solely taken by automated means ",
@@ -73,7 +116,7 @@ AUTOMATED_NOTICES = (
     "Number of notices not processed by automated means",
 )
 ACCURACY = tuple(f"Accuracy of the automated means - {name}" for name in ("Accuracy", "Precision", "Recall"))
-TOTAL, OWN_INITIATIVE = "Total number", "Own-initiative "
+OWN_INITIATIVE = "Own-initiative "
 NOTICES, FLAGGER_NOTICES = "NAM Total", "NAM Trusted Flagger"
 
 PEOPLE_SECTION = "Human resources dedicated to content moderation "

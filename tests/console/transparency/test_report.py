@@ -1,19 +1,20 @@
 """A transparency report on a small known database equals what a hand counts."""
 
 import csv
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store import verdicts
-from moderation_service.console.store.tables import reviews
+from moderation_service.console.store.tables import appeals, reviews
+from moderation_service.console.store.tables import verdicts as verdict_rows
 from moderation_service.console.transparency import template
 from moderation_service.console.transparency.accuracy import NO_AUDITS
-from moderation_service.console.transparency.figures import Measure, Period, PeriodFigures, count
+from moderation_service.console.transparency.figures import AppealFigures, Measure, Period, PeriodFigures, count
 from moderation_service.console.transparency.files import page, write
 from moderation_service.console.transparency.tables import TransparencyReport
 from moderation_service.contracts.statement import StatementOfReasons
@@ -79,12 +80,19 @@ async def decided(database: AsyncEngine, of: Verdict, decision: str, moment: dat
         await connection.execute(insert(reviews).values(row))
 
 
+async def appealed(database: AsyncEngine, against: Verdict, moment: datetime) -> None:
+    seq = select(verdict_rows.c.seq).where(verdict_rows.c.verdict_id == against.verdict_id).scalar_subquery()
+    row = {"appeal_id": f"a-{moment}", "verdict_seq": seq, "filed_at": moment}
+    async with database.begin() as connection:
+        await connection.execute(insert(appeals).values(row))
+
+
 @pytest.fixture
 async def known(database: AsyncEngine) -> AsyncEngine:
     """Six measures in May, and around them what is none."""
     scam, speech = statement(SCAMS), statement(SPEECH, law=True)
     await judged(database, "again", "block", at(3), statement_of_reasons=scam, post_language="de-AT")
-    await judged(database, "again", "block", at(4), statement_of_reasons=scam, post_language="de-AT")
+    again = await judged(database, "again", "block", at(4), statement_of_reasons=scam, post_language="de-AT")
     sent = await judged(database, "sent", "review", at(3), statement_of_reasons=speech, post_language="fr")
     await decided(database, sent, "block", at(3, 14))
     missed = await judged(database, "missed", "allow", at(5))
@@ -93,8 +101,13 @@ async def known(database: AsyncEngine) -> AsyncEngine:
     reversed_one = await judged(database, "reversed", "block", at(10), statement_of_reasons=statement(OTHER, law=True))
     await decided(database, reversed_one, "block", at(11))
     await decided(database, reversed_one, "allow", at(12))
-    last = datetime(2026, 5, 31, 23, 59, 59, tzinfo=UTC)
-    await judged(database, "last", "block", last, statement_of_reasons=scam, post_language="de")
+    moment = datetime(2026, 5, 31, 23, 59, 59, tzinfo=UTC)
+    last = await judged(database, "last", "block", moment, statement_of_reasons=scam, post_language="de")
+    await appealed(database, reversed_one, at(11, 13))
+    await appealed(database, again, at(5))
+    await decided(database, again, "block", at(5, 15))
+    await appealed(database, last, moment)
+    await appealed(database, last, moment + timedelta(seconds=1))
     await judged(database, "too_late", "block", at(1, 0, 6), statement_of_reasons=scam)
     await judged(database, "too_early", "block", at(30, month=4), statement_of_reasons=scam)
     await judged(database, "too_early", "block", at(2), statement_of_reasons=scam)
@@ -126,8 +139,9 @@ async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngin
     assert found.decisions == {"block": 6, "review": 1, "allow": 2, "abstain": 1}
     assert [found.automated_hours, found.people_hours] == pytest.approx([0.01, (2.01 + 4.01) / 2])
     assert (found.statements, found.models) == (3, {"demo"})
-    assert (found.looked_at.of, found.looked_at.yes) == (1, 1)
-    assert (found.reviews, found.reviewers) == (4, 3)
+    assert (found.looked_at.of, found.looked_at.yes) == (2, 1)
+    assert found.appeals == AppealFigures(filed=3, upheld=1, reversed=1, hours=(23 + 3) / 2)
+    assert (found.reviews, found.reviewers) == (5, 4)
     assert found.oldest == at(30, month=4)
 
 
@@ -152,6 +166,12 @@ async def test_the_tables_hold_these_figures_in_the_templates_layout(known: Asyn
         (row,) = [row for row in table if list(row.values())[3] == category]
         assert (row[own], row[automated], row[disabled]) == expected, category
         assert (row["Service"], row["Reporting period"]) == ("Example", "2026-05-01/2026-05-31")
+    complaints = rows(folder, "7_appeals_and_recidivism.csv")
+    assert len(complaints) == 47
+    for indicator in (template.COMPLAINTS, template.COMPLAINTS_OF_REMOVAL):
+        told = {row["Scope"]: row["Value"] for row in complaints if row["Indicator"] == indicator}
+        assert [told[scope] for scope in ("Total number", "Decisions upheld", "Decisions reversed")] == ["3", "1", "1"]
+        assert (told["Median time"], told["Decisions partially reversed"]) == ("13.0000", "")
     means = rows(folder, "8_automated_means.csv")
     values = {(row["Indicator"], row["Scope"]): row["Value"] for row in means}
     solely, not_solely = template.AUTOMATED_MEASURES
@@ -174,6 +194,7 @@ async def test_a_period_without_data_has_noughts_and_says_what_is_not_known(
     write(made, tmp_path)
     (first, *_) = rows(tmp_path, "6_own_initiative_TC.csv")
     assert (first[template.MEASURES], first[f"Contextual Information on {template.MEASURES}"]) == ("0", "")
+    assert {row["Value"] for row in rows(tmp_path, "7_appeals_and_recidivism.csv")} == {""}
     accuracies = [row for row in rows(tmp_path, "8_automated_means.csv") if "Accuracy" in row["Indicator"]]
     assert {(row["Value"], row["Contextual Information"]) for row in accuracies} == {("", "no audits"), ("", "")}
     assert "No verdict is kept." in (tmp_path / "report.html").read_text(encoding="utf-8")
