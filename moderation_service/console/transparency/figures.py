@@ -1,7 +1,8 @@
 """What the database holds of a reporting period, counted.
 
 A measure is a post's revision that was blocked: by a verdict, or by a person. The first of these counts, and it counts
-in the period in which it fell, so that a post that is judged again is not counted again.
+in the period in which it fell, so that a post that is judged again is not counted again. An audit that no post waited
+for takes no measure.
 """
 
 from array import array
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.console.store.appeals import outcome
+from moderation_service.console.store.audits import decides
 from moderation_service.console.store.quality import Counted
 from moderation_service.console.store.tables import Words, appeals, reviews, verdicts
 from moderation_service.contracts.enums import Decision, ReviewDecision
@@ -141,7 +144,7 @@ def _first_blocks(period: Period) -> Any:  # noqa: ANN401 - SQLAlchemy's select
         ),
         select(*key, reviews.c.reviewed_at, reviews.c.review_id)
         .join(reviews, reviews.c.verdict_id == verdicts.c.verdict_id)
-        .where(reviews.c.decision == ReviewDecision.BLOCK, reviews.c.reviewed_at < period.end),
+        .where(reviews.c.decision == ReviewDecision.BLOCK, reviews.c.reviewed_at < period.end, decides),
     ).subquery()
     post = (blocks.c.post_id, blocks.c.post_revision)
     place = func.row_number().over(partition_by=post, order_by=(blocks.c.at, blocks.c.review_id, blocks.c.seq))
@@ -192,6 +195,7 @@ async def _count_reversals(connection: AsyncConnection, period: Period, found: P
         .where(
             verdicts.c.decision == Decision.BLOCK,
             verdicts.c.route.is_(None),
+            reviews.c.audit_round.is_(None),
             reviews.c.reviewed_at >= period.start,
             reviews.c.reviewed_at < period.end,
         )
@@ -203,7 +207,6 @@ async def _count_reversals(connection: AsyncConnection, period: Period, found: P
 
 
 async def _count_appeals(connection: AsyncConnection, period: Period, found: AppealFigures) -> None:
-    outcome = (reviews.c.verdict_id == verdicts.c.verdict_id) & (reviews.c.reviewed_at >= appeals.c.filed_at)
     query = (
         select(appeals.c.appeal_id, appeals.c.filed_at, reviews.c.decision, reviews.c.reviewed_at)
         .join(verdicts, verdicts.c.seq == appeals.c.verdict_seq)

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from moderation_service.console.store import queue, verdicts
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.tables import jobs, outbox
+from moderation_service.contracts.audit import AuditDraw
 from tests.console.api.callers import ON_SQLITE, Api, problem
 from tests.contracts.examples import verdict
 
@@ -67,6 +68,14 @@ async def test_what_blocks_nothing_or_has_a_route_is_not_appealed(
 async def test_a_verdict_that_a_newer_one_replaced_is_not_appealed(quiet_api: Api) -> None:
     await keep(quiet_api, "v-1", "v-2")
     assert (await answered(quiet_api, "appeals", {"verdict_id": "v-1"}, 409))["code"] == "not_blocked"
+
+
+async def test_a_blind_audit_gives_way_to_an_appeal(quiet_api: Api) -> None:
+    await keep(quiet_api, "v-1", audit=AuditDraw(stratum="block", probability=0.5, is_sampled=True))
+    assert await waiting(quiet_api) == []
+    await answered(quiet_api, "appeals", {"verdict_id": "v-1"})
+    assert await waiting(quiet_api) == [("v-1", "appeal")]
+    assert (await answered(quiet_api, "reviews", {"verdict_id": "v-1", "decision": "allow"}))["decision"] == "allow"
 
 
 async def test_what_a_person_blocked_is_appealed_like_a_verdict(quiet_api: Api) -> None:

@@ -63,7 +63,9 @@ async def judged(database: AsyncEngine, post: str, decision: str, moment: dateti
     return made
 
 
-async def decided(database: AsyncEngine, of: Verdict, decision: str, moment: datetime, *named: str) -> None:
+async def decided(
+    database: AsyncEngine, of: Verdict, decision: str, moment: datetime, *named: str, blind: bool = False
+) -> None:
     row = {
         "review_id": f"r-{of.verdict_id}-{moment}",
         "verdict_id": of.verdict_id,
@@ -73,8 +75,9 @@ async def decided(database: AsyncEngine, of: Verdict, decision: str, moment: dat
         "verdict_decision": of.decision,
         "policies": [{"policy_id": name, "violated": True} for name in named],
         "reason": "",
-        "reviewer": f"ann-{of.post_id}",
+        "reviewer": "blind ben" if blind else f"ann-{of.post_id}",
         "reviewed_at": moment,
+        "audit_round": "first" if blind else None,
     }
     async with database.begin() as connection:
         await connection.execute(insert(reviews).values(row))
@@ -111,7 +114,9 @@ async def known(database: AsyncEngine) -> AsyncEngine:
     await judged(database, "too_late", "block", at(1, 0, 6), statement_of_reasons=scam)
     await judged(database, "too_early", "block", at(30, month=4), statement_of_reasons=scam)
     await judged(database, "too_early", "block", at(2), statement_of_reasons=scam)
-    await judged(database, "nothing", "allow", at(7))
+    nothing = await judged(database, "nothing", "allow", at(7))
+    await decided(database, nothing, "block", at(8), blind=True)
+    await decided(database, last, "allow", moment + timedelta(seconds=2), blind=True)
     await judged(database, "unsure", "abstain", at(8), abstain_reason="truncated")
     return database
 
@@ -141,7 +146,7 @@ async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngin
     assert (found.statements, found.models) == (3, {"demo"})
     assert (found.looked_at.of, found.looked_at.yes) == (2, 1)
     assert found.appeals == AppealFigures(filed=3, upheld=1, reversed=1, hours=(23 + 3) / 2)
-    assert (found.reviews, found.reviewers) == (5, 4)
+    assert (found.reviews, found.reviewers) == (6, 5)
     assert found.oldest == at(30, month=4)
 
 
