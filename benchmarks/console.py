@@ -73,7 +73,7 @@ async def _run(
             else:
                 url = f"{stack.enter_context(local_postgres())}/postgres"
             console = ConsoleSettings.model_validate({"database_url": url, "secure_cookies": False})
-            made[name] = await _measured(BareSettings(kafka=_topics(kafka), console=console), counts, pages, seed)
+            made[name] = await _measured(BareSettings(kafka=topics(kafka), console=console), counts, pages, seed)
     return {
         "ratio": {name: figures.pop("ratio") for name, figures in made.items()},
         **made,
@@ -85,7 +85,7 @@ async def _run(
     }
 
 
-def _topics(address: str) -> KafkaSettings:
+def topics(address: str) -> KafkaSettings:
     """Topics of this run's own."""
     name = f"bench.console.{secrets.token_hex(4)}"
     topics = {
@@ -100,7 +100,7 @@ async def _measured(settings: BareSettings, counts: tuple[int, int], pages: int,
     many = ManyVerdicts(pack, verdicts + catch_up, seed)
     async with own_database(settings) as database:
         context = ConsoleContext(settings, database, pack)
-        filled = ConsoleContext(settings.model_copy(update={"kafka": _topics("nowhere:1")}), database, pack)
+        filled = ConsoleContext(settings.model_copy(update={"kafka": topics("nowhere:1")}), database, pack)
         filling, seconds = Ingest(filled), list[float]()
         async with logged_in(context, pages) as reader:
             for number in range(_PARTS):

@@ -24,6 +24,7 @@ from moderation_service.demo.broker import DEMO_TOPICS, embedded_broker
 from moderation_service.kafka.topic_io import Record, post_record, publish
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import (
+    AuditSettings,
     BankSettings,
     BareSettings,
     ConsoleSettings,
@@ -31,6 +32,7 @@ from moderation_service.settings import (
     KafkaSettings,
     Settings,
 )
+from moderation_service.settings.audit import Stratum
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.health import Health
@@ -38,6 +40,14 @@ from moderation_service.telemetry.health import Health
 USER = "demo"
 _SHARE = 0.02  # of the benchmark, in a round of generated posts
 _SCOPES = ("judge", "read", "review")
+_AUDITS: dict[Stratum, float] = {  # so many that some are seen within minutes
+    "allow_low": 0.05,
+    "allow_middle": 0.2,
+    "allow_near": 0.5,
+    "abstain": 0.2,
+    "review": 0.2,
+    "block": 0.2,
+}
 
 
 async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
@@ -63,6 +73,7 @@ async def serve(port: int, every_s: float, show: Callable[[str], None]) -> None:
             banks=BankSettings(path=samples.BANKS),
             media=samples.media_settings(),
             judging=JudgingSettings(attribution="always"),
+            audit=AuditSettings(rates=_AUDITS),
         )
         await run_until(stop, _serve(settings, every_s, show))
 

@@ -19,6 +19,7 @@ from moderation_service.console.api.routes import api_routes
 from moderation_service.console.context import ConsoleContext, context_of
 from moderation_service.console.middleware import ErrorPages, ResponseHeaders, TrustedProxies, error_page
 from moderation_service.console.pages import (
+    audit_export,
     audits,
     banks,
     case,
@@ -88,6 +89,9 @@ def page_routes() -> list[BaseRoute]:
         Route("/queue/next", guarded(queue.take_next), methods=["POST"]),
         Route("/queue/take/{verdict_id:path}", guarded(queue.take), methods=["POST"]),
         Route("/queue/release/{verdict_id:path}", guarded(queue.release), methods=["POST"]),
+        Route("/audits/export/audits.jsonl", of_admins(audit_export.rows_as_lines)),
+        Route("/audits/export/audits.csv", of_admins(audit_export.rows_as_table)),
+        Route("/audits/export/strata.csv", of_admins(audit_export.strata_as_table)),
         Route("/audits/{verdict_id:path}/decide", guarded(audits.decide), methods=["POST"]),
         Route("/audits/{verdict_id:path}/pictures", guarded(audits.show_images), methods=["POST"]),
         Route("/reviews/{review_id:path}/undo", guarded(queue.undo), methods=["POST"]),

@@ -18,7 +18,7 @@ from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import JudgingSettings, Settings, shipped_policies
+from moderation_service.settings import AuditSettings, JudgingSettings, Settings, shipped_policies
 
 INFO = EngineInfo(
     name="rules",
@@ -93,9 +93,12 @@ class RuleEngine:
 
 
 @asynccontextmanager
-async def judge_by(engine: RuleEngine, judging: JudgingSettings) -> AsyncIterator[Judge]:
+async def judge_by(
+    engine: RuleEngine, judging: JudgingSettings, audit: AuditSettings | None = None
+) -> AsyncIterator[Judge]:
     """A judge by the shipped policies, for tests that can't have a fixture."""
-    chosen = Settings(judging=judging.model_copy(update={"block_uncalibrated": True}))
+    judging = judging.model_copy(update={"block_uncalibrated": True})
+    chosen = Settings(judging=judging, audit=audit or AuditSettings())
     async with ImageLoader(chosen.media) as loader, Batcher(engine) as batcher:
         yield Judge(
             settings=chosen,
