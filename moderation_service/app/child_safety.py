@@ -32,3 +32,9 @@ def check_engine_is_trusted(settings: Settings, packs: Iterable[PolicyPack]) -> 
             " yours alone, or use engine.kind local"
         )
         raise Misconfigured(msg)
+    if routed and settings.engine.shadow_base_url:
+        msg = (
+            f"engine.shadow_base_url: is set, and {', '.join(routed)} has a route; such posts may go to no"
+            " second server: unset it, or use engine.shadow_adapter"
+        )
+        raise Misconfigured(msg)

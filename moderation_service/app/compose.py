@@ -17,6 +17,7 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.hma import open_hma
 from moderation_service.judging.judge import Judge
+from moderation_service.judging.shadow_model import ShadowModel
 from moderation_service.judging.verdict_builder import model_metadata
 from moderation_service.media.image_text import open_text_reader
 from moderation_service.media.loader import ImageLoader
@@ -35,19 +36,30 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_judge(
-    settings: Settings, pack: PolicyPack, shadow_pack: PolicyPack | None = None, *, startup_timeout_s: float = 0.0
+    settings: Settings,
+    pack: PolicyPack,
+    shadow_pack: PolicyPack | None = None,
+    *,
+    shadow_model: ShadowModel | None = None,
+    startup_timeout_s: float = 0.0,
 ) -> AsyncIterator[Judge]:
     """A judge on a loaded, warm engine, with the banks of `banks.path`.
 
     Raises Fatal where the model does not load, the calibration does not fit, or a bank's file is wrong.
     """
-    async with open_judges(settings, pack, shadow_pack=shadow_pack, startup_timeout_s=startup_timeout_s) as (judge,):
+    async with open_judges(
+        settings, pack, shadow_pack=shadow_pack, shadow_model=shadow_model, startup_timeout_s=startup_timeout_s
+    ) as (judge,):
         yield judge
 
 
 @asynccontextmanager
 async def open_judges(
-    settings: Settings, *packs: PolicyPack, shadow_pack: PolicyPack | None = None, startup_timeout_s: float = 0.0
+    settings: Settings,
+    *packs: PolicyPack,
+    shadow_pack: PolicyPack | None = None,
+    shadow_model: ShadowModel | None = None,
+    startup_timeout_s: float = 0.0,
 ) -> AsyncIterator[tuple[Judge, ...]]:
     """A judge a pack, all on one engine and one loader. Raises as `open_judge`."""
     calibration = _configured_calibration(settings)
@@ -78,6 +90,7 @@ async def open_judges(
                 batcher=batcher,
                 shadow_pack=shadow_pack,
                 shadow_batcher=shadow_batcher,
+                shadow_model=shadow_model,
                 banks=banks,
                 text_reader=text_reader,
                 hma=hma,

@@ -10,6 +10,7 @@ from moderation_service.app.banks import keep_banks
 from moderation_service.app.child_safety import check_routes, open_hold
 from moderation_service.app.compose import open_judge
 from moderation_service.app.reload import reloading
+from moderation_service.app.shadow_model import running, shadow_model_of
 from moderation_service.app.signals import stop_on_signals
 from moderation_service.audits.sampling import check_policy_rates
 from moderation_service.child_safety.legal_hold import LegalHold
@@ -58,7 +59,11 @@ async def _serve(
     stop: asyncio.Event,
 ) -> None:
     timeout_s = settings.engine.startup_timeout_s
-    async with open_judge(settings, *packs, startup_timeout_s=timeout_s) as judge:
+    shadow_model = shadow_model_of(settings)
+    async with (
+        open_judge(settings, *packs, shadow_model=shadow_model, startup_timeout_s=timeout_s) as judge,
+        running(settings, shadow_model),
+    ):
         await asyncio.to_thread(check_gates, settings, judge.pack, judge.model)
         await wait_for_broker(settings.kafka)  # where there is none, that is said before the banks wait for it
         async with keep_banks(settings.kafka, judge.banks, follow_s=timeout_s):

@@ -124,6 +124,13 @@ class Model(Contract):
     calibration_id: str | None
 
 
+class ShadowModelVerdict(Contract):
+    """What a second model says of the same policies; it decides nothing."""
+
+    model: Model
+    policies: tuple[PolicyVerdict, ...]
+
+
 class Service(Contract):
     """Which process judged."""
 
@@ -182,6 +189,7 @@ class Verdict(Contract):
     similar_to: str | None = None
     audit: AuditDraw | None = None
     trigger: Trigger = Trigger.POST
+    shadow_model: ShadowModelVerdict | None = None
     post_language: str | None = None
 
     def to_json(self) -> bytes:

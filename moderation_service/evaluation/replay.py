@@ -25,6 +25,7 @@ APART = frozenset(
     | {"explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
     | {"banks_digest", "similar_to"}  # of what stood beside the post; the matches are compared
     | {"audit", "trigger"}  # of what becomes of the verdict, and why the post was judged
+    | {"shadow_model"}  # of a share of the posts, where it answered in time
 )
 """Fields of a verdict that are not compared."""
 

@@ -76,8 +76,9 @@ class Batcher:
     has been read is bounded: about two batches that are not yet answered, and one that is being read.
     """
 
-    def __init__(self, engine: Engine, settings: EngineSettings = _DEFAULTS) -> None:
-        """`engine` is started."""
+    def __init__(self, engine: Engine, settings: EngineSettings = _DEFAULTS, *, is_measured: bool = True) -> None:
+        """`engine` is started. A shadow model's is not measured: the metrics are of the model in force."""
+        self._is_measured = is_measured
         self._engine = engine
         tokens, concurrent = settings.max_batch_tokens, settings.concurrent_requests
         scoring, explaining = CallLimits(1, tokens, tokens), CallLimits(1, MAX_EXPLANATIONS, tokens)
@@ -129,6 +130,8 @@ class Batcher:
         return await self._explaining.ask((request, time.monotonic() + request.timeout_s), fairness_key)
 
     async def _score(self, requests: Sequence[ScoreRequest]) -> Sequence[ScoreResult]:
+        if not self._is_measured:
+            return await self._engine.score(requests)
         metrics.ENGINE_BATCH.observe(len(requests))
         with metrics.ENGINE_CALL_SECONDS.labels("score").time():
             scored = await self._engine.score(requests)

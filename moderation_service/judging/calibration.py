@@ -132,8 +132,8 @@ class Calibration:
     scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path | None) -> Self:
-        """Read a calibration file; without a path nothing is changed.
+    def load(cls, path: Path | None, setting: str = "judging.calibration") -> Self:
+        """Read the calibration file that `setting` names; without a path nothing is changed.
 
         Raises Misconfigured, naming file and field. The id is the file's digest.
         """
@@ -145,7 +145,7 @@ class Calibration:
             digest = "sha256:" + hashlib.sha256(raw).hexdigest()
             return cls(digest, dict(file.policies), file.fitted_on, file.scores)
         except OSError as error:
-            msg = f"judging.calibration {path}: {error.strerror}"
+            msg = f"{setting} {path}: {error.strerror}"
             raise Misconfigured(msg) from error
         except ValidationError as error:
             fault = error.errors()[0]

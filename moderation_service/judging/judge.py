@@ -27,11 +27,12 @@ from moderation_service.judging.decision import (
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
 from moderation_service.judging.explanation import Explainer, Explanation
 from moderation_service.judging.hma import HmaClient
-from moderation_service.judging.known_content import count_matches, match_banks, match_image_text
+from moderation_service.judging.known_content import KnownContent, count_matches, match_banks, match_image_text
 from moderation_service.judging.near_duplicates import NearDuplicates
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
+from moderation_service.judging.shadow_model import Answer, ShadowModel, model_flips, no_answer
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader, LoadedImages
@@ -70,6 +71,7 @@ class Judge:
         batcher: Batcher,
         shadow_batcher: Batcher,
         shadow_pack: PolicyPack | None = None,
+        shadow_model: ShadowModel | None = None,
         banks: BankMatcher | None = None,
         text_reader: ImageTextReader | None = None,
         hma: HmaClient | None = None,
@@ -83,6 +85,7 @@ class Judge:
         self._hma = hma
         self._evidence_loader = EvidenceLoader(settings.media, loader, text_reader)
         self._batcher, self._shadow_batcher = batcher, shadow_batcher
+        self._shadow_model = shadow_model
         self._explainer = Explainer(settings, batcher)
         nothing = Questionnaire("en", ())
         self._no_scorers = PolicyScorer((), nothing, batcher, calibration, self._settings), ShadowScorer(())
@@ -145,52 +148,54 @@ class Judge:
             async with self._result_cache.entry(key if is_reusable else None) as entry:
                 if (result := entry.result) is None:
                     enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)
-                    with tracing.step("score"):
-                        scores, shadow_scores = await run_with_shadow(
-                            enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
-                        )
-
-                    attribution_begun = self._clock()
-                    sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
-                    with tracing.step("attribute"):
-                        (policies, tokens), shadow_result = await run_with_shadow(
-                            enforced.attribute(evidence, scores, sampled=sampled),
-                            shadow.attribute(evidence, shadow_scores, sampled=sampled),
-                        )
-
-                    reason = None
-                    if not known.is_final:
-                        content = content_as_read(content, scores.scored, evidence.loaded)
-                        reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
-                    decision, decided_by = with_known_content(decide(policies, reason), known)
-                    route = known.route or find_route(policies, self._by_id)
-
-                    explain_begun = self._clock()
-                    with tracing.step("explain"):
-                        by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
-                        match = gravest_match(known.matches) if by_bank else None
-                        if route and match is None:
-                            explanation = Explanation(None, None)
-                        else:
-                            explanation = await self._explainer.explain(
-                                policies, self._by_id, reason, evidence, language, match
+                    async with self._asking_shadow_model(known, language, evidence, post.surface, key) as second:
+                        with tracing.step("score"):
+                            scores, shadow_scores = await run_with_shadow(
+                                enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
                             )
-                    result = entry.result = CachedResult(
-                        post_id=post.post_id,
-                        revision=post.revision,
-                        content=content,
-                        flags=flags(content, suspected=bool(evidence.words_without_injections)),
-                        policies=policies,
-                        shadow=shadow_result,
-                        decision=decision,
-                        decided_by=decided_by,
-                        route=route,
-                        abstain_reason=reason if decision is Decision.ABSTAIN else None,
-                        explanation=explanation,
-                        tokens=scores.scored.tokens + tokens + shadow_result.tokens,
-                        attribution_ms=(explain_begun - attribution_begun) * 1000,
-                        explain_ms=(self._clock() - explain_begun) * 1000,
-                    )
+
+                        attribution_begun = self._clock()
+                        sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
+                        with tracing.step("attribute"):
+                            (policies, tokens), shadow_result = await run_with_shadow(
+                                enforced.attribute(evidence, scores, sampled=sampled),
+                                shadow.attribute(evidence, shadow_scores, sampled=sampled),
+                            )
+
+                        reason = None
+                        if not known.is_final:
+                            content = content_as_read(content, scores.scored, evidence.loaded)
+                            reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
+                        decision, decided_by = with_known_content(decide(policies, reason), known)
+                        route = known.route or find_route(policies, self._by_id)
+
+                        explain_begun = self._clock()
+                        with tracing.step("explain"):
+                            by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
+                            match = gravest_match(known.matches) if by_bank else None
+                            if route and match is None:
+                                explanation = Explanation(None, None)
+                            else:
+                                explanation = await self._explainer.explain(
+                                    policies, self._by_id, reason, evidence, language, match
+                                )
+                        result = entry.result = CachedResult(
+                            post_id=post.post_id,
+                            revision=post.revision,
+                            content=content,
+                            flags=flags(content, suspected=bool(evidence.words_without_injections)),
+                            policies=policies,
+                            shadow=shadow_result,
+                            decision=decision,
+                            decided_by=decided_by,
+                            route=route,
+                            abstain_reason=reason if decision is Decision.ABSTAIN else None,
+                            explanation=explanation,
+                            tokens=scores.scored.tokens + tokens + shadow_result.tokens,
+                            attribution_ms=(explain_begun - attribution_begun) * 1000,
+                            explain_ms=(self._clock() - explain_begun) * 1000,
+                            shadow_model=await second(),
+                        )
             timings = _timings(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
             if published and (similar_to := self._near_duplicates.find(verdict)):
@@ -215,6 +220,13 @@ class Judge:
         shadow = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]
         return scorer(self.pack, Mode.ENFORCE, self._batcher), ShadowScorer(shadow)
 
+    def _asking_shadow_model(
+        self, known: KnownContent, language: Language, evidence: Evidence, surface: str | None, key: str
+    ) -> AbstractAsyncContextManager[Answer]:
+        if self._shadow_model is None or known.is_final:
+            return nullcontext(no_answer)
+        return self._shadow_model.asking(self.pack, language, evidence, surface, key)
+
     def _record(self, verdict: Verdict, result: CachedResult) -> None:
         """Count the verdict in metrics, and its scores towards drift."""
         _DECIDED[verdict.decision].inc()
@@ -230,6 +242,10 @@ class Judge:
         self._drift.record(verdict.policies)
         for policy_id in result.shadow.flips(result.policies, result.decision):
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
+        if result.shadow_model:
+            parts = (result.shadow_model.policies, result.policies)
+            for policy_id in model_flips(*({part.policy_id: part.violated for part in each} for each in parts)):
+                metrics.SHADOW_MODEL_FLIPS.labels(policy_id).inc()
 
 
 def _timings(queue_ms: float, loaded: LoadedImages, result: CachedResult, judging_ms: float) -> Timings:

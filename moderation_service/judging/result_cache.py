@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from pydantic import TypeAdapter
 
 from moderation_service.contracts.enums import AbstainReason, DecidedBy, Decision, Flag, Route
-from moderation_service.contracts.verdict import Content, PolicyVerdict
+from moderation_service.contracts.verdict import Content, PolicyVerdict, ShadowModelVerdict
 from moderation_service.judging.explanation import Explanation
 from moderation_service.judging.shadow import ShadowResult
 from moderation_service.telemetry import metrics
@@ -34,6 +34,7 @@ class CachedResult:
     route: Route | None
     abstain_reason: AbstainReason | None
     explanation: Explanation
+    shadow_model: ShadowModelVerdict | None
     tokens: int
     attribution_ms: float
     explain_ms: float

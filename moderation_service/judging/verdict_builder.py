@@ -67,6 +67,7 @@ class VerdictBuilder:
             duplicate_of=None if first == own else self._verdict_id(result, known, post.surface, *first),
             policies=result.policies,
             shadow=result.shadow.policies,
+            shadow_model=result.shadow_model,
             explanation=result.explanation.text,
             explanation_kind=result.explanation.kind,
             content=result.content,

@@ -59,6 +59,17 @@ class EngineSettings(Section):
     concurrent_requests: PositiveInt = 64
     """Requests to the server at once; each is one question about one post."""
 
+    shadow_adapter: Path | None = None
+    """Folder of a LoRA adapter: this model with it judges a share of the posts in shadow (`judging.shadow_share`)."""
+    shadow_base_url: str | None = None
+    """Address of a server whose model judges a share of the posts in shadow: http://HOST:PORT/v1."""
+    shadow_model: str | None = None
+    """Name of the shadow model on that server; unset: as `model`."""
+    shadow_revision: str | None = None
+    """Its revision that verdicts name; unset: what the server lists."""
+    shadow_api_key: SecretStr | None = None
+    """Key of that server."""
+
     @field_validator("labels")
     @classmethod
     def _are_pairs(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,3 +104,26 @@ class EngineSettings(Section):
             msg = "adapter is for kind local; let the server load it, and set model to the name by which it serves it"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _a_shadow_model_is_one(self) -> Self:
+        if self.shadow_adapter and (self.kind == "openai" or self.shadow_base_url):
+            msg = "shadow_adapter is for kind local, without shadow_base_url; a server's goes by shadow_model"
+            raise ValueError(msg)
+        if self.shadow_base_url and not _URL.fullmatch(self.shadow_base_url):
+            msg = "shadow_base_url should be the address of a server: http://HOST:PORT/v1, without a key in it"
+            raise ValueError(msg)
+        if (self.shadow_model or self.shadow_revision or self.shadow_api_key) and not self.shadow_base_url:
+            msg = "shadow_model, shadow_revision and shadow_api_key need shadow_base_url, the address of the server"
+            raise ValueError(msg)
+        return self
+
+    def for_shadow(self) -> "EngineSettings | None":
+        """The settings of the shadow model's engine, which asks in the same way; None where there is none."""
+        if self.shadow_adapter:
+            return self.model_copy(update={"adapter": self.shadow_adapter})
+        if not self.shadow_base_url:
+            return None
+        server = {"base_url": self.shadow_base_url, "model": self.shadow_model or self.model}
+        apart = {"kind": "openai", "api_key": self.shadow_api_key, "revision": self.shadow_revision, "adapter": None}
+        return EngineSettings.model_validate({**self.model_dump(), **server, **apart})

@@ -160,6 +160,12 @@ class JudgingSettings(Section):
     """How a decision can be contested, for statements of reasons."""
     explain_timeout_s: PositiveFloat = 5.0
     """Waiting and writing; after it the template explains."""
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the posts that the shadow model judges too, where there is one."""
+    shadow_wait_s: Annotated[float, Field(ge=0)] = 0.25
+    """Longest that a verdict waits for it once all else is done; 0: it never waits."""
+    shadow_calibration: Path | None = None
+    """Calibration file of the shadow model; unset: its scores count as they are."""
 
 
 class OpsSettings(Section):

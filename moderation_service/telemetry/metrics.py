@@ -57,6 +57,16 @@ SHADOW_FLIPS = Counter(
     "Posts on which a shadow policy differs from the enforced one of its id or, without one, exceeds the decision",
     ["policy"],
 )
+SHADOW_MODEL_POSTS = Counter(
+    "moderation_shadow_model_posts",
+    "Posts drawn for the shadow model: judged, failed, late, or unasked while it is not up or paused",
+    ["outcome"],
+)
+SHADOW_MODEL_FLIPS = Counter(
+    "moderation_shadow_model_flips",
+    "Posts on which only one of the model in force and the shadow model finds a policy violated",
+    ["policy"],
+)
 BANK_MATCHES = Counter(
     "moderation_bank_matches",
     "Posts that match a bank of known content; banks after the first 100 are `other`",
@@ -152,6 +162,8 @@ for _outcome in ("done", "failed", "fenced"):
     COMMITS.labels(_outcome)
 for _outcome in ("words", "no_words", "no_lines", "failed"):
     IMAGE_TEXTS.labels(_outcome)
+for _outcome in ("judged", "failed", "late", "unasked"):
+    SHADOW_MODEL_POSTS.labels(_outcome)
 for _outcome in ("taken", "refused"):
     POLICY_RELOADS.labels(_outcome)
 for _outcome in ("held", "failed"):

@@ -14,6 +14,7 @@ from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.judge import Judge
+from moderation_service.judging.shadow_model import ShadowModel
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack, load_pack
@@ -50,6 +51,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
             media: MediaSettings | None = None,
             calibration: Calibration | None = None,
             shadow_pack: PolicyPack | None = None,
+            shadow_model: ShadowModel | None = None,
             banks: BankMatcher | None = None,
             hma: HmaClient | None = None,
             text_reader: ImageTextReader | None = None,
@@ -72,6 +74,7 @@ async def make_judge(pack: PolicyPack, engine: RuleEngine) -> AsyncIterator[Make
                 batcher=batcher,
                 shadow_batcher=apart,
                 shadow_pack=shadow_pack,
+                shadow_model=shadow_model,
                 banks=banks,
                 hma=hma,
                 text_reader=text_reader,

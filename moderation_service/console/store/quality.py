@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from moderation_service.console.store.tables import case_results, reviews, verdicts
 from moderation_service.contracts.enums import Decision, Outcome, ReviewDecision
 from moderation_service.judging.shadow import is_flip
+from moderation_service.judging.shadow_model import model_flips
 
 _REVIEWS = 50_000  # the newest; more would say the same
 _Z = 1.959964  # of 95%
@@ -57,12 +58,17 @@ class Quality:
 
 @dataclass(slots=True)
 class Lately:
-    """Of the newest verdicts: how many violated a policy, and where a shadow policy would change the outcome."""
+    """Of the newest verdicts: how many violated a policy, and where a shadow policy would change the outcome.
+
+    `model_flips`: where only one of the model in force and the shadow model finds a policy violated, of `model_seen`.
+    """
 
     seen: int = 0
     violations: Counter[str] = field(default_factory=Counter)
     flips: Counter[str] = field(default_factory=Counter)
     shadowed: set[str] = field(default_factory=set)
+    model_seen: int = 0
+    model_flips: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,12 @@ async def lately(database: AsyncEngine, limit: int) -> Lately:
         for policy_id in found.shadowed:
             outcome = shadow.get(policy_id, Outcome.ALLOW)
             found.flips[policy_id] += is_flip(outcome, enforced.get(policy_id), Decision(row.decision))
+        if by_model := row.rest.get("shadow_model"):
+            found.model_seen += 1
+            parts = (by_model["policies"], row.policies)
+            found.model_flips.update(
+                model_flips(*({one["policy_id"]: one["violated"] for one in each} for each in parts))
+            )
     return found
 
 

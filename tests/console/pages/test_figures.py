@@ -12,8 +12,8 @@ from moderation_service.console.pages import overview as charts
 from moderation_service.console.store import tables, traffic, verdicts
 from moderation_service.console.store.quality import Counted, lately, quality
 from moderation_service.contracts.enums import Outcome
-from moderation_service.contracts.verdict import Timings, Verdict
-from tests.contracts.examples import POLICY, verdict
+from moderation_service.contracts.verdict import ShadowModelVerdict, Timings, Verdict
+from tests.contracts.examples import MODEL, POLICY, verdict
 
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -131,3 +131,17 @@ async def test_shadow_flips_are_counted_as_the_metric_counts_them(database: Asyn
     assert found.violations == {"weapon_sale": 2}
     assert found.flips == {"weapon_sale": 2, "spam": 1}
     assert found.shadowed == {"weapon_sale", "spam"}
+
+
+async def test_flips_of_a_shadow_model_are_told_from_those_of_shadow_policies(database: AsyncEngine) -> None:
+    no = POLICY.model_copy(update={"violated": False, "outcome": Outcome.ALLOW})
+    said = [ShadowModelVerdict(model=MODEL, policies=(part,)) for part in (no, POLICY)]
+    await keep(
+        database,
+        of("p0", "block", NOW, policies=(POLICY,), shadow_model=said[0]),
+        of("p1", "block", NOW, policies=(POLICY,), shadow_model=said[1]),
+        of("p2", "allow", NOW, policies=(no,)),  # not drawn
+    )
+    found = await lately(database, 10)
+    assert (found.model_seen, found.model_flips) == (2, {"weapon_sale": 1})
+    assert (found.flips, found.shadowed) == ({}, set())
