@@ -264,6 +264,7 @@ def findings(key: str, number: int) -> CachedResult:
         route=None,
         abstain_reason=None,
         explanation=Explanation(None, None),
+        shadow_model=None,
         tokens=5,
         attribution_ms=1.0,
         explain_ms=1.0,
