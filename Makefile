@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
-TORCH_TESTS := tests/engine/local tests/demo_model tests/benchmarks/test_engine.py
+TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py
 
 .PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos compose-check kafka console-images lock clean
 

@@ -46,7 +46,7 @@ def posts(count: int, seed: int) -> Iterator[Labelled]:
             if kind != "words":
                 made = replace(made, shown=("document",), images=(_document(desk),))  # type: ignore[arg-type]
             if kind != "picture":
-                made = replace(made, said=("forge",), text=_offer(desk.language, desk.rng))  # type: ignore[arg-type]
+                made = replace(made, said=("forge",), text=offer(desk.language, desk.rng))  # type: ignore[arg-type]
             if desk.rng.random() < LONGER:
                 parts = [made.text, desk.sentence("neutral", made.language)]
                 made = replace(made, text=joined(parts, made.language, desk.rng), said=(*made.said, "neutral"))
@@ -72,7 +72,8 @@ def _sprites() -> dict[str, Any]:
     return {glyph: sheet[:, at * CELL : (at + 1) * CELL] for at, glyph in enumerate(GLYPHS)}
 
 
-def _offer(language: Language, rng: np.random.Generator) -> str:
+def offer(language: Language, rng: np.random.Generator) -> str:
+    """Words that offer to forge."""
     own = _wordings()[language]
     wording = own["wordings"][rng.integers(len(own["wordings"]))]
     return _SLOT.sub(lambda slot: str(rng.choice(own["slots"][slot[1]])), wording)

@@ -33,6 +33,7 @@ for name, where in {
     "judge": "judge:judge",
     "evaluate": "evaluation:evaluate",
     "calibrate": "evaluation:calibrate",
+    "train": "training:train",
     "replay": "replay:replay",
     "publish": "topics:publish",
     "verdicts": "topics:verdicts",

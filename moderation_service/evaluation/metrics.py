@@ -1,18 +1,11 @@
 """Figures of scores against truths. What can't be told from the rows is NaN."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
-from sklearn import config_context
 from sklearn.calibration import calibration_curve
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import (
     balanced_accuracy_score,
     brier_score_loss,
     confusion_matrix,
-    f1_score,
     precision_recall_curve,
     roc_auc_score,
 )
@@ -52,10 +45,20 @@ def ranking(truth: Bools, score: Floats) -> Figures:
         return {"pr_auc": np.nan, "auroc": np.nan, "recall_at_90_precision": np.nan}
     precision, recall, _ = precision_recall_curve(truth, score)
     return {
-        "pr_auc": float(-(np.diff(recall) * precision[:-1]).sum()),  # as average_precision_score, of the same curve
+        "pr_auc": pr_auc(truth, score),
         "auroc": roc_auc_score(truth, score),
         "recall_at_90_precision": float(recall[precision >= SURE].max()),
     }
+
+
+def pr_auc(truth: Bools, score: Floats) -> float:
+    """Average precision, as scikit-learn has it; in a fiftieth of its time, as a bootstrap asks thousands of times."""
+    if not _both(truth):
+        return np.nan
+    order = np.argsort(-score)
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # of rows with one score
+    hits = np.cumsum(truth[order])[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
 
 
 def best_balanced_accuracy(truth: Bools, score: Floats) -> float:
@@ -86,12 +89,15 @@ def calibration(truth: Bools, score: Floats) -> Figures:
 def attribution(meant: Ints, told: Ints) -> Figures:
     """F1 of each class that anybody meant, and their mean; rows with an unknown class are left out."""
     known = (meant != UNKNOWN) & (told != UNKNOWN)
-    present = np.unique(meant[known])
+    as_meant, as_told, right = (
+        np.bincount(each, minlength=len(CLASSES))
+        for each in (meant[known], told[known], meant[known & (meant == told)])
+    )
+    present = np.flatnonzero(as_meant)
     if not len(present):
         return {"macro_f1": np.nan}
-    with _undefined_is_nan():
-        each = f1_score(meant[known], told[known], labels=present, average=None, zero_division=0)
-    return {"macro_f1": float(each.mean()), **{CLASSES[at]: float(f1) for at, f1 in zip(present, each, strict=True)}}
+    f1 = 2 * right[present] / (as_meant + as_told)[present]
+    return {"macro_f1": float(f1.mean()), **{CLASSES[at]: float(one) for at, one in zip(present, f1, strict=True)}}
 
 
 def confusion(meant: Ints, told: Ints) -> list[list[int]]:
@@ -109,11 +115,3 @@ def _share(part: int, whole: int) -> float:
 
 def _both(truth: Bools) -> bool:
     return bool(truth.any() and not truth.all())
-
-
-@contextmanager
-def _undefined_is_nan() -> Iterator[None]:
-    """A resample may lack a class; its figure is NaN, which says it."""
-    with warnings.catch_warnings(), config_context(skip_parameter_validation=True, assume_finite=True):
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        yield

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
 from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, UNKNOWN
@@ -92,3 +92,11 @@ def test_what_cannot_be_told_is_nan_and_no_error() -> None:
     assert math.isnan(metrics.best_balanced_accuracy(one_kind, np.array([0.1, 0.2])))
     assert metrics.attribution(np.array([UNKNOWN]), np.array([0])).keys() == {"macro_f1"}
     assert metrics.confusion(np.array([UNKNOWN]), np.array([0])) == []
+
+
+def test_attribution_equals_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(2)
+    meant, told = rng.integers(-1, 4, 300), rng.integers(-1, 6, 300)
+    known = (meant != UNKNOWN) & (told != UNKNOWN)
+    wanted = f1_score(meant[known], told[known], labels=range(4), average="macro", zero_division=0)
+    assert metrics.attribution(meant, told)["macro_f1"] == pytest.approx(wanted)

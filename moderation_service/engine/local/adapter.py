@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from moderation_service.engine.local.checkpoint_files import digest_folder, is_safetensors
+from moderation_service.engine.local.checkpoint_files import digest_files, is_safetensors
 from moderation_service.errors import Misconfigured
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "card.json"
@@ -23,7 +23,7 @@ CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "car
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A folder whose files are there and go with the model; `digest` is over all that can change a score."""
+    """A folder whose files are there and go with the model."""
 
     folder: Path
     digest: str
@@ -72,7 +72,12 @@ def open_adapter(folder: Path, model: str, revision: str) -> Adapter:
     if trained_on != this:
         msg = f"engine.adapter {folder}: was trained on {trained_on}, and engine.model is {this}; train one on this"
         raise Misconfigured(msg)
-    return Adapter(folder, digest_folder(folder))
+    return Adapter(folder, adapter_digest(folder))
+
+
+def adapter_digest(folder: Path) -> str:
+    """The digest of what can change a score."""
+    return digest_files((folder / CONFIG, folder / WEIGHTS))
 
 
 def add_layers(model: PreTrainedModel, config: Any) -> Any:  # noqa: ANN401 - PEFT's, which may not be installed

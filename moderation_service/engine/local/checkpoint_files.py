@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,9 +77,14 @@ def digest_folder(folder: Path, digests: Path | None = None) -> str:
     `digests` is what k8s/model/digests.sh left: a file that still has the size and time noted there is not read again.
     """
     known = _known(digests) if digests else {}
+    return digest_files((path for pattern in DIGESTED for path in folder.glob(pattern)), known)
+
+
+def digest_files(paths: Iterable[Path], known: _Known | None = None) -> str:
+    """`sha256:…` over the names and contents of files, in whatever order they are given."""
     whole = hashlib.sha256()
-    for path in sorted({path for pattern in DIGESTED for path in folder.glob(pattern)}):
-        whole.update(f"{path.name}\0{_digest(path, known)}\n".encode())
+    for path in sorted(set(paths)):
+        whole.update(f"{path.name}\0{_digest(path, known or {})}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 
