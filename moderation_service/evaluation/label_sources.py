@@ -79,10 +79,11 @@ async def labelled_posts(
         return LabelledPosts(list(bundled.posts), f"{BUNDLED}, {bundled.which}", (), settings)
     policies = frozenset(one.id for one in pack.policies)
     if named.given == TOPIC:
-        said = _audited(await _reviews(settings.kafka), named)
+        said = await _reviews(settings.kafka)
         wanted = reviews.posts_of(said)
         verdicts = await _records(settings.kafka, settings.kafka.output_topic, wanted)
         said = reviews.without_routed(said, [json_row(*record) for record in verdicts])
+        said = reviews.settled(said) if named.is_audited else said
         posts = [
             post for topic in settings.kafka.input_topics for post in await _records(settings.kafka, topic, wanted)
         ]
@@ -92,7 +93,8 @@ async def labelled_posts(
     elif named.posts:
         reader = RowReader(root_of(named.posts), policies, None)
         source = f"{named.given} of {named.posts}"
-        said = _audited(json_rows(Path(named.given)), named)
+        said = [*json_rows(Path(named.given))]
+        said = reviews.settled(said) if named.is_audited else said
         joined = reviews.of_posts(said, read_posts(named.posts), reader)
         found = replace(loaded(joined, source, reader), unread=tuple(unread(named.posts)))
         settings = settings.with_file_root(reader.root)
@@ -125,11 +127,6 @@ async def recorded_scores(settings: Settings, named: LabelSource) -> RecordedSco
         return None
     scores, left_out = reviews.of_verdicts(said, verdicts)
     return RecordedScores(scores, source, left_out)
-
-
-def _audited(said: Iterable[Row], named: LabelSource) -> list[Row]:
-    """The reviews that count. A row that is no review stays, to be named."""
-    return [row for row in said if not named.is_audited or isinstance(row[1], BadPost) or row[1].get("audit")]
 
 
 async def _reviews(kafka: KafkaSettings) -> list[Row]:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from moderation_service.contracts.base import Contract, validate_json
+from moderation_service.contracts.enums import AuditRound
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Model, Verdict
@@ -116,6 +117,32 @@ def without_routed(reviews: Iterable[Row], verdicts: Iterable[Row]) -> list[Row]
         (where, BadPost(where, why) if isinstance(row, dict) and row.get("post_id") in routed else row)
         for where, row in reviews
     ]
+
+
+def settled(reviews: Iterable[Row]) -> list[Row]:
+    """The blind answers of audits alone; those of a post on which two differ, and none has adjudicated, are left out.
+
+    A row that is no review stays, to be named.
+    """
+    blind = [row for row in reviews if isinstance(row[1], BadPost) or row[1].get("audit")]
+    answers = dict[tuple[str, int], dict[AuditRound, dict[str, bool]]]()
+    for _, review in _read(Review, blind)[0]:
+        if review.audit:
+            said = {part.policy_id: part.violated for part in review.policies}
+            answers.setdefault(_post_of(review), {})[review.audit.round] = said
+    disputed = {post for post, rounds in answers.items() if _differ(rounds) and AuditRound.ADJUDICATION not in rounds}
+    why = "two blind answers differ, and none has adjudicated"
+    return [
+        (where, row)
+        if isinstance(row, BadPost) or (row.get("post_id"), row.get("post_revision")) not in disputed
+        else (where, BadPost(where, why))
+        for where, row in blind
+    ]
+
+
+def _differ(rounds: Mapping[AuditRound, Mapping[str, bool]]) -> bool:
+    first, second = (rounds.get(each, {}) for each in (AuditRound.FIRST, AuditRound.SECOND))
+    return any(first[policy] != second[policy] for policy in first.keys() & second.keys())
 
 
 def posts_of(reviews: Iterable[Row]) -> frozenset[bytes]:

@@ -223,7 +223,7 @@ class Judge:
     def _asking_shadow_model(
         self, known: KnownContent, language: Language, evidence: Evidence, surface: str | None, key: str
     ) -> AbstractAsyncContextManager[Answer]:
-        if self._shadow_model is None or known.is_final:
+        if self._shadow_model is None or known.is_final or known.route:  # no second engine sees what has a route
             return nullcontext(no_answer)
         return self._shadow_model.asking(self.pack, language, evidence, surface, key)
 

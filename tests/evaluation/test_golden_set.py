@@ -78,7 +78,7 @@ async def test_a_post_whose_image_can_not_be_loaded_is_left_out_and_named(tmp_pa
 
 async def test_a_post_with_a_route_by_its_labels_or_by_a_bank_is_left_out(tmp_path: Path, pack: PolicyPack) -> None:
     bank = Bank(name="hashes", action="block", severity=5, route="child_safety")
-    entry = BankEntry(entry_id="t1", kind="terms", value="forbidden words", added_at="2026-01-01T00:00:00Z")
+    entry = BankEntry(id="t1", kind="terms", value="forbidden words")
     write_bank(tmp_path / "hashes.jsonl", bank, [entry])
     routing = PolicyPack(
         tuple(

@@ -8,7 +8,7 @@ import pytest
 from moderation_service.contracts.post import Post
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.labelled import Labelled
-from moderation_service.evaluation.reviews import of_posts, of_verdicts, without_routed
+from moderation_service.evaluation.reviews import of_posts, of_verdicts, settled, without_routed
 from moderation_service.evaluation.row_reader import RowReader
 from moderation_service.readers.rows import BadPost, Row, json_rows
 from tests.contracts.examples import MODEL, POLICY, verdict
@@ -200,3 +200,22 @@ def test_reviews_of_a_post_with_a_route_are_left_out_by_any_of_its_verdicts(tmp_
     verdicts = [recorded("p-1", 0.9), recorded("p-1", 0.9, route="child_safety"), recorded("p-2", 0.9)]
     kept = without_routed(reviews, [("v:1", one) for one in verdicts])
     assert kept == [(reviews[0][0], BadPost(reviews[0][0], "the post has a route, so it is no example")), reviews[1]]
+
+
+def blind(post_id: str, which: str, *, violated: bool, minute: int = 0) -> dict[str, Any]:
+    audit = {"round": which, "stratum": "allow", "probability": 0.01}
+    return review(post_id, minute, audit=audit, **says(violated))
+
+
+def test_of_audits_what_two_people_differ_on_counts_once_it_is_adjudicated(tmp_path: Path) -> None:
+    agreed = [blind("p-1", "first", violated=True), blind("p-1", "second", violated=True)]
+    open_ = [blind("p-2", "first", violated=True), blind("p-2", "second", violated=False)]
+    closing = blind("p-2", "adjudication", violated=False, minute=9)
+    sighted = review("p-2", minute=30)
+    found = settled(rows(tmp_path, *agreed, *open_, sighted))
+    assert [row for _, row in found[:2]] == agreed
+    assert [row.why for _, row in found[2:] if isinstance(row, BadPost)] == [
+        "two blind answers differ, and none has adjudicated"
+    ] * 2
+    assert len(found) == 4
+    assert [row for _, row in settled(rows(tmp_path, *open_, closing, sighted))] == [*open_, closing]

@@ -21,6 +21,7 @@ from moderation_service.settings import JudgingSettings
 from tests.contracts.examples import MODEL
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine, combined
+from tests.judging.test_known_content import TERM, banks
 from tests.timing import Clock
 
 KILL = "I will kill you"
@@ -177,3 +178,13 @@ async def test_a_duplicate_has_what_was_said_of_the_first(make_judge: MakeJudge,
     assert second.duplicate_of == first.verdict_id
     assert second.shadow_model == first.shadow_model
     assert len(engine.calls) == 1
+
+
+@pytest.mark.parametrize(("properties", "asked"), [({}, 1), ({"route": "child_safety"}, 0), ({"action": "block"}, 0)])
+async def test_a_post_that_a_bank_decides_on_or_routes_is_not_asked(
+    make_judge: MakeJudge, ask: Ask, properties: dict[str, Any], asked: int
+) -> None:
+    known = banks(({"action": "review", **properties}, [TERM]))
+    async with shadow_by(engine := RuleEngine()) as shadow:
+        await ask(await make_judge(shadow_model=shadow, banks=known), "a badword")
+    assert len(engine.calls) == asked
