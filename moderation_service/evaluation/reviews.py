@@ -173,9 +173,14 @@ def _last_words(
     why_not: Callable[[Review], str | None],
     left_out: list[BadPost],
 ) -> dict[_Key, dict[str, Word]]:
-    """By what is reviewed, and by policy. Reviews that label nothing, or that `why_not` has a reason for, are named."""
+    """By what is reviewed, and by policy. Reviews that label nothing, or that `why_not` has a reason for, are named.
+
+    A second answer in an audit is no later word: it agrees with the first, or the adjudication settles it.
+    """
     words: dict[_Key, dict[str, Word]] = {}
     for where, review in sorted(said, key=lambda one: one[1].reviewed_at):
+        if review.audit and review.audit.round is AuditRound.SECOND:
+            continue
         why = why_not(review) or (None if review.policies else "policies: names none, so it labels nothing")
         if why:
             left_out.append(BadPost(where, why))

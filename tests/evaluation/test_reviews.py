@@ -77,6 +77,17 @@ def test_the_last_word_on_each_policy_of_a_post_counts_wherever_it_stands(tmp_pa
     assert not faults(found)
 
 
+def test_a_second_answer_of_an_audit_is_no_later_word_and_its_adjudication_is(tmp_path: Path) -> None:
+    def answer(minute: int, asked: str, violated: bool) -> dict[str, Any]:  # noqa: FBT001
+        drawn = {"round": asked, "stratum": "block", "probability": 0.5}
+        return review(minute=minute, audit=drawn, **says(violated))
+
+    answers = [answer(0, "first", False), answer(1, "second", True)]
+    assert labels(joined(tmp_path, *answers)) == {"p-1": {"weapon_sale": False}}
+    answers.append(answer(2, "adjudication", True))
+    assert labels(joined(tmp_path, *answers)) == {"p-1": {"weapon_sale": True}}
+
+
 def test_a_reviewers_attribution_is_the_label_s(tmp_path: Path) -> None:
     part = {"policy_id": "weapon_sale", "violated": True, "attribution_class": "combined"}
     (one,) = joined(tmp_path, review(policies=[part]))

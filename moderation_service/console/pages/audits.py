@@ -1,5 +1,6 @@
 """Audits: the blind answer to a post, and the pictures that it is given on."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from starlette.datastructures import QueryParams
@@ -31,14 +32,14 @@ async def decide(request: Request) -> Response:
     asked, marked = policies_asked(request, stored.verdict), {str(one) for one in form.getlist("violated")}
     reason = str(form.get("reason", "")).strip()
     if wrong := _wrong(str(form.get("answer", "")), marked, reason):
-        return await _again(request, wrong, 422)
+        return await _again(request, wrong, 422, marked)
     said = tuple(PolicyReview(policy_id=one, violated=one in marked) for one in asked)
     try:
         await reviews.answer_audit(context, auditor_of(request), verdict_id, said, reason)
     except Unknown:
         raise HTTPException(404, "no such audit") from None
     except NotYours as refused:
-        return await _again(request, REFUSED[refused.why], 409)
+        return await _again(request, REFUSED[refused.why], 409, marked)
     filters = filters_of(QueryParams(str(form.get("queue", ""))))
     await go_on(request, filters, str(form.get("then", "")))
     return back(filters)
@@ -75,14 +76,16 @@ async def _held(request: Request) -> Job:
     return job
 
 
-async def _again(request: Request, wrong: str, status: int) -> Response:
+async def _again(request: Request, wrong: str, status: int, marked: Collection[str]) -> Response:
     said = translated(language_of(request))
     try:
         job = await _held(request)
     except HTTPException:
         return page(request, "error.html", status=status, title=said(wrong), text=said("Nothing was changed."))
-    return _page(request, await blind_case(request, job), said(wrong), status)
+    return _page(request, await blind_case(request, job), said(wrong), status, marked)
 
 
-def _page(request: Request, blind: BlindCase, wrong: str | None = None, status: int = 200) -> Response:
-    return page(request, "audit.html", status=status, blind=blind, wrong=wrong, query="", then="")
+def _page(
+    request: Request, blind: BlindCase, wrong: str | None = None, status: int = 200, marked: Collection[str] = ()
+) -> Response:
+    return page(request, "audit.html", status=status, blind=blind, marked=marked, wrong=wrong, query="", then="")

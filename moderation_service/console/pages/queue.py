@@ -54,6 +54,7 @@ async def show(request: Request) -> Response:
         then=after.verdict_id if after else "",
         case=await case_of(request, stored.verdict) if stored else None,
         blind=await blind_case(request, held) if held and held.audit else None,
+        marked=(),
         last=await undoable(request),
         gone="gone" in request.query_params,
         behind=bool(context.held),
