@@ -17,7 +17,7 @@ from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_li
 from moderation_service.cli.evaluation import LabelFormat
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.golden_gate import GateReport, PolicyGate, compare, outcome
-from moderation_service.evaluation.golden_set import Baseline, GoldenSet, JudgedBy, carried
+from moderation_service.evaluation.golden_set import ROUTED, Baseline, GoldenSet, JudgedBy, carried
 from moderation_service.evaluation.label_sources import BUNDLED, BundledPosts, LabelSource, labelled_posts
 from moderation_service.evaluation.labelled import Labelled, digest
 from moderation_service.evaluation.run import judge_all
@@ -84,11 +84,13 @@ async def add_posts(settings: Settings, chosen: GoldenSet, named: LabelSource) -
     left_out = [*given.left_out, *(one for one in made if isinstance(one, BadPost))]
     print_lines("left out", (f"{row.where}: {row.why}" for row in left_out))
     kept = {one.post.post_id: one for one in (chosen.load() if chosen.file.exists() else ())}
-    before = len(kept)
     new = {one.post.post_id: one for one in made if isinstance(one, Labelled)}
-    chosen.save({**kept, **new}.values())
-    added = len(kept | new) - before
-    show(f"{added} posts added, {len(new) - added} replaced; {chosen.file} holds {before + added}")
+    routed = {row.where for row in left_out if row.why == ROUTED}  # may be there from before they had a route
+    whole = {post_id: one for post_id, one in (kept | new).items() if post_id not in routed}
+    if whole != kept:
+        chosen.save(whole.values())
+    replaced = len(kept.keys() & new.keys())
+    show(f"{len(new) - replaced} posts added, {replaced} replaced; {chosen.file} holds {len(whole)}")
     return len(left_out)
 
 

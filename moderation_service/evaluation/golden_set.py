@@ -30,7 +30,7 @@ from moderation_service.settings import GoldenSettings, Settings
 _POSTS, _BASELINE = ".jsonl", ".baseline.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _KEPT = {"post_id", "revision", "language", "surface", "text", "images"}
-_ROUTED = "has a route: nothing of such a post may be in a golden set"
+ROUTED = "has a route: nothing of such a post may be in a golden set"
 
 
 class GoldenOutcome(Contract):
@@ -151,10 +151,10 @@ async def carried(given: Sequence[Labelled], settings: Settings, pack: PolicyPac
 
         async def carry(one: Labelled) -> Labelled | BadPost:
             if any(violates and policy in routed for policy, violates in one.labels.items()):
-                return BadPost(one.post.post_id, _ROUTED)
+                return BadPost(one.post.post_id, ROUTED)
             async with evidence_loader.load(one.post) as evidence:
                 if find_known_content(banks, evidence).route:
-                    return BadPost(one.post.post_id, _ROUTED)
+                    return BadPost(one.post.post_id, ROUTED)
                 images = []
                 for number, image in enumerate(evidence.loaded.images, start=1):
                     if image.data is None or image.status != ImageStatus.JUDGED:

@@ -132,6 +132,18 @@ def test_only_labels_of_blind_audits_are_added_where_that_is_asked(tmp_path: Pat
     assert [one.post.post_id for one in sets["reviewed"]] == ["a", "b"]
 
 
+def test_a_post_that_has_a_route_now_leaves_the_set(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (shipped_policies() / "minor_contact.yaml").read_text("utf-8").partition("\ncases:")[0]
+    (tmp_path / "routing").mkdir()
+    (tmp_path / "routing" / "minor_contact.yaml").write_text(f"{text}\nroute: child_safety\n", "utf-8")
+    monkeypatch.setenv("MODERATION_POLICIES__PATH", str(tmp_path / "routing"))
+    file = tmp_path / "found.jsonl"
+    file.write_text('{"post_id": "calibration-0000a", "text": "x", "labels": {"minor_contact": true}}\n', "utf-8")
+    assert f"holds {POSTS - 1}" in run("add", "release", file, code=1).replace("\n", " ")
+    kept = GoldenSet.named(GoldenSettings(path=tmp_path / "golden"), "release").load()
+    assert "calibration-0000a" not in {one.post.post_id for one in kept}
+
+
 def test_removed_posts_leave_the_baseline_as_good_as_it_was(tmp_path: Path, run: Run) -> None:
     run("remove", "release", "calibration-0000a", "toast", code=1)
     release = GoldenSet.named(GoldenSettings(path=tmp_path / "golden"), "release")

@@ -12,15 +12,13 @@ from moderation_service.contracts.bank import Bank, BankEntry
 from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Misconfigured
-from moderation_service.evaluation.golden_set import Baseline, GoldenSet, JudgedBy, carried
+from moderation_service.evaluation.golden_set import ROUTED, Baseline, GoldenSet, JudgedBy, carried
 from moderation_service.evaluation.labelled import Labelled, digest
 from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.readers.bank_files import write_bank
 from moderation_service.readers.rows import BadPost
 from moderation_service.settings import BankSettings, GoldenSettings, Settings, shipped_policies
 from tests.contracts.examples import DIGEST, MODEL
-
-ROUTED = "has a route: nothing of such a post may be in a golden set"
 
 
 @pytest.fixture
