@@ -54,12 +54,11 @@ class AuditedVerdict:
     policies: Mapping[str, JudgedPolicy]
     answers: tuple[BlindAnswer, ...]
 
-    def label(self, policy_id: str, basis: AnswerBasis = AnswerBasis.ADJUDICATED) -> bool | None:
-        """Whether the post violates the policy, by people; None where nobody was asked.
+    def labels(self, basis: AnswerBasis = AnswerBasis.ADJUDICATED) -> Mapping[str, bool]:
+        """By policy, whether the post violates it, by people; without the policies that nobody was asked about.
 
         Where two differ, and nobody has adjudicated yet, the first answer stands.
         """
         rounds = {answer.round: answer.violated for answer in self.answers}
-        if basis is AnswerBasis.ADJUDICATED and policy_id in rounds.get(AuditRound.ADJUDICATION, {}):
-            return rounds[AuditRound.ADJUDICATION][policy_id]
-        return rounds.get(AuditRound.FIRST, {}).get(policy_id)
+        first = rounds.get(AuditRound.FIRST, {})
+        return first if basis is AnswerBasis.FIRST else {**first, **rounds.get(AuditRound.ADJUDICATION, {})}

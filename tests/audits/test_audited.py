@@ -19,12 +19,12 @@ def audited(*answers: tuple[AuditRound, bool]) -> AuditedVerdict:
 
 def test_the_label_is_the_adjudicators_where_one_decided_and_else_the_first_answer() -> None:
     differing = audited((AuditRound.FIRST, True), (AuditRound.SECOND, False))
-    assert differing.label("scam") is True
+    assert differing.labels() == {"scam": True}
     decided = audited((AuditRound.FIRST, True), (AuditRound.SECOND, False), (AuditRound.ADJUDICATION, False))
-    assert decided.label("scam") is False
-    assert decided.label("scam", AnswerBasis.FIRST) is True
+    assert decided.labels() == {"scam": False}
+    assert decided.labels(AnswerBasis.FIRST) == {"scam": True}
 
 
 def test_a_policy_that_nobody_was_asked_about_has_no_label() -> None:
-    assert audited().label("scam") is None
-    assert audited((AuditRound.FIRST, True)).label("doxxing") is None
+    assert audited().labels() == {}
+    assert "doxxing" not in audited((AuditRound.FIRST, True)).labels()
