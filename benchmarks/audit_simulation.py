@@ -7,10 +7,11 @@ samples as to draw each.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from benchmarks.command_line import main
 from moderation_service.audits.power import expected
@@ -34,6 +35,7 @@ from moderation_service.settings import AuditSettings
 PREVALENCES = {"doxxing": 0.001, "threats": 0.005, "scam": 0.03, "spam": 0.1}
 RARE = ("doxxing", "threats")
 MEASURES = (Measure.PREVALENCE, Measure.RECALL, Measure.PRECISION)
+_Kind = TypeVar("_Kind", bound=BaseModel)
 _VIOLATING, _HARMLESS = (0.3, 1.5), (-6.0, 1.5)  # mean and deviation of the scores' logits
 _BANDS = (0.01, 0.1, 0.3, 0.6, 0.95)  # a score of each: under a tenth, under half of the threshold, and so on
 _EDGES = (0.05, 0.25, 0.5, 0.9)
@@ -93,7 +95,7 @@ class Design:
         membership = np.zeros((len(cell), strata * STATES))
         membership[np.arange(len(cell)), cell] = 1
         sums = [((drawn * stream.copies**power) @ membership).reshape(len(drawn), strata, STATES) for power in range(4)]
-        return Tally(np.bincount(self.stratum, stream.count * stream.copies, strata), *sums)
+        return Tally(np.bincount(self.stratum, stream.count * stream.copies, strata).astype(float), *sums)
 
     def draw(self, stream: Stream, runs: int, rng: np.random.Generator) -> Floats:
         """How many contents of each kind are drawn in each run."""
@@ -264,21 +266,18 @@ def _draws(stream: Stream, settings: AuditSettings) -> tuple[list[str], Floats]:
 def _verdict(bands: NDArray[np.intp]) -> Verdict:
     """With what a draw depends on, and nothing else."""
     policies = tuple(
-        PolicyVerdict.model_construct(policy_id=policy_id, score=_BANDS[band], thresholds=_THRESHOLDS)
+        _partial(PolicyVerdict, policy_id=policy_id, score=_BANDS[band], thresholds=_THRESHOLDS)
         for policy_id, band in zip(PREVALENCES, bands, strict=True)
     )
     decision = (Decision.ALLOW, Decision.ALLOW, Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)[bands.max()]
-    model = Model.model_construct(
-        name="", revision="", dtype="", quantization=None, prompt_digest="", calibration_id=None
-    )
-    return Verdict.model_construct(
-        decision=decision,
-        policies=policies,
-        content=Content.model_construct(text_sha256=None, language="en", images=()),
-        surface=None,
-        policy_set_digest="",
-        model=model,
-    )
+    names = dict.fromkeys(("name", "revision", "dtype", "quantization", "prompt_digest", "calibration_id"), "")
+    content = _partial(Content, text_sha256=None, language="en", images=())
+    model, rest = _partial(Model, **names), {"surface": None, "policy_set_digest": ""}
+    return _partial(Verdict, decision=decision, policies=policies, content=content, model=model, **rest)
+
+
+def _partial(kind: type[_Kind], **fields: Any) -> _Kind:  # noqa: ANN401 - of any of its types
+    return kind.model_construct(**fields)
 
 
 if __name__ == "__main__":

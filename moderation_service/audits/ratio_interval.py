@@ -109,9 +109,10 @@ def ratio_interval(tally: Tally, measure: Measure) -> tuple[Floats, Floats, Floa
 def change_interval(
     before: tuple[float, float, float], after: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    """The difference of two independent estimates, each with its interval: `after - before`, by the same method.
+    """The difference of two independent estimates, `after - before`, with its interval from theirs.
 
-    The measure has changed, at the level of 5%, where the interval leaves out 0.
+    By the method of variance estimates recovery (Zou and Donner, 2008). Where the interval leaves out 0, the measure has
+    changed, at the level of 5%.
     """
     (first, first_low, first_high), (last, last_low, last_high) = before, after
     below, above = np.hypot(last - last_low, first_high - first), np.hypot(last_high - last, first - first_low)
