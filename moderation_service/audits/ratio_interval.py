@@ -111,8 +111,8 @@ def change_interval(
 ) -> tuple[float, float, float]:
     """The difference of two independent estimates, `after - before`, with its interval from theirs.
 
-    By the method of variance estimates recovery (Zou and Donner, 2008). Where the interval leaves out 0, the measure has
-    changed, at the level of 5%.
+    By the method of variance estimates recovery (Zou and Donner, 2008). Where the interval leaves out 0, the measure
+    has changed, at the level of 5%.
     """
     (first, first_low, first_high), (last, last_low, last_high) = before, after
     below, above = np.hypot(last - last_low, first_high - first), np.hypot(last_high - last, first - first_low)
