@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -90,22 +90,27 @@ class BankFollower:
                 self.trouble = why
                 if isinstance(error, Transient) and error.reason == "topic_missing":
                     self.loaded.set()  # nobody can have put anything there
+                    self._start_over()  # and what is created in its place begins at offset 0
                 self._failures += 1
                 await self._backoff.wait(self._failures)
 
     async def _follow(self) -> None:
         async with TopicConsumer.open(self._settings, [self.topic], self._offsets) as consumer:
-            ends, records = await consumer.ends(), await consumer.take(_AT_ONCE, _WAIT_S)
+            ends = await consumer.ends()
+            self._check_not_recreated(ends.items())
+            records = await consumer.take(_AT_ONCE, _WAIT_S)
             while not await consumer.has_reached(ends):
                 if len(records) >= _AT_ONCE:
                     await self._apply(Batch(records))
                     records = []
                 records += await consumer.take(_AT_ONCE, _WAIT_S)
             await self._apply(Batch(records))
+            self._banks.finish()
             self.loaded.set()
             self.trouble, self._failures = "", 0
             while True:
                 await consumer.add_new_partitions()
+                self._check_not_recreated((await consumer.ends()).items())
                 lag = sum((await consumer.lags()).values())
                 metrics.BANKS_LAG.set(lag)
                 if not lag:
@@ -116,7 +121,19 @@ class BankFollower:
                         await self._apply(Batch(records))
                         log.info("banks changed", records=len(records))
 
+    def _check_not_recreated(self, offsets: Iterable[tuple[tuple[str, int], int]]) -> None:
+        """Raise Transient where these are before what was read: the topic was deleted and created again."""
+        if any(offset < self._offsets.get(at, 0) for at, offset in offsets):
+            self._start_over()
+            msg = f"{self.topic}: was created again, and is read from its start"
+            raise Transient("topic_recreated", msg)
+
+    def _start_over(self) -> None:
+        self._offsets = {}
+        self._banks.start_over()
+
     async def _apply(self, batch: Batch) -> None:
+        self._check_not_recreated(((record.topic, record.partition), record.offset) for record in batch.records)
         skipped = await asyncio.to_thread(self._banks.apply, batch)
         self._offsets |= batch.offsets
         metrics.BANK_RECORDS_SKIPPED.inc(len(skipped))
@@ -153,5 +170,6 @@ async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
             try:
                 await asyncio.to_thread(banks.compact)
             except Exception:  # matching goes on with the indexes as they are, only slower
+                metrics.BANK_COMPACTION_FAILURES.inc()
                 log.exception("the banks' indexes could not be compacted; it is tried again")
         await asyncio.sleep(look_every_s)

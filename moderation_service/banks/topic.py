@@ -69,6 +69,21 @@ class TopicBanks:
         self._banks = banks
         self._of_files = frozenset(loaded.bank.name for loaded in banks)
         self._loaded = dict[str, LoadedBank]()
+        self._named, self._matched = set[str](), set[str]()  # those with properties, and those in the matcher
+        self._is_read = True
+
+    def start_over(self) -> None:
+        """Forget all records; the matcher keeps its banks until `finish`, when all of the topic was applied anew."""
+        self._loaded, self._named, self._is_read = {}, set(), False
+
+    def finish(self) -> None:
+        """Match the banks that there are now, and none that there were before."""
+        self._is_read = True
+        for name in self._named:
+            self._banks.attach(self._loaded[name])
+        for name in self._matched - self._named:
+            self._banks.remove_bank(name)
+        self._matched = set(self._named)
 
     def apply(self, batch: Batch) -> list[str]:
         """Take records, of which the last of a key counts; a line for each that is skipped: where, and why."""
@@ -96,9 +111,11 @@ class TopicBanks:
         for name, bank in properties.items():
             if bank:
                 self._of(name).set_properties(bank)
-                self._banks.attach(self._of(name))
+                self._named.add(name)
             else:
-                self._banks.remove_bank(name)
+                self._named.discard(name)
+        if properties and self._is_read:
+            self.finish()
         return skipped
 
     def _of(self, name: str) -> LoadedBank:

@@ -85,6 +85,9 @@ BANKS_READ = Gauge(
     "moderation_banks_read_timestamp_seconds", "When this process last had all records of the banks topic; 0: never"
 )
 BANK_RECORDS_SKIPPED = Counter("moderation_bank_records_skipped", "Records of the banks topic that are none of a bank")
+BANK_COMPACTION_FAILURES = Counter(
+    "moderation_bank_compaction_failures", "Compactions of the banks' indexes that failed and are tried again"
+)
 LEGAL_HOLDS = Counter(
     "moderation_legal_holds",
     "Writes of posts with a route to the legal hold: held, or failed and tried again",

@@ -2,13 +2,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from moderation_service.app.banks import open_banks
 from moderation_service.banks.matcher import BankMatcher
 from moderation_service.banks.topic import BankWriter
 from moderation_service.contracts.bank import Bank, BankAction, BankEntry
 from moderation_service.kafka.topic_io import Record, publish
-from moderation_service.kafka.topics import create
+from moderation_service.kafka.topics import connected, create
 from moderation_service.settings import BankSettings, BareSettings
 from tests.stream.support import eventually, kafka_settings
 
@@ -35,12 +36,14 @@ async def test_a_compaction_that_fails_is_tried_again(monkeypatch: pytest.Monkey
         compact(banks)
 
     monkeypatch.setattr(BankMatcher, "compact", failing)
+    failures = REGISTRY.get_sample_value("moderation_bank_compaction_failures_total") or 0
     async with open_banks(BareSettings(), look_every_s=0.01) as banks:
         entries = [BankEntry(kind="image_pdq", value=f"{number:064x}") for number in range(8200)]
         faults.append(IndexError())
         banks.put_bank(Bank(name="spam", action=BankAction.BLOCK), entries)
         await eventually(lambda: not banks.needs_compaction, "a compaction")
     assert not faults
+    assert REGISTRY.get_sample_value("moderation_bank_compaction_failures_total") == failures + 1
 
 
 async def test_without_a_folder_there_are_no_banks() -> None:
@@ -62,3 +65,25 @@ async def test_a_topic_that_is_missing_at_the_start_is_followed_once_it_is_there
         await writer.put_bank(Bank(name="spam", action=BankAction.BLOCK))
         await eventually(lambda: bool(banks.match_text("a badword").enforced), "the topic is read")
         assert len(banks["ours"]) == 0
+
+
+async def test_a_topic_that_is_deleted_and_created_again_is_read_from_its_start(kafka: str, unique: str) -> None:
+    topics = kafka_settings(kafka, unique)
+    writer, settings = BankWriter(BareSettings(kafka=topics)), BareSettings(kafka=topics)
+
+    async def created() -> bool:
+        return (await create(topics))[topics.banks_topic] == "created"
+
+    assert await created()
+    for name in ("old", "kept"):
+        await writer.put_bank(Bank(name=name, action=BankAction.BLOCK))
+        await writer.put_entries(name, [BankEntry(kind="terms", value=f"{name}word")])
+    async with open_banks(settings, follow_s=60.0) as banks:
+        assert [loaded.bank.name for loaded in banks] == ["kept", "old"]
+        async with connected(topics) as client:
+            await client.delete_topics([topics.banks_topic])
+        await eventually(created, "a topic in its place")
+        assert banks.match_text("oldword").enforced
+        await writer.put_bank(Bank(name="kept", action=BankAction.REVIEW))
+        await eventually(lambda: [loaded.bank.name for loaded in banks] == ["kept"], "the topic is read again")
+        assert (banks["kept"].bank.action, len(banks["kept"])) == (BankAction.REVIEW, 0)

@@ -71,6 +71,15 @@ WRONG = [
     (("spam/h", b'{"kind": "image_pdq", "value": "00", "id": "h"}'), "value: Value error, should be 64"),
     (("spam/u", b'{"kind": "urls", "value": "co.uk", "id": "u"}'), "public suffix"),
     (("spam/k", b'{"kind": "smell", "value": "x"}'), "kind: Input should be"),
+    (("spam/bad", b"[" * 100_000), "recursion limit"),
+    (("spam/bad", b'"' + b"x" * 5_000_000 + b'"'), "Input should be an object"),
+    (("spam/long", json.dumps({"kind": "terms", "value": "x" * 2001, "id": "long"}).encode()), "value: String should"),
+    (("spam/" + "x" * 600, json.dumps({"kind": "terms", "value": "x", "id": "x" * 600}).encode()), "id: String should"),
+    (
+        ("spam/bad", b'{"kind": "terms", "value": "bad", "id": "bad", "expires_at": "never"}'),
+        "expires_at: Input should",
+    ),
+    (("spam/bad", b'{"kind": "terms", "value": "\\u200b", "id": "bad"}'), "has no letter"),
     (("files/bad", term("bad")), "bank files is a file of banks.path"),
 ]
 
