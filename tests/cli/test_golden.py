@@ -14,6 +14,7 @@ from moderation_service.demo.benchmark import calibration_posts
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.golden_set import GoldenSet
 from moderation_service.settings import GoldenSettings, shipped_policies
+from tests.engine.local.random_adapter import random_adapter
 from tests.line.test_reviews_commands import review
 
 Run = Callable[..., str]
@@ -101,6 +102,16 @@ def test_a_change_of_calibration_is_named(run: Run, monkeypatch: pytest.MonkeyPa
     report = json.loads(run("check", "release", "--json", "--margin", "0.5"))
     (change,) = report["changes"]
     assert re.fullmatch(r"model.calibration_id: sha256:\w+ → None", change)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT asks for it
+def test_an_adapter_that_makes_the_model_worse_is_named_and_refused(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_ENGINE__ADAPTER", str(random_adapter(tmp_path / "adapter", alpha=400)))
+    report = json.loads(run("check", "release", "--json", code=1))
+    assert report["policies"][0]["fallen"]
+    assert [change.partition(":")[0] for change in report["changes"]] == ["model.revision", "model.calibration_id"]
 
 
 def test_labels_are_added_and_replaced_and_posts_removed_from_the_baseline_too(tmp_path: Path, run: Run) -> None:

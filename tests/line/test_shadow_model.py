@@ -1,13 +1,10 @@
 """Shadow models by the settings: an adapter on the bundled model, a server that comes up late, and what is wrong."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import torch
-from peft import LoraConfig
 from structlog.testing import capture_logs
 
 from moderation_service.app.compose import open_judge
@@ -15,12 +12,11 @@ from moderation_service.app.shadow_model import running, shadow_model_of
 from moderation_service.bench.local_kafka import free_port
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
-from moderation_service.engine.local.adapter import CARD, add_layers
-from moderation_service.engine.local.checkpoint import load_checkpoint
 from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import BareSettings, EngineSettings, JudgingSettings, Settings, shipped_policies
+from tests.engine.local.random_adapter import random_adapter
 from tests.engine.openai_server import SHORT_BACKOFF, ScriptedServer, serving
 from tests.stream.support import eventually
 
@@ -29,16 +25,7 @@ POST = Post(post_id="p", text="Meet me behind the school")
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of random numbers for the bundled model."""
-    checkpoint = load_checkpoint(EngineSettings(device="cpu", dtype="float32"))
-    torch.manual_seed(1)
-    config = LoraConfig(
-        r=4, target_modules=r"model\.language_model\..*_proj", init_lora_weights=False, task_type="CAUSAL_LM"
-    )
-    folder = tmp_path_factory.mktemp("adapters") / "one"
-    add_layers(checkpoint.model, config).save_pretrained(folder)
-    (folder / CARD).write_text(json.dumps({"base": {"revision": checkpoint.revision}}))
-    return folder
+    return random_adapter(tmp_path_factory.mktemp("adapters") / "one")
 
 
 def settings(**engine: object) -> Settings:
