@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from moderation_service.cli.common import SettingsFile, load
+from moderation_service.console.store.audited import audited, population
 from moderation_service.console.store.database import own_database
 from moderation_service.console.transparency import figures, files
-from moderation_service.console.transparency.accuracy import NO_AUDITS
+from moderation_service.console.transparency.accuracy import accuracies
 from moderation_service.console.transparency.figures import Period
 from moderation_service.console.transparency.tables import TransparencyReport
 from moderation_service.errors import Misconfigured
@@ -47,7 +48,9 @@ async def _counted(settings: Settings, period: Period, service: str) -> Transpar
     pack = load_pack(settings.policies.path, images=False)
     async with own_database(settings) as database:
         found = await figures.count(database, period, pack)
-        return TransparencyReport(service, period, found, NO_AUDITS, pack)
+        audits = await audited(database, period.start, period.end), await population(database, period.start, period.end)
+        languages = await figures.sampled_languages(database, period)
+        return TransparencyReport(service, period, found, accuracies(*audits, languages), pack)
 
 
 def _period(first: date, last: date, settings: Settings) -> Period:

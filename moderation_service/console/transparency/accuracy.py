@@ -1,64 +1,100 @@
 """How right the automated means are, from audits: blind answers on a random sample of all decisions.
 
-A post is taken to violate where people say so of any enforced policy, and to be detected where it was blocked or sent
-to review. Abstentions are neither, and left out. Decisions of the review queue say nothing here: what gets there was
-chosen by its score.
+A post violates where people say so of any enforced policy, and is detected where it was blocked or sent to review.
+Abstentions are neither and left out. Reviews of the queue say nothing here: what gets there was chosen by its score.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from moderation_service.audits.audited import AuditedVerdict, Stratum
+from moderation_service.audits.estimation import Estimate, Refusal, estimates
+from moderation_service.audits.ratio_interval import Measure
 from moderation_service.console.transparency.template import LANGUAGES
+from moderation_service.contracts.enums import Decision
 
-TOO_FEW = "too few labels"
-
-
-class Share(NamedTuple):
-    """An estimate with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """As the page and the draft say it."""
-        return f"{self.value:.1%} (95% interval {self.low:.1%} to {self.high:.1%})"
+REFUSALS: Mapping[Refusal | None, str] = {
+    Refusal.FEW_LABELS: "too few labels",
+    Refusal.FEW_POSITIVES: "too few violations among the labels",
+    Refusal.UNSEEN_STRATA: "some strata have too few labels",
+}
+_NO_LABELS = Estimate(Measure.ACCURACY, 0, 0, refusal=Refusal.FEW_LABELS)
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Of one language or of all; None where the labels are too few to tell.
+    """Of one language or of all.
 
     `wrong_blocks`: of automatic blocks, those that violate no policy. `wrong_allows`: of posts that were allowed, those
     that violate one.
     """
 
-    labels: int = 0
-    accuracy: Share | None = None
-    precision: Share | None = None
-    recall: Share | None = None
-    wrong_blocks: Share | None = None
-    wrong_allows: Share | None = None
+    accuracy: Estimate = _NO_LABELS
+    precision: Estimate = _NO_LABELS
+    recall: Estimate = _NO_LABELS
+    wrong_blocks: Estimate = _NO_LABELS
+    wrong_allows: Estimate = _NO_LABELS
 
-    def in_words(self, share: Share | None) -> str:
-        """What stands beside the figure, or in its place."""
-        behind = f"{self.labels} labels of blind audits"
-        if share is None:
-            return f"{TOO_FEW} ({behind})" if self.labels else "no audits"
-        return f"95% interval {share.low:.4f} to {share.high:.4f}; {behind}"
-
-    def rate_of_error(self) -> str:
-        """A draft for the qualitative template."""
-        if not self.labels:
-            return "Not measured: no decision of the period was audited."
-        blocks, allows = (share or TOO_FEW for share in (self.wrong_blocks, self.wrong_allows))
-        return (
-            f"Estimated from {self.labels} decisions of a random sample that people judged blind, weighed by their"
-            f" probability of being drawn. Automatic blocks that violate no policy: {blocks}. Allowed posts that"
-            f" violate one: {allows}. The interval is of sampling alone; people err too."
-        )
+    @property
+    def labels(self) -> int:
+        """Contents that people labelled."""
+        return self.accuracy.labels
 
 
-NO_AUDITS: Mapping[str | None, Accuracy] = dict.fromkeys((None, *LANGUAGES), Accuracy())
-"""By official language, and under None of all posts."""
+def accuracies(
+    audited: Sequence[AuditedVerdict], population: Mapping[Stratum, int], languages: Mapping[str, str | None]
+) -> dict[str | None, Accuracy]:
+    """By official language, and under None of all posts. `languages` by verdict id, as the posts named them."""
+    found: dict[str | None, Accuracy] = {None: _accuracy(audited, population, lambda _: True)}
+    for language in LANGUAGES:
+        some = language in languages.values()
+        found[language] = _accuracy(audited, population, _spoken(languages, language)) if some else Accuracy()
+    return found
+
+
+def in_words(estimate: Estimate) -> str:
+    """What stands beside the figure, or in its place."""
+    if (interval := estimate.interval) is None:
+        return f"{REFUSALS[estimate.refusal]} ({estimate.labels} of blind audits)" if estimate.labels else "no audits"
+    return f"95% interval {interval[1]:.4f} to {interval[2]:.4f}; {estimate.labels} labels of blind audits"
+
+
+def rate_of_error(found: Accuracy) -> str:
+    """A draft for the qualitative template."""
+    if not found.labels:
+        return "Not measured: no decision of the period was audited."
+    return (
+        f"Estimated from {found.labels} decisions of a random sample that people judged blind, weighed by their"
+        f" probability of being drawn. Automatic blocks that violate no policy: {_percent(found.wrong_blocks)}. Allowed"
+        f" posts that violate one: {_percent(found.wrong_allows)}. The intervals are of sampling alone; people err too."
+    )
+
+
+def _accuracy(
+    audited: Sequence[AuditedVerdict], population: Mapping[Stratum, int], where: Callable[[AuditedVerdict], bool]
+) -> Accuracy:
+    def of(*decisions: Decision) -> dict[Measure, Estimate]:
+        return estimates(audited, population, where=lambda one: one.decision in decisions and where(one))
+
+    told = of(Decision.ALLOW, Decision.REVIEW, Decision.BLOCK)
+    blocks, allows = of(Decision.BLOCK)[Measure.ACCURACY], of(Decision.ALLOW)[Measure.ACCURACY]
+    wrong = (_complement(blocks), _complement(allows))
+    return Accuracy(told[Measure.ACCURACY], told[Measure.PRECISION], told[Measure.RECALL], *wrong)
+
+
+def _spoken(languages: Mapping[str, str | None], language: str) -> Callable[[AuditedVerdict], bool]:
+    return lambda one: languages.get(one.verdict_id) == language
+
+
+def _complement(estimate: Estimate) -> Estimate:
+    if (interval := estimate.interval) is None:
+        return estimate
+    value, low, high = interval
+    return replace(estimate, value=1 - value, low=1 - high, high=1 - low)
+
+
+def _percent(estimate: Estimate) -> str:
+    if (interval := estimate.interval) is None:
+        return in_words(estimate)
+    value, low, high = interval
+    return f"{value:.1%} (95% interval {low:.1%} to {high:.1%})"

@@ -119,6 +119,15 @@ async def count(database: AsyncEngine, period: Period, pack: PolicyPack) -> Peri
     return found
 
 
+async def sampled_languages(database: AsyncEngine, period: Period) -> dict[str, str | None]:
+    """By the id of each verdict that audits draw, the language that its post names."""
+    language = verdicts.c.rest["post_language"].as_string()
+    of_period = (verdicts.c.sampled, verdicts.c.judged_at >= period.start, verdicts.c.judged_at < period.end)
+    async with database.connect() as connection:
+        rows = await connection.execute(select(verdicts.c.verdict_id, language).where(*of_period))
+        return {verdict_id: _primary(tag) for verdict_id, tag in rows}
+
+
 async def _count_measures(
     connection: AsyncConnection, period: Period, policies: Mapping[str, Policy], found: PeriodFigures
 ) -> None:

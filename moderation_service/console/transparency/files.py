@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moderation_service.console.transparency import template
-from moderation_service.console.transparency.accuracy import TOO_FEW
+from moderation_service.console.transparency.accuracy import in_words
 from moderation_service.console.transparency.tables import Row, TransparencyReport, tables, unfilled
 from moderation_service.contracts.enums import STRONGEST_FIRST
 
@@ -55,7 +55,7 @@ def page(report: TransparencyReport) -> str:
         times=[("by automated means", figures.automated_hours), ("by people", figures.people_hours)],
         accuracy=[("all", accuracy[None]), *((language, accuracy[language]) for language in labelled)],
         silent=[language for language in template.LANGUAGES if language not in labelled],
-        too_few=TOO_FEW,
+        in_words=in_words,
         unfilled=list(unfilled(report)),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from moderation_service.console.transparency import template
-from moderation_service.console.transparency.accuracy import Accuracy
+from moderation_service.console.transparency.accuracy import Accuracy, in_words, rate_of_error
 from moderation_service.console.transparency.figures import Period, PeriodFigures
 from moderation_service.contracts.enums import Decision
 from moderation_service.policies.pack import PolicyPack
@@ -153,8 +153,8 @@ def _of_languages(report: TransparencyReport) -> Iterator[tuple[str, str, str, s
 
 def _accuracy(found: Accuracy) -> Iterator[tuple[str, str, str]]:
     """Indicator, value and context, in the template's order."""
-    for indicator, share in zip(template.ACCURACY, (found.accuracy, found.precision, found.recall), strict=True):
-        yield indicator, "" if share is None else f"{share.value:.4f}", found.in_words(share)
+    for indicator, estimate in zip(template.ACCURACY, (found.accuracy, found.precision, found.recall), strict=True):
+        yield indicator, "" if estimate.value is None else f"{estimate.value:.4f}", in_words(estimate)
 
 
 def _human_resources(report: TransparencyReport) -> Iterator[Row]:
@@ -170,7 +170,7 @@ def _human_resources(report: TransparencyReport) -> Iterator[Row]:
 def _qualitative(report: TransparencyReport) -> Iterator[Row]:
     drafts = {
         template.MEANS: _means(report),
-        template.RATE_OF_ERROR: report.accuracy[None].rate_of_error(),
+        template.RATE_OF_ERROR: rate_of_error(report.accuracy[None]),
         template.SAFEGUARDS: _safeguards(report),
     }
     for whom, indicator in template.DESCRIPTIONS:

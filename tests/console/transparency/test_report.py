@@ -10,18 +10,29 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.console.store import verdicts
+from moderation_service.console.store.audited import audited, population
 from moderation_service.console.store.tables import appeals, reviews
 from moderation_service.console.store.tables import verdicts as verdict_rows
 from moderation_service.console.transparency import template
-from moderation_service.console.transparency.accuracy import NO_AUDITS
-from moderation_service.console.transparency.figures import AppealFigures, Measure, Period, PeriodFigures, count
+from moderation_service.console.transparency.accuracy import accuracies, rate_of_error
+from moderation_service.console.transparency.figures import (
+    AppealFigures,
+    Measure,
+    Period,
+    PeriodFigures,
+    count,
+    sampled_languages,
+)
 from moderation_service.console.transparency.files import page, write
 from moderation_service.console.transparency.tables import TransparencyReport
+from moderation_service.contracts.audit import AuditDraw
+from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.statement import StatementOfReasons
 from moderation_service.contracts.verdict import Timings, Verdict
 from tests.console.support import shipped_pack
-from tests.contracts.examples import verdict
+from tests.contracts.examples import CONTENT, POLICY, verdict
 
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MAY = Period(date(2026, 5, 1), date(2026, 5, 31))
 SPEECH, SCAMS = "STATEMENT_CATEGORY_ILLEGAL_OR_HARMFUL_SPEECH", "STATEMENT_CATEGORY_SCAMS_AND_FRAUD"
 OTHER, MINORS = "STATEMENT_CATEGORY_OTHER_VIOLATION_TC", "STATEMENT_CATEGORY_PROTECTION_OF_MINORS"
@@ -53,34 +64,44 @@ def statement(category: str, *, law: bool = False) -> StatementOfReasons:
     )
 
 
-async def judged(database: AsyncEngine, post: str, decision: str, moment: datetime, **fields: Any) -> Verdict:
+def made(post: str, decision: str, moment: datetime, **fields: Any) -> Verdict:
     """A verdict that took 36 seconds, a hundredth of an hour."""
     timings = Timings(queue=0, fetch=0, decode=0, score=0, attribution=0, explain=0, total=36_000)
     named = {"verdict_id": f"v-{post}-{moment}", "post_id": post, "post_revision": 1, "judged_at": moment}
-    made = verdict(**named, decision=decision, timings_ms=timings, **fields)
-    async with database.begin() as connection:
-        await verdicts.put(connection, made, moment)
-    return made
+    return verdict(**named, decision=decision, timings_ms=timings, **fields)
 
 
-async def decided(
-    database: AsyncEngine, of: Verdict, decision: str, moment: datetime, *named: str, blind: bool = False
-) -> None:
-    row = {
+def answer(
+    of: Verdict, decision: str, moment: datetime, *named: str, blind: bool | None = None
+) -> dict[str, str | int | datetime | list[dict[str, str | bool]] | None]:
+    """A review's row; `blind`: a blind answer in an audit, and what it says of the policies named."""
+    return {
         "review_id": f"r-{of.verdict_id}-{moment}",
         "verdict_id": of.verdict_id,
         "post_id": of.post_id,
         "post_revision": 1,
         "decision": decision,
         "verdict_decision": of.decision,
-        "policies": [{"policy_id": name, "violated": True} for name in named],
+        "policies": [{"policy_id": name, "violated": blind is not False} for name in named],
         "reason": "",
-        "reviewer": "blind ben" if blind else f"ann-{of.post_id}",
+        "reviewer": f"ann-{of.post_id}" if blind is None else "blind ben",
         "reviewed_at": moment,
-        "audit_round": "first" if blind else None,
+        "audit_round": None if blind is None else "first",
     }
+
+
+async def judged(database: AsyncEngine, post: str, decision: str, moment: datetime, **fields: Any) -> Verdict:
+    found = made(post, decision, moment, **fields)
     async with database.begin() as connection:
-        await connection.execute(insert(reviews).values(row))
+        await verdicts.put(connection, found, moment)
+    return found
+
+
+async def decided(
+    database: AsyncEngine, of: Verdict, decision: str, moment: datetime, *named: str, blind: bool | None = None
+) -> None:
+    async with database.begin() as connection:
+        await connection.execute(insert(reviews).values(answer(of, decision, moment, *named, blind=blind)))
 
 
 async def appealed(database: AsyncEngine, against: Verdict, moment: datetime) -> None:
@@ -124,10 +145,12 @@ async def known(database: AsyncEngine) -> AsyncEngine:
 async def report(database: AsyncEngine, period: Period = MAY, service: str = "Example") -> TransparencyReport:
     pack = shipped_pack()
     found = await count(database, period, pack)
-    return TransparencyReport(service, period, found, NO_AUDITS, pack)
+    audits = await audited(database, period.start, period.end), await population(database, period.start, period.end)
+    told = accuracies(*audits, await sampled_languages(database, period))
+    return TransparencyReport(service, period, found, told, pack)
 
 
-def rows(folder: Path, name: str) -> list[dict[str, str]]:
+def read(folder: Path, name: str) -> list[dict[str, str]]:
     with (folder / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -151,11 +174,11 @@ async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngin
 
 
 async def test_the_tables_hold_these_figures_in_the_templates_layout(known: AsyncEngine, tmp_path: Path) -> None:
-    made = write(await report(known), tmp_path / "new")
+    paths = write(await report(known), tmp_path / "new")
     folder = tmp_path / "new"
-    assert {path.name for path in made} == {path.name for path in folder.iterdir()}
-    illegal = rows(folder, "5_own_initiative_illegal.csv")
-    terms = rows(folder, "6_own_initiative_TC.csv")
+    assert {path.name for path in paths} == {path.name for path in folder.iterdir()}
+    illegal = read(folder, "5_own_initiative_illegal.csv")
+    terms = read(folder, "6_own_initiative_TC.csv")
     assert (len(illegal[0]), len(illegal), len(terms)) == (37, 1 + 89, 1 + 97)
     own, automated, disabled = template.MEASURES, template.DETECTED, template.DISABLED
     for table, category, expected in (
@@ -171,22 +194,22 @@ async def test_the_tables_hold_these_figures_in_the_templates_layout(known: Asyn
         (row,) = [row for row in table if list(row.values())[3] == category]
         assert (row[own], row[automated], row[disabled]) == expected, category
         assert (row["Service"], row["Reporting period"]) == ("Example", "2026-05-01/2026-05-31")
-    complaints = rows(folder, "7_appeals_and_recidivism.csv")
+    complaints = read(folder, "7_appeals_and_recidivism.csv")
     assert len(complaints) == 47
     for indicator in (template.COMPLAINTS, template.COMPLAINTS_OF_REMOVAL):
         told = {row["Scope"]: row["Value"] for row in complaints if row["Indicator"] == indicator}
         assert [told[scope] for scope in ("Total number", "Decisions upheld", "Decisions reversed")] == ["3", "1", "1"]
         assert (told["Median time"], told["Decisions partially reversed"]) == ("13.0000", "")
-    means = rows(folder, "8_automated_means.csv")
+    means = read(folder, "8_automated_means.csv")
     values = {(row["Indicator"], row["Scope"]): row["Value"] for row in means}
     solely, not_solely = template.AUTOMATED_MEASURES
     assert (values[solely, "Total number"], values[not_solely, "Total number"]) == ("4", "2")
     assert (values[solely, "de"], values[not_solely, "fr"], values[solely, "fr"]) == ("2", "1", "0")
     assert len(means) == 2 * 5 + 2 * 5 + 24 * 5
-    open_rows = rows(folder, "not_filled.csv")
+    open_rows = read(folder, "not_filled.csv")
     assert f"{OTHER}: 1 measures stand in TOTAL alone" in {row["what"] for row in open_rows}
     assert {"3", "4", "7", "10"} <= {row["table"] for row in open_rows}
-    names = rows(folder, "2_categories_names.csv")
+    names = read(folder, "2_categories_names.csv")
     assert [row["Contextual information"] for row in names if SCAMS in row.values()] == ["Policies: financial_scam"]
     assert b"\r\n" in (folder / "9_human_resources.csv").read_bytes()
 
@@ -194,21 +217,66 @@ async def test_the_tables_hold_these_figures_in_the_templates_layout(known: Asyn
 async def test_a_period_without_data_has_noughts_and_says_what_is_not_known(
     database: AsyncEngine, tmp_path: Path
 ) -> None:
-    made = await report(database)
-    assert made.figures == PeriodFigures()
-    write(made, tmp_path)
-    (first, *_) = rows(tmp_path, "6_own_initiative_TC.csv")
+    written = await report(database)
+    assert written.figures == PeriodFigures()
+    write(written, tmp_path)
+    (first, *_) = read(tmp_path, "6_own_initiative_TC.csv")
     assert (first[template.MEASURES], first[f"Contextual Information on {template.MEASURES}"]) == ("0", "")
-    assert {row["Value"] for row in rows(tmp_path, "7_appeals_and_recidivism.csv")} == {""}
-    accuracies = [row for row in rows(tmp_path, "8_automated_means.csv") if "Accuracy" in row["Indicator"]]
+    assert {row["Value"] for row in read(tmp_path, "7_appeals_and_recidivism.csv")} == {""}
+    accuracies = [row for row in read(tmp_path, "8_automated_means.csv") if "Accuracy" in row["Indicator"]]
     assert {(row["Value"], row["Contextual Information"]) for row in accuracies} == {("", "no audits"), ("", "")}
     assert "No verdict is kept." in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 async def test_a_name_runs_no_formula_and_no_markup(database: AsyncEngine, tmp_path: Path) -> None:
-    made = await report(database, service='=HYPERLINK("x")<script>alert(1)</script>')
-    write(made, tmp_path)
+    written = await report(database, service='=HYPERLINK("x")<script>alert(1)</script>')
+    write(written, tmp_path)
     for name in ("1_report_identification.csv", "6_own_initiative_TC.csv", "11_qualitative.csv"):
-        assert {row["Service"][:2] for row in rows(tmp_path, name)} == {"'="}
-    assert "<script>" not in page(made)
-    assert "&lt;script&gt;" in page(made)
+        assert {row["Service"][:2] for row in read(tmp_path, name)} == {"'="}
+    assert "<script>" not in page(written)
+    assert "&lt;script&gt;" in page(written)
+
+
+def drawn(number: int, *, blocked: bool, is_sampled: bool, language: str) -> Verdict:
+    """A verdict on a content of its own, with its draw."""
+    outcome = Outcome.BLOCK if blocked else Outcome.ALLOW
+    stratum, rate = ("block", 1.0) if blocked else ("allow_low", 0.2)
+    return made(
+        f"p-{number}",
+        outcome,
+        at(3),
+        content=CONTENT.model_copy(update={"text_sha256": f"text {number}"}),
+        policies=(POLICY.model_copy(update={"outcome": outcome, "violated": blocked}),),
+        audit=AuditDraw(stratum=stratum, probability=rate, is_sampled=is_sampled),
+        post_language=language,
+    )
+
+
+@ON_SQLITE
+async def test_accuracy_comes_from_audits_by_the_language_that_posts_name(
+    database: AsyncEngine, tmp_path: Path
+) -> None:
+    """Of 40 blocked posts all are drawn, and 4 violate nothing; of 200 allowed ones 40 are, and 4 of these violate."""
+    blocks = [drawn(at, blocked=True, is_sampled=True, language="de" if at < 30 else "fr") for at in range(40)]
+    allows = [drawn(at, blocked=False, is_sampled=at < 80, language="de-AT") for at in range(40, 240)]
+    labels = [at < 36 for at in range(40)] + [at < 4 for at in range(40)]
+    pairs = zip(blocks + allows, labels, strict=False)
+    async with database.begin() as connection:
+        await verdicts.put_rows(connection, [verdicts.verdict_row(one, at(3)) for one in blocks + allows])
+        answers = [answer(one, "allow", at(4), POLICY.policy_id, blind=label) for one, label in pairs]
+        await connection.execute(insert(reviews), answers)
+    written = await report(database)
+    whole = written.accuracy[None]
+    told = (whole.accuracy, whole.precision, whole.recall, whole.wrong_blocks, whole.wrong_allows)
+    assert [one.value for one in told] == pytest.approx([216 / 240, 36 / 40, 36 / 56, 4 / 40, 4 / 40])
+    assert all(one.interval and one.interval[1] <= one.interval[0] <= one.interval[2] for one in told)
+    write(written, tmp_path)
+    means = {(row["Indicator"], row["Scope"]): row for row in read(tmp_path, "8_automated_means.csv")}
+    indicator = template.ACCURACY[0]
+    assert (means[indicator, "Own-initiative "]["Value"], written.accuracy["de"].labels) == ("0.9000", 70)
+    assert means[indicator, "Total number"]["Contextual Information"].endswith("; 80 labels of blind audits")
+    few = means[indicator, "fr"]
+    assert (few["Value"], few["Contextual Information"]) == ("", "too few labels (10 of blind audits)")
+    assert means[indicator, "ga"]["Contextual Information"] == "no audits"
+    assert "Automatic blocks that violate no policy: 10.0% (95% interval" in rate_of_error(whole)
+    assert "too few labels" in page(written)
