@@ -50,7 +50,7 @@ class Period:
         return f"{self.first}/{self.last}"
 
 
-class Measure(NamedTuple):
+class CountedMeasure(NamedTuple):
     """What measures are counted by. `detected`: by the service; else a person blocked what it had not flagged."""
 
     category: str
@@ -80,7 +80,7 @@ class PeriodFigures:
     """
 
     decisions: Counter[str] = field(default_factory=Counter)
-    measures: Counter[Measure] = field(default_factory=Counter)
+    measures: Counter[CountedMeasure] = field(default_factory=Counter)
     automated_hours: float | None = None
     people_hours: float | None = None
     statements: int = 0
@@ -136,7 +136,7 @@ async def _count_measures(
         automated = not row.review_id
         category, illegal = _category(row, policies)
         detected = automated or row.decision == Decision.REVIEW
-        found.measures[Measure(category, illegal, automated, detected, _primary(row.language))] += 1
+        found.measures[CountedMeasure(category, illegal, automated, detected, _primary(row.language))] += 1
         found.statements += automated and row.category is not None
         found.models.add(row.model)
         waited = timedelta(0) if automated else row.at - row.judged_at

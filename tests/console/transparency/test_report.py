@@ -17,7 +17,7 @@ from moderation_service.console.transparency import template
 from moderation_service.console.transparency.accuracy import accuracies, rate_of_error
 from moderation_service.console.transparency.figures import (
     AppealFigures,
-    Measure,
+    CountedMeasure,
     Period,
     PeriodFigures,
     count,
@@ -158,11 +158,11 @@ def read(folder: Path, name: str) -> list[dict[str, str]]:
 async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngine) -> None:
     found = await count(known, MAY, shipped_pack())
     assert found.measures == {
-        Measure(SCAMS, illegal=False, automated=True, detected=True, language="de"): 2,
-        Measure(SPEECH, illegal=True, automated=False, detected=True, language="fr"): 1,
-        Measure(PRODUCTS, illegal=False, automated=False, detected=False, language=None): 1,
-        Measure(MINORS, illegal=True, automated=True, detected=True, language=None): 1,
-        Measure(OTHER, illegal=True, automated=True, detected=True, language=None): 1,
+        CountedMeasure(SCAMS, illegal=False, automated=True, detected=True, language="de"): 2,
+        CountedMeasure(SPEECH, illegal=True, automated=False, detected=True, language="fr"): 1,
+        CountedMeasure(PRODUCTS, illegal=False, automated=False, detected=False, language=None): 1,
+        CountedMeasure(MINORS, illegal=True, automated=True, detected=True, language=None): 1,
+        CountedMeasure(OTHER, illegal=True, automated=True, detected=True, language=None): 1,
     }
     assert found.decisions == {"block": 6, "review": 1, "allow": 2, "abstain": 1}
     assert [found.automated_hours, found.people_hours] == pytest.approx([0.01, (2.01 + 4.01) / 2])
