@@ -14,7 +14,7 @@ from moderation_service.console.store import audits, known_content
 from moderation_service.console.store.posts import settle
 from moderation_service.console.store.tables import job_policies, jobs, outbox, posts, reviews, thumbnails, verdicts
 from moderation_service.console.store.withheld import NOT_DRAWN, visible, withhold, without_content
-from moderation_service.contracts.enums import Decision, Outcome
+from moderation_service.contracts.enums import Decision, Outcome, Trigger
 from moderation_service.contracts.verdict import Verdict
 
 _ONE_WRITER = 7_301_002  # an advisory lock
@@ -240,8 +240,9 @@ def verdict_row(verdict: Verdict, received_at: datetime) -> dict[str, Any]:
 
 
 def _draw_row(verdict: Verdict) -> dict[str, Any]:
+    """The draw, but of a past post that was judged again: it is kept here no more, so that nobody could answer."""
     draw = verdict.audit
-    if draw is None or verdict.route:
+    if draw is None or verdict.route or verdict.trigger is Trigger.REJUDGE:
         return NOT_DRAWN
     cluster = cluster_key(verdict) if draw.is_sampled else None
     return {"stratum": draw.stratum, "probability": draw.probability, "sampled": draw.is_sampled, "cluster": cluster}

@@ -262,6 +262,18 @@ async def test_an_answer_that_contradicts_itself_is_asked_for_again(
     assert await reviews.of_verdict(context.database, made.verdict_id) == []
 
 
+async def test_a_post_that_is_not_here_can_only_be_handed_back(
+    context: ConsoleContext, people: dict[str, Person]
+) -> None:
+    made = drawn(1, **VARIANTS["allow"])
+    async with context.database.begin() as connection:
+        await verdicts.put(connection, made, made.judged_at)
+    await people["mei"].send(f"/queue/take/{made.verdict_id}")
+    html = hand(await people["mei"].page() + "</section>")
+    assert 'name="answer"' not in html
+    assert "/queue/release/" in html
+
+
 async def test_images_of_an_audit_are_hidden_alike_and_looking_is_recorded(
     context: ConsoleContext, people: dict[str, Person]
 ) -> None:

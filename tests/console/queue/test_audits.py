@@ -16,6 +16,7 @@ from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import Decided, NotYours
 from moderation_service.console.store.tables import jobs
 from moderation_service.contracts.audit import AuditDraw
+from moderation_service.contracts.enums import Trigger
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
 from moderation_service.contracts.verdict import Verdict
@@ -324,6 +325,12 @@ async def test_of_a_post_with_a_route_nothing_stays_in_the_sample(context: Conso
         query = select(verdicts.verdicts.c.stratum, verdicts.verdicts.c.sampled, verdicts.verdicts.c.rest)
         rows = (await connection.execute(query)).all()
     assert [(row.stratum, row.sampled, row.rest["audit"]) for row in rows] == [(None, None, None)] * 2
+
+
+async def test_a_past_post_that_is_judged_again_is_not_audited(context: ConsoleContext) -> None:
+    again = audited("a", trigger=Trigger.REJUDGE)
+    await kept(context.database, again, audited("b", "review", trigger=Trigger.REJUDGE))
+    assert [(job.post_id, job.audit) for job in await listed(context, auditor("ann"))] == [("b", None)]
 
 
 async def test_a_lease_that_is_over_leaves_the_audit_to_others(context: ConsoleContext) -> None:
