@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +22,14 @@ from benchmarks.command_line import main
 from benchmarks.console import topics
 from moderation_service.app.compose import open_judge
 from moderation_service.app.console import running_console
+from moderation_service.audits.audited import AuditedVerdict, Stratum
+from moderation_service.audits.estimation import estimates
 from moderation_service.audits.sampling import cluster_key
 from moderation_service.bench.local_kafka import local_kafka
 from moderation_service.console.accounts import users
 from moderation_service.console.accounts.sessions import open_session
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import tables
+from moderation_service.console.store import audited, tables
 from moderation_service.console.store.database import own_database
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
@@ -37,12 +40,11 @@ from moderation_service.kafka.topic_io import post_record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import AuditSettings, BareSettings, ConsoleSettings, Settings
-from moderation_service.settings.audit import Stratum
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.health import Health
 
-RATES: dict[Stratum, float] = {
+RATES: Mapping[str, float] = {
     "allow_low": 0.05,
     "allow_middle": 0.2,
     "allow_near": 0.5,
@@ -68,13 +70,18 @@ class Case(NamedTuple):
 
 @dataclass
 class AuditRun:
-    """What an end-to-end run left. `blind` are the pages of audits as people had them in hand, by language."""
+    """What an end-to-end run left. `blind` are the pages of audits as people had them in hand, by language.
+
+    `rows` and `strata` are the exported tables, `audited` and `population` what estimates are made from.
+    """
 
     verdicts: list[Verdict] = field(default_factory=list)
     reviews: list[Review] = field(default_factory=list)
     blind: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     rows: list[dict[str, str]] = field(default_factory=list)
     strata: list[dict[str, str]] = field(default_factory=list)
+    audited: list[AuditedVerdict] = field(default_factory=list)
+    population: dict[Stratum, int] = field(default_factory=dict)
 
 
 def run(*, posts: int = 5_000, bootstrap_servers: str | None = None, seed: int = 1) -> dict[str, Any]:
@@ -100,15 +107,16 @@ async def _run(posts: int, bootstrap_servers: str | None, seed: int) -> dict[str
         "draws": draws(found),
         "rounds": dict(Counter(review.audit.round for review in found.reviews if review.audit)),
         "by_hand": {policy.id: by_hand(found, policy.id) for policy in pack.enforced},
+        "estimates": {policy.id: estimated(found, policy.id) for policy in pack.enforced},
         "posts": posts,
         "seed": seed,
     }
 
 
-def audited_settings(address: str, database_url: str, seed: int) -> BareSettings:
+def audited_settings(address: str, database_url: str, seed: int, rates: Mapping[str, float] = RATES) -> BareSettings:
     """With topics of this run's own."""
     console = {"database_url": database_url, "secure_cookies": False, "host": "127.0.0.1", "port": 0, "ops_port": 0}
-    audits = {"rates": RATES, "second_share": 0.3, "per_day": 1_000_000, "seed": f"audits {seed}"}
+    audits = {"rates": rates, "second_share": 0.3, "per_day": 1_000_000, "seed": f"audits {seed}"}
     return BareSettings(
         kafka=topics(address),
         console=ConsoleSettings.model_validate({**console, "undo_s": 0}),
@@ -144,6 +152,9 @@ async def end_to_end(settings: Settings, judge: Judge, cases: Sequence[Case], se
                     for name in ("audits", "strata")
                 ]
             await _sent(context)
+        now = datetime.now(UTC)
+        found.audited = await audited.audited(database, now - timedelta(days=1), now)
+        found.population = await audited.population(database, now - timedelta(days=1), now)
     found.verdicts = [Verdict.model_validate_json(one.value) async for one in read(kafka, kafka.output_topic)]
     found.reviews = [Review.model_validate_json(one.value) async for one in read(kafka, kafka.review_topic)]
     return found
@@ -160,6 +171,12 @@ def draws(found: AuditRun) -> dict[str, dict[str, float]]:
         figures = {"contents": n, "rate": rate, "sampled": sampled, "chi_square": round(chi_square, 3)}
         made[name] = {**figures, "ratio": round(sampled / (n * rate), 3)}
     return made
+
+
+def estimated(found: AuditRun, policy_id: str) -> dict[str, tuple[float, float, float] | str]:
+    """The estimates of a policy with their 95% intervals, or why one was refused."""
+    made = estimates(found.audited, found.population, policy_id)
+    return {measure: one.interval or str(one.refusal) for measure, one in made.items()}
 
 
 def by_hand(found: AuditRun, policy_id: str) -> dict[str, float]:
@@ -200,8 +217,10 @@ class _Reviewer:
         """Until nothing is left for them; how many."""
         for answered in count():
             language = "zh" if answered % 2 else "en"
-            await self._post("/queue/next")
             page = await _text(self.http, "/", language)
+            if not _FORM.search(page):  # an answer hands out the next post; at first, and after the last, none is there
+                await self._post("/queue/next")
+                page = await _text(self.http, "/", language)
             if not (form := _FORM.search(page)):
                 return answered
             if not (said := _POST.search(page)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.audits import RATES, Case, audited_settings, by_hand, draws, end_to_end
+from benchmarks.audits import Case, audited_settings, by_hand, draws, end_to_end, estimated
 from moderation_service.console.pages import words
 from moderation_service.console.pages.render import translated
 from moderation_service.contracts.engine_input import Language
@@ -17,7 +17,8 @@ from moderation_service.engine.base import ScoreRequest
 from moderation_service.settings import JudgingSettings
 from tests.judging.engines import RuleEngine, judge_by
 
-SEED, POSTS, COPIES = 3, 240, 12
+SEED, POSTS, COPIES = 3, 220, 12
+RATES = {"allow_low": 0.3, "allow_middle": 0.3, "allow_near": 0.5, "abstain": 0.5, "review": 0.6, "block": 0.6}
 POLICIES = ("doxxing", "violence")
 SURE = 10.83  # chi-square with one degree of freedom, at 0.1%
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -27,7 +28,7 @@ def cases() -> list[Case]:
     """Posts that tell their scores, with truths as likely as these say; the last are copies of the first."""
     rng, made = np.random.default_rng(SEED), list[Case]()
     for number in range(POSTS):
-        scores = dict(zip(POLICIES, rng.beta(0.25, 1.5, len(POLICIES)).round(2).tolist(), strict=True))
+        scores = dict(zip(POLICIES, rng.beta(0.5, 0.8, len(POLICIES)).round(2).tolist(), strict=True))
         text = f"{number} " + " ".join(f"{name}:{score}" for name, score in scores.items())
         violated = frozenset(name for name, score in scores.items() if rng.random() < score)
         made.append(Case(Post(post_id=f"p-{number}", text=text), violated))
@@ -35,15 +36,15 @@ def cases() -> list[Case]:
     return made + copies[:COPIES]
 
 
-def told(policy_id: str, request: ScoreRequest) -> float:
+def score_told(policy_id: str, request: ScoreRequest) -> float:
     found = re.search(rf"{policy_id}:([0-9.]+)", request.text)
     return float(found[1]) if found else 0.01
 
 
 @pytest.mark.timeout(240)
 async def test_audits_are_drawn_answered_blind_settled_and_exported(kafka: str, tmp_path: Path) -> None:
-    settings = audited_settings(kafka, f"sqlite:///{tmp_path / 'console.db'}", SEED)
-    async with judge_by(RuleEngine(told), JudgingSettings(explain="never"), settings.audit) as judge:
+    settings = audited_settings(kafka, f"sqlite:///{tmp_path / 'console.db'}", SEED, RATES)
+    async with judge_by(RuleEngine(score_told), JudgingSettings(explain="never"), settings.audit) as judge:
         found = await end_to_end(settings, judge, cases(), SEED)
     assert len(found.verdicts) == POSTS + COPIES
 
@@ -79,7 +80,11 @@ async def test_audits_are_drawn_answered_blind_settled_and_exported(kafka: str, 
             assert "/verdicts/" not in html
 
     for policy_id in POLICIES:
-        figures = by_hand(found, policy_id)
+        figures, told = by_hand(found, policy_id), estimated(found, policy_id)
         assert figures["labels"] == len(contents)
         assert 0 < figures["prevalence"] < figures["precision"] <= 1
         assert 0 < figures["recall"] <= 1
+        for name in ("prevalence", "precision", "recall"):
+            value = told[name]
+            assert not isinstance(value, str), (name, told)
+            assert value[0] == pytest.approx(figures[name], abs=1e-6)

@@ -1,12 +1,13 @@
 """A blind audit in the pages: nothing tells what was found, in any language, by any address; and its answers."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 from sqlalchemy import insert, select, update
 
 from moderation_service.console.accounts import users
@@ -25,6 +26,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.settings import AuditSettings
 from tests.console.accounts.browser import PASSWORD, Browser, browser
+from tests.console.pages.test_accessible import found
 from tests.contracts.examples import CONTENT, DIGEST, IMAGE, POLICY, verdict
 
 TEXT = "Lightly used, DM me for the price"
@@ -272,6 +274,22 @@ async def test_a_post_that_is_not_here_can_only_be_handed_back(
     html = hand(await people["mei"].page() + "</section>")
     assert 'name="answer"' not in html
     assert "/queue/release/" in html
+
+
+async def test_the_page_of_an_audit_has_no_barriers_and_is_answered_by_keys(
+    context: ConsoleContext, visit: Callable[..., Any]
+) -> None:
+    made = drawn(1, **VARIANTS["allow"])
+    await keep(context, made)
+    seen = await visit()
+    await seen.press("Enter")
+    await expect(seen.page.locator("form#decide")).to_be_visible()
+    assert await found(seen) == []
+    await seen.page.get_by_role("checkbox", name="Sale of weapons").check()
+    await seen.press("2")
+    await expect(seen.page.locator(".toast button")).to_be_visible()
+    (review,) = await reviews.of_verdict(context.database, made.verdict_id)
+    assert [said.policy_id for said in review.policies if said.violated] == ["weapon_sale"]
 
 
 async def test_images_of_an_audit_are_hidden_alike_and_looking_is_recorded(
