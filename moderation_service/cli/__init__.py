@@ -35,6 +35,7 @@ for name, where in {
     "calibrate": "evaluation:calibrate",
     "train": "training:train",
     "replay": "replay:replay",
+    "rejudge": "rejudge:rejudge_posts",
     "publish": "topics:publish",
     "verdicts": "topics:verdicts",
     "schema": "topics:schema",

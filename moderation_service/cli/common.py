@@ -104,6 +104,15 @@ def progress(total: int) -> Iterator[Callable[[object], None]]:
         yield lambda _: bar.advance(task)
 
 
+@contextmanager
+def progress_of_all() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; it is told of how many there are, and how many are done."""
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("judging", total=None)
+        yield lambda total, done: bar.update(task, total=total, completed=done)
+
+
 async def exit_after(work: Coroutine[Any, Any, None]) -> None:
     """Exit the process once `work` returns: a service has drained then, and waits for no busy thread."""
     await work

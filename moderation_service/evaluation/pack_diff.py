@@ -58,6 +58,15 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What one pack says of one post: the decision, each policy by id, and the tokens that the model read for it."""
+
+    decision: str
+    said: Mapping[str, Said]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFlip:
     """One policy on one post, by each pack; None where it was not asked."""
 
@@ -93,18 +102,21 @@ class PackDiff:
         }
 
     def add(self, post: Post, old: JudgeResult, new: JudgeResult) -> None:
-        """Count one post."""
+        """Count one post that both packs judged."""
+        shown = post.post_id, post.revision, beginning(post), len(post.images)
+        self.count(shown, *(Judged(one.verdict.decision, _said(one.verdict), one.tokens) for one in (old, new)))
+
+    def count(self, shown: tuple[str, int, str, int], old: Judged, new: Judged) -> None:
+        """Count one post, of which this is `shown`: id, revision, its first words, and how many images it has."""
         self.posts += 1
         for side, judged in ((self.old, old), (self.new, new)):
-            side.decisions[judged.verdict.decision] += 1
+            side.decisions[judged.decision] += 1
             side.tokens += judged.tokens
-        before, after = _said(old.verdict), _said(new.verdict)
         flipped = tuple(
-            flip for change in self.policies.values() if (flip := _count(change, before, after)) is not None
+            flip for change in self.policies.values() if (flip := _count(change, old.said, new.said)) is not None
         )
-        if flipped or old.verdict.decision != new.verdict.decision:
-            decisions = old.verdict.decision, new.verdict.decision
-            self.flips.append(Flip(post.post_id, post.revision, beginning(post), len(post.images), *decisions, flipped))
+        if flipped or old.decision != new.decision:
+            self.flips.append(Flip(*shown, old.decision, new.decision, flipped))
 
     def changed(self) -> Counter[tuple[str, str]]:
         """How many posts' decision would go from which to which."""

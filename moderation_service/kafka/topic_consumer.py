@@ -122,6 +122,13 @@ class TopicConsumer:
             async with asyncio.timeout(_ANSWER_S):
                 return dict(await self._reader.end_offsets(self._reader.assignment()))
 
+    async def committed(self) -> Offsets:
+        """What the group that it was opened with has committed. Raises Transient."""
+        with _transient():
+            async with asyncio.timeout(_ANSWER_S):
+                found = {at: await self._reader.committed(at) for at in self._reader.assignment()}
+        return {(at.topic, at.partition): offset for at, offset in found.items() if offset is not None}
+
     async def lags(self) -> Offsets:
         """How many offsets of each partition are still to be taken. Raises Transient."""
         return {at: max(0, end - await self._position(at)) for at, end in (await self.ends()).items()}

@@ -28,7 +28,7 @@ _CHARS = 128
 _PROCESSED, _PUBLISHED = cache(metrics.PROCESSED.labels), cache(metrics.PUBLISHED.labels)
 _log = structlog.get_logger(__name__)
 VERDICT_TOO_LARGE = "verdict_too_large"
-RecordOutcome = Literal["verdict", "dead_letter", "deleted"]
+RecordOutcome = Literal["verdict", "dead_letter", "deleted", "passed_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,10 @@ def log_completion(result: ProcessingResult) -> None:
     """Log and count what became of a record, now that it is published."""
     record = result.received.record
     _PROCESSED(result.outcome).inc()
-    _PUBLISHED(result.outputs[0].topic, result.outcome).inc()
+    if result.outcome == "passed_over":
+        return
+    if result.outputs:
+        _PUBLISHED(result.outputs[0].topic, result.outcome).inc()
     if result.reason is not None:
         metrics.DEAD_LETTERS.labels(result.reason).inc()
     end_to_end = None

@@ -83,10 +83,17 @@ def tune_garbage_collector() -> None:
 class Worker:
     """One process's share of the input topic."""
 
-    def __init__(self, settings: KafkaSettings, judge: Judge, health: Health, hold: LegalHold | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        judge: Judge,
+        health: Health,
+        hold: LegalHold | None = None,
+        records: RecordProcessor | None = None,
+    ) -> None:
         self._settings = settings
         self._health = health
-        self._record_processor = RecordProcessor(settings, judge, hold=hold)
+        self._record_processor = records or RecordProcessor(settings, judge, hold=hold)
         self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: Judge) -> None:
