@@ -20,7 +20,7 @@ from moderation_service.console.store.appeals import outcome
 from moderation_service.console.store.audits import decides
 from moderation_service.console.store.quality import Counted
 from moderation_service.console.store.tables import Words, appeals, reviews, verdicts
-from moderation_service.contracts.enums import Decision, ReviewDecision
+from moderation_service.contracts.enums import Decision, ReviewDecision, Route
 from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
 
@@ -181,9 +181,10 @@ def _first_blocks(period: Period) -> Any:  # noqa: ANN401 - SQLAlchemy's select
 def _category(row: Row[Any], policies: Mapping[str, Policy]) -> tuple[str, bool]:
     """Category and whether the ground is the law: the draft's; of a person's block, of the gravest policy they named.
 
-    Of a post with a route nothing is kept that tells, and child sexual abuse is illegal throughout the Union.
+    A route stands for both: child sexual abuse material is illegal throughout the Union. Of a withheld verdict no draft
+    is kept, and it counts as another violation of the terms.
     """
-    if row.route:
+    if row.route == Route.CHILD_SAFETY:
         return MINORS, True
     named = (part["policy_id"] for part in row.said or () if part["violated"])
     if said := [policies[policy_id] for policy_id in named if policy_id in policies]:

@@ -1,8 +1,8 @@
 """The Commission's templates of a DSA transparency report: their files, columns and rows, as far as they are filled.
 
-Source: Annex I of Implementing Regulation (EU) 2024/2835 (http://data.europa.eu/eli/reg_impl/2024/2835/oj), and the
-CSV files that the Commission made of it (https://ec.europa.eu/newsroom/dae/redirection/document/113338). Names are
-kept to the letter, with the spaces that some of them end in, so that tools that read the template read these files.
+Source: Annex I of Implementing Regulation (EU) 2024/2835 (http://data.europa.eu/eli/reg_impl/2024/2835/oj). The names
+are those of the Commission's CSV files, as reports that platforms published in them have them: to the letter, with the
+spaces that some end in, so that tools that read the template read these files.
 """
 
 import csv

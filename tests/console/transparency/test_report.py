@@ -113,7 +113,7 @@ async def appealed(database: AsyncEngine, against: Verdict, moment: datetime) ->
 
 @pytest.fixture
 async def known(database: AsyncEngine) -> AsyncEngine:
-    """Six measures in May, and around them what is none."""
+    """Seven measures in May, and around them what is none."""
     scam, speech = statement(SCAMS), statement(SPEECH, law=True)
     await judged(database, "again", "block", at(3), statement_of_reasons=scam, post_language="de-AT")
     again = await judged(database, "again", "block", at(4), statement_of_reasons=scam, post_language="de-AT")
@@ -122,6 +122,8 @@ async def known(database: AsyncEngine) -> AsyncEngine:
     missed = await judged(database, "missed", "allow", at(5))
     await decided(database, missed, "block", at(5, 16), "weapon_display", "weapon_sale", "a_policy_that_is_gone")
     await judged(database, "routed", "block", at(6), route="child_safety", policies=())
+    await judged(database, "withheld", "block", at(5), statement_of_reasons=scam, post_language="de")
+    await judged(database, "withheld", "block", at(6), route="child_safety", policies=())
     reversed_one = await judged(database, "reversed", "block", at(10), statement_of_reasons=statement(OTHER, law=True))
     await decided(database, reversed_one, "block", at(11))
     await decided(database, reversed_one, "allow", at(12))
@@ -161,10 +163,11 @@ async def test_each_post_counts_once_when_it_was_first_blocked(known: AsyncEngin
         CountedMeasure(SCAMS, illegal=False, automated=True, detected=True, language="de"): 2,
         CountedMeasure(SPEECH, illegal=True, automated=False, detected=True, language="fr"): 1,
         CountedMeasure(PRODUCTS, illegal=False, automated=False, detected=False, language=None): 1,
+        CountedMeasure(OTHER, illegal=False, automated=True, detected=True, language=None): 1,
         CountedMeasure(MINORS, illegal=True, automated=True, detected=True, language=None): 1,
         CountedMeasure(OTHER, illegal=True, automated=True, detected=True, language=None): 1,
     }
-    assert found.decisions == {"block": 6, "review": 1, "allow": 2, "abstain": 1}
+    assert found.decisions == {"block": 8, "review": 1, "allow": 2, "abstain": 1}
     assert [found.automated_hours, found.people_hours] == pytest.approx([0.01, (2.01 + 4.01) / 2])
     assert (found.statements, found.models) == (3, {"demo"})
     assert (found.looked_at.of, found.looked_at.yes) == (2, 1)
@@ -186,10 +189,10 @@ async def test_the_tables_hold_these_figures_in_the_templates_layout(known: Asyn
         (illegal, SPEECH, ("1", "1", "1")),
         (illegal, MINORS, ("1", "1", "1")),
         (illegal, SCAMS, ("0", "0", "0")),
-        (terms, "TOTAL", ("3", "2", "3")),
+        (terms, "TOTAL", ("4", "3", "4")),
         (terms, SCAMS, ("2", "2", "2")),
         (terms, PRODUCTS, ("1", "0", "1")),
-        (terms, OTHER, ("0", "0", "0")),
+        (terms, OTHER, ("1", "1", "1")),
     ):
         (row,) = [row for row in table if list(row.values())[3] == category]
         assert (row[own], row[automated], row[disabled]) == expected, category
@@ -203,7 +206,7 @@ async def test_the_tables_hold_these_figures_in_the_templates_layout(known: Asyn
     means = read(folder, "8_automated_means.csv")
     values = {(row["Indicator"], row["Scope"]): row["Value"] for row in means}
     solely, not_solely = template.AUTOMATED_MEASURES
-    assert (values[solely, "Total number"], values[not_solely, "Total number"]) == ("4", "2")
+    assert (values[solely, "Total number"], values[not_solely, "Total number"]) == ("5", "2")
     assert (values[solely, "de"], values[not_solely, "fr"], values[solely, "fr"]) == ("2", "1", "0")
     assert len(means) == 2 * 5 + 2 * 5 + 24 * 5
     open_rows = read(folder, "not_filled.csv")
