@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.console.store.tables import jobs, outbox, reviews, verdicts
@@ -17,6 +17,7 @@ from moderation_service.contracts.enums import AuditRound, Decision
 
 KEPT = timedelta(days=7)
 """An audit that nobody was free for is given up after this time."""
+_PATIENCE = timedelta(minutes=15)
 NEEDS_REVIEW = tuple(decision for decision in Decision if decision.needs_review)
 
 is_owed = or_(jobs.c.audit.is_(None), and_(jobs.c.audit == AuditRound.FIRST, jobs.c.decision.in_(NEEDS_REVIEW)))
@@ -51,6 +52,12 @@ class Auditor:
         audits = (reviews.c.audit_round.is_not(None), reviews.c.reviewed_at >= midnight, ~decides)
         spent: int = (await connection.execute(select(func.count()).where(*audits))).scalar_one()
         return (self.may_answer,) if spent < self.per_day else (self.may_answer, is_owed)
+
+
+def audits_in_order(now: datetime) -> tuple[ColumnElement[Any], ...]:
+    """By place; but first those for which a post has waited long, so that the other audits don't keep it waiting."""
+    is_late = and_(is_owed, jobs.c.judged_at < now - _PATIENCE)
+    return case((is_late, 0), else_=1), jobs.c.place, jobs.c.verdict_seq
 
 
 def job_fields(row: dict[str, Any], *, is_first: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from moderation_service.console.store.audits import Auditor, is_owed
+from moderation_service.console.store.audits import Auditor, audits_in_order, is_owed
 from moderation_service.console.store.tables import job_policies, jobs, posts, reviews, verdicts
 from moderation_service.contracts.enums import AbstainReason, AuditRound, Decision
 
@@ -86,8 +86,9 @@ async def listed(
     async with database.connect() as connection:
         blind = list[Job]()
         if auditor and not filters.tell:
-            audits = wanted.where(*await auditor.may_take(connection, now)).order_by(jobs.c.place, jobs.c.verdict_seq)
-            blind = [_job(row, now) for row in await connection.execute(audits.limit(limit // _EVERY))]
+            audits = wanted.where(*await auditor.may_take(connection, now)).order_by(*audits_in_order(now))
+            rows = (await connection.execute(audits.limit(limit // _EVERY))).all()
+            blind = [_job(row, now) for row in sorted(rows, key=lambda row: row.place)]
         ordinary = wanted.where(jobs.c.audit.is_(None)).order_by(*_ORDER).limit(limit - len(blind))
         found = [_job(row, now) for row in await connection.execute(ordinary)]
     for number, job in enumerate(blind, start=1):
@@ -124,7 +125,7 @@ async def lease_next(
     queries = [mine, free.where(jobs.c.audit.is_(None)).order_by(*_ORDER)]
     async with database.begin() as connection:
         if auditor and not filters.tell:
-            audits = free.where(*await auditor.may_take(connection, now)).order_by(jobs.c.place, jobs.c.verdict_seq)
+            audits = free.where(*await auditor.may_take(connection, now)).order_by(*audits_in_order(now))
             queries.insert(1 if await _is_turn_of_audits(connection, reviewer) else 2, audits)
         for query in queries:
             first = query.limit(1).with_for_update(skip_locked=True)  # on PostgreSQL; SQLite has one writer at a time

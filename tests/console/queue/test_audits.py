@@ -188,7 +188,8 @@ async def test_one_post_in_five_is_an_audit_while_others_wait(context: ConsoleCo
 
 
 async def test_the_order_and_the_place_in_the_list_tell_nothing(context: ConsoleContext) -> None:
-    made = [audited(f"{n:02}", ("allow", "block", "review")[n % 3]) for n in range(30)]
+    now = datetime.now(UTC)
+    made = [audited(f"{n:02}", ("allow", "block", "review")[n % 3], judged_at=now) for n in range(30)]
     await kept(context.database, *made, *(verdict(f"post {n}") for n in range(8)))
     found = await listed(context, auditor("ann"), limit=50)
     by_id = [one.post_id for one in sorted(made, key=lambda one: one.verdict_id)]
@@ -197,6 +198,22 @@ async def test_the_order_and_the_place_in_the_list_tell_nothing(context: Console
     job = await lease(context, auditor("ann"))
     assert job
     assert job.post_id == by_id[0], "also where it waits for a review: it is not handed out sooner"
+
+
+async def test_an_audit_for_which_a_post_has_waited_long_goes_before_others_but_not_in_the_list(
+    context: ConsoleContext,
+) -> None:
+    now = datetime.now(UTC)
+    made = [audited(f"{n}", judged_at=now - timedelta(days=1)) for n in range(12)]
+    waits = [audited(f"w{n}", "abstain", judged_at=now - timedelta(minutes=20 * n)) for n in range(2)]
+    await kept(context.database, *made, *waits)
+    found = of_audits(await listed(context, auditor("ann"), limit=25))
+    assert "w1" in found
+    places = {one.post_id: one.verdict_id for one in (*made, *waits)}
+    assert found == sorted(found, key=places.__getitem__)
+    job = await lease(context, auditor("ann"))
+    assert job
+    assert job.post_id == "w1"
 
 
 async def test_filters_by_what_was_found_find_no_audit(context: ConsoleContext) -> None:
