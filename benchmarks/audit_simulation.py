@@ -153,8 +153,8 @@ def uniform_labels(stream: Stream, measure: Measure, policy: int, width: float) 
     low, high = 1.0, float(stream.count.sum())
     while high / low > 1.001:  # noqa: PLR2004 - near enough
         middle = float(np.sqrt(low * high))
-        too_wide = expected_width(stream, uniform(stream, middle), measure, policy) > width
-        low, high = (middle, high) if too_wide else (low, middle)
+        is_enough = expected_width(stream, uniform(stream, middle), measure, policy) <= width  # nan: nothing is found
+        low, high = (low, middle) if is_enough else (middle, high)
     return high
 
 

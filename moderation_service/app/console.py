@@ -17,7 +17,7 @@ from moderation_service.audits.sampling import check_policy_rates
 from moderation_service.console.app import build
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.server import serving
-from moderation_service.console.store import retention
+from moderation_service.console.store import error_rate_metrics, retention
 from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.outbox import OutboxSender
@@ -81,6 +81,7 @@ async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, i
         OutboxSender(context).run,
         Thumbnails(settings, context.database).run,
         partial(retention.run, context),
+        partial(error_rate_metrics.run, context),
     )
     try:
         async with (

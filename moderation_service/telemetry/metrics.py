@@ -131,6 +131,12 @@ GPU_MEMORY_TOTAL = Gauge("moderation_gpu_memory_total_bytes", "Memory of the loc
 REVIEWS = Counter(
     "moderation_reviews", "Reviews by policy, and whether they agree with the verdict", ["policy", "agreed"]
 )
+AUDIT_ESTIMATE = Gauge(
+    "moderation_audit_estimate",
+    "Error rates of the last 30 days from blind audits, with 95% intervals; bound: low, value or high",
+    ["policy", "measure", "bound"],
+)
+AUDIT_LABELS = Gauge("moderation_audit_labels", "Labels behind the estimate", ["policy", "measure"])
 CONSOLE_RECORDS = Counter("moderation_console_records", "Records read by the console, by outcome", ["kind", "outcome"])
 CONSOLE_LAG = Gauge("moderation_console_lag", "Records that the console has not read yet", ["topic", "partition"])
 CONSOLE_HELD = Gauge(

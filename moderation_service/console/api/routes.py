@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
-from moderation_service.console.api import banks, moderations, posts, verdicts
+from moderation_service.console.api import banks, moderations, posts, quality, verdicts
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
 from moderation_service.console.api.problems import ErrorLoggingMiddleware
@@ -91,6 +91,15 @@ OPERATIONS = (
         answer=verdicts.Appeal,
         status=201,
         refusals=("not_found", "not_blocked"),
+    ),
+    Operation(
+        "quality_estimated",
+        "GET",
+        "/quality",
+        quality.estimated,
+        scope="read",
+        query=quality.QualityQuery,
+        answer=quality.Quality,
     ),
     Operation("banks_listed", "GET", "/banks", banks.listed, scope="banks", answer=banks.BankList),
     Operation(
