@@ -23,7 +23,7 @@ class QualityQuery(BaseModel):
     policy_id: Identifier | None = None
 
 
-class Agreement(BaseModel):
+class ReviewerAgreement(BaseModel):
     """Of first and second blind answers; null where there are under 30 pairs, or all answers are the same."""
 
     pairs: int
@@ -38,7 +38,7 @@ class PolicyQuality(BaseModel):
     policy_id: str | None
     estimates: list[Estimate]
     first_answer: list[Estimate]
-    agreement: Agreement
+    agreement: ReviewerAgreement
 
 
 class SliceQuality(BaseModel):
@@ -66,7 +66,7 @@ class ExpectedRecall(BaseModel):
     high: float
 
 
-class Quality(BaseModel):
+class QualityEstimates(BaseModel):
     """Of the verdicts since then; `answered`: contents that people audited. The last three are of `policy_id` alone."""
 
     since: Moment
@@ -86,7 +86,7 @@ async def estimated(call: Call) -> Response:
     audits = await error_rates.read(call.context.database, now - length, now)
     asked = [query.policy_id] if query.policy_id else [None, *(policy.id for policy in call.context.pack.enforced)]
     found = await error_rates.rates(audits, asked, query.language)
-    answer = Quality(
+    answer = QualityEstimates(
         since=audits.since,
         until=audits.until,
         verdicts=audits.verdicts,
@@ -113,7 +113,7 @@ def _of_policy(rates: error_rates.ErrorRates) -> PolicyQuality:
         policy_id=rates.policy_id,
         estimates=list(rates.estimates.values()),
         first_answer=list(rates.first_answer.values()),
-        agreement=Agreement(
+        agreement=ReviewerAgreement(
             pairs=said.pairs, share=said.share, cohens_kappa=said.kappa, krippendorffs_alpha=said.alpha
         ),
     )

@@ -99,7 +99,7 @@ OPERATIONS = (
         quality.estimated,
         scope="read",
         query=quality.QualityQuery,
-        answer=quality.Quality,
+        answer=quality.QualityEstimates,
     ),
     Operation("banks_listed", "GET", "/banks", banks.listed, scope="banks", answer=banks.BankList),
     Operation(

@@ -59,7 +59,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RateChange:
     """Of a measure since the period before: the difference and the ends of its interval."""
 
     measure: Measure
@@ -78,7 +78,7 @@ class Detail:
     """Of a policy, or of the decisions. `power`: of its recall."""
 
     slices: tuple[Slice, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[RateChange, ...]
     power: tuple[Power, ...]
 
 
@@ -115,7 +115,7 @@ def _detail(audits: Audits, before: Audits, policy_id: str | None, language: str
     return Detail(
         slices=tuple(_slices(audits, policy_id, language)),
         changes=tuple(
-            Change(measure, *change_interval(old, new))
+            RateChange(measure, *change_interval(old, new))
             for measure in Measure
             if (old := then[measure].interval) and (new := now[measure].interval)
         ),
