@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -42,7 +43,7 @@ async def keep_banks(
 ) -> AsyncIterator[None]:
     """Compact the banks during the block; with `follow_s` first add those of the topic, and follow it.
 
-    It is read within so many seconds, a minute at least. Raises Fatal where that can't be.
+    It is read within so many seconds, a minute at least; `math.inf` waits. Raises Fatal where that can't be.
     """
     tasks = list[asyncio.Task[None]]()
     try:
@@ -143,7 +144,7 @@ class BankFollower:
 
 async def _loaded(follower: BankFollower, following: "asyncio.Task[None]", timeout_s: float) -> None:
     """Wait for it. Raises Fatal."""
-    log.info("reading the banks topic", topic=follower.topic, given_up_in_s=timeout_s)
+    log.info("reading the banks topic", topic=follower.topic)
     loading = asyncio.create_task(follower.loaded.wait())
     try:
         await asyncio.wait({loading, following}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -158,9 +159,12 @@ async def _loaded(follower: BankFollower, following: "asyncio.Task[None]", timeo
 
 async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
     """Compact indexes that need it, and tell how many entries there are. Banks after the first 100 are not told."""
-    told = dict[str, int]()
+    told = Counter[str]()
     while True:
-        sizes = {loaded.bank.name: len(loaded) for loaded in banks.named}
+        labels, sizes = banks.labels, Counter[str]()
+        for loaded in banks:
+            if label := labels.get(loaded.bank.name):
+                sizes[label] += len(loaded)
         for name in told.keys() - sizes.keys():
             metrics.BANK_ENTRIES.remove(name)
         for name, size in sizes.items():

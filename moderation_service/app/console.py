@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from math import inf
+from typing import TypeVar
 
 import structlog
 
@@ -22,7 +24,7 @@ from moderation_service.console.store.database import own_database
 from moderation_service.console.store.ingest import Ingest
 from moderation_service.console.store.outbox import OutboxSender
 from moderation_service.console.store.thumbnails import Thumbnails
-from moderation_service.errors import Fatal, Misconfigured
+from moderation_service.errors import Misconfigured
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.gate import check_gates
 from moderation_service.policies.pack import PATH, PolicyPack, load_packs
@@ -30,7 +32,7 @@ from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
 from moderation_service.telemetry.ops import metrics_server, record_certificate_expiry
 
-_BANKS_S = 60.0  # until a topic that can't be read is tried anew
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +76,7 @@ async def running_console(context: ConsoleContext) -> AsyncIterator[tuple[int, i
     Raises what the first job that fails raises; none should fail.
     """
     settings, console = context.settings, context.settings.console
-    for what in ("ingest", "outbox"):
+    for what in ("ingest", "outbox", "banks"):
         metrics.CONSOLE_HELD.labels(what).set_function(partial(_is_held, context, what))
     jobs = (
         Ingest(context).run,
@@ -105,7 +107,7 @@ async def _judge(context: ConsoleContext, shadow_pack: PolicyPack | None) -> Non
     settings, timeout_s = context.settings, context.settings.engine.startup_timeout_s
     async with (
         open_judge(settings, context.pack, shadow_pack, startup_timeout_s=timeout_s) as judge,
-        keep_banks(settings.kafka, judge.banks, follow_s=timeout_s),
+        _waiting_for_banks(context, keep_banks(settings.kafka, judge.banks, follow_s=inf)),
     ):
         check_routes(settings, judge.pack, judge.banks)
         check_policy_rates(settings.audit, (policy.id for policy in judge.pack.enforced))
@@ -131,15 +133,18 @@ async def follow_pack(context: ConsoleContext) -> None:
 
 
 async def follow_banks(context: ConsoleContext) -> None:
-    """Know the banks without a judge that would match them; while Kafka is away at the start, retry."""
-    while True:
-        try:
-            async with open_banks(context.settings, follow_s=_BANKS_S) as context.banks:
-                await asyncio.Event().wait()
-        except Fatal as error:
-            if isinstance(error, Misconfigured):
-                raise
-            log.warning("the banks are not known yet", error=str(error))
+    """Know the banks without a judge that would match them."""
+    async with _waiting_for_banks(context, open_banks(context.settings, follow_s=inf)) as context.banks:
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _waiting_for_banks(context: ConsoleContext, opening: AbstractAsyncContextManager[_T]) -> AsyncIterator[_T]:
+    """Open the banks, for as long as it takes: pages are served meanwhile, and `/readyz` names what is waited for."""
+    context.hold("banks", f"topic {context.settings.kafka.banks_topic} is not read yet")
+    async with opening as banks:
+        context.hold("banks", None)
+        yield banks
 
 
 def with_judging_engine(settings: Settings) -> Settings:

@@ -43,9 +43,10 @@ class BankMatcher:
         return self._banks[name]
 
     @property
-    def named(self) -> list[LoadedBank]:
-        """Those that metrics tell apart: the first 100 by name."""
-        return list(islice(self, 100))
+    def labels(self) -> dict[str, str]:
+        """What metrics call each bank: the first 100 by their names, those with a route `routed`; all else `other`."""
+        routed = {loaded.bank.name: "routed" for loaded in self if loaded.bank.route}
+        return {loaded.bank.name: loaded.bank.name for loaded in islice(self, 100)} | routed
 
     @property
     def is_empty(self) -> bool:

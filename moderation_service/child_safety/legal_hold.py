@@ -184,14 +184,14 @@ class LegalHold:
         if (until := self._case(folder).hold_until) >= today:
             msg = f"case {case_id}: is held until {until} and can't be purged before"
             raise HoldError(msg)
-        shutil.rmtree(folder.rename(folder.parent / f"{_PURGED}{folder.name}"))  # no half of a case is ever seen
-        with suppress(OSError):  # another case of the post is there
-            folder.parent.rmdir()
+        self._remove(folder.rename(folder.parent / f"{_PURGED}{folder.name}"))  # no half of a case is ever seen
 
     def sweep(self) -> None:
-        """Remove what killed processes left unfinished a day ago."""
+        """Finish purges of killed processes, and remove what others left unfinished a day ago."""
+        for purged in self._root.glob(f"*/{_PURGED}*"):
+            self._remove(purged)
         before = (datetime.now(UTC) - _STALE).timestamp()
-        for left in (*self._root.glob(f"*/{_UNFINISHED}*"), *self._root.glob(f"*/{_PURGED}*")):
+        for left in self._root.glob(f"*/{_UNFINISHED}*"):
             if left.stat().st_mtime < before:
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -212,6 +212,12 @@ class LegalHold:
             sync_folder(self._root)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _remove(self, purged: Path) -> None:
+        with suppress(FileNotFoundError):  # another process finishes it too
+            shutil.rmtree(purged)
+        with suppress(OSError):  # another case of the post is there
+            purged.parent.rmdir()
 
     def _folders(self) -> Iterator[Path]:
         """The folders of all cases, in a stable order."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -17,6 +18,7 @@ from moderation_service.judging.evidence import Evidence
 from moderation_service.telemetry import metrics
 
 LEGAL_HOLD = "legal_hold"
+_WRITERS = ThreadPoolExecutor(4, "legal-hold")  # of its own: a volume that hangs must not take threads that decode
 _log = structlog.get_logger(__name__)
 
 
@@ -35,7 +37,7 @@ async def seize(
             raise OSError(msg)  # noqa: TRY301 - there is one way to fail
         images = [image.data for image in evidence.loaded.images]
         put = partial(hold.put, verdict, record=record, origin=origin, images=images)
-        await asyncio.to_thread(put)
+        await asyncio.get_running_loop().run_in_executor(_WRITERS, put)
     except Exception as error:  # noqa: BLE001 - whatever it was, the post must not be published
         metrics.LEGAL_HOLDS.labels("failed").inc()
         why = f"{error}"[:300] if isinstance(error, OSError | HoldError) else type(error).__name__  # may quote the post

@@ -87,11 +87,11 @@ def find_known_content(banks: BankMatcher, evidence: Evidence, remote: Sequence[
 
 
 def count_matches(banks: BankMatcher, known: KnownContent) -> None:
-    """Count the post once for each bank that it matches. Banks after the first 100 are counted as `other`."""
+    """Count the post once for each bank that it matches."""
     for mode, matches in ((Mode.ENFORCE, known.matches), (Mode.SHADOW, known.shadow_matches)):
+        labels = banks.labels if matches else {}
         for bank, action in {(match.bank, match.action) for match in matches}:
-            is_named = any(bank == each.bank.name for each in banks.named)
-            metrics.BANK_MATCHES.labels(bank if is_named else "other", action, mode).inc()
+            metrics.BANK_MATCHES.labels(labels.get(bank, "other"), action, mode).inc()
 
 
 def known_content_sentence(match: BankMatch, language: Language) -> str:

@@ -59,7 +59,7 @@ class VerdictBuilder:
             post_id=post.post_id,
             post_revision=post.revision,
             author_id=post.author_id,
-            surface=post.surface,
+            surface=None if result.route else post.surface,
             metadata={} if result.route else post.metadata,
             decision=result.decision,
             abstain_reason=result.abstain_reason,

@@ -46,7 +46,9 @@ class LagReporter:
             return
         self._next = time.monotonic() + _EVERY_S
         deliveries = [processor.delivery for processor in self._manager.processors.values()]
-        self._hold("engine", held=self._manager.engine_blocked)
+        blocked_by = self._manager.blocked_by
+        for what in ("engine", "legal hold", "HMA"):
+            self._hold(what, held=what in blocked_by)
         self._hold("kafka", held=any(delivery.blocked for delivery in deliveries) or self._silent())
         self._hold("dead letters", held=self._manager.admission.breaker.is_open)
         self._hold("unreadable partition", held=len(self._manager.admission.unreadable) > 0)

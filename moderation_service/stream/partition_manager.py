@@ -50,9 +50,9 @@ class PartitionManager:
         self._seen_at = time.monotonic()
 
     @property
-    def engine_blocked(self) -> bool:
-        """Whether the engine finishes nothing."""
-        return self._record_processor.blocked
+    def blocked_by(self) -> set[str]:
+        """What keeps posts from being finished, as `engine`; empty while they are."""
+        return self._record_processor.blocked_by
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a processor for each; their records are dropped until it is open, and fetched again then."""

@@ -28,7 +28,7 @@ from moderation_service.contracts.envelope import (
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.errors import ModerationError, Poison, Transient
-from moderation_service.judging.escalation import escalation_of, seize
+from moderation_service.judging.escalation import LEGAL_HOLD, escalation_of, seize
 from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.kafka.aiokafka_workarounds import PartialValue
 from moderation_service.kafka.record_sizes import record_limit
@@ -52,6 +52,7 @@ INTERNAL_ERROR = "internal_error"
 _BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
 _EVERY_S = 60.0
 _BLOCKED_AFTER_TRIES = 3
+_NAMES = {LEGAL_HOLD: "legal hold", "hma": "HMA"}  # of what posts wait for, by the reason to retry; else the engine
 _OPENING = metrics.STAGE_SECONDS.labels("open")
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class KeyCheck:
 
 @dataclass(slots=True)
 class RecordProcessor:
-    """Turns records into results, and knows when the engine blocks it. A post stays with the `judge` it began with."""
+    """Turns records into results, and knows what blocks it. A post stays with the `judge` it began with."""
 
     settings: KafkaSettings
     judge: Judge
@@ -118,7 +119,7 @@ class RecordProcessor:
     hung_after_s: float = 60.0
     hold: LegalHold | None = None
     _keys: KeyCheck = field(default_factory=KeyCheck)
-    _failing: dict[int, TopicPartition] = field(default_factory=dict)  # by the record's id()
+    _failing: dict[int, tuple[TopicPartition, str]] = field(default_factory=dict)  # and for what; by the record's id()
     _in_work: int = 0
     _moved_at: float = 0.0  # when a record was finished, or began with no other in work
 
@@ -154,14 +155,16 @@ class RecordProcessor:
         return result
 
     @property
-    def blocked(self) -> bool:
-        """Whether some post was tried several times and no post has passed since, or none is finished for long."""
+    def blocked_by(self) -> set[str]:
+        """What posts wait for that were tried several times, if none has passed since; the engine if it hangs."""
+        if waited_for := {what for _, what in self._failing.values()}:
+            return waited_for
         hung = self._in_work > 0 and time.monotonic() - self._moved_at > self.hung_after_s
-        return hung or bool(self._failing)
+        return {"engine"} if hung else set()
 
     def is_retrying(self, partition: TopicPartition) -> bool:
-        """Whether a record of this partition was tried several times, and the engine was not there for it."""
-        return partition in self._failing.values()
+        """Whether a record of this partition was tried several times, and what it needs was not there."""
+        return any(partition == failing for failing, _ in self._failing.values())
 
     async def _judge_until_done(self, post: Post, received: ReceivedRecord, trace: Trace) -> JudgeResult:
         """Load the evidence once, and try until the engine answers and the legal hold has what it must.
@@ -201,7 +204,8 @@ class RecordProcessor:
                 await self.backoff.wait(tries)
                 metrics.RETRIES.labels(reason).inc()
                 if tries >= _BLOCKED_AFTER_TRIES and not bugs:
-                    self._failing[id(received)] = TopicPartition(received.record.topic, received.record.partition)
+                    partition = TopicPartition(received.record.topic, received.record.partition)
+                    self._failing[id(received)] = partition, _NAMES.get(reason, "engine")
 
     def _deletion(self, received: ReceivedRecord) -> ProcessingResult:
         """Nulls: verdicts are keyed by the post id, a dead letter has the key that its record had."""

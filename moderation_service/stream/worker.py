@@ -53,7 +53,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         if names := _names(revoked):
             metrics.REBALANCES.labels("revoked").inc()
             _log.info("partitions revoked", partitions=names)
-        await self._manager.close(0.0 if self._manager.engine_blocked else self._budget_s)
+        await self._manager.close(0.0 if self._manager.blocked_by else self._budget_s)
         metrics.ASSIGNED.set(0)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

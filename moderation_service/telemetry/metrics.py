@@ -69,7 +69,7 @@ SHADOW_MODEL_FLIPS = Counter(
 )
 BANK_MATCHES = Counter(
     "moderation_bank_matches",
-    "Posts that match a bank of known content; banks after the first 100 are `other`",
+    "Posts that match a bank of known content; banks with a route are `routed`, and after the first 100 `other`",
     ["bank", "action", "mode"],
 )
 BANK_REVIEWS = Counter(

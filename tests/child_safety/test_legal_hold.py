@@ -170,6 +170,15 @@ def test_a_case_is_purged_after_its_last_day_and_never_before(hold: LegalHold, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_purge_whose_process_was_killed_is_finished_by_the_next(hold: LegalHold, tmp_path: Path) -> None:
+    put(hold)
+    case = next(tmp_path.glob("*/*"))
+    case.rename(case.with_name(f".purged-{case.name}"))  # as far as it came
+    assert list(hold.cases()) == []
+    hold.sweep()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_case_that_cannot_be_opened_is_never_purged(hold: LegalHold, tmp_path: Path) -> None:
     put(hold)
     next(sealed(tmp_path, "case")).write_bytes(b"broken")

@@ -14,7 +14,7 @@ from moderation_service.settings import BareSettings, ConsoleSettings, KafkaSett
 NOWHERE = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 
 
-@pytest.mark.parametrize("what", ["ingest", "outbox"])
+@pytest.mark.parametrize("what", ["ingest", "outbox", "banks"])
 async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, tmp_path: Path) -> None:
     settings = BareSettings(kafka=NOWHERE, console=ConsoleSettings(host="127.0.0.1", port=0, ops_port=0))
     pack = load_pack(shipped_policies(), images=False)
@@ -30,7 +30,7 @@ async def test_a_part_of_the_console_that_waits_is_one_and_else_zero(what: str, 
                         if line.startswith("moderation_console_held")
                     }
 
-            names = {name: f'moderation_console_held{{what="{name}"}}' for name in ("ingest", "outbox")}
+            names = {name: f'moderation_console_held{{what="{name}"}}' for name in ("ingest", "outbox", "banks")}
             assert await told() == {f"{name} 0.0" for name in names.values()}
             context.held.add(f"{what}: Kafka does not answer")
             assert await told() == {f"{line} {float(name == what)}" for name, line in names.items()}

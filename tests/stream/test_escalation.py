@@ -5,6 +5,7 @@ import base64
 import json
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,20 @@ async def test_a_hold_that_fails_is_tried_again_and_the_post_is_judged_once(hold
 async def test_without_a_hold_a_routed_post_waits_and_is_not_lost(hold: Failing) -> None:
     line = RecordProcessor(SETTINGS, Routing(), QUICK)  # a bank that came after the start may have a route
     processing = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
-    await eventually(lambda: line.blocked, "it was tried several times")
+    await eventually(lambda: line.blocked_by == {"legal hold"}, "it was tried several times")
     assert not processing.done()
     line.hold = hold
     assert (await processing).outcome == "verdict"
+
+
+async def test_a_post_is_held_while_all_threads_that_decode_are_taken(hold: Failing) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    free = threading.Event()
+    taken = asyncio.create_task(asyncio.to_thread(free.wait, 20))
+    async with asyncio.timeout(10):
+        result = await RecordProcessor(SETTINGS, Routing(), QUICK, hold=hold).process(ReceivedRecord.of(record(POST)))
+    free.set()
+    assert (result.outcome, await taken) == ("verdict", True)
 
 
 async def test_two_revisions_are_two_cases(hold: Failing) -> None:
@@ -183,7 +194,7 @@ async def test_on_kafka_a_post_waits_for_its_hold_and_a_case_of_a_killed_worker_
     (tmp_path / "hold").rename(away)
     hold.go_on.clear()
     async with running(settings, Routing(), hold) as first:
-        await eventually(lambda: first.worker._record_processor.blocked, "the hold is away")
+        await eventually(lambda: first.health.not_ready == ["legal hold"], "the hold is away")
         assert (await everything(settings)).total == 0
         away.rename(tmp_path / "hold")
         await eventually(lambda: len(list(hold.cases())) == 2, "both are held")

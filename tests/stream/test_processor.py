@@ -201,14 +201,14 @@ async def test_an_engine_that_hangs_is_a_hold_until_a_post_is_finished() -> None
 
     line = RecordProcessor(SETTINGS, FakeJudge(before=hang), hung_after_s=0.1)
     await asyncio.sleep(0.15)
-    assert not line.blocked, "nothing is in work"
+    assert not line.blocked_by, "nothing is in work"
     hung = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
     await asyncio.sleep(0)
-    assert not line.blocked, "it has only begun"
-    await eventually(lambda: line.blocked, "the engine holds")
+    assert not line.blocked_by, "it has only begun"
+    await eventually(lambda: line.blocked_by == {"engine"}, "the engine holds")
     answers.set()
     await hung
-    assert not line.blocked
+    assert not line.blocked_by
 
 
 async def test_a_post_that_hangs_beside_others_that_finish_is_no_hold() -> None:
@@ -220,7 +220,7 @@ async def test_a_post_that_hangs_beside_others_that_finish_is_no_hold() -> None:
     hung = asyncio.create_task(line.process(ReceivedRecord.of(record(b'{"post_id": "hung", "text": "x"}'))))
     for _ in range(8):
         await line.process(ReceivedRecord.of(record(POST)))
-        assert not line.blocked
+        assert not line.blocked_by
     hung.cancel()
     await asyncio.wait({hung})
 
@@ -286,10 +286,10 @@ async def test_an_engine_that_stays_away_is_a_hold_until_any_post_passes() -> No
     judge.before = before
     line = RecordProcessor(SETTINGS, judge, QUICK)
     waiting = asyncio.create_task(line.process(ReceivedRecord.of(record(POST))))
-    await eventually(lambda: line.blocked, "the engine holds")
+    await eventually(lambda: line.blocked_by == {"engine"}, "the engine holds")
     away.set()
     await waiting
-    assert not line.blocked
+    assert not line.blocked_by
 
 
 async def test_a_bug_is_tried_three_times_and_then_a_dead_letter_and_nowhere_are_its_words() -> None:
@@ -324,7 +324,7 @@ async def test_a_record_can_be_abandoned_between_tries() -> None:
     task.cancel()
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
-    assert not line.blocked
+    assert not line.blocked_by
 
 
 async def test_poison_found_while_judging_is_a_dead_letter_of_that_stage() -> None:

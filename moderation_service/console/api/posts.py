@@ -128,7 +128,7 @@ def _record(call: Call, post: Post, verdict: Verdict) -> Record:
 
 def _escalated(call: Call, escalation: Escalation) -> outbox.OutboxEntry:
     """The escalation's entry in the outbox, where the verdict's has the verdict's id."""
-    entry_id, now = f"escalation-{escalation.verdict_id}", datetime.now(UTC)
+    entry_id, now = f"{verdicts.ESCALATION}{escalation.verdict_id}", datetime.now(UTC)
     headers = event_headers("escalation", entry_id, escalation.post_id, escalation.at)
     traced = [*headers, ("traceparent", call.trace.traceparent.encode())]
     topic, key = call.context.settings.kafka.escalation_topic, escalation.post_id.encode()

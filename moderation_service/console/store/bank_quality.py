@@ -1,7 +1,7 @@
 """What verdicts and people's decisions say of banks: how much they match, and how often people agree."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -51,12 +51,11 @@ async def bank_quality(database: AsyncEngine, since: datetime) -> BankQuality:
     return found
 
 
-async def count_bank_reviews(database: AsyncEngine, review_ids: Collection[str], names: Iterable[str]) -> None:
-    """Add reviews that were sent to `moderation_bank_reviews_total`; a bank that is none of `names` is `other`."""
-    named = set(names)
+async def count_bank_reviews(database: AsyncEngine, review_ids: Collection[str], labels: Mapping[str, str]) -> None:
+    """Add reviews that were sent to `moderation_bank_reviews_total`; `labels`: of the banks."""
     async with database.connect() as connection:
         for row in await connection.execute(_reviewed().where(reviews.c.review_id.in_(review_ids))):
-            bank = row.bank if row.bank in named else "other"
+            bank = labels.get(row.bank, "other")
             metrics.BANK_REVIEWS.labels(bank, str(_agrees(row)).lower()).inc()
 
 

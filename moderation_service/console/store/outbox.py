@@ -151,8 +151,7 @@ class OutboxSender:
     async def _done(self, entry_ids: list[str]) -> None:
         await drop(self._database, entry_ids)
         await count_reviews(self._database, entry_ids)
-        names = (loaded.bank.name for loaded in self._context.banks.named)
-        await count_bank_reviews(self._database, entry_ids, names)
+        await count_bank_reviews(self._database, entry_ids, self._context.banks.labels)
 
     def _hold(self, why: str | None) -> None:
         """Log once that it waits, and once that it goes on."""

@@ -17,6 +17,8 @@ from moderation_service.console.store.withheld import NOT_DRAWN, visible, withho
 from moderation_service.contracts.enums import Decision, Outcome, Trigger
 from moderation_service.contracts.verdict import Verdict
 
+ESCALATION = "escalation-"
+"""Before a verdict's id: the id of its escalation in the outbox."""
 _ONE_WRITER = 7_301_002  # an advisory lock
 _MAX_LANGUAGE = 64  # characters, as a post's; a verdict's may be anything
 
@@ -162,9 +164,11 @@ async def erase(connection: AsyncConnection, post_ids: Collection[str]) -> set[s
         await connection.execute(delete(thumbnails).where(images.in_([tuple(row) for row in gone])))
     with_route = select(verdicts.c.post_id).where(verdicts.c.post_id.in_(post_ids), verdicts.c.route.is_not(None))
     routed = set((await connection.execute(with_route)).scalars())
-    for table, entry_id in ((reviews, reviews.c.review_id), (verdicts, verdicts.c.verdict_id)):
+    escalations = ESCALATION + verdicts.c.verdict_id
+    for table, *entry_ids in ((reviews, reviews.c.review_id), (verdicts, verdicts.c.verdict_id, escalations)):
         theirs = table.c.post_id.in_(post_ids)
-        await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))
+        for entry_id in entry_ids:
+            await connection.execute(delete(outbox).where(outbox.c.entry_id.in_(select(entry_id).where(theirs))))
         await connection.execute(delete(table).where(theirs))
     return routed
 

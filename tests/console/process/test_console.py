@@ -117,10 +117,13 @@ async def test_asked_to_end_while_kafka_is_away_it_ends(tmp_path: Path) -> None:
         assert await running.stop() == 0
 
 
-async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for(
-    tmp_path: Path, settings: KafkaSettings
+@pytest.mark.timeout(240)
+async def test_the_pages_are_there_before_the_engines_server_and_the_banks_which_are_waited_for(
+    kafka: str, tmp_path: Path, settings: KafkaSettings
 ) -> None:
-    port = free_port()
+    host, _, kafka_port = kafka.partition(":")
+    port, listen = free_port(), free_port()
+    settings = settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{listen}"})
     engine = {"BASE_URL": f"http://127.0.0.1:{port}/v1", "MODEL": "judge", "REVISION": "1"}
     more = {f"MODERATION_ENGINE__{name}": value for name, value in engine.items()}
     more |= {"MODERATION_CONSOLE__JUDGING_BACKEND": "openai", "MODERATION_JUDGING__CALIBRATION": "none"}
@@ -129,8 +132,13 @@ async def test_the_pages_are_there_before_the_engines_server_which_is_waited_for
         async with aiohttp.ClientSession(address) as http, http.get("/login") as answer:
             assert answer.status == 200
         await running.logged("waiting for the engine's server")
-        async with serving(ScriptedServer(), port):
+        async with serving(ScriptedServer(), port), asyncio.timeout(PATIENCE_S):
             await running.logged("model loaded")
+            while f"banks: topic {settings.banks_topic} is not read yet" not in await held(address):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+            async with proxy(host, int(kafka_port), listen):
+                while await held(address):  # noqa: ASYNC110 - over HTTP
+                    await asyncio.sleep(0.2)
         assert await running.stop() == 0
 
 

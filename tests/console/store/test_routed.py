@@ -14,13 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.console.context import ConsoleContext
+from moderation_service.console.store import outbox as outbox_entries
 from moderation_service.console.store import posts, queue, retention, reviews, verdicts
 from moderation_service.console.store.ingest import Ingest
+from moderation_service.console.store.outbox import OutboxEntry
 from moderation_service.console.store.queue import Filters
 from moderation_service.console.store.reviews import Decided, Unknown
 from moderation_service.console.store.tables import METADATA, outbox
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.post import ImageRef, Post
+from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import ChildSafetySettings
 from tests.console.support import console_settings, shipped_pack
 from tests.contracts.examples import verdict
@@ -151,6 +154,9 @@ async def test_an_erasure_leaves_the_hold_and_says_so_to_the_auditor_alone(
 ) -> None:
     records = Records(context)
     await records.verdict("routed", route="child_safety")
+    escalation = Record("escalations", b"p-17", b"{}", [])
+    async with database.begin() as connection:  # as the API puts it beside a verdict of its own
+        await outbox_entries.put(connection, OutboxEntry("escalation-routed", escalation, NOW))
     await records.delete()
     assert await verdicts.by_id(database, "routed", routed=True) is None
     assert await audited(database) == [("erasure.kept_on_hold", "p-17")]
