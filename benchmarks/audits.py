@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 import re
 import secrets
 import tempfile
@@ -9,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +22,12 @@ from benchmarks.command_line import main
 from benchmarks.console import topics
 from moderation_service.app.compose import open_judge
 from moderation_service.app.console import running_console
-from moderation_service.audits.audited import AuditedVerdict, Stratum
-from moderation_service.audits.estimation import estimates
 from moderation_service.audits.sampling import cluster_key
 from moderation_service.bench.local_kafka import local_kafka
-from moderation_service.console.accounts import users
+from moderation_service.console.accounts import api_keys, users
 from moderation_service.console.accounts.sessions import open_session
 from moderation_service.console.context import ConsoleContext
-from moderation_service.console.store import audited, tables
+from moderation_service.console.store import tables
 from moderation_service.console.store.database import own_database
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import Review
@@ -72,7 +70,7 @@ class Case(NamedTuple):
 class AuditRun:
     """What an end-to-end run left. `blind` are the pages of audits as people had them in hand, by language.
 
-    `rows` and `strata` are the exported tables, `audited` and `population` what estimates are made from.
+    `rows` and `strata` are the exported tables, `quality` the answer of `/v1/quality`.
     """
 
     verdicts: list[Verdict] = field(default_factory=list)
@@ -80,8 +78,7 @@ class AuditRun:
     blind: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     rows: list[dict[str, str]] = field(default_factory=list)
     strata: list[dict[str, str]] = field(default_factory=list)
-    audited: list[AuditedVerdict] = field(default_factory=list)
-    population: dict[Stratum, int] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
 
 
 def run(*, posts: int = 5_000, bootstrap_servers: str | None = None, seed: int = 1) -> dict[str, Any]:
@@ -147,14 +144,14 @@ async def end_to_end(settings: Settings, judge: Judge, cases: Sequence[Case], se
                 ]
                 while any(await asyncio.gather(*(one.answer_all() for one in work))):
                     pass  # a second answer may wait for whom the first one came before
+                key = await api_keys.create(database, kafka, "audits", ("read",), actor=audit.process())
+                called = {"Authorization": f"Bearer {key}"}
+                found.quality = json.loads(await _text(people[-1], "/v1/quality?days=1", headers=called))
                 found.rows, found.strata = [
                     list(csv.DictReader((await _text(people[-1], f"/audits/export/{name}.csv")).splitlines()))
                     for name in ("audits", "strata")
                 ]
             await _sent(context)
-        now = datetime.now(UTC)
-        found.audited = await audited.audited(database, now - timedelta(days=1), now)
-        found.population = await audited.population(database, now - timedelta(days=1), now)
     found.verdicts = [Verdict.model_validate_json(one.value) async for one in read(kafka, kafka.output_topic)]
     found.reviews = [Review.model_validate_json(one.value) async for one in read(kafka, kafka.review_topic)]
     return found
@@ -174,9 +171,9 @@ def draws(found: AuditRun) -> dict[str, dict[str, float]]:
 
 
 def estimated(found: AuditRun, policy_id: str) -> dict[str, tuple[float, float, float] | str]:
-    """The estimates of a policy with their 95% intervals, or why one was refused."""
-    made = estimates(found.audited, found.population, policy_id)
-    return {measure: one.interval or str(one.refusal) for measure, one in made.items()}
+    """The estimates of `/v1/quality` for a policy with their 95% intervals, or why one was refused."""
+    policy = next(one for one in found.quality["policies"] if one["policy_id"] == policy_id)
+    return {one["measure"]: one["refusal"] or (one["value"], one["low"], one["high"]) for one in policy["estimates"]}
 
 
 def by_hand(found: AuditRun, policy_id: str) -> dict[str, float]:
@@ -269,8 +266,11 @@ def _demo_cases(seed: int) -> Iterator[Case]:
             yield Case(labelled.post.model_copy(update={"post_id": f"{part}-{labelled.post.post_id}"}), violated)
 
 
-async def _text(http: aiohttp.ClientSession, address: str, language: str = "en") -> str:
-    async with http.get(address, headers={"Accept-Language": language}, allow_redirects=False) as answer:
+async def _text(
+    http: aiohttp.ClientSession, address: str, language: str = "en", headers: Mapping[str, str] | None = None
+) -> str:
+    sent = {"Accept-Language": language, **(headers or {})}
+    async with http.get(address, headers=sent, allow_redirects=False) as answer:
         answer.raise_for_status()
         return await answer.text()
 
