@@ -177,6 +177,8 @@ for _outcome in ("taken", "refused"):
     POLICY_RELOADS.labels(_outcome)
 for _outcome in ("held", "failed"):
     LEGAL_HOLDS.labels(_outcome)
+for _outcome in ("answered", "failed"):
+    HMA_LOOKUPS.labels(_outcome)
 for _key in ("other", "absent"):
     MISMATCHED_KEYS.labels(_key)
 for _event in ("assigned", "revoked"):

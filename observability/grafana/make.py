@@ -166,6 +166,25 @@ OPERATOR = [
         ),
         Panel("Images", {"{{outcome}}": rate("moderation_images_total", "outcome")}, "reqps"),
     ],
+    [
+        Panel(
+            "Legal hold and escalations, an hour",
+            {"hold: {{outcome}}": "sum by (outcome) (increase(moderation_legal_holds_total[1h]))"}
+            | {"escalated: {{route}}": "sum by (route) (increase(moderation_escalations_total[1h]))"},
+            says="A write that failed is tried again, and its post waits.",
+        ),
+        Panel(
+            "Banks, behind",
+            {"{{instance}}": "moderation_banks_lag"},
+            says="Records of the banks topic that a process has not read.",
+        ),
+        Panel(
+            "Banks, troubles an hour",
+            {"records skipped": "sum(increase(moderation_bank_records_skipped_total[1h]))"}
+            | {"compactions failed": "sum(increase(moderation_bank_compaction_failures_total[1h]))"}
+            | {"HMA lookups failed": 'sum(increase(moderation_hma_lookups_total{outcome="failed"}[1h]))'},
+        ),
+    ],
 ]
 
 TRUST_AND_SAFETY = [
@@ -210,6 +229,28 @@ TRUST_AND_SAFETY = [
         ),
     ],
     [
+        Panel(
+            "Posts that match a bank",
+            {"{{bank}}, {{action}}, {{mode}}": rate("moderation_bank_matches_total", "bank, action, mode")},
+            "reqps",
+            "Known content. Banks with a route are called routed; banks in shadow decide nothing.",
+        ),
+        Panel(
+            "False matches",
+            {
+                "{{bank}}": 'sum by (bank) (rate(moderation_bank_reviews_total{agreed="false"}[1h])) '
+                "/ sum by (bank) (rate(moderation_bank_reviews_total[1h]))",
+            },
+            "percentunit",
+            "The share of reviews that disagree with the bank.",
+        ),
+        Panel(
+            "Entries of banks",
+            {"{{bank}}": "max by (bank) (moderation_bank_entries)"},
+            says="As workers and consoles match them.",
+        ),
+    ],
+    [
         Panel("Explanations", {"{{outcome}}": rate("moderation_explanations_total", "outcome")}, "reqps"),
         Panel(
             "Policies changed, an hour",
@@ -226,7 +267,8 @@ TRUST_AND_SAFETY = [
         Panel(
             "Console, waiting",
             {"{{what}}": "max by (what) (moderation_console_held)"},
-            says="1 while it waits for Kafka or the database: ingest reads, outbox sends people's decisions.",
+            says="1 while it waits for Kafka or the database: ingest reads verdicts, outbox sends people's decisions, "
+            "banks reads what is known.",
         ),
     ],
 ]

@@ -39,7 +39,12 @@ def compose() -> dict[str, Any]:
 @cache
 def rendered(folder: str) -> list[dict[str, Any]]:
     """What `kubectl kustomize k8s/FOLDER` prints."""
-    done = subprocess.run([*_kustomize(), f"k8s/{folder}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return render(ROOT, folder)
+
+
+def render(root: Path, folder: str) -> list[dict[str, Any]]:
+    """The same of a copy of the files."""
+    done = subprocess.run([*_kustomize(), f"k8s/{folder}"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # a warning is of something deprecated
     return list(yaml.safe_load_all(done.stdout))

@@ -72,5 +72,14 @@ def test_the_boards_show_what_operators_and_reviewers_look_for() -> None:
     assert operator >= {
         *("received_messages", "retries", "end_to_end_latency_seconds", "consumer_lag", "rebalances"),
         *("engine_batch_posts", "gpu_memory_used_bytes", "engine_call_duration_seconds", "dlq_messages", "verdicts"),
+        *("legal_holds", "escalations", "banks_lag", "bank_records_skipped"),
     }
-    assert safety >= {"verdicts", "policy_violations", "score_drift", "shadow_flips", "reviews"}
+    assert safety >= {
+        "verdicts",
+        "policy_violations",
+        "score_drift",
+        "shadow_flips",
+        "reviews",
+        "bank_matches",
+        "bank_reviews",
+    }
