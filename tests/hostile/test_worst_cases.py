@@ -267,6 +267,7 @@ ELSEWHERE = {
     "engine.answer_prefix": "one token of the model",
     "engine.local.checkpoint": "the name of a model that the operator chose",
     "encodings": "files that the operator gives",
+    "evaluation.golden_set": "names of sets that the operator gives",
     "engine.local.engine": "what a library says of its own failure",
     "evaluation.public_sets": "files that the operator gives",
     "judging.policy_cases": "a policy's own cases",
