@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig
 from pydantic import SecretStr
 
 from moderation_service.bench.local_kafka import free_port
@@ -24,6 +26,9 @@ from moderation_service.cli.model import check_model
 from moderation_service.contracts.enums import Mode
 from moderation_service.engine.base import ExplainRequest, ScoreRequest
 from moderation_service.engine.layouts.post_first import PostFirst
+from moderation_service.engine.local.adapter import add_layers
+from moderation_service.engine.local.checkpoint import load_checkpoint
+from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.openai.chat import NO_FRAME, SCORING_PARAMETERS, FittedPost, messages
 from moderation_service.engine.openai.engine import RemoteEngine
 from moderation_service.engine.prompts import Prompts
@@ -31,11 +36,12 @@ from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import DEMO_MODEL, BareSettings, EngineSettings, LayoutName, shipped_policies
 from moderation_service.telemetry import metrics
+from moderation_service.training.trainer import linear_layers
 from tests.engine.local.demo_views import local, views
 
 VLLM = Path(".cache/vllm/bin/vllm")
 KEY = "the-key-of-the-test"
-NAME = "pictogram-glm4v"
+NAME, ADAPTED = "pictogram-glm4v", "reviewed-2026-05"
 READY_S = 400
 EXACT = 1e-4
 
@@ -43,19 +49,21 @@ pytestmark = pytest.mark.timeout(READY_S + 200)
 
 
 class Vllm(NamedTuple):
-    """A server that runs with the bundled model."""
+    """A server that runs with the bundled model, and with `adapter` under a name of its own."""
 
     url: str
     log: Path
+    adapter: Path
 
 
 @pytest.fixture(scope="session")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     folder = tmp_path_factory.mktemp("vllm")
-    log, port = folder / "log", free_port()
+    log, port, adapter = folder / "log", free_port(), _random_adapter(folder / "adapter")
     command = [str(VLLM), "serve", str(DEMO_MODEL), "--served-model-name", NAME, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--api-key", KEY, "--dtype", "float32", "--max-model-len", "1024"]
     command += ["--enforce-eager", "--block-size", "32", "--enable-prompt-tokens-details"]
+    command += ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"{ADAPTED}={adapter}"]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
@@ -65,13 +73,23 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(1)
-        yield Vllm(f"http://127.0.0.1:{port}/v1", log)
+        yield Vllm(f"http://127.0.0.1:{port}/v1", log, adapter)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _random_adapter(folder: Path) -> Path:
+    """In PEFT's format, of the language model alone, as `moderation train --no-vision` makes it."""
+    model = load_checkpoint(EngineSettings(device="cpu", dtype="float32"), trainable=True).model
+    torch.manual_seed(1)
+    layers = linear_layers(model, vision=False)
+    config = LoraConfig(r=16, lora_alpha=32, target_modules=layers, init_lora_weights=False, task_type="CAUSAL_LM")
+    add_layers(model, config).save_pretrained(str(folder))
+    return folder
 
 
 def _answers(url: str) -> bool:
@@ -123,6 +141,18 @@ async def test_scores_are_the_local_engines_and_prefixes_are_kept(vllm: Vllm, la
             assert one.mass == pytest.approx(other.mass, abs=EXACT)
     if layout == "policies_first":  # the local engine reads each post, and its prefix, once
         assert sum(one.tokens for one in found) < sum(one.tokens for one in expected)
+
+
+async def test_an_adapter_that_the_server_loads_scores_as_the_one_merged_here(vllm: Vllm) -> None:
+    requests = views(12)
+    merged = load_checkpoint(EngineSettings(device="cpu", dtype="float32", adapter=vllm.adapter))
+    expected = Scorer(merged, "post_first", "brief", max_context_tokens=1024, max_batch_tokens=4096).score(requests)
+    base = local(model=DEMO_MODEL).score(requests)
+    async with connected(vllm, model=ADAPTED, prompt="brief") as engine:
+        found = await engine.score(requests)
+    scores = [[label.score for one in each for label in one.labels] for each in (found, expected, base)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    assert max(abs(one - other) for one, other in zip(scores[1], scores[2], strict=True)) > 0.1
 
 
 async def test_an_image_too_narrow_is_widened_as_by_the_local_engine(vllm: Vllm) -> None:
