@@ -74,7 +74,7 @@ async def train_adapter(
     sources = [await labelled_posts(judged_by, pack, named, _bundled(1000))]
     if rehearsal:
         own = len(sources[0].posts)
-        sources.append(await labelled_posts(judged_by, pack, LabelSource(rehearsal), _bundled(own)))
+        sources.append(await labelled_posts(judged_by, pack, LabelSource(rehearsal), _bundled(own // 2)))
     parts = [await _split(given, pack) for given in sources]
     base = parts[0].split.train[0].verdict.model
 

@@ -3,8 +3,9 @@
 A resample draws families of posts and takes both models' answers on them, so what makes a post hard for both does not
 widen the interval of the difference.
 
-Whether anything was learnt is told by ranking: the mean over policies of PR-AUC. A model that answers *yes* more often,
-or as often as the labels do, gains F1 without telling one post from another; its PR-AUC stays that of chance.
+Whether anything was learnt is told by ranking: the mean of the policies' PR-AUC, weighted by their violations. A model
+that answers *yes* more often, or as often as the labels do, gains F1 without telling one post from another; its PR-AUC
+stays that of chance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,10 +112,8 @@ def _groups(judged: Sequence[JudgedPost], rows: Answers, policies: Sequence[str]
 
 
 def _figures(rows: Answers, groups: Mapping[str, Bools]) -> dict[str, float]:
-    by_policy = [metrics.pr_auc(rows.truth[own], rows.raw[own]) for own in _policies(rows)]
-    known = [each for each in by_policy if not np.isnan(each)]
     return {
-        RANKING: float(np.mean(known)) if known else np.nan,
+        RANKING: _ranking(rows),
         "attribution": metrics.attribution(rows.meant, rows.told)["macro_f1"],
         **{
             f"F1 {name}": metrics.detection(rows.truth[chosen], rows.flagged[chosen])["f1"]
@@ -123,5 +122,9 @@ def _figures(rows: Answers, groups: Mapping[str, Bools]) -> dict[str, float]:
     }
 
 
-def _policies(rows: Answers) -> list[Bools]:
-    return [rows.policy == number for number in np.unique(rows.policy)]
+def _ranking(rows: Answers) -> float:
+    own = [rows.policy == number for number in np.unique(rows.policy)]
+    found = [(metrics.pr_auc(rows.truth[at], rows.raw[at]), int(rows.truth[at].sum())) for at in own]
+    known = [(value, violations) for value, violations in found if not np.isnan(value)]
+    total = sum(violations for _, violations in known)
+    return sum(value * violations for value, violations in known) / total if known else np.nan

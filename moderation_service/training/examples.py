@@ -36,9 +36,13 @@ _ALONE: dict[AttributionClass, tuple[bool, bool] | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request to the engine, and for each policy asked the probability of *yes* that it should answer with."""
+    """A request to the engine, and for each policy asked the probability of *yes* that it should answer with.
+
+    `shown` is one of PASSES.
+    """
 
     post_id: str
+    shown: str
     request: ScoreRequest
     targets: tuple[float, ...]
     is_labelled: tuple[bool, ...]
@@ -91,7 +95,7 @@ def _examples(
         if told:
             request = ScoreRequest(shown.words, shown.images, questionnaire, tuple(told))
             labelled = tuple(in_scope[number] in judged.labelled.labels for number in told)
-            yield Example(judged.labelled.post.post_id, request, tuple(told.values()), labelled)
+            yield Example(judged.labelled.post.post_id, name, request, tuple(told.values()), labelled)
 
 
 def _target(shown: str, policy: str, labelled: Labelled, base: Mapping[str, PolicyVerdict]) -> float | None:

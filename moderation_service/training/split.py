@@ -10,7 +10,7 @@ from typing import Literal
 
 from moderation_service.evaluation.run import JudgedPost
 
-VALIDATION, HELD_OUT = 0.15, 0.25
+VALIDATION, HELD_OUT = 0.1, 0.25
 """Shares of the families: to stop early on, and to measure on what nothing was chosen by."""
 
 

@@ -6,7 +6,7 @@ side count as one. So it trains the score, p(yes) / (p(yes) + p(no)), and holds 
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ RATE_OF_WIDTH = 0.0128
 
 WARM_UP_SHARE = 0.1
 CLIP = 1.0
-LARGEST_CLASS_WEIGHT = 4.0
+LARGEST_CLASS_WEIGHT = 2.0
 POSTS_A_STEP = 12
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class TrainingSettings:
 
     rank: int = 16
     learning_rate: float | None = None
-    epochs: int = 10
+    epochs: int = 5
     patience: int = 3
     vision: bool = True
     seed: int = 0
@@ -67,6 +67,9 @@ class _Row:
     targets: tuple[float, ...]
     weights: tuple[float, ...]
 
+
+ClassWeights = dict[tuple[str, str, bool], float]
+"""By pass, policy and answer."""
 
 _Posts = dict[Questionnaire, dict[str, list[_Row]]]
 """The rows of each post, by its id."""
@@ -140,11 +143,11 @@ class Trainer:
         found = [self._loss(*batch) for batch in self._batches(rows, torch.Generator())]
         return sum(loss.item() for loss, _ in found) / sum(weight for _, weight in found)
 
-    def _rows(self, examples: Sequence[Example], weights: dict[tuple[str, bool], float]) -> _Posts:
+    def _rows(self, examples: Sequence[Example], weights: ClassWeights) -> _Posts:
         rows: _Posts = defaultdict(lambda: defaultdict(list))
         for example in examples:
             weighed = tuple(
-                weights.get((policy, target >= 0.5), 1.0) if labelled else 1.0  # noqa: PLR2004 - a probability's middle
+                weights.get((example.shown, policy, target >= 0.5), 1.0) if labelled else 1.0  # noqa: PLR2004 - a probability's middle
                 for policy, target, labelled in zip(example.policies, example.targets, example.is_labelled, strict=True)
             )
             prefix = self._prefix(example.request.questionnaire)
@@ -233,14 +236,17 @@ def linear_layers(model: nn.Module, *, vision: bool) -> list[str]:
     return [name for name, each in model.named_modules() if isinstance(each, nn.Linear) and name.startswith(parts)]
 
 
-def class_weights(examples: Sequence[Example]) -> dict[tuple[str, bool], float]:
-    """For each policy and side a weight that makes both sides count alike, up to a bound; all passes together."""
-    counts: dict[tuple[str, bool], int] = defaultdict(int)
-    for example in examples:
-        for policy, target, labelled in zip(example.policies, example.targets, example.is_labelled, strict=True):
-            if labelled:
-                counts[policy, target >= 0.5] += 1  # noqa: PLR2004
+def class_weights(examples: Sequence[Example]) -> ClassWeights:
+    """The root of what would make both answers count alike, up to a bound: all of it costs too many false alarms."""
+    counts = Counter(
+        (example.shown, policy, target >= 0.5)  # noqa: PLR2004 - as above
+        for example in examples
+        for policy, target, labelled in zip(example.policies, example.targets, example.is_labelled, strict=True)
+        if labelled
+    )
     return {
-        (policy, side): min((count + counts.get((policy, not side), 0)) / (2 * count), LARGEST_CLASS_WEIGHT)
-        for (policy, side), count in list(counts.items())
+        (shown, policy, answer): min(
+            math.sqrt((count + counts[shown, policy, not answer]) / (2 * count)), LARGEST_CLASS_WEIGHT
+        )
+        for (shown, policy, answer), count in list(counts.items())
     }

@@ -54,7 +54,7 @@ def test_labels_of_a_policy_become_an_adapter_with_its_card(
     card = json.loads(printed)
     assert json.loads((out / "card.json").read_text()) == card
     assert card["data"]["split_by"] == "time"
-    assert [card["data"][part] for part in ("train", "validation", "held_out")] == [29, 7, 12]
+    assert [card["data"][part] for part in ("train", "validation", "held_out")] == [31, 5, 12]
     assert card["comparison"]["changes"]["ranking"]["interval"][0] > 0
     assert "significantly worse: nothing" in told
     assert f"| ranking | {card['comparison']['changes']['ranking']['before']:.3f} |" in (out / "README.md").read_text()

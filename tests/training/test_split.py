@@ -22,8 +22,8 @@ def names(part: tuple[JudgedPost, ...]) -> list[str]:
 def test_the_latest_posts_are_held_out_and_those_before_them_validate() -> None:
     found = split([at(f"p-{number}", number) for number in (3, 7, 1, 0, 9, 5, 2, 8, 4, 6)])
     assert found.by == "time"
-    assert names(found.train) == [f"p-{number}" for number in range(6)]
-    assert names(found.validation) == ["p-6", "p-7"]
+    assert names(found.train) == [f"p-{number}" for number in range(7)]
+    assert names(found.validation) == ["p-7"]
     assert names(found.held_out) == ["p-8", "p-9"]
 
 
@@ -37,7 +37,7 @@ def test_without_all_the_times_a_hash_parts_the_posts_the_same_way_each_time() -
     posts = [at(f"p-{number}", None if number == 3 else number) for number in range(40)]
     found = split(posts)
     assert found.by == "hash"
-    assert [len(part) for part in (found.train, found.validation, found.held_out)] == [24, 6, 10]
+    assert [len(part) for part in (found.train, found.validation, found.held_out)] == [26, 4, 10]
     again = split(posts[::-1])
     assert set(names(again.held_out)) == set(names(found.held_out))
     assert names(found.held_out) != [f"p-{number}" for number in range(30, 40)]

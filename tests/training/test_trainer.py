@@ -106,7 +106,9 @@ def test_a_fixed_vision_tower_has_no_layer_of_the_adapter() -> None:
 def lessons() -> list[Example]:
     """Half of the posts are to be answered otherwise than the base model does."""
     return [
-        Example(str(number), request, tuple(float(number % 2) for _ in request.asked), (True,) * len(request.asked))
+        Example(
+            str(number), "joint", request, tuple(float(number % 2) for _ in request.asked), (True,) * len(request.asked)
+        )
         for number, request in enumerate(views(4))
     ]
 
@@ -145,9 +147,12 @@ def test_training_stops_where_the_validation_loss_falls_no_more_and_keeps_the_be
     )
 
 
-def test_both_answers_of_a_policy_count_alike_up_to_a_bound() -> None:
+def test_a_rare_answer_weighs_more_up_to_a_bound() -> None:
     request, *_ = views(1)
     request = ScoreRequest(request.text, request.images, request.questionnaire, (0,))
-    made = [Example(str(number), request, (float(number == 0),), (True,)) for number in range(10)]
+    made = [Example(str(number), "joint", request, (float(number == 0),), (True,)) for number in range(10)]
     policy = request.questionnaire.questions[0].policy_id
-    assert class_weights(made) == {(policy, True): 4.0, (policy, False): pytest.approx(10 / 18)}
+    assert class_weights(made) == {
+        ("joint", policy, True): 2.0,
+        ("joint", policy, False): pytest.approx((10 / 18) ** 0.5),
+    }
