@@ -42,7 +42,7 @@ class PolicyQuality(BaseModel):
 
 
 class SliceQuality(BaseModel):
-    """The verdicts of one language, attribution class or policy version."""
+    """The verdicts of one language, attribution class (its precision alone) or policy version."""
 
     kind: str
     name: str

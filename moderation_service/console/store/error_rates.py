@@ -51,7 +51,7 @@ class ErrorRates:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The verdicts that are alike in one thing."""
+    """The verdicts that are alike in one thing; of an attribution class there is the precision alone."""
 
     kind: str
     name: str
@@ -124,7 +124,10 @@ def _detail(audits: Audits, before: Audits, policy_id: str | None, language: str
 
 
 def _slices(audits: Audits, policy_id: str | None, language: str | None) -> list[Slice]:
-    """By language where none was asked for; of a policy by attribution class and by its version too."""
+    """By language where none was asked for; of a policy by its version, and its precision by attribution class.
+
+    The class is the model's own, which it finds mostly where it flags: of other measures a class says nothing.
+    """
     named = dict[tuple[str, str], Where]()
     if language is None:
         named |= {("language", name): _in_language(name) for name in audits.languages}
@@ -136,8 +139,10 @@ def _slices(audits: Audits, policy_id: str | None, language: str | None) -> list
             named["version", str(version)] = _judged_with(policy_id, "version", version)
     asked, found = _in_language(language), list[Slice]()
     for (kind, name), where in named.items():
-        told = estimates(audits.answered, audits.population, policy_id, where=_both(asked, where))
-        if told[Measure.ACCURACY].labels:
+        told: Estimates = estimates(audits.answered, audits.population, policy_id, where=_both(asked, where))
+        if kind == "attribution":
+            told = {Measure.PRECISION: told[Measure.PRECISION]}
+        if any(one.labels for one in told.values()):
             found.append(Slice(kind, name, told))
     return found
 

@@ -39,10 +39,10 @@ async def test_a_policy_in_detail_has_slices_changes_and_what_more_audits_would_
     audits, before = [await error_rates.read(database, NOW - n * MONTH, NOW - (n - 1) * MONTH) for n in (1, 2)]
     found = await error_rates.detail(audits, before, "weapon_sale")
     names = [(one.kind, one.name) for one in found.slices]
-    assert names == [("language", "en"), ("language", "zh"), ("attribution", "combined"), ("attribution", "none"),
-                     ("version", "1")]  # fmt: skip
+    assert names == [("language", "en"), ("language", "zh"), ("attribution", "combined"), ("version", "1")]
     assert found.slices[-1].estimates[Measure.RECALL].value == pytest.approx(RECALL)
-    assert found.slices[3].estimates[Measure.PRECISION].refusal is Refusal.FEW_LABELS
+    assert found.slices[1].estimates[Measure.PRECISION].refusal is Refusal.FEW_LABELS
+    assert {measure: one.value for measure, one in found.slices[2].estimates.items()} == {Measure.PRECISION: 0.8}
     recall = next(one for one in found.changes if one.measure is Measure.RECALL)
     assert (recall.difference, recall.is_certain) == (0, False)
     widths = [one.high - one.low for one in found.power]
