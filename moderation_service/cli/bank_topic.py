@@ -22,6 +22,7 @@ class BankTopic:
     def __init__(self, settings: Settings) -> None:
         self._kafka = settings.kafka
         self._writer = BankWriter(settings)
+        self._found = dict[str, tuple[Bank | None, dict[str, BankEntry]]]()  # by `find`, for the change that follows it
 
     def load(self) -> BankMatcher:
         """All banks."""
@@ -29,7 +30,7 @@ class BankTopic:
 
     def find(self, name: str) -> tuple[Bank, Iterator[BankEntry]] | None:
         """A bank and its entries; None where it is missing."""
-        bank, entries = asyncio.run(self._read(name))
+        bank, entries = self._found[name] = asyncio.run(self._read(name))
         return (bank, iter(entries.values())) if bank else None
 
     def put_bank(self, bank: Bank) -> None:
@@ -78,12 +79,16 @@ class BankTopic:
                 print_lines("skipped", [f"partition {record.partition}, offset {record.offset}: {error}"])
         return bank, entries
 
+    async def _found_or_read(self, name: str) -> tuple[Bank | None, dict[str, BankEntry]]:
+        return self._found.pop(name) if name in self._found else await self._read(name)
+
     async def _put_bank(self, bank: Bank) -> None:
         await self._writer.put_bank(bank)
         await self._tell("bank.put", bank.name, {"action": bank.action, "mode": bank.mode})
 
     async def _put(self, bank: Bank, entries: Iterable[BankEntry]) -> int:
-        if (await self._read(bank.name))[0] is None:
+        there, _ = await self._found_or_read(bank.name)
+        if there is None:
             await self._put_bank(bank)
         first = list[BankEntry]()
 
@@ -100,7 +105,8 @@ class BankTopic:
         return count
 
     async def _remove(self, name: str, entry_id: str, reason: str | None) -> bool:
-        if entry_id not in (await self._read(name))[1]:
+        _, entries = await self._found_or_read(name)
+        if entry_id not in entries:
             return False
         await self._writer.remove_entry(name, entry_id)
         await self._tell("bank_entry.removed", name, {"ids": entry_id}, reason)

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiokafka import ConsumerRecord
 
-from moderation_service.cli import cli
+from moderation_service.cli import bank_topic, cli
 from moderation_service.errors import Misconfigured
 from moderation_service.kafka.topic_io import read
+from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
 from tests.stream.support import kafka_settings
 
@@ -66,3 +68,18 @@ def test_banks_of_the_topic_are_made_matched_exported_and_changed_on_the_record(
         ("bank_entry.removed", "spam", {"ids": "t1", "reason": "too broad"}),
     ]
     assert all(entry.actor.startswith("user:") for entry in told)
+
+
+def test_a_change_reads_the_topic_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("banks", "set", "spam", "--action", "block")
+    reads = list[str]()
+
+    def counted(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
+        reads.append(topic)
+        return read(kafka, topic)
+
+    monkeypatch.setattr(bank_topic, "read", counted)
+    (added,) = run("banks", "add", "spam", "term", "badword")
+    assert len(reads) == 1
+    run("banks", "remove", "spam", added)
+    assert len(reads) == 2

@@ -1,5 +1,6 @@
 """Banks of known content: what they match, what people added to them, and what of the past an entry matches."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
 from pydantic import ValidationError
@@ -151,10 +152,8 @@ def choices(request: Request) -> list[str]:
     """The banks that this reader may add images to; none without the permission."""
     found = list[str]()
     for loaded in context_of(request).banks if _can_change(request) else ():
-        try:
+        with suppress(Refused, HTTPException):
             found.append(_changeable(request, loaded.bank.name).name)
-        except Refused:
-            continue
     return found
 
 

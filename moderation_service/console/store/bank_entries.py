@@ -18,10 +18,9 @@ from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured
 from moderation_service.telemetry import audit
 
-Why = Literal["file", "route", "no_hash", "flat", "queue"]
+Why = Literal["file", "no_hash", "flat", "queue"]
 REFUSED: dict[Why, str] = {
     "file": "This bank is a file. Change the file instead.",
-    "route": "This bank has a route: its entries need the permission child_safety.",
     "no_hash": "This picture was not read, so it has no hash.",
     "flat": "This picture has too little detail to find near copies by. Add its exact bytes.",
     "queue": "This bank has a route, and the queue is for everybody. Have the platform publish the posts again.",
@@ -56,16 +55,17 @@ class AddedEntry:
 
 
 def changeable(context: ConsoleContext, name: str, *, child_safety: bool) -> Bank:
-    """The bank. Raises UnknownEntry; Refused for a bank of a file, and without `child_safety` for one with a route."""
+    """The bank. Raises UnknownEntry, without `child_safety` for one with a route too; Refused for a bank of a file."""
     try:
         bank = context.banks[name].bank
-        check_not_a_file(context.settings.banks.path, name)
     except KeyError:
         raise UnknownEntry(name) from None
+    if bank.route and not child_safety:
+        raise UnknownEntry(name)
+    try:
+        check_not_a_file(context.settings.banks.path, name)
     except Misconfigured:
         raise Refused("file") from None
-    if bank.route and not child_safety:
-        raise Refused("route")
     return bank
 
 

@@ -1,6 +1,8 @@
 """An entry that is added later finds past verdicts, which go to review once."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import ImageContent, Verdict
 from moderation_service.media.pdq import WORDS, to_hex
+from moderation_service.settings import BankSettings
 from tests.console.support import console_settings, shipped_pack
 from tests.contracts.examples import CONTENT, DIGEST, IMAGE, verdict
 
@@ -114,6 +117,21 @@ async def test_a_bank_with_a_route_sends_nothing_to_the_queue_of_all(context: Co
     with pytest.raises(Refused):
         await match_back.send_to_review(context, routed, "e1", seqs, "reviewer:eve")
     assert await queue.listed(context.database, queue.Filters(), limit=9, now=NOW) == []
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_bank_with_a_route_is_unknown_to_those_without_the_permission(
+    context: ConsoleContext, tmp_path: Path, *, is_file: bool
+) -> None:
+    context.banks.put_bank(Bank(name="hidden", action="escalate", route="child_safety"))
+    if is_file:
+        (tmp_path / "hidden.jsonl").touch()
+        context.settings = context.settings.model_copy(update={"banks": BankSettings(path=tmp_path)})
+    for name in ("hidden", "none"):
+        with pytest.raises(UnknownEntry):
+            bank_entries.changeable(context, name, child_safety=False)
+    with pytest.raises(Refused) if is_file else nullcontext():
+        assert bank_entries.changeable(context, "hidden", child_safety=True).route
 
 
 async def test_an_entry_goes_to_the_topic_with_its_audit_and_is_removed(context: ConsoleContext) -> None:
