@@ -69,7 +69,7 @@ async def train_adapter(
     """
     _check(settings, out)
     plain = settings.judging.model_copy(update={"calibration": "none"})  # what fits the base fits no other model
-    judged_by = with_all_passes(settings.model_copy(update={"judging": plain})).without_banks()
+    judged_by = with_all_passes(settings.model_copy(update={"judging": plain}))  # by banks too, which may have a route
     pack = load_pack(settings.policies.path, images=False)
     sources = [await labelled_posts(judged_by, pack, named, _bundled(1000))]
     if rehearsal:
