@@ -196,8 +196,8 @@ class Explainer:
     async def explain(
         self,
         policies: Sequence[PolicyVerdict],
-        by_id: Mapping[str, Policy],
         reason: AbstainReason | None,
+        by_id: Mapping[str, Policy],
         evidence: Evidence,
         language: Language,
         match: BankMatch | None = None,

@@ -12,7 +12,7 @@ from moderation_service.banks.matcher import BankMatcher
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import DecidedBy, Decision, Mode
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import Timings, Verdict, content_key
+from moderation_service.contracts.verdict import Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration, DriftMonitor
@@ -25,17 +25,17 @@ from moderation_service.judging.decision import (
     with_known_content,
 )
 from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
-from moderation_service.judging.explanation import Explainer, Explanation
+from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.known_content import KnownContent, count_matches, match_banks, match_image_text
 from moderation_service.judging.near_duplicates import NearDuplicates
 from moderation_service.judging.policy_scorer import PolicyScorer
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
-from moderation_service.judging.shadow_model import Answer, ShadowModel, model_flips, no_answer
-from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata
+from moderation_service.judging.shadow_model import Answer, ShadowModel, count_model_flips, no_answer
+from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata, timings_of
 from moderation_service.media.image_text import ImageTextReader
-from moderation_service.media.loader import ImageLoader, LoadedImages
+from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
@@ -173,12 +173,8 @@ class Judge:
                         with tracing.step("explain"):
                             by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
                             match = gravest_match(known.matches) if by_bank else None
-                            if route and match is None:
-                                explanation = Explanation(None, None)
-                            else:
-                                explanation = await self._explainer.explain(
-                                    policies, self._by_id, reason, evidence, language, match
-                                )
+                            said = ((), None) if route else (policies, reason)  # of what has a route only the match
+                            explanation = await self._explainer.explain(*said, self._by_id, evidence, language, match)
                         result = entry.result = CachedResult(
                             post_id=post.post_id,
                             revision=post.revision,
@@ -196,7 +192,7 @@ class Judge:
                             explain_ms=(self._clock() - explain_begun) * 1000,
                             shadow_model=await second(),
                         )
-            timings = _timings(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
+            timings = timings_of(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
             if published and (similar_to := self._near_duplicates.find(verdict)):
                 verdict = verdict.model_copy(update={"similar_to": similar_to})
@@ -242,23 +238,4 @@ class Judge:
         self._drift.record(verdict.policies)
         for policy_id in result.shadow.flips(result.policies, result.decision):
             metrics.SHADOW_FLIPS.labels(policy_id).inc()
-        if result.shadow_model:
-            parts = (result.shadow_model.policies, result.policies)
-            for policy_id in model_flips(*({part.policy_id: part.violated for part in each} for each in parts)):
-                metrics.SHADOW_MODEL_FLIPS.labels(policy_id).inc()
-
-
-def _timings(queue_ms: float, loaded: LoadedImages, result: CachedResult, judging_ms: float) -> Timings:
-    return Timings(
-        queue=_ms(queue_ms),
-        fetch=_ms(loaded.fetch_ms),
-        decode=_ms(loaded.decode_ms),
-        score=_ms(judging_ms - result.attribution_ms - result.explain_ms),
-        attribution=_ms(result.attribution_ms),
-        explain=_ms(result.explain_ms),
-        total=_ms(queue_ms + loaded.fetch_ms + loaded.decode_ms + judging_ms),
-    )
-
-
-def _ms(milliseconds: float) -> float:
-    return round(max(milliseconds, 0.0), 2)
+        count_model_flips(result.shadow_model, result.policies)

@@ -6,7 +6,7 @@ row that it failed or was late on, it is not asked for a while.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -39,6 +39,14 @@ def model_flips(shadow: Mapping[str, bool], enforced: Mapping[str, bool]) -> lis
     Outcomes are not compared: without a calibration of its own a model blocks at other scores.
     """
     return [policy_id for policy_id, violated in shadow.items() if violated != enforced.get(policy_id, False)]
+
+
+def count_model_flips(shadow: ShadowModelVerdict | None, enforced: Iterable[PolicyVerdict]) -> None:
+    """Add the flips of a verdict to `moderation_shadow_model_flips_total`."""
+    if shadow:
+        said = ({policy.policy_id: policy.violated for policy in each} for each in (shadow.policies, enforced))
+        for policy_id in model_flips(*said):
+            metrics.SHADOW_MODEL_FLIPS.labels(policy_id).inc()
 
 
 class ShadowModel:

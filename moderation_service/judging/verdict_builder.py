@@ -18,6 +18,7 @@ from moderation_service.judging.known_content import KnownContent
 from moderation_service.judging.result_cache import CachedResult
 from moderation_service.judging.statement import draft_statement
 from moderation_service.media.image_text import ocr_rules
+from moderation_service.media.loaded_image import LoadedImages
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 
@@ -102,3 +103,20 @@ class VerdictBuilder:
             model=self._model,
             matches=known.matches,
         )
+
+
+def timings_of(queue_ms: float, loaded: LoadedImages, result: CachedResult, judging_ms: float) -> Timings:
+    """How long each step took, of `judging_ms` behind the loading of images."""
+    return Timings(
+        queue=_ms(queue_ms),
+        fetch=_ms(loaded.fetch_ms),
+        decode=_ms(loaded.decode_ms),
+        score=_ms(judging_ms - result.attribution_ms - result.explain_ms),
+        attribution=_ms(result.attribution_ms),
+        explain=_ms(result.explain_ms),
+        total=_ms(queue_ms + loaded.fetch_ms + loaded.decode_ms + judging_ms),
+    )
+
+
+def _ms(milliseconds: float) -> float:
+    return round(max(milliseconds, 0.0), 2)
