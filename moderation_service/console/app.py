@@ -120,7 +120,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/banks/{bank}/entries/{entry_id}", guarded(banks.show_entry)),
         Route("/banks/{bank}/entries/{entry_id}/remove", of_banks(banks.remove), methods=["POST"]),
         Route("/banks/{bank}/entries/{entry_id}/review", of_banks(banks.send_to_review), methods=["POST"]),
-        Route("/quality", guarded(quality.show)),
+        Route("/quality", guarded(quality.QualityPage().show)),
         Route("/overview", guarded(overview.Overview().show)),
         Route("/preferences", choose_preferences),
         *account_routes(),

@@ -1,6 +1,5 @@
 """The page Quality: estimates with the labels behind them, filtered, and in detail."""
 
-import os
 from collections.abc import Awaitable, Callable
 
 from playwright.async_api import expect
@@ -25,8 +24,6 @@ async def test_error_rates_are_shown_with_the_labels_behind_them(visit: Visits, 
     await expect(rows.first).to_contain_text("300 labels, 92 positives")
     await expect(seen.page.get_by_text("too few labels").first).to_be_visible()
     assert await found(seen) == []
-    if folder := os.environ.get("PICTURES"):
-        await seen.page.screenshot(path=f"{folder}/quality.png", full_page=True)
     await seen.page.get_by_role("link", name="7 days").click()
     await seen.page.get_by_role("link", name="zh", exact=True).click()
     await expect(rows.first).to_contain_text("75 labels")
@@ -35,5 +32,3 @@ async def test_error_rates_are_shown_with_the_labels_behind_them(visit: Visits, 
     await expect(seen.page.get_by_role("region", name="Slices")).to_contain_text("words and picture together")
     await expect(seen.page.get_by_text("Audits a day, and the interval")).to_be_visible()
     assert await found(seen) == []
-    if folder := os.environ.get("PICTURES"):
-        await seen.page.screenshot(path=f"{folder}/detail.png", full_page=True)
