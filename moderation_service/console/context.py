@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import HTTPConnection
 
@@ -54,6 +56,10 @@ class ConsoleContext:
     banks: BankMatcher = field(default_factory=BankMatcher)  # the judge's, or followed without one
     outbox_changed: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the outbox's sender
     held: set[str] = field(default_factory=set)  # what parts wait for, as "ingest: Kafka does not answer"
+    # past verdicts by what was looked for: the newest that was looked at, and what was found
+    past_images: TTLCache[Hashable, tuple[tuple[int, str], Sequence[Any]]] = field(
+        default_factory=lambda: TTLCache(64, 600)
+    )
     slots: ConcurrencyLimit = field(init=False)  # posts being judged for callers
     bodies: ConcurrencyLimit = field(init=False)  # bodies being read from callers, who may be slow
 

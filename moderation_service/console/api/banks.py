@@ -198,7 +198,7 @@ async def _past(call: Call) -> tuple[AddedEntry, list[match_back.PastMatch]]:
     entry = await bank_entries.one(call.context.database, bank.name, call.request.path_params["entry_id"])
     if entry is None:
         raise Problem("not_found", "no entry with this id was added to the bank here")
-    return entry, await match_back.find(call.context.database, bank, entry.kind, entry.value)
+    return entry, await match_back.find(call.context, bank, entry.kind, entry.value)
 
 
 def _visible(call: Call) -> Bank:

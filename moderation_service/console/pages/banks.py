@@ -88,7 +88,7 @@ async def show_entry(request: Request) -> Response:
         bank=bank,
         entry=entry,
         reason=reason,
-        past=await match_back.find(context_of(request).database, bank, entry.kind, entry.value),
+        past=await match_back.find(context_of(request), bank, entry.kind, entry.value),
         most=match_back.MOST,
         can_change=_can_change(request),
     )
@@ -98,7 +98,7 @@ async def send_to_review(request: Request) -> Response:
     """Put the past verdicts that an entry matches into the queue."""
     context, entry, name = context_of(request), await _entry(request), request.path_params["bank"]
     bank = _bank(request)
-    past = await match_back.find(context.database, bank, entry.kind, entry.value)
+    past = await match_back.find(context, bank, entry.kind, entry.value)
     seqs = [match.stored.seq for match in past if match.can_be_sent]
     actor = audit.reviewer(request.state.session.user)
     try:

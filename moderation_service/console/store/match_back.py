@@ -23,7 +23,7 @@ from moderation_service.telemetry import audit
 
 MOST = 200
 """Past verdicts that are listed, the newest."""
-_PAGE = 5_000  # hashes in memory at once; the event loop waits while rows of a page are made
+_PAGE = 2_000  # hashes in memory at once; the event loop waits while rows of a page are made
 _WORDS_PAGE, _MOST_WORDS = 500, 20_000  # posts
 
 
@@ -49,17 +49,18 @@ class PastMatch:
         return self.stored.newest and not self.decided and self.state is None
 
 
-async def find(database: AsyncEngine, bank: Bank, kind: EntryKind, value: str) -> list[PastMatch]:
+async def find(context: ConsoleContext, bank: Bank, kind: EntryKind, value: str) -> list[PastMatch]:
     """Past verdicts that the entry matches, the newest first; of one with several images the nearest.
 
     One hash of each image is stored, so a copy that is rotated or flipped is not found. Words are those of the newest
     20,000 posts that are kept.
     """
+    database = context.database
     match kind:
         case "image_sha256":
             found = await _same_bytes(database, value)
         case "image_pdq":
-            found = await _near(database, bank, value)
+            found = await _near(context, bank, value)
         case "terms" | "urls":
             found = await _in_words(database, bank, BankEntry(kind=kind, value=value))
     nearest = dict[int, _Found]()
@@ -111,16 +112,28 @@ async def _same_bytes(database: AsyncEngine, value: str) -> list[_Found]:
         return [_Found(*row) for row in await connection.execute(query)]
 
 
-async def _near(database: AsyncEngine, bank: Bank, value: str) -> list[_Found]:
-    """The newest first, page by page, until there are enough."""
+async def _near(context: ConsoleContext, bank: Bank, value: str) -> list[_Found]:
+    """The newest first, page by page, until there are enough; of what was looked through lately, only what came since.
+
+    Verdicts are written by one transaction at a time, so none gets a lower number than one that is there. SQLite gives
+    the number of the newest anew if that is erased: then all are looked through.
+    """
     wanted, found = from_hex([value]), list[_Found]()
+    asked = value, bank.pdq_threshold, bank.pdq_min_quality
+    before, known = context.past_images.get(asked, ((0, ""), ()))
+    numbered = select(verdicts.c.seq, verdicts.c.verdict_id).order_by(verdicts.c.seq.desc()).limit(1)
     seq, position, pdq = image_hashes.c.verdict_seq, image_hashes.c.position, image_hashes.c.pdq
-    query = select(seq, position, pdq).where(pdq.is_not(None), image_hashes.c.pdq_quality >= bank.pdq_min_quality)
-    page = first = query.order_by(seq.desc(), position.desc()).limit(_PAGE)
-    async with database.connect() as connection:
+    async with context.database.connect() as connection:
+        if (await connection.execute(numbered.where(verdicts.c.seq == before[0]))).one_or_none() != before:
+            before, known = (0, ""), ()
+        last = (await connection.execute(numbered)).one_or_none() or before
+        new = (seq > before[0], seq <= last[0], pdq.is_not(None), image_hashes.c.pdq_quality >= bank.pdq_min_quality)
+        page = first = select(seq, position, pdq).where(*new).order_by(seq.desc(), position.desc()).limit(_PAGE)
         while len(found) < MOST and (rows := (await connection.execute(page)).all()):
             found += await asyncio.to_thread(_within, rows, wanted, bank.pdq_threshold)
             page = first.where(tuple_(seq, position) < rows[-1][:2])
+    found = [*found, *known][: 2 * MOST]  # of a verdict several images may match
+    context.past_images[asked] = (last[0], last[1]), found
     return found
 
 

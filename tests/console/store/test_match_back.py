@@ -1,9 +1,10 @@
 """An entry that is added later finds past verdicts, which go to review once."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from moderation_service.contracts.bank import Bank, BankEntry, BankMatch
 from moderation_service.contracts.enums import ReviewDecision
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import ImageContent, Verdict
-from moderation_service.media.pdq import WORDS, to_hex
+from moderation_service.media.pdq import WORDS, Hashes, to_hex
 from moderation_service.settings import BankSettings
 from tests.console.support import console_settings, shipped_pack
 from tests.contracts.examples import CONTENT, DIGEST, IMAGE, verdict
@@ -60,7 +61,7 @@ async def keep(database: AsyncEngine, *made: Verdict) -> None:
 
 
 async def test_near_copies_and_equal_bytes_are_found_the_newest_first(
-    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    context: ConsoleContext, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(match_back, "_PAGE", 2)
     await keep(
@@ -72,17 +73,45 @@ async def test_near_copies_and_equal_bytes_are_found_the_newest_first(
         judged("routed", image(0), route="child_safety"),
         judged("same", image(0, sha256="d" * 64)),
     )
-    found = await match_back.find(database, SPAM, "image_pdq", PDQ)
+    found = await match_back.find(context, SPAM, "image_pdq", PDQ)
     assert [(one.stored.verdict.post_id, one.image, one.distance) for one in found] == [("same", 0, 0), ("near", 1, 3)]
-    found = await match_back.find(database, SPAM, "image_sha256", "d" * 64)
+    found = await match_back.find(context, SPAM, "image_sha256", "d" * 64)
     assert [one.stored.verdict.post_id for one in found] == ["same"]
 
 
-async def test_words_are_found_in_the_posts_that_are_kept(database: AsyncEngine) -> None:
+async def test_a_second_search_looks_at_what_came_since_alone_and_gives_what_is_there_now(
+    context: ConsoleContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, within = list[int](), match_back._within
+
+    def counted(rows: Sequence[Any], wanted: Hashes, threshold: int) -> list[Any]:
+        looked.append(len(rows))
+        return within(rows, wanted, threshold)
+
+    async def found() -> list[str]:
+        return [one.stored.verdict.post_id for one in await match_back.find(context, SPAM, "image_pdq", PDQ)]
+
+    monkeypatch.setattr(match_back, "_within", counted)
+    await keep(context.database, judged("a", image(1)), judged("far", image(40)), judged("b", image(2)))
+    assert (await found(), await found(), looked) == (["b", "a"], ["b", "a"], [3])
+    await keep(context.database, judged("c", image(3)))
+    async with context.database.begin() as connection:
+        await verdicts.erase(connection, ["a"])
+    assert (await found(), looked) == (["c", "b"], [3, 1])
+    async with context.database.begin() as connection:
+        await verdicts.erase(connection, ["c"])
+    await keep(context.database, judged("other", image(40)), judged("d", image(3)))  # SQLite: in the place of c
+    assert await found() == ["d", "b"]
+    near = SPAM.model_copy(update={"pdq_threshold": 2})
+    past = await match_back.find(context, near, "image_pdq", PDQ)
+    assert [one.stored.verdict.post_id for one in past] == ["b"]
+
+
+async def test_words_are_found_in_the_posts_that_are_kept(context: ConsoleContext, database: AsyncEngine) -> None:
     async with database.begin() as connection:
         await posts.put(connection, Post(post_id="p", revision=2, text="Fr3e crypto, now"), None)
     await keep(database, judged("p", decision="block"), judged("q", decision="block"))
-    found = await match_back.find(database, SPAM, "terms", "free crypto")
+    found = await match_back.find(context, SPAM, "terms", "free crypto")
     assert [one.stored.verdict.post_id for one in found] == ["p"]
 
 
@@ -97,7 +126,7 @@ async def test_what_nobody_decided_goes_to_review_once(context: ConsoleContext) 
         judged("old", image(1), verdict_id="v-old-3", post_revision=3),
     )
     await reviews.decide(context, "mei", "v-decided", reviews.Decided(ReviewDecision.ALLOW))
-    past = await match_back.find(database, SPAM, "image_pdq", PDQ)
+    past = await match_back.find(context, SPAM, "image_pdq", PDQ)
     sendable = {one.stored.verdict.verdict_id: one.can_be_sent for one in past}
     assert sendable == {"v-new": True, "v-decided": False, "v-waits": False, "v-old": False, "v-old-3": True}
     seqs = [one.stored.seq for one in past]
@@ -112,7 +141,7 @@ async def test_what_nobody_decided_goes_to_review_once(context: ConsoleContext) 
 
 async def test_a_bank_with_a_route_sends_nothing_to_the_queue_of_all(context: ConsoleContext) -> None:
     await keep(context.database, judged("new", image(1)))
-    seqs = [one.stored.seq for one in await match_back.find(context.database, SPAM, "image_pdq", PDQ)]
+    seqs = [one.stored.seq for one in await match_back.find(context, SPAM, "image_pdq", PDQ)]
     routed = Bank(name="known", action="escalate", route="child_safety")
     with pytest.raises(Refused):
         await match_back.send_to_review(context, routed, "e1", seqs, "reviewer:eve")
