@@ -29,6 +29,7 @@ async def run(context: ConsoleContext) -> None:
                     await publish(context, datetime.now(UTC))
                     await asyncio.sleep(EVERY_S)
         except (SQLAlchemyError, OSError) as error:
+            _clear()  # another console may be the leader now
             log.warning("error rates are not estimated; retried in ten minutes", error=type(error).__name__)
         await asyncio.sleep(EVERY_S)
 
@@ -37,8 +38,7 @@ async def publish(context: ConsoleContext, now: datetime) -> None:
     """Of the last 30 days and of each enforced policy; what there are too few labels for has no value."""
     audits = await error_rates.read(context.database, now - timedelta(days=DAYS), now)
     found = await error_rates.rates(audits, [None, *(policy.id for policy in context.pack.enforced)])
-    metrics.AUDIT_ESTIMATE.clear()
-    metrics.AUDIT_LABELS.clear()
+    _clear()
     for rates in found:
         policy = rates.policy_id or DECISION
         for measure, estimate in rates.estimates.items():
@@ -46,3 +46,8 @@ async def publish(context: ConsoleContext, now: datetime) -> None:
             for bound in _BOUNDS:
                 if (value := getattr(estimate, bound)) is not None:
                     metrics.AUDIT_ESTIMATE.labels(policy, measure, bound).set(value)
+
+
+def _clear() -> None:
+    metrics.AUDIT_ESTIMATE.clear()
+    metrics.AUDIT_LABELS.clear()
