@@ -52,7 +52,7 @@ RATES: Mapping[str, float] = {
 }
 PEOPLE = {"ann": "reviewer", "bob": "reviewer", "eve": "admin"}
 """Who review, with their roles; eve has the permission `adjudicate`."""
-_WRONG = 0.1  # of a person's answers by policy
+_WRONG = 0.03  # of a person's answers by policy
 _FORM = re.compile(r'action="(/(?:audits|verdicts)/[^"]+/decide)"')
 _POST = re.compile(r'<p class="facts">.*?class="id"[^>]*>([^<]+)<')
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -179,13 +179,15 @@ def estimated(found: AuditRun, policy_id: str) -> dict[str, tuple[float, float, 
 def by_hand(found: AuditRun, policy_id: str) -> dict[str, float]:
     """Prevalence, precision and recall of a policy from the exported rows alone, weighed by stratum.
 
-    Each answered content weighs as many verdicts as its stratum has for each that was answered, copies counted.
+    Each answered content weighs as many verdicts as its stratum has for each that was answered, copies counted. On some
+    contents the policy was not judged: these count among the answered, and nowhere else.
     """
     sizes = {(row["stratum"], row["probability"]): int(row["verdicts"]) for row in found.strata}
+    contents = {row["verdict_id"]: row for row in found.rows}
     answered = Counter[tuple[str, str]]()
-    rows = [row for row in found.rows if row["policy_id"] == policy_id and row["first"]]
-    for row in rows:
+    for row in contents.values():
         answered[row["stratum"], row["probability"]] += int(row["copies"])
+    rows = [row for row in found.rows if row["policy_id"] == policy_id and row["violated"] and row["first"]]
     totals = dict.fromkeys(product((True, False), repeat=2), 0.0)
     for row in rows:
         stratum = row["stratum"], row["probability"]

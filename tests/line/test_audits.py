@@ -15,6 +15,7 @@ from moderation_service.contracts.enums import AuditRound
 from moderation_service.contracts.post import Post
 from moderation_service.engine.base import ScoreRequest
 from moderation_service.settings import JudgingSettings
+from tests.judging.conftest import make_image
 from tests.judging.engines import RuleEngine, judge_by
 
 SEED, POSTS, COPIES = 3, 220, 12
@@ -30,6 +31,9 @@ def cases() -> list[Case]:
     for number in range(POSTS):
         scores = dict(zip(POLICIES, rng.beta(0.5, 0.8, len(POLICIES)).round(2).tolist(), strict=True))
         text = f"{number} " + " ".join(f"{name}:{score}" for name, score in scores.items())
+        if number % 12 == 0:  # `doxxing` is not asked of a picture alone
+            made.append(Case(Post(post_id=f"p-{number}", images=(make_image(f"#{number:06x}"),)), frozenset()))
+            continue
         violated = frozenset(name for name, score in scores.items() if rng.random() < score)
         made.append(Case(Post(post_id=f"p-{number}", text=text), violated))
     copies = [case._replace(post=case.post.model_copy(update={"post_id": f"c-{at}"})) for at, case in enumerate(made)]
@@ -81,7 +85,7 @@ async def test_audits_are_drawn_answered_blind_settled_and_exported(kafka: str, 
 
     for policy_id in POLICIES:
         figures, told = by_hand(found, policy_id), estimated(found, policy_id)
-        assert figures["labels"] == len(contents)
+        assert (figures["labels"] < len(contents)) == (policy_id == "doxxing")
         assert 0 < figures["prevalence"] < figures["precision"] <= 1
         assert 0 < figures["recall"] <= 1
         for name in ("prevalence", "precision", "recall"):
