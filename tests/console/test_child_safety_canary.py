@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from PIL import Image
 from prometheus_client import generate_latest
 from sqlalchemy import select
@@ -31,6 +32,7 @@ from moderation_service.contracts.enums import Route as PostRoute
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration
 from moderation_service.judging.judge import Judge
+from moderation_service.judging.verdict_builder import VerdictBuilder
 from moderation_service.media.loader import ImageLoader
 from moderation_service.media.pdq import pdq, to_hex
 from moderation_service.settings import ChildSafetySettings, Settings
@@ -83,6 +85,17 @@ class Held:
         assert not any(mark in (output.value or b"") for output in finished.outputs for mark in MARKS)
         await ingest.write([_Read(kafka.output_topic, post_id.encode(), finished.outputs[0].value)])
 
+    async def by_kafka_with_a_bug(self, post_id: str) -> list[bytes]:
+        """What is published of the post where its verdict can't be built."""
+        given = record(json.dumps(post(post_id)).encode(), post_id.encode())
+        with pytest.MonkeyPatch.context() as patched:
+            patched.delattr(VerdictBuilder, "build")
+            finished = await self.worker.process(ReceivedRecord.of(given))
+        (letter,) = finished.outputs
+        assert letter.topic == self.context.settings.kafka.dead_letter_topic
+        assert not finished.use_fallback()
+        return [letter.value or b"", repr(letter.headers).encode()]
+
 
 @dataclass
 class _Read:
@@ -128,7 +141,12 @@ async def test_nothing_of_a_held_post_is_anywhere_but_in_the_hold(
     with capture_logs() as logged:
         async with running(database, database_url, folder) as held:
             await held.by_kafka("p-1")
-            shown = [*await by_api(held), *await seen_by(held, "mei"), *await seen_by(held, "root")]
+            shown = [
+                *await held.by_kafka_with_a_bug("p-3"),
+                *await by_api(held),
+                *await seen_by(held, "mei"),
+                *await seen_by(held, "root"),
+            ]
             async with ImageLoader(held.context.settings.media) as loader:
                 assert await Thumbnails(held.context.settings, database).make(loader) == 0
             shown += await rows(database)
