@@ -64,12 +64,12 @@ def report_of(plan: RejudgePlan, old: PolicyPack, new: PolicyPack) -> tuple[Pack
     """What changed, how many posts failed by reason, and how many have no recorded verdict."""
     diff, failures, unrecorded = PackDiff(old, new), Counter[str](), 0
     for row in plan.rows():
-        if row.failure:
-            failures[row.failure] += 1
-        elif row.new and row.old:
+        if row.failure or not row.new:
+            failures[row.failure or "not finished"] += 1
+        elif row.old:
             shown = row.post_id, row.revision, row.text, row.images
             diff.count(shown, _judged(row.old, 0), _judged(row.new, row.tokens))
-        elif row.new:
+        else:
             unrecorded += 1
     return diff, failures, unrecorded
 

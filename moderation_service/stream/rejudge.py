@@ -39,10 +39,12 @@ class Pace:
 
     rate: float | None = None
     is_free: asyncio.Event = field(default_factory=asyncio.Event)
+    is_current: asyncio.Event = field(default_factory=asyncio.Event)  # what overtook the plan is out of it
     _next: float = 0.0
 
     async def wait(self) -> None:
         """Until the next post may begin."""
+        await self.is_current.wait()
         await self.is_free.wait()
         if self.rate is not None:
             now = asyncio.get_running_loop().time()
@@ -99,7 +101,7 @@ async def beside_live_posts(
     beside = Beside(pace)
     watches = (
         partial(_yield_to_live_posts, live, pace, most_lag),
-        partial(_follow, live, plan),
+        partial(_follow, live, plan, pace),
         partial(_notice_the_end, own, plan, beside.done),
     )
     tasks = [asyncio.create_task(_for_ever(watch)) for watch in watches]
@@ -144,14 +146,16 @@ def group_of(kafka: KafkaSettings, plan: RejudgePlan) -> str:
 
 
 async def begin_at(settings: KafkaSettings, plan: RejudgePlan) -> None:
-    """Commit where each partition begins, unless the group has offsets already: then an earlier run is gone on with."""
+    """Commit where each partition begins, unless the group has offsets already: then go on behind these."""
     begins = {TopicPartition(*at): offset for at, offset in plan.begins.items()}
     reader = consumer(settings, group=settings.group, reset="earliest")
     await reader.start()
     try:
-        if not any([await reader.committed(at) is not None for at in begins]):
+        committed = {at: await reader.committed(at) for at in begins}
+        if not any(offset is not None for offset in committed.values()):
             reader.assign(list(begins))
             await reader.commit({at: OffsetAndMetadata(offset, "") for at, offset in begins.items()})
+        plan.forget({(at.topic, at.partition): offset or begins[at] for at, offset in committed.items()})
     finally:
         await reader.stop()
 
@@ -188,9 +192,13 @@ async def _yield_to_live_posts(live: KafkaSettings, pace: Pace, most_lag: int) -
             await asyncio.sleep(_LOOK_S)
 
 
-async def _follow(live: KafkaSettings, plan: RejudgePlan) -> None:
-    """Take out of the plan what is overtaken while it runs."""
+async def _follow(live: KafkaSettings, plan: RejudgePlan, pace: Pace) -> None:
+    """Take out of the plan what was overtaken since it was made, and then what is while it runs."""
     async with TopicConsumer.open(live, live.input_topics, plan.finishes) as reader:
+        async for batch in reader.batches(until=await reader.ends()):
+            for record in batch.records:
+                plan.overtake(record)
+        pace.is_current.set()
         async for batch in reader.batches():
             for record in batch.records:
                 plan.overtake(record)

@@ -3,11 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka import ConsumerRecord
+from pydantic import ValidationError
 
 from moderation_service.contracts.post import Post, read_post
 from moderation_service.contracts.registry_frame import unframed_key
@@ -88,8 +89,8 @@ class RejudgePlan:
         """Take in recorded verdicts: the last on each post's revision counts."""
         with self._transaction():
             for record in records:
-                if record.value is not None:
-                    verdict = Verdict.model_validate_json(record.value)
+                with suppress(ValidationError):  # what is no verdict, or a deletion, tells of none
+                    verdict = Verdict.model_validate_json(record.value or b"")
                     named = said_of(verdict), verdict.post_id, verdict.post_revision
                     self._db.execute("UPDATE posts SET old = ? WHERE post_id = ? AND revision = ?", named)
 
@@ -151,6 +152,11 @@ class RejudgePlan:
     def fail(self, post_id: str, why: str) -> None:
         """Note that it can't be judged."""
         self._db.execute("UPDATE posts SET failure = ? WHERE post_id = ?", (why, post_id))
+
+    def forget(self, committed: Offsets) -> None:
+        """Take back what came out of posts whose offsets are not committed: they are judged again."""
+        query = "UPDATE posts SET new = NULL, failure = NULL WHERE topic = ? AND part = ? AND place >= ?"
+        self._db.executemany(query, [(*at, offset) for at, offset in committed.items()])
 
     def overtake(self, record: ConsumerRecord) -> None:
         """Leave out a post of which the log has a newer revision, or a deletion, behind the plan's end."""

@@ -6,6 +6,8 @@ from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,9 @@ from tests.stream.support import eventually
 
 DOX = "She lives at 14 Mill Lane, third floor, her number is 555-0142"
 POSTS = [Post(post_id=f"p{n:03}", text=f"{DOX}, {n}" if n % 3 == 0 else f"Good morning number {n}") for n in range(90)]
+
+
+MARKED = {post.post_id for post in POSTS if post.text.startswith(DOX)} - {"p000", "p003"}
 
 
 @pytest.fixture
@@ -91,11 +96,14 @@ async def test_each_post_is_judged_once_over_a_kill_and_what_changed_is_publishe
 
         await eventually(half_done, "some posts", 90)
         first.process.kill()
+    with closing(RejudgePlan(folder / "plan.db")) as plan:
+        late = next(row.post_id for row in plan.rows() if not row.new and row.post_id in MARKED)
+    await publish(judged, [Record(judged.input_topic, late.encode(), None)])
     code, out, err = await moderation(*command, env=env)
     assert code == 0, err
     report = json.loads(out)
 
-    left = [post for post in POSTS if post.post_id not in {"p000", "p003"}]
+    left = [post for post in POSTS if post.post_id not in {"p000", "p003", late}]
     assert (report["posts"], report["unrecorded"], report["not_judged"]) == (len(left) + 1, 0, {})
     (tmp_path / "posts.jsonl").write_text("".join(f"{post.model_dump_json()}\n" for post in left))
     posts = ("--posts", str(tmp_path / "posts.jsonl"), "--json")
@@ -130,6 +138,30 @@ def test_since_is_a_span_or_a_moment() -> None:
     assert decision_of("decision=allow") == "allow"
     with pytest.raises(Misconfigured, match="--where score=1: should be decision=, and one of"):
         decision_of("score=1")
+
+
+def recorded(place: int, key: str, value: bytes | None) -> Any:
+    return SimpleNamespace(topic="posts", partition=0, offset=place, key=key.encode(), value=value)
+
+
+def test_a_plan_has_the_newest_of_each_post_and_forgets_what_is_not_committed(tmp_path: Path) -> None:
+    with closing(RejudgePlan(tmp_path / "plan.db")) as plan:
+        plan.begin({("posts", 0): 0}, {("posts", 0): 6})
+        posts = [Post(post_id="a", text="x"), Post(post_id="b", text="x"), Post(post_id="a", revision=2, text="y")]
+        plan.add_posts(recorded(at, one.post_id, one.model_dump_json().encode()) for at, one in enumerate(posts))
+        plan.add_posts(
+            [recorded(3, "c", b"{"), recorded(4, "d", b'{"post_id": "d", "text": "z"}'), recorded(5, "d", None)]
+        )
+        plan.add_verdicts([recorded(0, "a", b"no verdict"), recorded(1, "b", None)])
+        plan.complete("{}", None)
+        assert [(row.post_id, row.revision, row.old) for row in plan.rows()] == [("a", 2, None), ("b", 1, None)]
+        plan.fail("a", "a reason")
+        plan.fail("b", "a reason")
+        plan.forget({("posts", 0): 2})
+        assert [row.failure for row in plan.rows()] == [None, "a reason"]
+        plan.overtake(recorded(6, "a", Post(post_id="a", revision=3, text="z").model_dump_json().encode()))
+        plan.overtake(recorded(7, "b", None))
+        assert [row.post_id for row in plan.rows()] == ["b"]
 
 
 def test_a_file_of_another_kind_is_no_plan(tmp_path: Path) -> None:
