@@ -1,4 +1,4 @@
-"""Judge: one post to one verdict. `Judge.judge` is the whole way, step by step."""
+"""Judge: one post to one verdict. `Judge.judge` is the whole way; `_judge_content` is the part that copies share."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -12,7 +12,7 @@ from moderation_service.banks.matcher import BankMatcher
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import DecidedBy, Decision, Mode
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import Verdict, content_key
+from moderation_service.contracts.verdict import Content, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration, DriftMonitor
@@ -147,51 +147,8 @@ class Judge:
             is_reusable = published and evidence.loaded.is_whole
             async with self._result_cache.entry(key if is_reusable else None) as entry:
                 if (result := entry.result) is None:
-                    enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)
-                    async with self._asking_shadow_model(known, language, evidence, post.surface, key) as second:
-                        with tracing.step("score"):
-                            scores, shadow_scores = await run_with_shadow(
-                                enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
-                            )
-
-                        attribution_begun = self._clock()
-                        sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
-                        with tracing.step("attribute"):
-                            (policies, tokens), shadow_result = await run_with_shadow(
-                                enforced.attribute(evidence, scores, sampled=sampled),
-                                shadow.attribute(evidence, shadow_scores, sampled=sampled),
-                            )
-
-                        reason = None
-                        if not known.is_final:
-                            content = content_as_read(content, scores.scored, evidence.loaded)
-                            reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
-                        decision, decided_by = with_known_content(decide(policies, reason), known)
-                        route = known.route or find_route(policies, self._by_id)
-
-                        explain_begun = self._clock()
-                        with tracing.step("explain"):
-                            by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
-                            match = gravest_match(known.matches) if by_bank else None
-                            said = ((), None) if route else (policies, reason)  # of what has a route only the match
-                            explanation = await self._explainer.explain(*said, self._by_id, evidence, language, match)
-                        result = entry.result = CachedResult(
-                            post_id=post.post_id,
-                            revision=post.revision,
-                            content=content,
-                            flags=flags(content, suspected=bool(evidence.words_without_injections)),
-                            policies=policies,
-                            shadow=shadow_result,
-                            decision=decision,
-                            decided_by=decided_by,
-                            route=route,
-                            abstain_reason=reason if decision is Decision.ABSTAIN else None,
-                            explanation=explanation,
-                            tokens=scores.scored.tokens + tokens + shadow_result.tokens,
-                            attribution_ms=(explain_begun - attribution_begun) * 1000,
-                            explain_ms=(self._clock() - explain_begun) * 1000,
-                            shadow_model=await second(),
-                        )
+                    result = await self._judge_content(post, language, content, evidence, known, key)
+                    entry.result = result
             timings = timings_of(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
             if published and (similar_to := self._near_duplicates.find(verdict)):
@@ -199,6 +156,56 @@ class Judge:
             self._record(verdict, result)
             count_matches(self.banks, known)
             return JudgeResult(verdict, result.tokens)
+
+    async def _judge_content(
+        self, post: Post, language: Language, content: Content, evidence: Evidence, known: KnownContent, key: str
+    ) -> CachedResult:
+        """Score, attribute, decide and explain: all of a verdict that is the same for every post of this content."""
+        enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)
+        async with self._asking_shadow_model(known, language, evidence, post.surface, key) as second:
+            with tracing.step("score"):
+                scores, shadow_scores = await run_with_shadow(
+                    enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
+                )
+
+            attribution_begun = self._clock()
+            sampled = int(key[:8], 16) < self._settings.attribution_sample * 2**32
+            with tracing.step("attribute"):
+                (policies, tokens), shadow_result = await run_with_shadow(
+                    enforced.attribute(evidence, scores, sampled=sampled),
+                    shadow.attribute(evidence, shadow_scores, sampled=sampled),
+                )
+
+            reason = None
+            if not known.is_final:
+                content = content_as_read(content, scores.scored, evidence.loaded)
+                reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
+            decision, decided_by = with_known_content(decide(policies, reason), known)
+            route = known.route or find_route(policies, self._by_id)
+
+            explain_begun = self._clock()
+            with tracing.step("explain"):
+                by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
+                match = gravest_match(known.matches) if by_bank else None
+                said = ((), None) if route else (policies, reason)  # of what has a route only the match
+                explanation = await self._explainer.explain(*said, self._by_id, evidence, language, match)
+            return CachedResult(
+                post_id=post.post_id,
+                revision=post.revision,
+                content=content,
+                flags=flags(content, suspected=bool(evidence.words_without_injections)),
+                policies=policies,
+                shadow=shadow_result,
+                decision=decision,
+                decided_by=decided_by,
+                route=route,
+                abstain_reason=reason if decision is Decision.ABSTAIN else None,
+                explanation=explanation,
+                tokens=scores.scored.tokens + tokens + shadow_result.tokens,
+                attribution_ms=(explain_begun - attribution_begun) * 1000,
+                explain_ms=(self._clock() - explain_begun) * 1000,
+                shadow_model=await second(),
+            )
 
     def _use_policies(self, pack: PolicyPack, shadow_pack: PolicyPack | None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack
