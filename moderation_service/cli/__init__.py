@@ -70,7 +70,7 @@ def main() -> None:
     logs.configure(LoggingSettings(level="WARNING"))  # until the settings are read, and for commands without any
     try:
         if sys.argv[1:] in ([], ["-h"], ["--help"]):
-            cli.resolved_commands()  # each tells what it does
+            _load_commands()
         code = cli(with_streams(sys.argv[1:]), exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
     except CycloptsError as error:
@@ -93,6 +93,13 @@ def main() -> None:
         sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # the interpreter's own end is slow after torch, and one of its libraries tells of leaks then
+
+
+def _load_commands() -> None:
+    """Import all commands, so that the help has a line of each; of what lacks an extra it has the name alone."""
+    for name in cli:
+        with suppress(ImportError):
+            cli[name]
 
 
 def _say(message: str, code: int) -> int:

@@ -16,6 +16,7 @@ from moderation_service.settings import ConsoleSettings, Settings
 from tests.console.support import console_settings, served, shipped_pack
 from tests.deploy.files import (
     DEPLOY_DOC,
+    ROOT,
     SCALED,
     compose,
     every_overlay,
@@ -141,10 +142,10 @@ def test_the_word_of_no_wide_network_is_taken_for_a_callers_address(folder: str)
     assert "FORWARDED_ALLOW_IPS" not in told
 
 
-def test_in_compose_it_reaches_the_database_that_the_docs_name_by_its_password() -> None:
+def test_in_compose_it_reaches_the_database_that_is_named_in_its_secret() -> None:
     (console,) = (started for started in in_compose() if started.where == "console")
     services = compose()["services"]
-    (url,) = re.findall(r'"(postgresql://[^"]+)" > secrets/database_url', DEPLOY_DOC)
+    (url,) = re.findall(r'make_secret database_url "(postgresql://[^"]+)"', (ROOT / "scripts/up.sh").read_text())
     named_in_url = urlsplit(url.replace("$(cat secrets/postgres_password)", "password"))
     database = services["postgres"]["environment"]
     assert (named_in_url.hostname, named_in_url.username) == ("postgres", database["POSTGRES_USER"])

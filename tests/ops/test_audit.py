@@ -19,6 +19,7 @@ from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, PolicySettings, Settings, shipped_policies
 from moderation_service.telemetry.audit import Action, AuditEntry, process
+from tests.contracts.examples import MODEL
 from tests.line.service import kafka_settings
 from tests.ops.files import ROOT
 from tests.policies.mounted import ConfigMap
@@ -38,6 +39,7 @@ class Packed:
     """A judge that has packs alone."""
 
     calibration = Calibration.load(None)
+    model = MODEL
 
     def __init__(self, pack: Any, shadow_pack: Any = None) -> None:
         self.pack, self.shadow_pack = pack, shadow_pack

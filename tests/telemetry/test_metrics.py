@@ -12,7 +12,18 @@ from tests.stream.records import record
 from tests.stream.support import FakeJudge
 
 BOUNDED = {
-    *("agreed", "attribution", "decision", "event", "key", "kind", "outcome", "stage"),  # words of ours
+    *(
+        "agreed",
+        "attribution",
+        "decision",
+        "event",
+        "key",
+        "kind",
+        "outcome",
+        "stage",
+        "bound",
+        "measure",
+    ),  # words of ours
     *("route", "status"),  # templates of our paths, and HTTP's statuses
     *("action", "mode"),  # of banks, words of ours too
     "what",  # parts of the console, which are ours

@@ -26,6 +26,7 @@ from tests.contracts.examples import verdict
 from tests.engine.openai_server import ScriptedServer, serving
 from tests.line.service import kafka_settings
 from tests.stream.proxy import proxy
+from tests.stream.support import eventually
 
 PATIENCE_S = 90.0
 MANY = 4000
@@ -174,7 +175,11 @@ async def test_while_the_database_is_away_it_is_alive_and_not_ready(settings: Ka
         url = f"{server.enter_context(local_postgres(['fsync=off']))}/postgres"
         async with console(console_environment(url, settings)) as running:
             address = await running.address()
-            assert not await held(address)
+
+            async def all_is_read() -> bool:
+                return not await held(address)
+
+            await eventually(all_is_read, "the banks")
             server.close()
             async with aiohttp.ClientSession(address) as http:
                 async with http.get("/readyz") as answer:
