@@ -1,7 +1,8 @@
 """20,000 recorded posts judged again beside live posts, over three kills: `python -m tests.line.rejudge_at_scale`.
 
 The worker and `moderation rejudge` are processes with an engine of rules instead of a model. Live posts come steadily.
-Prints JSON; fails where a post is lost, judged twice, or flips otherwise than by `moderation policies diff`.
+Prints JSON; fails where a post is lost, judged twice, or flips otherwise than by `moderation policies diff`, and where the
+live posts' p95 latency rises by more than a tenth.
 """
 
 import asyncio
@@ -100,6 +101,7 @@ async def run(folder: Path, address: str) -> dict[str, object]:
     assert set(in_plan) == {one.post_id for one in posts}, figures
     assert not figures["published_twice"], figures
     assert flips == expected, figures
+    assert p95["beside"] <= 1.1 * p95["alone"], figures
     return figures
 
 
