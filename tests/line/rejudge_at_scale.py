@@ -1,8 +1,8 @@
 """20,000 recorded posts judged again beside live posts, over three kills: `python -m tests.line.rejudge_at_scale`.
 
 The worker and `moderation rejudge` are processes with an engine of rules instead of a model. Live posts come steadily.
-Prints JSON; fails where a post is lost, judged twice, or flips otherwise than by `moderation policies diff`, and where the
-live posts' p95 latency rises by more than a tenth.
+Prints JSON. Fails where a post is lost, judged twice, or flips otherwise than by `moderation policies diff`, and where
+the live posts' p95 latency rises by more than a tenth.
 """
 
 import asyncio
