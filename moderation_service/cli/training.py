@@ -25,7 +25,7 @@ def train(  # noqa: PLR0913 - options of a command
     learning_rate: Annotated[
         float | None, Parameter(help="By default 0.0128 over the root of the hidden size.")
     ] = None,
-    epochs: Annotated[int, Parameter(help="At most; it stops when the validation loss falls no more.")] = 5,
+    epochs: Annotated[int, Parameter(help="At most; it stops when the validation loss falls no more.")] = 12,
     vision: Annotated[bool, Parameter(help="Let the vision tower learn too. vLLM serves adapters without.")] = True,
     seed: Annotated[int, Parameter(help="Of the adapter's first weights and the order of the posts.")] = 0,
     policy: Annotated[str | None, Parameter(help="The policy of a single label column.")] = None,

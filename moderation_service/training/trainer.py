@@ -30,7 +30,7 @@ RATE_OF_WIDTH = 0.0128
 
 WARM_UP_SHARE = 0.1
 CLIP = 1.0
-LARGEST_CLASS_WEIGHT = 2.0
+LARGEST_CLASS_WEIGHT = 4.0
 POSTS_A_STEP = 12
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class TrainingSettings:
 
     rank: int = 16
     learning_rate: float | None = None
-    epochs: int = 5
+    epochs: int = 12
     patience: int = 3
     vision: bool = True
     seed: int = 0

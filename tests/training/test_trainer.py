@@ -150,9 +150,9 @@ def test_training_stops_where_the_validation_loss_falls_no_more_and_keeps_the_be
 def test_a_rare_answer_weighs_more_up_to_a_bound() -> None:
     request, *_ = views(1)
     request = ScoreRequest(request.text, request.images, request.questionnaire, (0,))
-    made = [Example(str(number), "joint", request, (float(number == 0),), (True,)) for number in range(10)]
+    made = [Example(str(number), "joint", request, (float(number == 0),), (True,)) for number in range(50)]
     policy = request.questionnaire.questions[0].policy_id
     assert class_weights(made) == {
-        ("joint", policy, True): 2.0,
-        ("joint", policy, False): pytest.approx((10 / 18) ** 0.5),
+        ("joint", policy, True): 4.0,
+        ("joint", policy, False): pytest.approx((50 / 98) ** 0.5),
     }
