@@ -38,6 +38,7 @@ from moderation_service.kafka.topic_io import post_record, publish, read
 from moderation_service.kafka.topics import create
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import AuditSettings, BareSettings, ConsoleSettings, Settings
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.health import Health
@@ -129,7 +130,7 @@ async def end_to_end(settings: Settings, judge: Judge, cases: Sequence[Case], se
         context = ConsoleContext(settings, database, judge.pack)
         async with running_console(context) as (port, _):
             stop = asyncio.Event()
-            worker = asyncio.create_task(Worker(kafka, judge, Health()).run(stop))
+            worker = asyncio.create_task(Worker(kafka, RecordProcessor(kafka, judge), Health()).run(stop))
             await publish(kafka, [post_record(kafka, case.post) for case in cases])
             await _judged(context, len(cases), worker)
             stop.set()

@@ -1,10 +1,8 @@
 """Whether orders to the model that are drawn into images make decisions worse, with OCR and without."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import main
@@ -41,8 +39,7 @@ async def _run(count: int, seeds: range) -> dict[str, Any]:
         async with open_judge(settings, load_pack(settings.policies.path, images=False)) as judge:
             for seed in seeds:
                 posts = [one for pair in islice(_pairs(seed), count) for one in pair]
-                with Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
-                    judged.append(list((await judge_all(judge, posts, devnull)).judged))
+                judged.append(list((await judge_all(judge, posts)).judged))
         by_seed = [against_twins(each, each, Bootstrap()) or {} for each in judged]
         worse = sum(round(one["worse_share"] * one["pairs"]) for one in by_seed)
         total = sum(one["pairs"] for one in by_seed)

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from tempfile import TemporaryDirectory
@@ -148,7 +147,7 @@ async def _compare(policies: Path, posts: Sequence[Labelled], adapter: Path) -> 
 async def _judge(settings: Settings, policies: Path, posts: Sequence[Labelled]) -> Sequence[JudgedPost]:
     async with open_judge(settings, load_pack(policies, images=False)) as judge:
         core = [one for one in posts if not one.apart]
-        return (await judge_all(judge, core, BytesIO())).judged
+        return (await judge_all(judge, core)).judged
 
 
 def _changes(found: Comparison) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from moderation_service.settings import (
     Settings,
     shipped_policies,
 )
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker, tune_garbage_collector
 from moderation_service.telemetry import logs, metrics
 from moderation_service.telemetry.health import Health
@@ -144,7 +145,7 @@ async def working(
     health, stop = Health(started=True), asyncio.Event()
     async with open_judge(settings, engine or InstantEngine()) as judge, ops_server(settings.ops, health):
         tune_garbage_collector()  # as the service does
-        worker = asyncio.create_task(Worker(kafka, judge, health).run(stop))
+        worker = asyncio.create_task(Worker(kafka, RecordProcessor(kafka, judge), health).run(stop))
         try:
             yield worker
         finally:

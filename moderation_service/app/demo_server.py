@@ -33,6 +33,7 @@ from moderation_service.settings import (
     Settings,
 )
 from moderation_service.settings.audit import Stratum
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import audit
 from moderation_service.telemetry.health import Health
@@ -93,7 +94,8 @@ async def _serve(settings: Settings, every_s: float, show: Callable[[str], None]
             show(f"Metrics:  http://127.0.0.1:{ops_port}/metrics")
             for line in logins:
                 show(line)
-            group.create_task(Worker(settings.kafka, judge, Health()).run(asyncio.Event()))
+            worker = Worker(settings.kafka, RecordProcessor(settings.kafka, judge), Health())
+            group.create_task(worker.run(asyncio.Event()))
             group.create_task(publish(settings.kafka, _posts(settings.kafka, every_s)))
 
 

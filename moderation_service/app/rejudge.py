@@ -30,7 +30,7 @@ from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
 _NICENESS = 10  # live workers on this machine go first
-_LOOK_S = 0.5
+_LOOK_S = 2.0  # to count a million posts takes a tenth of a second
 
 log = structlog.get_logger(__name__)
 
@@ -58,20 +58,21 @@ async def rejudge(
         await make_plan(settings.kafka, plan, wanted.since, wanted.decision, named)
         kafka = settings.kafka.model_copy(update={"group": group_of(settings.kafka, plan)})
         await begin_at(kafka, plan)
-        log.info("rejudging", posts=plan.count()[0], done=plan.count()[1], group=kafka.group, digest=pack.digest)
+        posts, done = plan.count()
+        log.info("rejudging", posts=posts, done=done, group=kafka.group, digest=pack.digest)
         with suppress(OSError):
             os.nice(_NICENESS)
-        follow_s = settings.engine.startup_timeout_s
+        follow_s, pace = settings.engine.startup_timeout_s, Pace(wanted.rate)
         async with (
             open_judge(settings, pack, startup_timeout_s=follow_s) as judge,
             keep_banks(kafka, judge.banks, follow_s=follow_s),
-            beside_live_posts(settings.kafka, kafka, plan, Pace(wanted.rate), wanted.most_lag) as beside,
+            beside_live_posts(settings.kafka, kafka, plan, pace, wanted.most_lag) as finished,
         ):
             check_routes(settings, pack, judge.banks)
             hold = open_hold(settings)
-            records = RejudgeProcessor(kafka, judge, hold=hold, plan=plan, pace=beside.pace, publish=wanted.publish)
-            telling = asyncio.create_task(_tell(plan, on_progress, stopped, beside.done))
-            await Worker(kafka, judge, Health(), records=records).run(beside.done)
+            records = RejudgeProcessor(kafka, judge, hold=hold, plan=plan, pace=pace, publish=wanted.publish)
+            telling = asyncio.create_task(_tell(plan, on_progress, stopped, finished))
+            await Worker(kafka, records, Health()).run(finished)
             telling.cancel()
         on_progress(*plan.count())
         return not stopped.is_set()

@@ -19,6 +19,7 @@ from moderation_service.kafka.topic_io import emit_audit
 from moderation_service.policies.gate import check_gates
 from moderation_service.policies.pack import PolicyPack, load_packs
 from moderation_service.settings import Settings
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker, tune_garbage_collector
 from moderation_service.telemetry import tracing
 from moderation_service.telemetry.health import Health
@@ -71,6 +72,6 @@ async def _serve(
             check_policy_rates(settings.audit, (policy.id for policy in judge.pack.enforced))
             health.started = True
             tune_garbage_collector()
-            worker = Worker(settings.kafka, judge, health, hold)
+            worker = Worker(settings.kafka, RecordProcessor(settings.kafka, judge, hold=hold), health)
             async with reloading(settings, judge, worker.judge_by, partial(emit_audit, settings.kafka)):
                 await worker.run(stop)

@@ -1,7 +1,7 @@
 """How far reviewers agree who answered for the same post, beyond what chance would give."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moderation_service.audits.audited import AuditedVerdict
@@ -34,6 +34,11 @@ def agreement(audited: Iterable[AuditedVerdict], policy_id: str | None = None) -
         return Agreement(len(pairs))
     share = sum(first == second for first, second in pairs) / len(pairs)
     return Agreement(len(pairs), share, cohens_kappa(pairs), krippendorffs_alpha(pairs))
+
+
+def differ(first: Mapping[str, bool], second: Mapping[str, bool]) -> bool:
+    """Whether two people answered otherwise for a policy that both were asked about."""
+    return any(first[policy] != second[policy] for policy in first.keys() & second.keys())
 
 
 def cohens_kappa(pairs: Sequence[tuple[object, object]]) -> float | None:

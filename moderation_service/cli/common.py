@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,10 +99,10 @@ def print_lines(what: str, lines: Iterable[str]) -> None:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[object], None]]:
     """A progress bar on standard error; each call of what is given counts one of `total`."""
-    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("judging", total=total)
-        yield lambda _: bar.advance(task)
+    with progress_of_all() as show_done:
+        show_done(total, 0)
+        done = count(1)
+        yield lambda _: show_done(total, next(done))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from moderation_service.settings import (
     Settings,
     load_settings,
 )
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry.health import Health
 
@@ -111,7 +112,7 @@ async def _judged(
             if len(verdicts) == len(wanted):
                 return
 
-    worker = asyncio.create_task(Worker(settings.kafka, judge, Health()).run(stop))
+    worker = asyncio.create_task(Worker(settings.kafka, RecordProcessor(settings.kafka, judge), Health()).run(stop))
     collecting = asyncio.create_task(collect())
     await asyncio.wait({worker, collecting}, timeout=_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
     collecting.cancel()

@@ -1,7 +1,5 @@
 """Evaluation and calibration runs on labelled posts. Their libraries come with the extra `evaluation`."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 from moderation_service.app.compose import open_judge
@@ -65,9 +63,9 @@ async def calibrate_labelled(
 async def _judged(given: LabelledPosts, pack: PolicyPack) -> Run:
     """Judge every post; what is left out, and why, is printed."""
     _print_rows(given)
-    with progress(len(given.posts)) as advance, Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
+    with progress(len(given.posts)) as advance:
         async with open_judge(given.settings.without_banks(), pack) as judge:
-            run = await judge_all(judge, given.posts, devnull, advance)
+            run = await judge_all(judge, given.posts, on_done=advance)
     print_lines("not judged", run.unjudged)
     return run
 

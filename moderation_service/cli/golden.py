@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,9 +187,9 @@ async def judge_set(settings: Settings, chosen: GoldenSet) -> tuple[Baseline, li
     posts, pack = chosen.load(), load_pack(settings.policies.path, images=False)
     judging = settings.judging.model_copy(update={"explain": "never"})
     chosen_settings = settings.model_copy(update={"judging": judging}).without_banks()
-    with progress(len(posts)) as advance, Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
+    with progress(len(posts)) as advance:
         async with open_judge(chosen_settings, pack) as judge:
-            run = await judge_all(judge, posts, devnull, advance)
+            run = await judge_all(judge, posts, on_done=advance)
             by = JudgedBy(
                 policies={one.id: one.digest for one in pack.enforced}, policy_set_digest=pack.digest, model=judge.model
             )

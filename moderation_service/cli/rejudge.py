@@ -6,17 +6,19 @@ from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from moderation_service.app.rejudge import Rejudge, rejudge
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, progress_of_all, show
 from moderation_service.cli.pack_diff import tables
+from moderation_service.contracts.base import utc_moment
 from moderation_service.contracts.enums import Decision
 from moderation_service.errors import Misconfigured
 from moderation_service.evaluation.pack_diff import Judged, PackDiff, Said
 from moderation_service.policies.pack import PolicyPack, load_pack
+from moderation_service.stream.rejudge import Publish
 from moderation_service.stream.rejudge_plan import RejudgePlan
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -30,7 +32,7 @@ def rejudge_posts(  # noqa: PLR0913 - options of a command
     out: Annotated[Path, Parameter(alias="-o", help="A folder for the plan; running it again goes on there.")],
     where: Annotated[str | None, Parameter(help="decision=allow, or another: only posts with this verdict.")] = None,
     rate: Annotated[float | None, Parameter(validator=_POSITIVE, help="Posts a second at most.")] = None,
-    publish: Annotated[Literal["none", "changed", "all"], Parameter(help="Which verdicts to publish.")] = "none",
+    publish: Annotated[Publish, Parameter(help="Which verdicts to publish.")] = "none",
     max_lag: Annotated[int, Parameter(validator=_POSITIVE, help="Wait while live posts are further behind.")] = 100,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
     settings: SettingsFile = None,
@@ -80,11 +82,10 @@ def since_of(text: str, now: datetime) -> datetime:
     if unit and number.isdecimal():
         return now - timedelta(**{unit: int(number)})
     try:
-        moment = datetime.fromisoformat(text)
+        return utc_moment(text)
     except ValueError:
         msg = f"--since {text}: should be such as 30d, 12h or 2026-05-01T00:00Z"
         raise Misconfigured(msg) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def decision_of(where: str | None) -> str | None:

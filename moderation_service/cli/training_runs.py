@@ -126,9 +126,9 @@ async def _split(given: LabelledPosts, pack: PolicyPack) -> _Part:
     """Judge a source's posts by the base model, and part those that may be learned from."""
     print_lines("not read", given.unread)
     print_lines("left out", (f"{row.where}: {row.why}" for row in given.left_out))
-    with progress(len(given.posts)) as advance, Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
+    with progress(len(given.posts)) as advance:
         async with open_judge(given.settings, pack) as judge:
-            run = await judge_all(judge, given.posts, devnull, advance)
+            run = await judge_all(judge, given.posts, on_done=advance)
     print_lines("not judged", run.unjudged)
     usable = [one for one in run.judged if is_usable(one, pack)]
     if len(usable) < LEAST_POSTS:
@@ -167,9 +167,8 @@ async def _judge(
 ) -> tuple[JudgedPost, ...]:
     """Judge posts once more, with an adapter, as it serves."""
     engine = settings.engine.model_copy(update={"adapter": adapter})
-    with Path(os.devnull).open("wb") as devnull:  # noqa: ASYNC230
-        async with open_judge(settings.model_copy(update={"engine": engine}), pack) as judge:
-            return (await judge_all(judge, [one.labelled for one in posts], devnull)).judged
+    async with open_judge(settings.model_copy(update={"engine": engine}), pack) as judge:
+        return (await judge_all(judge, [one.labelled for one in posts])).judged
 
 
 def _data(sources: Sequence[LabelledPosts], parts: Sequence[_Part]) -> dict[str, object]:

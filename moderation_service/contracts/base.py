@@ -6,6 +6,7 @@ Producers' JSON is read leniently: a byte order mark is skipped, half of a surro
 import codecs
 import json
 import re
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -44,6 +45,18 @@ def validate_json(model: type[_Model], value: bytes) -> _Model:
         if is_invalid_json(error) and (mended := _without_half_pairs(value)) != value:
             return model.model_validate_json(mended)
         raise
+
+
+def utc_moment(text: str) -> datetime:
+    """A moment in ISO 8601, by UTC where it names no offset. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def fault_of(error: ValidationError) -> str:
+    """Field and message of the first fault, without the value."""
+    fault = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def has_too_many_values(value: bytes) -> bool:

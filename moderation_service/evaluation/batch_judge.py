@@ -83,17 +83,18 @@ def judged_before(out: Path) -> Before:
 
 
 async def judge_into(
-    judge: Judge, posts: Iterable[Post], out: IO[bytes], on_done: Callable[[Verdict], None] = lambda _: None
+    judge: Judge, posts: Iterable[Post], out: IO[bytes] | None, on_done: Callable[[Verdict], None] = lambda _: None
 ) -> list[str]:
-    """Judge `posts`, AT_ONCE at a time; each verdict is written whole and flushed as it comes.
+    """Judge `posts`, AT_ONCE at a time; where there is `out`, each verdict is written whole and flushed as it comes.
 
     Gives a line for each post that the engine can't judge. Raises Transient where tries did not help, and Fatal.
     """
 
     async def work(post: Post) -> None:
         verdict = (await judge.judge(post, trace_id=secrets.token_hex(16))).verdict
-        out.write(verdict.to_json() + b"\n")
-        out.flush()
+        if out is not None:
+            out.write(verdict.to_json() + b"\n")
+            out.flush()
         on_done(verdict)
 
     return list(map(str, await for_each(posts, work)))

@@ -19,8 +19,8 @@ from moderation_service.evaluation.bootstrap import Interval, intervals
 from moderation_service.evaluation.golden_set import Baseline, GoldenOutcome
 from moderation_service.evaluation.labelled import Labelled
 from moderation_service.evaluation.metrics import Figures, detection
-from moderation_service.evaluation.pack_diff import beginning
 from moderation_service.evaluation.run import JudgedPost
+from moderation_service.telemetry.redaction import beginning
 
 EVERY = "all policies"
 _RESAMPLES = 1000
@@ -158,7 +158,7 @@ def _flip(
     old, new = before[one.post.post_id], now[one.post.post_id]
     return GoldenFlip(
         post_id=one.post.post_id,
-        text=beginning(one.post),
+        text=beginning(one.post.text),
         images=len(one.post.images),
         policy_id=policy,
         violates=one.labels[policy],

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from moderation_service.contracts.base import Contract, Digest, Identifier, Moment, validate_json
+from moderation_service.contracts.base import Contract, Digest, Identifier, Moment, fault_of, validate_json
 from moderation_service.contracts.enums import Decision, ImageStatus
 from moderation_service.contracts.post import ImageRef
 from moderation_service.contracts.verdict import Model, Probability
@@ -23,7 +22,7 @@ from moderation_service.judging.evidence import EvidenceLoader
 from moderation_service.judging.known_content import find_known_content
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.pack import PolicyPack
-from moderation_service.readers.bank_files import load_banks
+from moderation_service.readers.bank_files import load_banks, replacing
 from moderation_service.readers.rows import BadPost, json_rows
 from moderation_service.settings import GoldenSettings, Settings
 
@@ -109,7 +108,8 @@ class GoldenSet:
     def save(self, posts: Iterable[Labelled]) -> None:
         """Replace the posts in one step."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self.file, "".join(f"{_row(one)}\n" for one in posts))
+        with replacing(self.file) as file:
+            file.writelines(f"{_row(one)}\n" for one in posts)
 
     def baseline(self) -> Baseline:
         """The recorded outcomes. Raises Misconfigured where there are none, or the file is wrong."""
@@ -119,8 +119,7 @@ class GoldenSet:
             msg = f"{self.baseline_file}: no baseline; record one: `moderation golden baseline {self.name}`"
             raise Misconfigured(msg) from None
         except ValidationError as error:
-            fault = error.errors(include_input=False)[0]
-            msg = f"{self.baseline_file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}; record it anew"
+            msg = f"{self.baseline_file}: {fault_of(error)}; record it anew"
             raise Misconfigured(msg) from error
 
     def baseline_of(self, posts: Iterable[Labelled]) -> Baseline:
@@ -136,7 +135,8 @@ class GoldenSet:
 
     def record(self, baseline: Baseline) -> None:
         """Replace the baseline in one step."""
-        _replace(self.baseline_file, baseline.model_dump_json(indent=1) + "\n")
+        with replacing(self.baseline_file) as file:
+            file.write(baseline.model_dump_json(indent=1) + "\n")
 
 
 async def carried(given: Sequence[Labelled], settings: Settings, pack: PolicyPack) -> list[Labelled | BadPost]:
@@ -179,15 +179,3 @@ def _row(one: Labelled) -> str:
     beside = {"attribution": dict(one.attribution), "slices": list(one.slices), "twin_of": one.twin_of}
     row = {**fields, "labels": dict(one.labels), **{name: value for name, value in beside.items() if value}}
     return json.dumps(row, ensure_ascii=False)
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as writing:
-            writing.write(text)
-            writing.flush()
-            os.fsync(writing.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

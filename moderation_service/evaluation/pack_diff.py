@@ -16,9 +16,7 @@ from moderation_service.evaluation.batch_judge import Unjudged, for_each
 from moderation_service.judging.judge import Judge, JudgeResult
 from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
-from moderation_service.telemetry.redaction import redacted
-
-WORDS_SHOWN = 120
+from moderation_service.telemetry.redaction import beginning
 
 Change = Literal["added", "removed", "changed", "same"]
 
@@ -103,7 +101,7 @@ class PackDiff:
 
     def add(self, post: Post, old: JudgeResult, new: JudgeResult) -> None:
         """Count one post that both packs judged."""
-        shown = post.post_id, post.revision, beginning(post), len(post.images)
+        shown = post.post_id, post.revision, beginning(post.text), len(post.images)
         self.count(shown, *(Judged(one.verdict.decision, _said(one.verdict), one.tokens) for one in (old, new)))
 
     def count(self, shown: tuple[str, int, str, int], old: Judged, new: Judged) -> None:
@@ -152,11 +150,6 @@ async def judge_by_both(
         on_done(post)
 
     return await for_each(posts, work)
-
-
-def beginning(post: Post) -> str:
-    """The first words of a post, without personal data: enough to know it by."""
-    return redacted(post.text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
 
 
 def _change(policy_id: str, old: Policy | None, new: Policy | None) -> PolicyChange:

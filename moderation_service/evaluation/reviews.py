@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from moderation_service.contracts.base import Contract, validate_json
+from moderation_service.audits.agreement import differ
+from moderation_service.contracts.base import Contract, fault_of, validate_json
 from moderation_service.contracts.enums import AuditRound
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.review import PolicyReview, Review
@@ -130,7 +131,12 @@ def settled(reviews: Iterable[Row]) -> list[Row]:
         if review.audit:
             said = {part.policy_id: part.violated for part in review.policies}
             answers.setdefault(_post_of(review), {})[review.audit.round] = said
-    disputed = {post for post, rounds in answers.items() if _differ(rounds) and AuditRound.ADJUDICATION not in rounds}
+    disputed = {
+        post
+        for post, rounds in answers.items()
+        if differ(rounds.get(AuditRound.FIRST, {}), rounds.get(AuditRound.SECOND, {}))
+        and AuditRound.ADJUDICATION not in rounds
+    }
     why = "two blind answers differ, and none has adjudicated"
     return [
         (where, row)
@@ -138,11 +144,6 @@ def settled(reviews: Iterable[Row]) -> list[Row]:
         else (where, BadPost(where, why))
         for where, row in blind
     ]
-
-
-def _differ(rounds: Mapping[AuditRound, Mapping[str, bool]]) -> bool:
-    first, second = (rounds.get(each, {}) for each in (AuditRound.FIRST, AuditRound.SECOND))
-    return any(first[policy] != second[policy] for policy in first.keys() & second.keys())
 
 
 def posts_of(reviews: Iterable[Row]) -> frozenset[bytes]:
@@ -162,8 +163,7 @@ def _read(contract: type[_Read], rows: Iterable[Row]) -> tuple[list[tuple[str, _
         try:
             read.append((where, validate_json(contract, json.dumps(row).encode())))
         except ValidationError as error:
-            fault = error.errors(include_input=False)[0]
-            wrong.append(BadPost(where, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"))
+            wrong.append(BadPost(where, fault_of(error)))
     return read, wrong
 
 

@@ -36,9 +36,12 @@ def with_all_passes(settings: Settings) -> Settings:
 
 
 async def judge_all(
-    judge: Judge, labelled: Sequence[Labelled], out: IO[bytes], on_done: Callable[[Verdict], None] = lambda _: None
+    judge: Judge,
+    labelled: Sequence[Labelled],
+    out: IO[bytes] | None = None,
+    on_done: Callable[[Verdict], None] = lambda _: None,
 ) -> Run:
-    """Judge every post; the verdicts go to `out` as JSON lines, and `on_done` hears of each.
+    """Judge every post; the verdicts go to `out`, if any, as JSON lines, and `on_done` hears of each.
 
     Raises Transient where tries did not help, and Fatal.
     """

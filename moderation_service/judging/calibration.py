@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from moderation_service.contracts.base import Digest, validate_json
+from moderation_service.contracts.base import Digest, fault_of, validate_json
 from moderation_service.contracts.verdict import Model, PolicyVerdict, Probability, Thresholds
 from moderation_service.errors import Misconfigured
 from moderation_service.telemetry import metrics
@@ -148,8 +148,7 @@ class Calibration:
             msg = f"{setting} {path}: {error.strerror}"
             raise Misconfigured(msg) from error
         except ValidationError as error:
-            fault = error.errors()[0]
-            msg = f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            msg = f"{path}: {fault_of(error)}"
             raise Misconfigured(msg) from error
 
     def differs_from(self, model: Model) -> str | None:

@@ -89,7 +89,10 @@ class VerdictBuilder:
         if result.route:
             return verdict
         reasons = draft_statement(verdict, post, self._by_id, language, self._redress)
-        return verdict.model_copy(update={"statement_of_reasons": reasons, "audit": self._sampler.draw(verdict)})
+        draw = self._sampler.draw(verdict)
+        return (
+            verdict.model_copy(update={"statement_of_reasons": reasons, "audit": draw}) if reasons or draw else verdict
+        )
 
     def _verdict_id(
         self, result: CachedResult, known: KnownContent, surface: str | None, post_id: str, revision: int

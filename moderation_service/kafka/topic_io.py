@@ -15,7 +15,7 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Transient
 from moderation_service.kafka.aiokafka_workarounds import force_close
 from moderation_service.kafka.clients import producer, wait_for_broker
-from moderation_service.kafka.topic_consumer import TopicConsumer
+from moderation_service.kafka.topic_consumer import Offsets, TopicConsumer
 from moderation_service.settings import KafkaSettings
 from moderation_service.telemetry.audit import AuditEntry
 
@@ -90,12 +90,21 @@ async def read_since(settings: KafkaSettings, topic: str, since: datetime) -> As
     Transactions that are open now are waited for: none that was begun before is missed. Raises as `read`.
     """
     with _fatal(f"topic {topic} can't be read"):
-        async with TopicConsumer.open(settings, [topic], isolation="read_uncommitted") as looker:
-            ends, begins = await looker.ends(), await looker.offsets_at(since)
+        begins, ends = await span_since(settings, [topic], since)
         async with TopicConsumer.open(settings, [topic], begins) as consumer:
             async for batch in consumer.batches(until=ends):
                 for record in batch.records:
                     yield record
+
+
+async def span_since(settings: KafkaSettings, topics: Iterable[str], since: datetime) -> tuple[Offsets, Offsets]:
+    """Where each partition's records of that time or later begin, and where it ends now, open transactions included.
+
+    Raises as `TopicConsumer.open`.
+    """
+    async with TopicConsumer.open(settings, topics, isolation="read_uncommitted") as looker:
+        ends = await looker.ends()
+        return await looker.offsets_at(since), ends
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:

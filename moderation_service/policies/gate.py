@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from moderation_service.contracts.base import Contract, Digest, Identifier, Moment, validate_json
+from moderation_service.contracts.base import Contract, Digest, Identifier, Moment, fault_of, validate_json
 from moderation_service.contracts.verdict import Model, Probability
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import PolicyPack
@@ -72,7 +72,6 @@ def _read(file: Path) -> list[GatePass]:
         try:
             passes.append(validate_json(GatePass, line))
         except ValidationError as error:
-            fault = error.errors(include_input=False)[0]
-            msg = f"{file}:{number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}; remove that line"
+            msg = f"{file}:{number}: {fault_of(error)}; remove that line"
             raise Misconfigured(msg) from error
     return passes

@@ -7,8 +7,9 @@ ThreatExchange (the command line's CSV, the Graph API's JSON) and from HMA (the 
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -61,12 +62,19 @@ def read_bank(path: Path) -> tuple[Bank, Iterator[BankEntry]]:
 
 
 def write_bank(path: Path, bank: Bank, entries: Iterable[BankEntry]) -> None:
-    """Write a bank file in one step: a reader finds the old one or the new one."""
+    """Write a bank file in one step."""
+    with replacing(path) as file:
+        file.write(bank.model_dump_json(exclude_none=True) + "\n")
+        file.writelines(to_json(entry) + "\n" for entry in entries)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A file to write that takes the place of `path` in one step: a reader finds the old one or the new one."""
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
-            file.write(bank.model_dump_json(exclude_none=True) + "\n")
-            file.writelines(to_json(entry) + "\n" for entry in entries)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,7 +20,8 @@ from moderation_service.contracts.post import Post
 from moderation_service.errors import Fatal, Misconfigured, Transient
 from moderation_service.judging.judge import JudgeResult
 from moderation_service.kafka.clients import consumer
-from moderation_service.kafka.topic_consumer import Offsets, TopicConsumer
+from moderation_service.kafka.topic_consumer import TopicConsumer
+from moderation_service.kafka.topic_io import span_since
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.processing_result import ProcessingResult, ReceivedRecord
 from moderation_service.stream.processor import RecordProcessor
@@ -62,11 +63,10 @@ class RejudgeProcessor(RecordProcessor):
 
     async def process(self, received: ReceivedRecord) -> ProcessingResult:
         """As the worker does, for what the plan has; nothing is published of the rest. Raises Fatal alone."""
-        found = self.plan.old_of(received.record)
+        if self.plan.old_of(received.record):
+            await self.pace.wait()
+        found = self.plan.old_of(received.record)  # once more: a newer revision, or a deletion, may have come meanwhile
         if found is None:
-            return ProcessingResult(received, "passed_over", (), iter(()))
-        await self.pace.wait()
-        if self.plan.old_of(received.record) is None:  # a newer revision, or a deletion, came meanwhile
             return ProcessingResult(received, "passed_over", (), iter(()))
         result = await RecordProcessor.process(self, received)
         if result.outcome != "verdict":
@@ -85,28 +85,23 @@ class RejudgeProcessor(RecordProcessor):
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What goes on beside a rejudge: when posts may begin, and whether all is done."""
-
-    pace: Pace
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 @asynccontextmanager
 async def beside_live_posts(
     live: KafkaSettings, own: KafkaSettings, plan: RejudgePlan, pace: Pace, most_lag: int
-) -> AsyncIterator[Beside]:
-    """Watch the live group's lag, what overtakes the plan, and whether all of it is committed by the `own` group."""
-    beside = Beside(pace)
+) -> AsyncIterator[asyncio.Event]:
+    """Watch the live group's lag, what overtakes the plan, and whether the `own` group has committed all of it.
+
+    Then the event that is given is set.
+    """
+    done = asyncio.Event()
     watches = (
         partial(_yield_to_live_posts, live, pace, most_lag),
         partial(_follow, live, plan, pace),
-        partial(_notice_the_end, own, plan, beside.done),
+        partial(_notice_the_end, own, plan, done),
     )
     tasks = [asyncio.create_task(_for_ever(watch)) for watch in watches]
     try:
-        yield beside
+        yield done
     finally:
         for task in tasks:
             task.cancel()
@@ -127,13 +122,14 @@ async def make_plan(
             msg = f"{plan.path}: is of a rejudge with other {', '.join(differing)}; name another folder with -o"
             raise Misconfigured(msg)
         return
-    begins, ends = await _between(kafka, kafka.input_topics, since)
+    posts, verdicts = kafka.input_topics, (kafka.output_topic,)
+    begins, ends = await span_since(kafka, posts, since)
     plan.begin(begins, ends)
-    async with TopicConsumer.open(kafka, kafka.input_topics, begins) as reader:
+    async with TopicConsumer.open(kafka, posts, begins) as reader:
         async for batch in reader.batches(until=ends):
             await asyncio.to_thread(plan.add_posts, batch.records)
-    begins, ends = await _between(kafka, [kafka.output_topic], since)
-    async with TopicConsumer.open(kafka, [kafka.output_topic], begins) as reader:
+    begins, ends = await span_since(kafka, verdicts, since)
+    async with TopicConsumer.open(kafka, verdicts, begins) as reader:
         async for batch in reader.batches(until=ends):
             await asyncio.to_thread(plan.add_verdicts, batch.records)
     plan.complete(json.dumps(settings), decision)
@@ -158,12 +154,6 @@ async def begin_at(settings: KafkaSettings, plan: RejudgePlan) -> None:
         plan.forget({(at.topic, at.partition): offset or begins[at] for at, offset in committed.items()})
     finally:
         await reader.stop()
-
-
-async def _between(kafka: KafkaSettings, topics: Iterable[str], since: datetime) -> tuple[Offsets, Offsets]:
-    """Where each partition's records of that time begin, and where it ends now, open transactions included."""
-    async with TopicConsumer.open(kafka, topics, isolation="read_uncommitted") as looker:
-        return await looker.offsets_at(since), await looker.ends()
 
 
 async def _for_ever(watch: Callable[[], Awaitable[None]]) -> None:
@@ -206,8 +196,9 @@ async def _follow(live: KafkaSettings, plan: RejudgePlan, pace: Pace) -> None:
 
 async def _notice_the_end(own: KafkaSettings, plan: RejudgePlan, done: asyncio.Event) -> None:
     async with TopicConsumer.open(own, own.input_topics, group=own.group) as looker:
+        ends = plan.ends
         while True:
             committed = await looker.committed()
-            if all(committed.get(at, -1) >= end for at, end in plan.ends.items()):
+            if all(committed.get(at, -1) >= end for at, end in ends.items()):
                 done.set()
             await asyncio.sleep(_LOOK_S)

@@ -15,9 +15,7 @@ from moderation_service.contracts.registry_frame import unframed_key
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured, Poison
 from moderation_service.kafka.topic_consumer import Offsets
-from moderation_service.telemetry.redaction import redacted
-
-WORDS_SHOWN = 120
+from moderation_service.telemetry.redaction import beginning
 
 _PLAN = "CREATE TABLE IF NOT EXISTS plan (settings TEXT NOT NULL);"
 _NONE = "DROP TABLE IF EXISTS ends; DROP TABLE IF EXISTS posts;"
@@ -143,7 +141,7 @@ class RejudgePlan:
 
     def finish(self, post: Post, new: Verdict, tokens: int) -> None:
         """Note what came out. Nothing of the words of a post with a route is kept."""
-        text = "" if new.route else redacted(post.text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
+        text = "" if new.route else beginning(post.text)
         row = said_of(new), tokens, text, len(post.images), post.post_id
         self._db.execute(
             "UPDATE posts SET new = ?, failure = NULL, tokens = ?, text = ?, images = ? WHERE post_id = ?", row

@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
-from moderation_service.child_safety.legal_hold import LegalHold
 from moderation_service.errors import Fatal
 from moderation_service.judging.judge import Judge
 from moderation_service.kafka import clients, topics
@@ -83,17 +82,10 @@ def tune_garbage_collector() -> None:
 class Worker:
     """One process's share of the input topic."""
 
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        judge: Judge,
-        health: Health,
-        hold: LegalHold | None = None,
-        records: RecordProcessor | None = None,
-    ) -> None:
+    def __init__(self, settings: KafkaSettings, records: RecordProcessor, health: Health) -> None:
         self._settings = settings
         self._health = health
-        self._record_processor = records or RecordProcessor(settings, judge, hold=hold)
+        self._record_processor = records
         self._manager: PartitionManager | None = None
 
     def judge_by(self, judge: Judge) -> None:

@@ -21,6 +21,7 @@ import stdnum.mx.curp
 
 from moderation_service.telemetry.personal_numbers import numbers
 
+WORDS_SHOWN = 120  # characters, of a beginning
 _TAIWAN_LETTERS = "ABCDEFGHJKLMNPQRSTUVXYWZIO"  # in the order of their numbers, from 10
 _NUMERALS = dict(zip("零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖", "001234567891123456789", strict=True))
 _ALIKE = {
@@ -58,6 +59,11 @@ def redacted(text: str, mark: str | None = None) -> str:
         parts += [text[end:begin], mark or name]
         end = until
     return "".join([*parts, text[end:]])
+
+
+def beginning(text: str) -> str:
+    """The first words of a text: enough to know a post by."""
+    return redacted(text[: 4 * WORDS_SHOWN])[:WORDS_SHOWN]
 
 
 def _found(text: str) -> list[tuple[int, int, str]]:

@@ -1,7 +1,6 @@
 """`moderation policies diff` with the bundled model."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,15 +25,6 @@ from tests.media.conftest import reaching, serve
 from tests.media.test_loader import Reaching, Serve
 
 __all__ = ["engine", "make_judge", "pack", "reaching", "serve"]  # fixtures of other rooms, used here
-
-
-@pytest.fixture
-def proposed(tmp_path: Path) -> Path:
-    """The shipped policies without doxxing."""
-    folder = tmp_path / "proposed"
-    shutil.copytree(shipped_policies(), folder)
-    (folder / "doxxing.yaml").unlink()
-    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`moderation rejudge` on Kafka, with the bundled model."""
 
 import json
-import shutil
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -29,15 +28,6 @@ POSTS = [Post(post_id=f"p{n:03}", text=f"{DOX}, {n}" if n % 3 == 0 else f"Good m
 
 
 MARKED = {post.post_id for post in POSTS if post.text.startswith(DOX)} - {"p000", "p003"}
-
-
-@pytest.fixture
-def proposed(tmp_path: Path) -> Path:
-    """The shipped policies without doxxing."""
-    folder = tmp_path / "proposed"
-    shutil.copytree(shipped_policies(), folder)
-    (folder / "doxxing.yaml").unlink()
-    return folder
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from moderation_service.media.loader import LoadedImages
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.delivery import Delivery
 from moderation_service.stream.partition_processor import PartitionProcessor
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.publisher import Publisher
 from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.stream.worker import Worker
@@ -247,7 +248,7 @@ class Running:
 async def running(settings: KafkaSettings, judge: FakeJudge, hold: LegalHold | None = None) -> AsyncIterator[Running]:
     """A worker for the block; it is told to stop at the end, and must have stopped in 10 seconds."""
     health, stop = Health(started=True), asyncio.Event()
-    worker = Worker(settings, judge, health, hold)
+    worker = Worker(settings, RecordProcessor(settings, judge, hold=hold), health)
     task = asyncio.create_task(worker.run(stop))
     try:
         yield Running(worker, health, stop, task)

@@ -26,6 +26,7 @@ from moderation_service.kafka.topic_io import Record, read
 from moderation_service.settings import KafkaSettings
 from moderation_service.stream.partition_manager import PartitionManager
 from moderation_service.stream.polling import Polled
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.resume_offset import ResumeOffset, ResumeOffsetFinder
 from moderation_service.telemetry.health import Health
 from tests.stream.support import (
@@ -649,7 +650,7 @@ async def test_stopping_while_the_broker_is_looked_for_ends_at_once() -> None:
 async def _run_briefly(settings: KafkaSettings) -> None:
     from moderation_service.stream.worker import Worker  # noqa: PLC0415
 
-    await Worker(settings, FakeJudge(), Health()).run(asyncio.Event())
+    await Worker(settings, RecordProcessor(settings, FakeJudge()), Health()).run(asyncio.Event())
 
 
 @pytest.mark.parametrize(("owner", "task"), [("_fetcher", "_fetch_task"), ("_coordinator", "_coordination_task")])

@@ -12,6 +12,7 @@ import sys
 
 from moderation_service.contracts.post import Post
 from moderation_service.settings import KafkaSettings, LoggingSettings
+from moderation_service.stream.processor import RecordProcessor
 from moderation_service.stream.worker import Worker
 from moderation_service.telemetry import logs
 from moderation_service.telemetry.health import Health
@@ -34,7 +35,7 @@ async def main() -> None:
     stop = asyncio.Event()
     for received in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(received, stop.set)
-    await Worker(settings, FakeJudge(before=_take_a_while), Health(started=True)).run(stop)
+    await Worker(settings, RecordProcessor(settings, FakeJudge(before=_take_a_while)), Health(started=True)).run(stop)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from moderation_service.audits.audited import AuditedVerdict
 from moderation_service.console.context import context_of
 from moderation_service.console.store import audited
+from moderation_service.contracts.base import utc_moment
 from moderation_service.contracts.enums import AuditRound
 from moderation_service.readers.bank_files import to_cell
 
@@ -51,10 +52,9 @@ def _span(request: Request) -> tuple[datetime, datetime]:
 
 def _moment(given: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(given)
+        return utc_moment(given)
     except ValueError:
         raise HTTPException(400, "since and until should be as 2026-05-01 or 2026-05-01T12:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _head(one: AuditedVerdict) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.audits.agreement import differ
 from moderation_service.console.store.tables import jobs, outbox, reviews, verdicts
 from moderation_service.contracts.enums import AuditRound, Decision
 
@@ -152,8 +153,8 @@ def _next_round(answers: dict[AuditRound, Any], *, second: bool) -> AuditRound |
         {answer["policy_id"]: answer["violated"] for answer in answers[asked]}
         for asked in (AuditRound.FIRST, AuditRound.SECOND)
     )
-    agree = all(one[policy] == other[policy] for policy in one.keys() & other.keys())
-    return None if agree or AuditRound.ADJUDICATION in answers else AuditRound.ADJUDICATION
+    is_settled = not differ(one, other) or AuditRound.ADJUDICATION in answers
+    return None if is_settled else AuditRound.ADJUDICATION
 
 
 def _place(verdict_id: str) -> float:

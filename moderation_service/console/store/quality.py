@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.audits.ratio_interval import Z
 from moderation_service.console.store.tables import case_results, reviews, verdicts
 from moderation_service.contracts.enums import Decision, Outcome, ReviewDecision
 from moderation_service.judging.shadow import is_flip
 from moderation_service.judging.shadow_model import model_flips
 
 _REVIEWS = 50_000  # the newest; more would say the same
-_Z = 1.959964  # of 95%
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Counted:
     def interval(self) -> tuple[float, float]:
         """Wilson's score interval of 95% (Wilson, 1927), which holds for few answers and for shares of 0 and 1."""
         n, p = self.of, self.share
-        middle, half = p + _Z**2 / (2 * n), _Z * sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
-        whole = 1 + _Z**2 / n
+        middle, half = p + Z**2 / (2 * n), Z * sqrt(p * (1 - p) / n + Z**2 / (4 * n * n))
+        whole = 1 + Z**2 / n
         return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
 
 

@@ -10,9 +10,9 @@ from moderation_service.console.transparency import template
 from moderation_service.console.transparency.accuracy import in_words
 from moderation_service.console.transparency.tables import Row, TransparencyReport, tables, unfilled
 from moderation_service.contracts.enums import STRONGEST_FIRST
+from moderation_service.readers.bank_files import to_cell
 
 PAGE = "report.html"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _S_PER_HOUR = 3600
 
 
@@ -30,9 +30,9 @@ def write(report: TransparencyReport, folder: Path) -> list[Path]:
     return [*written, path]
 
 
-def _guarded(row: Row) -> Iterable[str | int]:
+def _guarded(row: Row) -> Iterable[str | int | None]:
     """Text that a spreadsheet would run as a formula begins with an apostrophe (OWASP, "CSV Injection")."""
-    return (f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row)
+    return (to_cell(cell) if isinstance(cell, str) else cell for cell in row)
 
 
 def page(report: TransparencyReport) -> str:
