@@ -27,7 +27,7 @@ policies = App(name="policies", help="The owner's policy files.")
 def check_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
     """Validate the policy files; each fault is a line with file, line, field and what would be right.
 
-    Example: `moderation policies check policies/`
+    Example: `moderation policies check policies/starter/`
     """
     pack = load_pack(path or load(settings).policies.path)
     print(f"{len(pack.policies)} policies, {sum(len(policy.cases) for policy in pack.policies)} cases: {pack.digest}")
@@ -58,7 +58,7 @@ def try_policies(
 
     With `--junit` the results also go to a JUnit XML file.
 
-    Example: `moderation policies test policies/ --junit cases.xml`
+    Example: `moderation policies test policies/starter/ --junit cases.xml`
     """
     loaded = load(settings)
     junit = writable(junit, "--junit") if junit else None
@@ -97,7 +97,7 @@ def diff(
 
     Exits 0 whatever would change, and 1 where rows could not be judged.
 
-    Example: `moderation policies diff policies/ proposed/ --posts posts.jsonl`
+    Example: `moderation policies diff policies/starter/ proposed/ --posts posts.jsonl`
     """
     made, left_out = asyncio.run(diff_packs(load(settings), old, new, posts))
     if as_json:

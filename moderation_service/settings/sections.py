@@ -14,9 +14,9 @@ _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)  # RFC 6052
 
 
 def shipped_policies() -> Path:
-    """The eight policies that come with the service: in the wheel, or beside the package in a checkout."""
+    """The starter pack, which the bundled model knows: in the wheel, or beside the package in a checkout."""
     packaged = PACKAGE / "_policies"
-    return packaged if packaged.is_dir() else PACKAGE.parent / "policies"
+    return (packaged if packaged.is_dir() else PACKAGE.parent / "policies") / "starter"
 
 
 class PolicySettings(Section):

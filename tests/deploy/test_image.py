@@ -64,8 +64,8 @@ def test_benchmarks_and_the_demo_models_recipe_stay_out_of_the_wheel(wheel: Path
 
 
 def test_the_build_gets_all_that_the_wheel_is_made_of(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    shipped = {f"moderation_service/_policies/{path.name}" for path in (ROOT / "policies").glob("*.yaml")}
+    names, folder = set(zipfile.ZipFile(wheel).namelist()), ROOT / "policies"
+    shipped = {f"moderation_service/_policies/{path.relative_to(folder)}" for path in folder.rglob("*.yaml")}
     assert shipped
     assert shipped <= names
 

@@ -169,7 +169,7 @@ async def test_policies_check_and_show_name_the_digests() -> None:
 
 
 async def test_policies_schema_is_the_committed_one() -> None:
-    committed = (shipped_policies() / "policy.schema.json").read_text(encoding="utf-8")
+    committed = (shipped_policies().parent / "policy.schema.json").read_text(encoding="utf-8")
     assert await moderation("policies", "schema") == (0, committed, "")
 
 

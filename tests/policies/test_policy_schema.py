@@ -15,7 +15,7 @@ SCHEMA = json.loads(policy_schema())
 
 def test_the_committed_schema_is_the_models() -> None:
     """Write it anew after a change of the model: `moderation policies schema > policies/policy.schema.json`."""
-    committed = (shipped_policies() / "policy.schema.json").read_text(encoding="utf-8")
+    committed = (shipped_policies().parent / "policy.schema.json").read_text(encoding="utf-8")
     assert committed == policy_schema()
 
 

@@ -66,7 +66,7 @@ def test_the_questions_are_the_words_the_bundled_model_learned(pack: PolicyPack)
 def test_each_points_editors_to_the_schema(policy_id: str) -> None:
     """The first line is what an editor's YAML server looks for."""
     first = (shipped_policies() / f"{policy_id}.yaml").read_text(encoding="utf-8").split("\n")[0]
-    assert first == "# yaml-language-server: $schema=policy.schema.json"
+    assert first == "# yaml-language-server: $schema=../policy.schema.json"
 
 
 @each_policy
