@@ -8,8 +8,8 @@ import pytest
 
 from moderation_service.audits.audited import AnswerBasis, AuditedVerdict, BlindAnswer, JudgedPolicy, Stratum
 from moderation_service.audits.estimation import Estimate, Refusal, estimates
+from moderation_service.audits.proportion import Proportion
 from moderation_service.audits.ratio_interval import Measure, change_interval
-from moderation_service.console.store.quality import Counted
 from moderation_service.contracts.enums import AttributionClass, AuditRound, Decision
 
 LOW, REVIEW = Stratum("allow_low", 0.01), Stratum("review", 0.5)
@@ -71,7 +71,7 @@ def test_a_copy_counts_with_its_content() -> None:
 def test_a_sample_of_one_stratum_has_nearly_wilsons_interval() -> None:
     for yes, of in ((15, 200), (150, 200), (200, 200)):
         found = of_scam(sample(yes, of - yes, 0, 0), low=0, review=10**9)[Measure.PRECISION]
-        assert (found.low, found.high) == pytest.approx(Counted(yes, of).interval, abs=0.007)
+        assert (found.low, found.high) == pytest.approx(Proportion(yes, of).interval, abs=0.007)
 
 
 def test_a_stratum_without_a_miss_gives_no_false_certainty() -> None:

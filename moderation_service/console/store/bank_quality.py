@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.console.store.quality import Counted
+from moderation_service.audits.proportion import Proportion
 from moderation_service.console.store.tables import bank_matches, reviews, verdicts
 from moderation_service.contracts.bank import BankAction
 from moderation_service.contracts.enums import ReviewDecision
@@ -25,9 +25,9 @@ class BankQuality:
     """By bank: verdicts that match it, and of those that people decided, how many they agreed with."""
 
     matches: Counter[str] = field(default_factory=Counter)
-    agreed: defaultdict[str, Counted] = field(default_factory=lambda: defaultdict(Counted))
+    agreed: defaultdict[str, Proportion] = field(default_factory=lambda: defaultdict(Proportion))
 
-    def precision(self, bank: str) -> Counted | None:
+    def precision(self, bank: str) -> Proportion | None:
         """None where there are too few reviews."""
         counted = self.agreed.get(bank)
         return counted if counted and counted.of >= LEAST else None

@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import sqrt
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from moderation_service.audits.ratio_interval import Z
+from moderation_service.audits.proportion import Proportion
 from moderation_service.console.store.tables import case_results, reviews, verdicts
 from moderation_service.contracts.enums import Decision, Outcome, ReviewDecision
 from moderation_service.judging.shadow import is_flip
@@ -20,40 +19,14 @@ _REVIEWS = 50_000  # the newest; more would say the same
 
 
 @dataclass(slots=True)
-class Counted:
-    """So many `yes` among `of`."""
-
-    yes: int = 0
-    of: int = 0
-
-    def add(self, said: bool) -> None:  # noqa: FBT001 - one more answer
-        """Count one."""
-        self.yes += said
-        self.of += 1
-
-    @property
-    def share(self) -> float:
-        """`yes / of`, which must not be nought."""
-        return self.yes / self.of
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's score interval of 95% (Wilson, 1927), which holds for few answers and for shares of 0 and 1."""
-        n, p = self.of, self.share
-        middle, half = p + Z**2 / (2 * n), Z * sqrt(p * (1 - p) / n + Z**2 / (4 * n * n))
-        whole = 1 + Z**2 / n
-        return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
-
-
-@dataclass(slots=True)
 class Quality:
     """From the reviews since a day; of several by one person on one verdict the last counts."""
 
     reviews: int = 0
-    policies: dict[str, Counted] = field(default_factory=dict)  # said to be violated: people agreed
-    overturned: Counted = field(default_factory=Counted)  # of blocks and allows: decided otherwise
-    let_go: Counted = field(default_factory=Counted)  # of what was sent to review: allowed
-    agreed: Counted = field(default_factory=Counted)  # of verdicts with several reviewers: all decided the same
+    policies: dict[str, Proportion] = field(default_factory=dict)  # said to be violated: people agreed
+    overturned: Proportion = field(default_factory=Proportion)  # of blocks and allows: decided otherwise
+    let_go: Proportion = field(default_factory=Proportion)  # of what was sent to review: allowed
+    agreed: Proportion = field(default_factory=Proportion)  # of verdicts with several reviewers: all decided the same
 
 
 @dataclass(slots=True)
@@ -119,12 +92,12 @@ async def quality(database: AsyncEngine, since: datetime) -> Quality:
 
 
 def _answers(
-    policies: dict[str, Counted], said: Iterable[Mapping[str, Any]], judged: Iterable[Mapping[str, Any]]
+    policies: dict[str, Proportion], said: Iterable[Mapping[str, Any]], judged: Iterable[Mapping[str, Any]]
 ) -> None:
     violated = {part["policy_id"] for part in judged if part["violated"]}
     for answer in said:
         if answer["policy_id"] in violated:
-            policies.setdefault(answer["policy_id"], Counted()).add(answer["violated"])
+            policies.setdefault(answer["policy_id"], Proportion()).add(answer["violated"])
 
 
 async def lately(database: AsyncEngine, limit: int) -> Lately:

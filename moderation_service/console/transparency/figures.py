@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from moderation_service.audits.proportion import Proportion
 from moderation_service.console.store.appeals import outcome
 from moderation_service.console.store.audits import decides
-from moderation_service.console.store.quality import Counted
 from moderation_service.console.store.tables import Words, appeals, reviews, verdicts
 from moderation_service.contracts.enums import Decision, ReviewDecision, Route
 from moderation_service.policies.model import Policy
@@ -84,7 +84,7 @@ class PeriodFigures:
     automated_hours: float | None = None
     people_hours: float | None = None
     statements: int = 0
-    looked_at: Counted = field(default_factory=Counted)
+    looked_at: Proportion = field(default_factory=Proportion)
     appeals: AppealFigures = field(default_factory=AppealFigures)
     reviews: int = 0
     reviewers: int = 0

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from moderation_service.audits.proportion import Proportion
 from moderation_service.console.pages import overview as charts
 from moderation_service.console.store import tables, traffic, verdicts
-from moderation_service.console.store.quality import Counted, lately, quality
+from moderation_service.console.store.quality import lately, quality
 from moderation_service.contracts.enums import Outcome
 from moderation_service.contracts.verdict import ShadowModelVerdict, Timings, Verdict
 from tests.contracts.examples import MODEL, POLICY, verdict
@@ -106,15 +107,10 @@ async def test_precision_overturns_and_agreement_are_by_each_persons_last_word(d
     await review(database, made[2], "ann", "block", NOW - 9 * HOUR, weapon_sale=True)
     found = await quality(database, NOW - HOUR)
     assert found.reviews == 5
-    assert found.overturned == Counted(1, 1)
-    assert found.let_go == Counted(1, 3)
-    assert found.agreed == Counted(1, 1)
-    assert found.policies == {"weapon_sale": Counted(2, 4)}
-
-
-def test_the_interval_is_wilsons() -> None:
-    assert Counted(8, 10).interval == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert Counted(0, 5).interval == pytest.approx((0.0, 0.4345), abs=1e-4)
+    assert found.overturned == Proportion(1, 1)
+    assert found.let_go == Proportion(1, 3)
+    assert found.agreed == Proportion(1, 1)
+    assert found.policies == {"weapon_sale": Proportion(2, 4)}
 
 
 async def test_shadow_flips_are_counted_as_the_metric_counts_them(database: AsyncEngine) -> None:
