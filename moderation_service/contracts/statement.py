@@ -28,6 +28,8 @@ DsaCategory = Literal[
     "STATEMENT_CATEGORY_UNSAFE_AND_PROHIBITED_PRODUCTS",
     "STATEMENT_CATEGORY_VIOLENCE",
 ]
+OTHER_VIOLATION: DsaCategory = "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
+"""Of what no policy's category names: a violation of the platform's terms."""
 Country = Literal[
     "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE",
     "IS", "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from moderation_service.contracts.bank import BankMatch
@@ -13,6 +14,7 @@ from moderation_service.contracts.statement import (
     MAX_EXPLANATION,
     MAX_FACTS,
     MAX_GROUND,
+    OTHER_VIOLATION,
     DsaCategory,
     StatementOfReasons,
 )
@@ -126,8 +128,8 @@ def draft_statement(
     """The draft for a block or a review; None where no policy is violated. `policies` are the judged ones, by id.
 
     `redress` is the owner's text on how a decision can be contested; without it the law's three ways are named.
-    The gravest violated policy gives ground and category, all of them the further categories and the facts. Where a
-    bank decided, its policy does, if that is among `policies`.
+    The gravest violated policy gives ground and main category, all of them the further categories and the facts. Where
+    a bank decided, its policy does, if that is among `policies`.
     """
     match = gravest_match(verdict.matches) if verdict.decided_by is DecidedBy.BANK else None
     violated = gravest_first(verdict.policies)
@@ -136,7 +138,8 @@ def draft_statement(
     reasons = _by_bank(match, policies, language) if match else _by_policies(violated, verdict, policies, language)
     blocked, wording = verdict.decision is Decision.BLOCK, _WORDINGS[language]
     own, statement = reasons.policy, reasons.policy.statement if reasons.policy else Statement()
-    category, explanation = _category(own), _cut(reasons.explanation, MAX_EXPLANATION)
+    category = own.dsa_categories[0] if own else OTHER_VIOLATION
+    explanation = _cut(reasons.explanation, MAX_EXPLANATION)
     unseen = [wording.unseen] if {Flag.IMAGE_MISSING, Flag.TRUNCATED}.intersection(verdict.flags) else []
     facts = (*reasons.facts, *unseen, wording.blocked if blocked else wording.to_review)
     law = statement.legal_ground
@@ -187,7 +190,7 @@ def _by_policies(
         wording.explanation.format(question=own.question.in_language(language), place=place),
         (wording.judged, *facts),
         _content_type(violated, verdict),
-        frozenset(_category(policies[policy.policy_id]) for policy in violated),
+        frozenset(chain.from_iterable(policies[policy.policy_id].dsa_categories for policy in violated)),
     )
 
 
@@ -203,11 +206,8 @@ def _by_bank(match: BankMatch, policies: Mapping[str, Policy], language: Languag
         wording.known_explanation.format(question=own.question.in_language(language)),
         (wording.compared, wording.fact.format(title=title, version=own.version, place=wording.known)),
         content_type,
+        frozenset(own.dsa_categories),
     )
-
-
-def _category(policy: Policy | None) -> DsaCategory:
-    return (policy and policy.dsa_category) or "STATEMENT_CATEGORY_OTHER_VIOLATION_TC"
 
 
 def _content_type(violated: Sequence[PolicyVerdict], verdict: Verdict) -> tuple[ContentType, ...]:

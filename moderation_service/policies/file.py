@@ -70,6 +70,10 @@ def _image_is_there(image: str, document: Document, at: Location) -> Iterator[Fa
 def _fault(error: ErrorDetails, document: Document) -> Fault:
     """What pydantic found, in the words of an owner of policies."""
     location = error["loc"]
+    if (
+        location and isinstance(location[-1], int) and location not in document.lines
+    ):  # one value, where a list may stand too
+        location = location[:-1]
     wrong, right = _words(error, location)
     return document.fault(location, wrong, right)
 

@@ -7,33 +7,25 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.engine_input import Language, Question
 from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome, Route
 from moderation_service.contracts.post import ImageRef, Post
-from moderation_service.contracts.statement import MAX_GROUND, Country, DsaCategory
+from moderation_service.contracts.statement import MAX_GROUND, OTHER_VIOLATION, Country, DsaCategory
+from moderation_service.policies.categories import (
+    AiluminateCategories,
+    CountryCode,
+    DsaCategories,
+    NoIsNorway,
+    OpenAICategories,
+)
 
-OpenAICategory = Literal[
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-]
-"""What OpenAI's clients expect in a moderation answer."""
-
-
+_NOT_JUDGED = {
+    "title", "scope", "statement", "restricted", "ailuminate_category", "owner", "jurisdictions", "cases"
+}  # fmt: skip
 _SECOND_SENTENCE = re.compile(r"[!?。！？].|(?P<word>[\w.]*)\.\s+(?=[A-Z])|\n", re.DOTALL)
 _ABBREVIATION = re.compile(
     r"(.*\.)?[A-Za-z]|approx|art|cf|co|corp|dr|etc|fig|gen|gov|inc|jr|ltd|mr|mrs|ms|no|prof|resp|sec|sr|st|vs",
@@ -136,15 +128,9 @@ class Statement(PolicySection):
         max_length=MAX_GROUND,
         description="the address of the terms or the law, as https://example.com/terms, or null",
     )
-    territorial_scope: tuple[Country, ...] = Field(
+    territorial_scope: Annotated[tuple[Country, ...], NoIsNorway] = Field(
         default=(), description="a list of countries of the EU or EEA such as DE and FR; empty means all"
     )
-
-    @field_validator("territorial_scope", mode="before")
-    @classmethod
-    def _no_is_norway(cls, countries: object) -> object:
-        """YAML takes NO without quotes for false."""
-        return tuple("NO" if one is False else one for one in countries) if isinstance(countries, tuple) else countries
 
 
 class Case(PolicySection):
@@ -210,15 +196,27 @@ class Policy(PolicySection):
         default=False,
         description="true where a person should see images of violating posts only after asking twice, or false",
     )
-    dsa_category: DsaCategory | None = Field(
-        default=None, description="the category of the EU DSA Transparency Database, or null"
+    dsa_category: DsaCategories = Field(
+        default=(),
+        description="one or more categories of the EU DSA Transparency Database, the main one first, or null",
     )
     statement: Statement = Field(
         default=Statement(),
         description="for the statement of reasons, as legal_ground, reference_url and territorial_scope",
     )
-    openai_category: OpenAICategory | None = Field(
-        default=None, description="the category of OpenAI's moderation answers that this policy fills, or null"
+    openai_category: OpenAICategories = Field(
+        default=(),
+        description="one or more categories of OpenAI's moderation answers that this policy fills, or null",
+    )
+    ailuminate_category: AiluminateCategories = Field(
+        default=(), description="one or more hazards of MLCommons' AILuminate, or null"
+    )
+    owner: str | None = Field(
+        default=None, min_length=1, max_length=120, description="the team that answers for the policy, or null"
+    )
+    jurisdictions: Annotated[tuple[CountryCode, ...], NoIsNorway] = Field(
+        default=(),
+        description="a list of the countries that the policy is written for, such as DE and US; empty means all",
     )
     cases: tuple[Case, ...] = Field(default=(), description="a list of posts with the result they should have")
 
@@ -233,11 +231,16 @@ class Policy(PolicySection):
     @cached_property
     def digest(self) -> str:
         """Digest of what is judged and decided: of all but titles, cases and what is cited or shown to people."""
-        judged = self.model_dump(mode="json", exclude={"title", "cases", "scope", "statement", "restricted"})
+        judged = self.model_dump(mode="json", exclude=_NOT_JUDGED)
         if self.route is None:  # the digests of policies from before there were routes stay as they are
             del judged["route"]
         judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
         return digest_of(judged)
+
+    @property
+    def dsa_categories(self) -> tuple[DsaCategory, ...]:
+        """Its DSA categories, the main one first; without any, another violation of the terms."""
+        return self.dsa_category or (OTHER_VIOLATION,)
 
     def applies_to(self, has_text: bool, has_images: bool, surface: str | None) -> bool:  # noqa: FBT001 - named by callers
         """Whether the post has a modality of the scope, and comes from a surface of it if any are listed."""

@@ -176,7 +176,7 @@ def test_the_gravest_violation_gives_the_ground_and_all_give_facts(policies: dic
     )
     assert statement.category == "STATEMENT_CATEGORY_VIOLENCE"
     assert statement.category_addition == tuple(
-        sorted(policy.dsa_category or "" for policy in (policies["doxxing"], policies["weapon_sale"]))
+        sorted(policy.dsa_categories[0] for policy in (policies["doxxing"], policies["weapon_sale"]))
     )
     assert statement.content_type == (IMAGE, TEXT)
     titles = [policies[name].title.en for name in ("violence", "weapon_sale", "doxxing", "health_misinformation")]
@@ -185,11 +185,18 @@ def test_the_gravest_violation_gives_the_ground_and_all_give_facts(policies: dic
     assert places[3] == -1
 
 
+def test_a_policys_further_categories_are_additions(policies: dict[str, Policy]) -> None:
+    both = ("STATEMENT_CATEGORY_VIOLENCE", "STATEMENT_CATEGORY_RISK_FOR_PUBLIC_SECURITY")
+    own = policies["weapon_sale"].model_copy(update={"dsa_category": both})
+    statement = drafted({**policies, "weapon_sale": own})
+    assert (statement.category, statement.category_addition) == (both[0], both[1:])
+
+
 def test_a_policy_may_cite_a_law_and_where_it_holds(policies: dict[str, Policy]) -> None:
     cited = Statement(
         legal_ground="Waffengesetz, § 52", reference_url="https://law.example/52", territorial_scope=("DE", "AT")
     )
-    own = policies["weapon_sale"].model_copy(update={"statement": cited, "dsa_category": None})
+    own = policies["weapon_sale"].model_copy(update={"statement": cited, "dsa_category": ()})
     statement = drafted({**policies, "weapon_sale": own})
     assert statement.decision_ground == "DECISION_GROUND_ILLEGAL_CONTENT"
     assert statement.illegal_content_legal_ground == "Waffengesetz, § 52"

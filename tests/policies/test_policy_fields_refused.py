@@ -120,6 +120,18 @@ Edit = Callable[[str, str], str]
             id="category of the first DSA schema",
         ),
         pytest.param(
+            "openai_category: illicit/violent",
+            "openai_category: [illicit, illicit/violence]",
+            "weapon_sale.yaml:19: openai_category[1]: 'illicit/violence' is unknown; did you mean illicit/violent?",
+            id="unknown category in a list",
+        ),
+        pytest.param(
+            "openai_category:",
+            "jurisdictions: [DE, UK]\nopenai_category:",
+            "weapon_sale.yaml:19: jurisdictions[1]: 'UK' is no country; should be GB",
+            id="no country",
+        ),
+        pytest.param(
             "openai_category:",
             "statement: {territorial_scope: [DE, GB]}\nopenai_category:",
             "weapon_sale.yaml:19: statement.territorial_scope[1]: 'GB' is unknown; should be one of AT, BE, BG, CY, CZ,"

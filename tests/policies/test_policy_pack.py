@@ -71,8 +71,34 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
     policy = changed(folder, bare)
     assert policy.scope.modalities == ("text", "image")
     assert policy.scope.surfaces == ()
-    assert (policy.mode, policy.dsa_category, policy.openai_category, policy.cases) == ("enforce", None, None, ())
+    assert (policy.mode, policy.dsa_category, policy.openai_category, policy.cases) == ("enforce", (), (), ())
     assert policy.statement == Statement(legal_ground=None, reference_url=None, territorial_scope=())
+
+
+def test_a_policy_may_fill_several_categories_of_each_taxonomy(folder: Path) -> None:
+    """The first DSA category is the main one."""
+    several = changed(
+        folder,
+        lambda fields: fields.update(
+            dsa_category=["STATEMENT_CATEGORY_VIOLENCE", "STATEMENT_CATEGORY_RISK_FOR_PUBLIC_SECURITY"],
+            openai_category=["violence", "illicit/violent"],
+            ailuminate_category="violent_crimes",
+            owner="Trust and safety, weapons",
+            jurisdictions=["DE", "NO"],
+        ),
+    )
+    assert several.dsa_categories == ("STATEMENT_CATEGORY_VIOLENCE", "STATEMENT_CATEGORY_RISK_FOR_PUBLIC_SECURITY")
+    assert several.openai_category == ("violence", "illicit/violent")
+    assert several.ailuminate_category == ("violent_crimes",)
+    assert (several.owner, several.jurisdictions) == ("Trust and safety, weapons", ("DE", "NO"))
+
+
+def test_norway_needs_no_quotes(folder: Path, policy: Policy) -> None:
+    """YAML 1.1 takes NO for false."""
+    with (folder / "weapon_sale.yaml").open("a", encoding="utf-8") as file:
+        file.write("jurisdictions: [SE, NO]\n")
+    assert load_pack(folder).policies[0].jurisdictions == ("SE", "NO")
+    assert load_pack(folder).digest == PolicyPack((policy,)).digest
 
 
 def test_an_abbreviation_does_not_end_a_sentence(folder: Path) -> None:
@@ -195,9 +221,21 @@ def test_a_questionnaire_follows_the_policies_of_its_mode(policy: Policy) -> Non
         lambda fields: fields["scope"].update(modalities=["image", "text"]),
         lambda fields: fields["definition"].update(en="A weapon is offered.\n"),
         lambda fields: fields.update(statement={"legal_ground": "Weapons Act, section 5"}),
+        lambda fields: fields.update(owner="Safety", jurisdictions=["DE"], ailuminate_category="violent_crimes"),
+        lambda fields: fields.update(openai_category=["illicit/violent"]),
         dict.copy,
     ],
-    ids=["title", "fewer cases", "other case", "order of a list", "blank end", "cited law", "order of fields"],
+    ids=[
+        "title",
+        "fewer cases",
+        "other case",
+        "order of a list",
+        "blank end",
+        "cited law",
+        "owner, countries and hazards",
+        "a list of one",
+        "order of fields",
+    ],
 )
 def test_what_is_not_judged_leaves_the_digest(folder: Path, policy: Policy, change: Change) -> None:
     """Verdicts before and after are by the same policy."""
@@ -218,6 +256,7 @@ def test_what_is_not_judged_leaves_the_digest(folder: Path, policy: Policy, chan
         lambda fields: fields.update(version=2),
         lambda fields: fields.update(dsa_category=None),
         lambda fields: fields.update(openai_category="illicit"),
+        lambda fields: fields.update(openai_category=["illicit/violent", "illicit"]),
     ],
 )
 def test_what_is_judged_or_decided_changes_the_digest(folder: Path, policy: Policy, change: Change) -> None:

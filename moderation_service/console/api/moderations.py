@@ -14,7 +14,7 @@ from moderation_service.contracts.base import Contract
 from moderation_service.contracts.enums import AbstainReason, Decision
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.verdict import PolicyVerdict, Probability, Verdict
-from moderation_service.policies.model import OpenAICategory
+from moderation_service.policies.categories import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
 
 MOST_INPUTS = 32
@@ -123,8 +123,8 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     filled = dict[str, list[PolicyVerdict]]()
     judged = {part.policy_id: part for part in verdict.policies}
     for policy in pack.enforced:
-        for name in {policy.id, policy.openai_category} - {None}:
-            filled.setdefault(str(name), []).extend([judged[policy.id]] if policy.id in judged else [])
+        for name in (policy.id, *policy.openai_category):
+            filled.setdefault(name, []).extend([judged[policy.id]] if policy.id in judged else [])
     gravest = {name: max(parts, key=lambda part: part.score, default=None) for name, parts in filled.items()}
     names = [*_CATEGORIES, *sorted(filled.keys() - set(_CATEGORIES))]
     scores = {name: part.score if (part := gravest.get(name)) else 0.0 for name in names}
@@ -133,8 +133,8 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     by_bank = {
         name: known[policy.id]
         for policy in pack.enforced
-        for name in (policy.id, policy.openai_category)
-        if name is not None and policy.id in known
+        for name in (policy.id, *policy.openai_category)
+        if policy.id in known
     }
     for name, match in by_bank.items():
         scores[name], types[name] = 1.0, ["text" if match.image is None else "image"]
@@ -154,7 +154,7 @@ def _check_covered(required: str, pack: PolicyPack) -> None:
     wanted = {name.strip() for name in required.split(",")} - {""}
     if "*" in wanted:
         wanted = wanted - {"*"} | set(_CATEGORIES)
-    missing = sorted(wanted - {name for policy in pack.enforced for name in (policy.id, policy.openai_category)})
+    missing = sorted(wanted - {name for policy in pack.enforced for name in (policy.id, *policy.openai_category)})
     if missing:
         named = ", ".join(name[:64] for name in missing[:_NAMED])
         raise Problem("not_covered", f"{REQUIRE_CATEGORIES}: no policy covers {named}; add a policy, or do without")

@@ -21,10 +21,11 @@ from moderation_service.console.store.appeals import outcome
 from moderation_service.console.store.audits import decides
 from moderation_service.console.store.tables import Words, appeals, reviews, verdicts
 from moderation_service.contracts.enums import Decision, ReviewDecision, Route
+from moderation_service.contracts.statement import OTHER_VIOLATION
 from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack
 
-OTHER, MINORS = "STATEMENT_CATEGORY_OTHER_VIOLATION_TC", "STATEMENT_CATEGORY_PROTECTION_OF_MINORS"
+MINORS = "STATEMENT_CATEGORY_PROTECTION_OF_MINORS"
 _HOUR_MS = 3_600_000
 
 
@@ -189,8 +190,8 @@ def _category(row: Row[Any], policies: Mapping[str, Policy]) -> tuple[str, bool]
     named = (part["policy_id"] for part in row.said or () if part["violated"])
     if said := [policies[policy_id] for policy_id in named if policy_id in policies]:
         gravest = max(said, key=lambda policy: policy.severity)
-        return gravest.dsa_category or OTHER, gravest.statement.legal_ground is not None
-    return row.category or OTHER, row.ground == "DECISION_GROUND_ILLEGAL_CONTENT"
+        return gravest.dsa_categories[0], gravest.statement.legal_ground is not None
+    return row.category or OTHER_VIOLATION, row.ground == "DECISION_GROUND_ILLEGAL_CONTENT"
 
 
 def _primary(tag: str | None) -> str | None:

@@ -66,7 +66,7 @@ def _identification(report: TransparencyReport) -> Iterator[Row]:
 def _names(report: TransparencyReport) -> Iterator[Row]:
     yield "TOTAL", "All the entries", "TOTAL", ""
     for category in template.categories():
-        own = [policy.id for policy in report.pack.enforced if policy.dsa_category == category.code]
+        own = [policy.id for policy in report.pack.enforced if category.code in policy.dsa_category]
         yield *category, f"Policies: {', '.join(own)}" if own else ""
 
 
