@@ -198,6 +198,8 @@ class ConsoleSettings(Section):
     """For one call that judges."""
     requests_per_minute: PositiveInt = 600
     """Rate limit of one key."""
+    require_categories: tuple[str, ...] = ()
+    """`/v1/moderations` refuses a request unless a policy covers these; `["*"]`: all of OpenAI's 13."""
     retention_days: PositiveInt = 200
     """Verdicts and reviews are kept so long."""
     pending_post_ttl_hours: PositiveInt = 48

@@ -1,7 +1,7 @@
 """`POST /v1/moderations`: OpenAI's request and answer, so that their clients work unchanged; nothing is kept."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
@@ -18,7 +18,6 @@ from moderation_service.policies.categories import OpenAICategory
 from moderation_service.policies.pack import PolicyPack
 
 MOST_INPUTS = 32
-REQUIRE_CATEGORIES = "Moderation-Require-Categories"
 _NAMED = 20
 _CATEGORIES: tuple[str, ...] = get_args(OpenAICategory)
 
@@ -63,7 +62,9 @@ def _form(given: object) -> str | None:
 class ModerationRequest(Contract):
     """A text; several texts, each judged for itself; or the parts of one input, judged together.
 
-    `model` is read and not obeyed: what judges is what this service was started with.
+    `model` is read and not obeyed: what judges is what this service was started with. `categories`: refuse unless a
+    policy covers each of these (OpenAI's names and the policies' ids; `*` for OpenAI's 13). Null stands for
+    `console.require_categories`.
     """
 
     input: Annotated[
@@ -75,6 +76,7 @@ class ModerationRequest(Contract):
         ),
     ]
     model: str | None = None
+    categories: Annotated[list[str], Field(max_length=100)] | None = None
 
 
 class Moderation(BaseModel):
@@ -103,7 +105,8 @@ class ModerationAnswer(BaseModel):
 
 async def moderate(call: Call) -> Response:
     """Judge a text, several texts, or words with images, as OpenAI's moderation endpoint does. Nothing is kept."""
-    _check_covered(call.request.headers.get(REQUIRE_CATEGORIES, ""), call.seated.judge.pack)
+    by_default = call.context.settings.console.require_categories
+    _check_covered(by_default if call.body.categories is None else call.body.categories, call.seated.judge.pack)
     answer_id = f"modr-{secrets.token_hex(12)}"
     posts = list(_posts(answer_id, call.body.input))
     for post in posts:
@@ -149,15 +152,13 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     )
 
 
-def _check_covered(required: str, pack: PolicyPack) -> None:
-    """Raise Problem not_covered where no policy covers a category that the caller requires; `*`: OpenAI's 13."""
-    wanted = {name.strip() for name in required.split(",")} - {""}
-    if "*" in wanted:
-        wanted = wanted - {"*"} | set(_CATEGORIES)
+def _check_covered(required: Collection[str], pack: PolicyPack) -> None:
+    """Raise Problem not_covered where no policy covers a category that is required; `*`: OpenAI's 13."""
+    wanted = set(_CATEGORIES).union(required) - {"*"} if "*" in required else set(required)
     missing = sorted(wanted - {name for policy in pack.enforced for name in (policy.id, *policy.openai_category)})
     if missing:
         named = ", ".join(name[:64] for name in missing[:_NAMED])
-        raise Problem("not_covered", f"{REQUIRE_CATEGORIES}: no policy covers {named}; add a policy, or do without")
+        raise Problem("not_covered", f"categories: no policy covers {named}; add a policy, or do without")
 
 
 def _input_types(part: PolicyVerdict | None, verdict: Verdict) -> list[InputType]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
-from moderation_service.console.api import banks, moderations, posts, quality, verdicts
+from moderation_service.console.api import banks, moderations, policies, posts, quality, verdicts
 from moderation_service.console.api.openapi import document
 from moderation_service.console.api.operation import Operation
 from moderation_service.console.api.problems import ErrorLoggingMiddleware
@@ -27,10 +27,10 @@ OPERATIONS = (
         scope="judge",
         body=moderations.ModerationRequest,
         answer=moderations.ModerationAnswer,
-        headers={moderations.REQUIRE_CATEGORIES: {"type": "string"}},
         judges=True,
         refusals=("not_covered",),
     ),
+    Operation("policies_listed", "GET", "/policies", policies.listed, scope="judge", answer=policies.PolicyList),
     Operation(
         "posts_judge",
         "POST",

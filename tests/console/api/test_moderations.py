@@ -20,6 +20,7 @@ from moderation_service.contracts.enums import AttributionClass
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Attribution, Verdict
 from moderation_service.demo.samples import posts
+from moderation_service.judging.judge import Judge
 from moderation_service.policies.categories import OpenAICategory
 from moderation_service.settings import MediaSettings, Settings
 from tests.console.api.callers import ON_SQLITE, Api, running, serving
@@ -73,20 +74,38 @@ async def test_it_says_which_categories_a_policy_was_asked_about(api: Api) -> No
 
 @pytest.mark.parametrize(
     ("required", "missing"),
-    [("violence, doxxing", None), ("violence,sexual", "sexual"), ("*", "sexual/minors"), ("x", "x")],
+    [
+        (["violence", "doxxing"], None),
+        ([], None),
+        (["violence", "sexual"], "sexual"),
+        (["*"], "sexual/minors"),
+        (["x"], "x"),
+    ],
 )
 async def test_a_category_that_is_required_and_not_covered_is_refused(
-    api: Api, required: str, missing: str | None
+    api: Api, required: list[str], missing: str | None
 ) -> None:
-    headers = {"Moderation-Require-Categories": required}
     async with client(api) as openai_client:
+        call = openai_client.moderations.create(input=THREAT, extra_body={"categories": required})
         if missing is None:
-            assert (await openai_client.moderations.create(input=THREAT, extra_headers=headers)).results[0].flagged
+            assert (await call).results[0].flagged
         else:
             with pytest.raises(UnprocessableEntityError, match="no policy covers") as refused:
-                await openai_client.moderations.create(input=THREAT, extra_headers=headers)
+                await call
             assert missing in str(refused.value)
             assert refused.value.code == "not_covered"
+
+
+async def test_the_owner_may_require_categories_of_every_request(
+    database: AsyncEngine, database_url: str, judge: Judge
+) -> None:
+    """A client that was written for OpenAI names none, and would read "false" where nothing is checked."""
+    strict = console_settings(database_url, judging_backend="local", require_categories=["violence", "sexual"])
+    async with running(database, strict, judge) as api, client(api) as openai_client:
+        with pytest.raises(UnprocessableEntityError, match="no policy covers sexual"):
+            await openai_client.moderations.create(input=THREAT)
+        own = {"categories": ["violence"]}
+        assert (await openai_client.moderations.create(input=THREAT, extra_body=own)).results[0].flagged
 
 
 async def test_requests_are_counted_by_the_template_of_their_path(api: Api) -> None:
