@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py
 
-.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference audit sbom chaos compose-check kafka console-images lock clean
+.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference messages audit sbom chaos compose-check kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -64,6 +64,9 @@ docs: .venv/ready
 reference: .venv/ready
 	$(BIN)/python scripts/reference.py
 	$(BIN)/python scripts/asyncapi.py
+
+messages: .venv/ready
+	$(BIN)/python scripts/messages.py $(ADD)
 
 chaos: .venv/ready
 	scripts/system-packages.sh test

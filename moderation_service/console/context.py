@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from moderation_service.banks.matcher import BankMatcher
 from moderation_service.child_safety.legal_hold import LegalHold
+from moderation_service.console.catalogues import Catalogues, shipped_catalogues
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
@@ -54,6 +55,7 @@ class ConsoleContext:
     judge: Judge | None = None
     legal_hold: LegalHold | None = None  # of posts with a route, where the console has it
     banks: BankMatcher = field(default_factory=BankMatcher)  # the judge's, or followed without one
+    catalogues: Catalogues = field(default_factory=shipped_catalogues)  # the pages' languages
     outbox_changed: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the outbox's sender
     held: set[str] = field(default_factory=set)  # what parts wait for, as "ingest: Kafka does not answer"
     # past verdicts by what was looked for: the newest that was looked at, and what was found

@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.catalogues import MsgId
+from moderation_service.console.pages.render import NOTHING_CHANGED, page, translated
 from moderation_service.contracts.envelope import Trace
 from moderation_service.settings import IPAddress, IPNetwork
 
@@ -34,12 +35,12 @@ _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 """An endpoint's own header goes before each of these."""
-ERROR_TEXTS = {
-    403: ("That is not allowed.", "Load the page again; your session may be over."),
-    404: ("There is nothing here.", "It never existed, or it was erased."),
-    423: ("This post is in a blind audit.", "Its verdict is shown once people have answered."),
+_ERROR_TEXTS = {
+    403: (MsgId("That is not allowed."), MsgId("Load the page again; your session may be over.")),
+    404: (MsgId("There is nothing here."), MsgId("It never existed, or it was erased.")),
+    423: (MsgId("This post is in a blind audit."), MsgId("Its verdict is shown once people have answered.")),
 }
-OTHER_ERROR = ("That did not work.", "Nothing was changed.")
+_OTHER_ERROR = (MsgId("That did not work."), NOTHING_CHANGED)
 
 log = structlog.get_logger(__name__)
 
@@ -151,14 +152,14 @@ class ErrorPages:
             try:
                 answer = await error_page(Request(scope, receive), error)
             except Exception:  # noqa: BLE001 - what the page itself is made of may have failed
-                answer = PlainTextResponse(OTHER_ERROR[0], 500)
+                answer = PlainTextResponse(_OTHER_ERROR[0], 500)
             await answer(scope, receive, send)
 
 
 async def error_page(request: Request, error: Exception) -> Response:
     """The page for an error; of an HTTPException with its status and headers."""
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
-    title, text = map(translated(language_of(request)), ERROR_TEXTS.get(status, OTHER_ERROR))
+    title, text = (translated(request, message) for message in _ERROR_TEXTS.get(status, _OTHER_ERROR))
     response = page(request, "error.html", status=status, title=title, text=text)
     response.headers.update(headers or {})
     return response

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from moderation_service.console.catalogues import FOLDER as CATALOGUES
 from moderation_service.settings import DEMO_MODEL, ConsoleSettings, OpsSettings
 from moderation_service.telemetry.health import Health
 from moderation_service.telemetry.ops import ops_server
@@ -66,8 +67,10 @@ def test_benchmarks_and_the_demo_models_recipe_stay_out_of_the_wheel(wheel: Path
 def test_the_build_gets_all_that_the_wheel_is_made_of(wheel: Path) -> None:
     names, folder = set(zipfile.ZipFile(wheel).namelist()), ROOT / "policies"
     shipped = {f"moderation_service/_policies/{path.relative_to(folder)}" for path in folder.rglob("*.yaml")}
+    catalogues = {path.relative_to(ROOT).as_posix() for path in CATALOGUES.glob("*/LC_MESSAGES/messages.po")}
     assert shipped
-    assert shipped <= names
+    assert catalogues
+    assert shipped | catalogues <= names
 
 
 def test_no_weights_go_into_the_image_but_the_bundled_models(wheel: Path) -> None:

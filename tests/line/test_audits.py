@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.audits import Case, audited_settings, by_hand, draws, end_to_end, estimated
+from moderation_service.console.catalogues import shipped_catalogues
 from moderation_service.console.pages import words
-from moderation_service.console.pages.render import translated
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import AuditRound
 from moderation_service.contracts.post import Post
@@ -75,7 +75,7 @@ async def test_audits_are_drawn_answered_blind_settled_and_exported(kafka: str, 
     assert sum(int(row["verdicts"]) for row in found.strata) == POSTS + COPIES
 
     for language in LANGUAGES:
-        said_of = translated(language)
+        said_of = shipped_catalogues()[language].gettext
         titles = {title for name in ("DECIDED", "REASONS", "FLAGS") for title in words.TITLES[name].values()}
         for html in found.blind[language]:
             shown = re.sub(r"<div class=\"words\".*?</div>|<[^>]*>", " ", html, flags=re.DOTALL)

@@ -15,6 +15,7 @@ from moderation_service.console.accounts import sessions
 from moderation_service.console.accounts.guard import check_same_site, local, reader
 from moderation_service.console.accounts.throttle import Throttle
 from moderation_service.console.accounts.users import known
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.render import page
 from moderation_service.console.store import outbox
@@ -24,9 +25,9 @@ from moderation_service.telemetry import audit
 _FORM_BYTES = 8 * 1024
 _FORM_S = 10.0
 _FIELDS = 8
-WRONG = "The user or the password is wrong."
-BUSY = "Too many logins at once. Try again in a moment."
-TOO_MANY = "Too many attempts. Try again in a few minutes."
+_WRONG = MsgId("The user or the password is wrong.")
+_BUSY = MsgId("Too many logins at once. Try again in a moment.")
+_TOO_MANY = MsgId("Too many attempts. Try again in a few minutes.")
 
 log = structlog.get_logger(__name__)
 
@@ -52,22 +53,22 @@ class _Login:
         address = request.client.host if request.client else ""
         with self._throttle.in_hand(address) as may:
             if not may:
-                return _too_many(request, go_on, address, BUSY, 1.0)
+                return _too_many(request, go_on, address, _BUSY, 1.0)
             return await self._tried(request, name, given.get("password", ""), address, go_on)
 
     async def _tried(self, request: Request, name: str, password: str, address: str, go_on: str) -> Response:
         if wait_s := self._throttle.begin(name, address):
-            return _too_many(request, go_on, address, TOO_MANY, wait_s)
+            return _too_many(request, go_on, address, _TOO_MANY, wait_s)
         if not await known(context_of(request).database, name, password):
             log.warning("login refused", reason="wrong", address=address)
             if self._throttle.spent(name, address):
                 await _tell_of_guesses(request, name, address)
-            return _form(request, go_on, error=WRONG, status=401)
+            return _form(request, go_on, error=_WRONG, status=401)
         self._throttle.passed(name, address)
         return await _log_in(request, name, go_on)
 
 
-def _too_many(request: Request, go_on: str, address: str, error: str, wait_s: float) -> Response:
+def _too_many(request: Request, go_on: str, address: str, error: MsgId, wait_s: float) -> Response:
     log.warning("login refused", reason="throttled", address=address)
     response = _form(request, go_on, error=error, status=429)
     response.headers["Retry-After"] = str(math.ceil(wait_s))
@@ -126,5 +127,5 @@ async def _read(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
-def _form(request: Request, go_on: str, *, error: str | None = None, status: int = 200) -> Response:
+def _form(request: Request, go_on: str, *, error: MsgId | None = None, status: int = 200) -> Response:
     return page(request, "login.html", status=status, error=error, next=go_on)

@@ -8,10 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.blind_case import BlindCase, blind_case, policies_asked
 from moderation_service.console.pages.queue import auditor_of, back, filters_of, go_on
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import NOTHING_CHANGED, page, translated
 from moderation_service.console.pages.verdict import REFUSED, TOO_LONG
 from moderation_service.console.store import outbox, queue, reviews, verdicts
 from moderation_service.console.store.queue import Job
@@ -19,8 +20,8 @@ from moderation_service.console.store.reviews import NotYours, Unknown
 from moderation_service.contracts.review import PolicyReview
 from moderation_service.telemetry import audit
 
-MARK_ONE = "Mark what is violated, or say that nothing is."
-MARKED = "Something is marked as violated; send that, or unmark it."
+_MARK_ONE = MsgId("Mark what is violated, or say that nothing is.")
+_MARKED = MsgId("Something is marked as violated; send that, or unmark it.")
 
 
 async def decide(request: Request) -> Response:
@@ -55,14 +56,14 @@ async def show_images(request: Request) -> Response:
     return _page(request, await blind_case(request, job, confirmed=True))
 
 
-def _wrong(answer: str, marked: set[str], reason: str) -> str | None:
+def _wrong(answer: str, marked: set[str], reason: str) -> MsgId | None:
     if len(reason) > 4000:  # noqa: PLR2004 - the contract's
         return TOO_LONG
     match answer:
         case "marked":
-            return None if marked else MARK_ONE
+            return None if marked else _MARK_ONE
         case "none":
-            return MARKED if marked else None
+            return _MARKED if marked else None
         case _:
             raise HTTPException(400, "answer: should be marked or none")
 
@@ -76,13 +77,18 @@ async def _held(request: Request) -> Job:
     return job
 
 
-async def _again(request: Request, wrong: str, status: int, marked: Collection[str]) -> Response:
-    said = translated(language_of(request))
+async def _again(request: Request, wrong: MsgId, status: int, marked: Collection[str]) -> Response:
     try:
         job = await _held(request)
     except HTTPException:
-        return page(request, "error.html", status=status, title=said(wrong), text=said("Nothing was changed."))
-    return _page(request, await blind_case(request, job), said(wrong), status, marked)
+        return page(
+            request,
+            "error.html",
+            status=status,
+            title=translated(request, wrong),
+            text=translated(request, NOTHING_CHANGED),
+        )
+    return _page(request, await blind_case(request, job), translated(request, wrong), status, marked)
 
 
 def _page(

@@ -8,8 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import NOTHING_CHANGED, page, translated
 from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import bank_entries, match_back, verdicts
 from moderation_service.console.store.bank_entries import AddedEntry, Refused, UnknownEntry
@@ -20,8 +21,8 @@ from moderation_service.telemetry import audit
 DAYS = 30
 _LISTED = 50
 _KINDS = ("image_pdq", "image_sha256")
-REASON_WANTED = "Say in at most 1,000 characters why this picture belongs in the bank."
-WRONG_DATE = "The expiry should be a day that is still to come."
+_REASON_WANTED = MsgId("Say in at most 1,000 characters why this picture belongs in the bank.")
+_WRONG_DATE = MsgId("The expiry should be a day that is still to come.")
 
 
 async def show(request: Request) -> Response:
@@ -63,16 +64,16 @@ async def add(request: Request) -> Response:
         bank = _changeable(request, str(form.get("bank", "")))
         value = bank_entries.image_value(stored.verdict, int(position), kind, bank)
     except Refused as refused:
-        return _refused(request, str(refused))
+        return _refused(request, refused.message)
     if not 1 <= len(reason) <= 1000:  # noqa: PLR2004 - the contract's
-        return _refused(request, REASON_WANTED)
+        return _refused(request, _REASON_WANTED)
     try:
         expires_at = _end_of(str(form.get("expires", "")))
         entry = BankEntry.model_validate(
             {"kind": kind, "value": value, "expires_at": expires_at, "source": user, "note": reason}
         )
     except (ValidationError, ValueError):
-        return _refused(request, WRONG_DATE)
+        return _refused(request, _WRONG_DATE)
     verdict_id = stored.verdict.verdict_id
     await bank_entries.add(context, bank, entry, actor=audit.reviewer(user), verdict_id=verdict_id)
     return RedirectResponse(f"/banks/{bank.name}/entries/{entry.id}", status_code=303)
@@ -104,7 +105,7 @@ async def send_to_review(request: Request) -> Response:
     try:
         await match_back.send_to_review(context, bank, entry.entry_id, seqs, actor)
     except Refused as refused:
-        return _refused(request, str(refused))
+        return _refused(request, refused.message)
     return RedirectResponse(f"/banks/{name}/entries/{entry.entry_id}", status_code=303)
 
 
@@ -115,7 +116,7 @@ async def remove(request: Request) -> Response:
         bank = _changeable(request, entry.bank)
         await bank_entries.remove(context_of(request), bank, entry.entry_id, actor=actor)
     except Refused as refused:
-        return _refused(request, str(refused))
+        return _refused(request, refused.message)
     except UnknownEntry:
         raise HTTPException(404, "no such entry") from None
     return RedirectResponse(f"/banks/{bank.name}", status_code=303)
@@ -175,6 +176,7 @@ def _end_of(day: str) -> datetime | None:
     return end
 
 
-def _refused(request: Request, why: str) -> Response:
-    said = translated(language_of(request))
-    return page(request, "error.html", status=422, title=said(why), text=said("Nothing was changed."))
+def _refused(request: Request, why: MsgId) -> Response:
+    return page(
+        request, "error.html", status=422, title=translated(request, why), text=translated(request, NOTHING_CHANGED)
+    )

@@ -13,9 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from moderation_service.child_safety.hold_access import HoldAccess
 from moderation_service.child_safety.sealed_file import HoldError
 from moderation_service.console.accounts.guard import is_sealed, seal
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import position_asked
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import page, translated
 from moderation_service.console.store import outbox, reviews, routed
 from moderation_service.console.store.reviews import Decided
 from moderation_service.console.store.routed import RoutedCase
@@ -30,10 +31,10 @@ _LISTED = 100
 _SIDE = 192  # pixels of an image's longer side
 _BLUR = 3  # pixels
 _REASON = "review in the console"
-_NO_HOLD = "This console has no legal hold: set child_safety.hold_path."
-_NOT_HELD = "The legal hold does not have this case, or it cannot be opened."
+_NO_HOLD = MsgId("This console has no legal hold: set child_safety.hold_path.")
+_NOT_HELD = MsgId("The legal hold does not have this case, or it cannot be opened.")
 _MAX_REPORT_ID = 256
-_ID_WANTED = "Give the id of the report, of at most 256 characters."
+_ID_WANTED = MsgId("Give the id of the report, of at most 256 characters.")
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +131,7 @@ def _access(request: Request) -> HoldAccess | None:
 
 
 async def _page(
-    request: Request, case: RoutedCase, *, images: bool = False, wrong: str | None = None, status: int = 200
+    request: Request, case: RoutedCase, *, images: bool = False, wrong: MsgId | None = None, status: int = 200
 ) -> Response:
     held = None
     if (access := _access(request)) is None:
@@ -141,18 +142,17 @@ async def _page(
             held = await access.case(case.verdict.verdict_id, _REASON)
         except (HoldError, OSError) as error:
             log.warning("a held case could not be opened", case_id=case.verdict.verdict_id, error=type(error).__name__)
-    said = translated(language_of(request))
     return page(
         request,
         "child_safety_case.html",
         status=status,
         case=case,
         held=held,
-        missing=said(missing),
+        missing=translated(request, missing),
         positions=[part.image for part in held.parts if part.image is not None] if held else [],
         asked="pictures" in request.query_params,
         seal=seal(request, _sealed_name(case)) if images else None,
-        wrong=said(wrong) if wrong else None,
+        wrong=translated(request, wrong) if wrong else None,
     )
 
 

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from moderation_service.console import judging
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import ConsoleContext, context_of
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import page, translated
 from moderation_service.console.store import reviews, verdicts
 from moderation_service.console.store.quality import CaseRow, lately, quality, results
 from moderation_service.console.store.tables import case_results
@@ -26,8 +27,8 @@ from moderation_service.readers.post_files import root_of, with_images
 _LATELY = 2_000  # verdicts
 _QUALITY = timedelta(days=30)
 
-_NO_IMAGES = "The pictures of these cases are not on this machine. Run the cases with: moderation policies test"
-_NOT_RUN = "The judge is busy or off. Nothing was changed; try again in a moment."
+_NO_IMAGES = MsgId("The pictures of these cases are not on this machine. Run the cases with: moderation policies test")
+_NOT_RUN = MsgId("The judge is busy or off. Nothing was changed; try again in a moment.")
 
 
 async def show(request: Request) -> Response:
@@ -109,7 +110,7 @@ def _policy(request: Request) -> Policy:
     return policy
 
 
-async def _page(request: Request, policy: Policy, wrong: str | None = None, status: int = 200) -> Response:
+async def _page(request: Request, policy: Policy, wrong: MsgId | None = None, status: int = 200) -> Response:
     context = context_of(request)
     held = {row.case_name: row for row in await results(context.database) if row.policy_id == policy.id}
     return page(
@@ -121,7 +122,7 @@ async def _page(request: Request, policy: Policy, wrong: str | None = None, stat
         ran_at=max((row.ran_at for row in held.values()), default=None),
         stale=any(row.policy_digest != policy.digest for row in held.values()),
         can_run=context.judge is not None,
-        wrong=translated(language_of(request))(wrong) if wrong else None,
+        wrong=translated(request, wrong) if wrong else None,
     )
 
 

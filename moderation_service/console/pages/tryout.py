@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from moderation_service.console import judging
 from moderation_service.console.accounts.guard import length_of
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
 from moderation_service.console.pages.case import ReviewCase, found_in
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import page, translated
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.errors import Poison, Transient
 from moderation_service.settings import MIB
@@ -21,13 +22,13 @@ _WORDS = 20_000  # characters
 _FIELDS = 256 * 1024  # bytes of a form beside its image
 _SENT_S = 30.0
 
-_NOTHING = "Type some words, or drop a picture."
-_LARGE = "That is too large to judge."
-_WHY_NOT: dict[type[Exception], str] = {
-    judging.Full: "The judge is busy. Try again in a moment.",
-    Transient: "The judge does not answer. Try again in a moment.",
-    TimeoutError: "That took too long. Try again in a moment.",
-    Poison: "That can't be judged.",
+_NOTHING = MsgId("Type some words, or drop a picture.")
+_LARGE = MsgId("That is too large to judge.")
+_WHY_NOT: dict[type[Exception], MsgId] = {
+    judging.Full: MsgId("The judge is busy. Try again in a moment."),
+    Transient: MsgId("The judge does not answer. Try again in a moment."),
+    TimeoutError: MsgId("That took too long. Try again in a moment."),
+    Poison: MsgId("That can't be judged."),
 }
 
 
@@ -61,7 +62,12 @@ async def judge(request: Request) -> Response:
 
 
 def _page(
-    request: Request, words: str = "", *, wrong: str | None = None, status: int = 200, case: ReviewCase | None = None
+    request: Request,
+    words: str = "",
+    *,
+    wrong: MsgId | None = None,
+    status: int = 200,
+    case: ReviewCase | None = None,
 ) -> Response:
     context = context_of(request)
     return page(
@@ -71,6 +77,6 @@ def _page(
         off=not context.judges,
         most_mib=context.settings.media.max_bytes // MIB,
         text=words,
-        wrong=translated(language_of(request))(wrong) if wrong else None,
+        wrong=translated(request, wrong) if wrong else None,
         case=case,
     )

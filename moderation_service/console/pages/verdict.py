@@ -9,11 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import context_of
 from moderation_service.console.pages import banks
 from moderation_service.console.pages.case import ReviewCase, case_of
 from moderation_service.console.pages.queue import back, filters_of, go_on, undoable
-from moderation_service.console.pages.render import language_of, page, translated
+from moderation_service.console.pages.render import page, translated
 from moderation_service.console.pages.words import redacted_all
 from moderation_service.console.store import audits, outbox, reviews, verdicts
 from moderation_service.console.store.reviews import Decided, NotYours, Unknown
@@ -27,13 +28,13 @@ from moderation_service.telemetry import audit
 _LISTED = 50
 _SEQ = re.compile("[0-9]{1,18}")
 _ASKED = ("post_id", "decision", "policy_id")
-_REASON_WANTED = "To overturn a decision, say why."
-TOO_LONG = "The reason is too long: at most 4,000 characters."
-REFUSED: dict[str, str] = {
-    "leased": "Another reviewer is working on this post.",
-    "decided": "Another reviewer has already decided this post.",
-    "superseded": "This post has a newer verdict.",
-    "audited": "You have reviewed this post already, or it needs the permission adjudicate.",
+_REASON_WANTED = MsgId("To overturn a decision, say why.")
+TOO_LONG = MsgId("The reason is too long: at most 4,000 characters.")
+REFUSED: dict[str, MsgId] = {
+    "leased": MsgId("Another reviewer is working on this post."),
+    "decided": MsgId("Another reviewer has already decided this post."),
+    "superseded": MsgId("This post has a newer verdict."),
+    "audited": MsgId("You have reviewed this post already, or it needs the permission adjudicate."),
 }
 
 
@@ -127,8 +128,8 @@ async def _stored(request: Request) -> Stored:
     return stored
 
 
-async def _again(request: Request, stored: Stored, wrong: str, reason: str, status: int) -> Response:
-    said = translated(language_of(request))(wrong)
+async def _again(request: Request, stored: Stored, wrong: MsgId, reason: str, status: int) -> Response:
+    said = translated(request, wrong)
     return await _page(request, stored, await case_of(request, stored.verdict), said, reason, status)
 
 

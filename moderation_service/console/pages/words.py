@@ -2,91 +2,91 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, assert_never
 
+from moderation_service.console.catalogues import Catalogue, MsgId
 from moderation_service.contracts.bank import BankAction, EntryKind
 from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, Flag, ImageStatus
 from moderation_service.contracts.verdict import Attribution
 from moderation_service.telemetry.redaction import redacted
 
 _REASONS = {
-    AbstainReason.IMAGE_UNAVAILABLE: "a picture was unavailable",
-    AbstainReason.IMAGE_UNDECODABLE: "a picture could not be read",
-    AbstainReason.IMAGE_SKIPPED: "more pictures than are read of a post",
-    AbstainReason.TRUNCATED: "more words than are read of a post",
-    AbstainReason.LABEL_MASS_LOW: "the model gave no clear answer",
+    AbstainReason.IMAGE_UNAVAILABLE: MsgId("a picture was unavailable"),
+    AbstainReason.IMAGE_UNDECODABLE: MsgId("a picture could not be read"),
+    AbstainReason.IMAGE_SKIPPED: MsgId("more pictures than are read of a post"),
+    AbstainReason.TRUNCATED: MsgId("more words than are read of a post"),
+    AbstainReason.LABEL_MASS_LOW: MsgId("the model gave no clear answer"),
 }
 _STATUSES = {
-    ImageStatus.JUDGED: "judged",
-    ImageStatus.UNAVAILABLE: "unavailable",
-    ImageStatus.REFUSED: "address refused",
-    ImageStatus.TOO_LARGE: "too large",
-    ImageStatus.UNDECODABLE: "could not be read",
-    ImageStatus.UNSUPPORTED: "unknown format",
-    ImageStatus.SKIPPED: "not read: too many",
+    ImageStatus.JUDGED: MsgId("judged"),
+    ImageStatus.UNAVAILABLE: MsgId("unavailable"),
+    ImageStatus.REFUSED: MsgId("address refused"),
+    ImageStatus.TOO_LARGE: MsgId("too large"),
+    ImageStatus.UNDECODABLE: MsgId("could not be read"),
+    ImageStatus.UNSUPPORTED: MsgId("unknown format"),
+    ImageStatus.SKIPPED: MsgId("not read: too many"),
 }
 _CLASSES = {
-    AttributionClass.COMBINED: "words and picture together",
-    AttributionClass.TEXT_ONLY: "words",
-    AttributionClass.IMAGE_ONLY: "picture",
-    AttributionClass.EITHER: "words and picture each",
-    AttributionClass.CONTEXT_MITIGATED: "mitigated by context",
-    AttributionClass.NONE: "nowhere",
+    AttributionClass.COMBINED: MsgId("words and picture together"),
+    AttributionClass.TEXT_ONLY: MsgId("words"),
+    AttributionClass.IMAGE_ONLY: MsgId("picture"),
+    AttributionClass.EITHER: MsgId("words and picture each"),
+    AttributionClass.CONTEXT_MITIGATED: MsgId("mitigated by context"),
+    AttributionClass.NONE: MsgId("nowhere"),
 }
 _FLAGS = {
-    Flag.IMAGE_MISSING: "picture missing",
-    Flag.IMAGE_DOWNSCALED: "picture read at a much reduced size",
-    Flag.IMAGE_TRUNCATED: "picture cut short",
-    Flag.TRUNCATED: "cut short",
-    Flag.INJECTION_SUSPECTED: "suspected prompt injection",
+    Flag.IMAGE_MISSING: MsgId("picture missing"),
+    Flag.IMAGE_DOWNSCALED: MsgId("picture read at a much reduced size"),
+    Flag.IMAGE_TRUNCATED: MsgId("picture cut short"),
+    Flag.TRUNCATED: MsgId("cut short"),
+    Flag.INJECTION_SUSPECTED: MsgId("suspected prompt injection"),
 }
 
 _ACTIONS = {
-    BankAction.BLOCK: "Known content: blocked",
-    BankAction.REVIEW: "Known content: to review",
-    BankAction.ESCALATE: "Known content: escalated",
-    BankAction.LABEL: "Known content: labelled",
-    BankAction.ALLOW: "Known to be harmless",
+    BankAction.BLOCK: MsgId("Known content: blocked"),
+    BankAction.REVIEW: MsgId("Known content: to review"),
+    BankAction.ESCALATE: MsgId("Known content: escalated"),
+    BankAction.LABEL: MsgId("Known content: labelled"),
+    BankAction.ALLOW: MsgId("Known to be harmless"),
 }
-_ENTRY_KINDS: dict[EntryKind, str] = {
-    "image_pdq": "near copies of a picture",
-    "image_sha256": "a picture's bytes",
-    "terms": "words",
-    "urls": "a link",
+_ENTRY_KINDS: dict[EntryKind, MsgId] = {
+    "image_pdq": MsgId("near copies of a picture"),
+    "image_sha256": MsgId("a picture's bytes"),
+    "terms": MsgId("words"),
+    "urls": MsgId("a link"),
 }
 
 
-def decision_title(decision: Decision) -> str:
+def decision_title(decision: Decision) -> MsgId:
     """As the answer to what becomes of a post."""
     match decision:
         case Decision.ALLOW:
-            return "Allow"
+            return MsgId("Allow")
         case Decision.REVIEW:
-            return "Review"
+            return MsgId("Review")
         case Decision.BLOCK:
-            return "Block"
+            return MsgId("Block")
         case Decision.ABSTAIN:
-            return "Abstained"
+            return MsgId("Abstained")
     assert_never(decision)
 
 
-def decided_title(decision: Decision) -> str:
+def decided_title(decision: Decision) -> MsgId:
     """As the heading of posts of that decision."""
     match decision:
         case Decision.ALLOW:
-            return "Allowed"
+            return MsgId("Allowed")
         case Decision.REVIEW:
-            return "To review"
+            return MsgId("To review")
         case Decision.BLOCK:
-            return "Blocked"
+            return MsgId("Blocked")
         case Decision.ABSTAIN:
-            return "Abstained"
+            return MsgId("Abstained")
     assert_never(decision)
 
 
-TITLES: dict[str, dict[Any, str]] = {
+TITLES: dict[str, dict[Any, MsgId]] = {
     "DECISIONS": {decision: decision_title(decision) for decision in Decision},
     "DECIDED": {decision: decided_title(decision) for decision in Decision},
     "REASONS": _REASONS,
@@ -96,25 +96,25 @@ TITLES: dict[str, dict[Any, str]] = {
     "ACTIONS": _ACTIONS,
     "ENTRY_KINDS": _ENTRY_KINDS,
 }
-"""Titles of closed sets, in English: the keys of their translations; by the name that templates have for them."""
+"""Titles of closed sets, by the name that templates have for them."""
 
 
-ATTRIBUTION = {
-    AttributionClass.COMBINED: (
+_ATTRIBUTION = {
+    AttributionClass.COMBINED: MsgId(
         "Only together: the words alone pass, the picture alone passes, and both together do not."
     ),
-    AttributionClass.TEXT_ONLY: "In the words: they alone are over the threshold, and the picture alone is not.",
-    AttributionClass.IMAGE_ONLY: "In the picture: it alone is over the threshold, and the words alone are not.",
-    AttributionClass.EITHER: "In both: the words alone and the picture alone are each over the threshold.",
-    AttributionClass.CONTEXT_MITIGATED: (
+    AttributionClass.TEXT_ONLY: MsgId("In the words: they alone are over the threshold, and the picture alone is not."),
+    AttributionClass.IMAGE_ONLY: MsgId("In the picture: it alone is over the threshold, and the words alone are not."),
+    AttributionClass.EITHER: MsgId("In both: the words alone and the picture alone are each over the threshold."),
+    AttributionClass.CONTEXT_MITIGATED: MsgId(
         "Mitigated by context: one part alone is over the threshold, and both together are not."
     ),
-    AttributionClass.NONE: "Nowhere: neither the whole post nor a part of it is over the threshold.",
+    AttributionClass.NONE: MsgId("Nowhere: neither the whole post nor a part of it is over the threshold."),
 }
-"""What each class means, in English, as the key of its translations."""
+"""What each class means."""
 _ALONE = {
-    AttributionClass.TEXT_ONLY: "In the words: the post has no picture.",
-    AttributionClass.IMAGE_ONLY: "In the picture: the post has no words.",
+    AttributionClass.TEXT_ONLY: MsgId("In the words: the post has no picture."),
+    AttributionClass.IMAGE_ONLY: MsgId("In the picture: the post has no words."),
 }
 
 Parts = tuple[tuple[bool, str], ...]
@@ -122,15 +122,17 @@ Parts = tuple[tuple[bool, str], ...]
 
 MAX_SHOWN = 20_000  # characters of a post's words on a page
 _KEPT = 256
+_COLON = re.compile("(?<=[:：])")
 _MARKS = re.compile(r"(\[(?:phone|ID card|bank card|e-mail|account)\])")
 
 
-def attribution(found: Attribution, translated: Callable[[str], str]) -> tuple[str, str]:
+def attribution(found: Attribution, catalogue: Catalogue) -> tuple[str, str]:
     """Where the violation lies, as a sentence in two parts of which the first is the answer."""
     whole = found.text_only is not None and found.image_only is not None
-    said = translated(ATTRIBUTION[found.class_] if whole else _ALONE.get(found.class_, ATTRIBUTION[found.class_]))
-    answer, colon, rest = re.split("([:：])", said, maxsplit=1)
-    return answer + colon, rest
+    meaning = _ATTRIBUTION[found.class_]
+    said = catalogue.gettext(meaning if whole else _ALONE.get(found.class_, meaning))
+    answer, *rest = _COLON.split(said, maxsplit=1)
+    return answer, "".join(rest)
 
 
 async def redacted_all(*texts: str) -> list[Parts]:

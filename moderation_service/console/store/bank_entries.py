@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from moderation_service.banks.topic import bank_record, check_not_a_file
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import outbox
 from moderation_service.console.store.tables import bank_entries
@@ -19,11 +20,11 @@ from moderation_service.errors import Misconfigured
 from moderation_service.telemetry import audit
 
 Why = Literal["file", "no_hash", "flat", "queue"]
-REFUSED: dict[Why, str] = {
-    "file": "This bank is a file. Change the file instead.",
-    "no_hash": "This picture was not read, so it has no hash.",
-    "flat": "This picture has too little detail to find near copies by. Add its exact bytes.",
-    "queue": "This bank has a route, and the queue is for everybody. Have the platform publish the posts again.",
+_REFUSED: dict[Why, MsgId] = {
+    "file": MsgId("This bank is a file. Change the file instead."),
+    "no_hash": MsgId("This picture was not read, so it has no hash."),
+    "flat": MsgId("This picture has too little detail to find near copies by. Add its exact bytes."),
+    "queue": MsgId("This bank has a route, and the queue is for everybody. Have the platform publish the posts again."),
 }
 
 
@@ -31,7 +32,8 @@ class Refused(Exception):  # noqa: N818 - a fate, not a fault
     """The bank can't be changed so."""
 
     def __init__(self, why: Why) -> None:
-        super().__init__(REFUSED[why])
+        self.message = _REFUSED[why]
+        super().__init__(self.message)
 
 
 class UnknownEntry(LookupError):  # noqa: N818 - a fate, not a fault

@@ -12,9 +12,9 @@ from sqlalchemy import insert, select, update
 
 from moderation_service.console.accounts import users
 from moderation_service.console.accounts.sessions import open_session
+from moderation_service.console.catalogues import MsgId
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.pages import words
-from moderation_service.console.pages.render import translated
 from moderation_service.console.store import posts, reviews, verdicts
 from moderation_service.console.store.tables import jobs, outbox, thumbnails
 from moderation_service.console.store.tables import verdicts as verdict_rows
@@ -148,7 +148,7 @@ async def test_the_page_is_the_same_whatever_was_decided(
 async def test_no_word_of_a_decision_and_no_number_of_a_score_is_on_the_page(
     context: ConsoleContext, people: dict[str, Person], language: Language
 ) -> None:
-    said = translated(language)
+    said = context.catalogues[language].gettext
     told = {
         said(title)
         for name in ("DECISIONS", "DECIDED", "REASONS", "FLAGS", "ACTIONS")
@@ -182,7 +182,7 @@ async def test_no_word_of_a_decision_and_no_number_of_a_score_is_on_the_page(
                 "</li>", html.index(f"/queue/take/{made.verdict_id}")
             )
         ]
-        assert said("Blind audit") in entry
+        assert said(MsgId("Blind audit")) in entry
         assert not re.search(r"chip|severity s[1-5]|is-(red|amber|green|violet)", entry + hand(html))
         asked = re.findall(r'name="violated" value="([^"]+)"', html)
         assert asked == [one.id for one in context.pack.enforced if one.applies_to(True, True, "feed")], "in one order"

@@ -2,17 +2,20 @@
 
 import pytest
 
+from moderation_service.console.catalogues import shipped_catalogues
 from moderation_service.console.pages.render import environment
 from moderation_service.contracts.verdict import Thresholds
 
+ENGLISH = environment(shipped_catalogues()["en"])
 
-@pytest.mark.parametrize("name", sorted(environment("en").list_templates()))
+
+@pytest.mark.parametrize("name", sorted(ENGLISH.list_templates()))
 def test_every_template_compiles(name: str) -> None:
-    assert environment("en").get_template(name)
+    assert ENGLISH.get_template(name)
 
 
 def test_a_policy_that_never_blocks_has_no_mark_and_says_so() -> None:
-    parts = environment("en").get_template("_parts.html").module
+    parts = ENGLISH.get_template("_parts.html").module
     never, some = Thresholds(review=0.5, block=None), Thresholds(review=0.5, block=0.9)
     assert "never blocks" in parts.limits(never)  # type: ignore[attr-defined]
     assert "block from 0.90" in parts.limits(some)  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ async def test_each_page_is_a_link_away_in_both_languages(
     for name in NAMES[locale]:
         await seen.page.get_by_role("navigation").first.get_by_role("link", name=name).click()
         await expect(seen.page.locator("h1").first).to_have_text(name)
-        await expect(seen.page.locator("html")).to_have_attribute("lang", "en" if locale == "en-GB" else "zh-Hans")
+        await expect(seen.page.locator("html")).to_have_attribute("lang", locale[:2])
     await seen.go("/verdicts?decision=review")
     await seen.page.locator("tbody a").first.click()
     await expect(seen.page.locator(".evidence").first).to_be_visible()
