@@ -1,14 +1,18 @@
 """A reviewer's way through the pages: by links, by keys alone, on a phone, in both languages."""
 
+import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from gettext import NullTranslations
 from typing import Any
 
 import numpy as np
 import pytest
+from babel import Locale
 from playwright.async_api import expect
 
+from moderation_service.console.catalogues import Catalogue
 from moderation_service.console.context import ConsoleContext
 from moderation_service.console.store import queue, reviews, verdicts
 from tests.console.pages.browsing import DESK, PHONE
@@ -135,6 +139,21 @@ async def test_a_phone_decides_by_touch_and_nothing_hangs_over_its_edge(context:
     await seen.go("/")
     await seen.page.get_by_role("button", name="Allow").tap()
     await expect(seen.page.locator(".toast")).to_contain_text(first)
+
+
+async def test_no_language_pushes_a_page_or_a_button_over_a_phones_edge(context: ConsoleContext, visit: Visits) -> None:
+    context.catalogues = {**context.catalogues, "ar": Catalogue(Locale("ar"), NullTranslations())}
+    made = await fill(context.database, context.pack, 14)
+    blocked = next(one for one in made if one.decision == "block")
+    outside = "all => all.filter(b => b.checkVisibility()).map(b => [b.getBoundingClientRect(), b.textContent])"
+    outside += ".filter(([at]) => at.left < 0 || at.right > innerWidth).map(([, text]) => text)"
+    seen = await visit(**PHONE)
+    await seen.take("Enter")
+    for language, path in itertools.product(("de", "es", "ar"), ("/", f"/verdicts/{blocked.verdict_id}", "/policies")):
+        await seen.go(f"/preferences?language={language}&next={path}")
+        await seen.page.locator(".menu summary").tap()
+        assert await seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (language, path)
+        assert await seen.page.locator("button, .button, .choice a").evaluate_all(outside) == [], (language, path)
 
 
 async def test_what_comes_appears_by_itself_and_does_not_disturb_who_writes(
