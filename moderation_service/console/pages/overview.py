@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moderation_service.console.catalogues import Catalogue
 from moderation_service.console.context import context_of
-from moderation_service.console.pages.render import page
-from moderation_service.console.pages.words import milliseconds
+from moderation_service.console.pages.numbers import milliseconds, number
+from moderation_service.console.pages.render import language_of, page
+from moderation_service.console.pages.words import decided_title
 from moderation_service.console.store import queue, traffic
 from moderation_service.console.store.traffic import Bucket
 from moderation_service.contracts.enums import STRONGEST_FIRST, Decision
@@ -61,10 +64,16 @@ class Plot:
     height: int = HEIGHT
 
 
-def stacked(buckets: Sequence[Bucket], kinds: Sequence[Decision], of: Callable[[Bucket], Mapping[str, int]]) -> Plot:
+def stacked(
+    buckets: Sequence[Bucket],
+    kinds: Sequence[Decision],
+    of: Callable[[Bucket], Mapping[str, int]],
+    language: Catalogue,
+) -> Plot:
     """A column a bucket, from below in the order of `kinds`."""
     totals = [sum(of(bucket).get(kind, 0) for kind in kinds) for bucket in buckets]
     top, step = nice(max(totals, default=0)), WIDTH / len(buckets)
+    counted = partial(number, locale=language.locale)
     bars = []
     for at, bucket in enumerate(buckets):
         y = float(HEIGHT)
@@ -72,7 +81,7 @@ def stacked(buckets: Sequence[Bucket], kinds: Sequence[Decision], of: Callable[[
             if count := of(bucket).get(kind, 0):
                 height = HEIGHT * count / top
                 y -= height
-                title = f"{_moment(bucket, buckets)}: {kind} {count:,}"
+                title = f"{_moment(bucket, buckets)}: {language.gettext(decided_title(kind))} {counted(count)}"
                 bars.append(
                     Bar(
                         kind,
@@ -83,7 +92,7 @@ def stacked(buckets: Sequence[Bucket], kinds: Sequence[Decision], of: Callable[[
                         title,
                     )
                 )
-    return _plot(buckets, tuple(bars), (), f"{top:,.0f}", (f"{max(totals, default=0):,}", f"{totals[-1]:,}"))
+    return _plot(buckets, tuple(bars), (), counted(top), (counted(max(totals, default=0)), counted(totals[-1])))
 
 
 def lines(
@@ -100,16 +109,6 @@ def lines(
     drawn = tuple(_line(kind, line, top, filled=filled) for (kind, _), line in zip(kinds, values, strict=True))
     last = next((value for value in reversed(values[-1]) if value is not None), 0)
     return _plot(buckets, (), drawn, unit(top), (unit(max(known, default=0)), unit(last)))
-
-
-def counted(value: float) -> str:
-    """A number of posts."""
-    return f"{value:,.0f}"
-
-
-def took(value: float) -> str:
-    """A time taken."""
-    return milliseconds(value)
 
 
 def nice(most: float) -> float:
@@ -182,16 +181,17 @@ class Overview:
             seen=seen,
             decisions=STRONGEST_FIRST,
             people=_BY_PEOPLE,
-            charts=_drawn(seen),
+            charts=_drawn(seen, language_of(request)),
             counts=await queue.counts(database, now=now),
             links=context_of(request).settings.console.links,
         )
 
 
-def _drawn(seen: traffic.TrafficFigures) -> dict[str, Plot]:
+def _drawn(seen: traffic.TrafficFigures, language: Catalogue) -> dict[str, Plot]:
+    took, counted = (partial(unit, locale=language.locale) for unit in (milliseconds, number))
     return {
-        "volume": stacked(seen.buckets, STRONGEST_FIRST, lambda one: one.decisions),
-        "decided": stacked(seen.buckets, _BY_PEOPLE, lambda one: one.people),
+        "volume": stacked(seen.buckets, STRONGEST_FIRST, lambda one: one.decisions, language),
+        "decided": stacked(seen.buckets, _BY_PEOPLE, lambda one: one.people, language),
         "latency": lines(seen.buckets, [("p95", lambda one: one.p95), ("p50", lambda one: one.p50)], took),
         "backlog": lines(seen.buckets, [("backlog", lambda one: float(one.backlog))], counted, filled=True),
     }

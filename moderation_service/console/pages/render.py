@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from moderation_service.console.accounts.guard import local
 from moderation_service.console.catalogues import Catalogue, MsgId, negotiate
 from moderation_service.console.context import context_of
-from moderation_service.console.pages import words
+from moderation_service.console.pages import numbers, words
 from moderation_service.contracts.enums import AttributionClass, Decision, Mode
 from moderation_service.policies.model import Bilingual
 
@@ -100,8 +100,8 @@ def environment(language: Catalogue) -> Environment:
     made.globals["attribution_says"] = lambda found: words.attribution(found, language)
     made.filters["colour"] = lambda word: Decision(word).colour  # of a decision, an outcome or a review
     made.filters["legend"] = lambda shown: [(one.colour, language.gettext(words.decided_title(one))) for one in shown]
-    made.filters["share"] = words.share
-    made.filters["ms"] = words.milliseconds
+    for written in (numbers.number, numbers.score, numbers.share, numbers.change, numbers.milliseconds):
+        made.filters[written.__name__] = partial(written, locale=language.locale)
     made.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     made.filters["short"] = words.short
     made.filters["in_language"] = lambda texts: in_language(texts, language)

@@ -1,4 +1,4 @@
-"""What pages say of closed sets, redacted texts, shares and durations."""
+"""What pages say of closed sets, and redacted texts."""
 
 import asyncio
 import re
@@ -152,22 +152,6 @@ def redacted_parts(text: str) -> Parts:
     """LRU cache of redacted texts: an open page asks again every few seconds."""
     parts = enumerate(_MARKS.split(redacted(text)))
     return tuple((at % 2 == 1, part) for at, part in parts if part)
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"  # noqa: PLR2004 - small shares need a digit more
-
-
-def milliseconds(value: float | None) -> str:
-    """A duration with the unit that suits it."""
-    if value is None:
-        return "–"
-    if value >= 1000:  # noqa: PLR2004
-        return f"{value / 1000:.3g} s"
-    return f"{value:.3g} ms"
 
 
 def short(digest: str | None) -> str:

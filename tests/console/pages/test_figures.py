@@ -71,7 +71,7 @@ async def test_volumes_times_and_backlog_are_by_bucket(database: AsyncEngine) ->
 def test_a_point_alone_is_a_dash_within_the_plot() -> None:
     buckets = [traffic.Bucket(NOW + number * HOUR, {}, {}, None, None, 0) for number in range(4)]
     for at in range(4):
-        plot = charts.lines(buckets, [("p50", lambda one, at=at: 5.0 if one is buckets[at] else None)], charts.took)
+        plot = charts.lines(buckets, [("p50", lambda one, at=at: 5.0 if one is buckets[at] else None)], str)
         left, right = (float(point.split()[0]) for point in plot.lines[0].path.removeprefix("M").split(" L"))
         assert 0 <= left < right <= charts.WIDTH
 

@@ -25,7 +25,7 @@ async def test_error_rates_are_shown_with_the_labels_behind_them(visit: Visits, 
     await expect(seen.page.get_by_text("too few labels").first).to_be_visible()
     assert await found(seen) == []
     await seen.page.get_by_role("link", name="7 days").click()
-    await seen.page.get_by_role("link", name="zh", exact=True).click()
+    await seen.page.get_by_role("link", name="Chinese", exact=True).click()
     await expect(rows.first).to_contain_text("75 labels")
     await seen.page.get_by_role("link", name="all", exact=True).click()
     await seen.page.get_by_role("link", name="Sale of weapons").click()
