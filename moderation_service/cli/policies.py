@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,25 +13,75 @@ from rich.table import Table
 from moderation_service.app.compose import open_judge
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, show, writable
 from moderation_service.cli.pack_diff import diff_packs, tables
+from moderation_service.errors import Misconfigured
 from moderation_service.judging import policy_cases
 from moderation_service.judging.policy_cases import CaseResult
 from moderation_service.judging.policy_cases import junit as junit_of
+from moderation_service.policies.coverage import coverage as coverage_of
 from moderation_service.policies.model import policy_schema
-from moderation_service.policies.pack import load_pack
+from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.readers.input_file import root_of
-from moderation_service.settings import Settings
+from moderation_service.settings import Settings, shipped_policies
+
+_SCHEMA = "policy.schema.json"
 
 policies = App(name="policies", help="The owner's policy files.")
 
 
 @policies.command(name="check")
-def check_policies(path: Path | None = None, /, *, settings: SettingsFile = None) -> int:
+def check_policies(
+    path: Path | None = None,
+    /,
+    *,
+    coverage: Annotated[
+        bool,
+        Parameter(negative="", help="Print what covers each category of AILuminate, the DSA and OpenAI."),
+    ] = False,
+    settings: SettingsFile = None,
+) -> int:
     """Validate the policy files; each fault is a line with file, line, field and what would be right.
 
-    Example: `moderation policies check policies/starter/`
+    Example: `moderation policies check policies/standard/ --coverage`
     """
     pack = load_pack(path or load(settings).policies.path)
     print(f"{len(pack.policies)} policies, {sum(len(policy.cases) for policy in pack.policies)} cases: {pack.digest}")
+    if never := [policy.id for policy in pack.policies if policy.thresholds.block is None]:
+        print(f"blocked by people alone, never by machine: {', '.join(never)}")
+    if coverage:
+        show(_coverage_table(pack))
+    return 0
+
+
+def _coverage_table(pack: PolicyPack) -> Table:
+    table = Table("taxonomy", "category", "covered by")
+    for one in coverage_of(pack):
+        table.add_row(one.taxonomy, one.category, ", ".join(one.policies) or "no policy")
+    return table
+
+
+@policies.command(name="copy")
+def copy_policies(
+    pack: Annotated[str, Parameter(help="starter or standard.")],
+    target: Annotated[Path, Parameter(help="A folder that does not exist yet.")],
+    /,
+) -> int:
+    """Copy a pack that comes with the service, with its images and the schema for editors, to change it.
+
+    Example: `moderation policies copy standard my-policies`
+    """
+    shipped = shipped_policies().parent
+    packs = sorted(folder.name for folder in shipped.iterdir() if folder.is_dir())
+    if pack not in packs:
+        msg = f"{pack} is no pack; should be one of {', '.join(packs)}"
+        raise Misconfigured(msg)
+    if target.exists():
+        msg = f"{target} exists; name a folder that does not, so that no policy is overwritten"
+        raise Misconfigured(msg)
+    shutil.copytree(shipped / pack, target)
+    shutil.copy(shipped / _SCHEMA, target)
+    for file in target.glob("*.yaml"):
+        file.write_text(file.read_text("utf-8").replace(f"$schema=../{_SCHEMA}", f"$schema={_SCHEMA}"), "utf-8")
+    print(f"{target}: {len(load_pack(target).policies)} policies")
     return 0
 
 

@@ -168,6 +168,29 @@ async def test_policies_check_and_show_name_the_digests() -> None:
     assert all(policy["digest"].startswith("sha256:") for policy in shown)
 
 
+async def test_policies_check_tells_what_is_covered_and_what_only_people_block() -> None:
+    code, out, _ = await moderation("policies", "check", "--coverage")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert "blocked by people alone, never by machine: weapon_display" in out
+    assert ["│", "openai", "│", "illicit/violent", "│", "weapon_sale", "│"] in lines
+    assert ["│", "ailuminate", "│", "sexual_content", "│", "no", "policy", "│"] in lines
+
+
+async def test_policies_copy_takes_a_whole_pack_and_overwrites_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    assert await moderation("policies", "copy", "starter", str(target)) == (0, f"{target}: 8 policies\n", "")
+    assert (target / "images").is_dir()
+    assert "$schema=policy.schema.json\n" in (target / "doxxing.yaml").read_text(encoding="utf-8")
+    assert (target / "policy.schema.json").is_file()
+    code, _, err = await moderation("policies", "copy", "starter", str(target))
+    assert code == 2
+    assert "exists; name a folder that does not" in err
+    code, _, err = await moderation("policies", "copy", "strater", str(tmp_path / "other"))
+    assert code == 2
+    assert "should be one of standard, starter" in err
+
+
 async def test_policies_schema_is_the_committed_one() -> None:
     committed = (shipped_policies().parent / "policy.schema.json").read_text(encoding="utf-8")
     assert await moderation("policies", "schema") == (0, committed, "")
