@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 from typing import Any, assert_never
 
+from moderation_service.console.accounts.users import Role
 from moderation_service.console.catalogues import Catalogue, MsgId
 from moderation_service.contracts.bank import BankAction, EntryKind
 from moderation_service.contracts.enums import AbstainReason, AttributionClass, Decision, Flag, ImageStatus
@@ -56,6 +57,7 @@ _ENTRY_KINDS: dict[EntryKind, MsgId] = {
     "terms": MsgId("words"),
     "urls": MsgId("a link"),
 }
+_ROLES: dict[Role, MsgId] = {"reviewer": MsgId("reviewer"), "admin": MsgId("administrator")}
 
 
 def decision_title(decision: Decision) -> MsgId:
@@ -95,6 +97,7 @@ TITLES: dict[str, dict[Any, MsgId]] = {
     "FLAGS": _FLAGS,
     "ACTIONS": _ACTIONS,
     "ENTRY_KINDS": _ENTRY_KINDS,
+    "ROLES": _ROLES,
 }
 """Titles of closed sets, by the name that templates have for them."""
 
