@@ -27,13 +27,13 @@ RUN uv build --wheel --build-constraints requirements.lock --out-dir /wheels
 
 # What the service needs and no more, in the versions of the lock and held to its digests.
 FROM build AS build-gpu
-RUN uv pip install --constraints requirements.lock "$(echo /wheels/*.whl)[local,train,s3,evaluation,ocr,otel]"
+RUN uv pip install --constraints requirements.lock "$(echo /wheels/*.whl)[local,train,s3,msk,evaluation,ocr,otel]"
 
 FROM build AS build-cpu
 # PyPI's torch is the CUDA build, gigabytes of it. PyTorch's own index has the same versions for CPUs, with other
 # digests than the lock's: these two packages are held to their version alone.
 RUN awk '/^[a-z]/ {torch = /^(torch|torchvision)==/; if (torch) print $1} !torch' requirements.lock > cpu.lock \
- && uv pip install --torch-backend cpu --constraints cpu.lock "$(echo /wheels/*.whl)[local,train,s3,evaluation,ocr,otel]"
+ && uv pip install --torch-backend cpu --constraints cpu.lock "$(echo /wheels/*.whl)[local,train,s3,msk,evaluation,ocr,otel]"
 
 FROM debian:${DEBIAN_TAG}${DEBIAN_DIGEST:+@${DEBIAN_DIGEST}} AS base-cpu
 FROM nvidia/cuda:${CUDA_TAG}${CUDA_DIGEST:+@${CUDA_DIGEST}} AS base-gpu

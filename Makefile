@@ -25,7 +25,7 @@ up:
 
 test: .venv/ready
 	scripts/system-packages.sh test
-	scripts/kustomize.sh
+	scripts/kubernetes-tools.sh
 	$(MAKE) lint
 	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS)) $(PYTEST_ARGS) || failed=1; \
 	$(PYTEST) -n 2 $(TORCH_TESTS) $(PYTEST_ARGS) && exit $${failed:-0}

@@ -51,12 +51,17 @@ def render(root: Path, folder: str) -> list[dict[str, Any]]:
 
 
 def _kustomize() -> list[str]:
-    if kubectl := shutil.which("kubectl"):
+    if kubectl := tool("kubectl"):
         return [kubectl, "kustomize"]
-    if kustomize := shutil.which("kustomize") or shutil.which(str(ROOT / ".cache/kustomize/kustomize")):
+    if kustomize := tool("kustomize"):
         return [kustomize, "build"]
-    skip_or_fail("neither kubectl nor kustomize is there to render k8s/ (scripts/kustomize.sh makes the latter)")
+    skip_or_fail("neither kubectl nor kustomize is there to render k8s/ (scripts/kubernetes-tools.sh brings one)")
     return []
+
+
+def tool(name: str) -> str | None:
+    """Where a program is, installed or brought by scripts/kubernetes-tools.sh."""
+    return shutil.which(name) or shutil.which(str(ROOT / ".cache/kubernetes" / name))
 
 
 def of_kind(folder: str, *kinds: str) -> list[dict[str, Any]]:
@@ -69,15 +74,25 @@ def named(folder: str, kind: str, name: str) -> dict[str, Any]:
 
 
 def workloads(folder: str) -> list[dict[str, Any]]:
-    return of_kind(folder, "Deployment", "StatefulSet", "Job")
+    return workloads_of(rendered(folder))
+
+
+def workloads_of(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in manifests if one["kind"] in {"Deployment", "StatefulSet", "Job", "CronJob"}]
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return selector.get("matchLabels", {}).items() <= labels.items()
 
 
+def template_of(workload: Mapping[str, Any]) -> dict[str, Any]:
+    """The pod's template, of a CronJob that of its jobs."""
+    spec = workload["spec"]
+    return spec.get("jobTemplate", {}).get("spec", spec)["template"]
+
+
 def pod_of(workload: Mapping[str, Any]) -> dict[str, Any]:
-    return workload["spec"]["template"]["spec"]
+    return template_of(workload)["spec"]
 
 
 def containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -127,8 +142,13 @@ def in_compose() -> Iterator[Started]:
 
 def in_kubernetes(folder: str) -> Iterator[Started]:
     """The service's containers in what a folder of k8s/ renders, but those with a command of their own."""
-    maps = {found["metadata"]["name"]: found["data"] for found in of_kind(folder, "ConfigMap")}
-    for workload in workloads(folder):
+    return started_by(rendered(folder), folder)
+
+
+def started_by(manifests: list[dict[str, Any]], where: str) -> Iterator[Started]:
+    """The same of manifests."""
+    maps = {found["metadata"]["name"]: found["data"] for found in manifests if found["kind"] == "ConfigMap"}
+    for workload in workloads_of(manifests):
         for container in containers(pod_of(workload)):
             if container["image"].startswith(f"{SERVICE}:") and "command" not in container:
                 environment: dict[str, str] = {}
@@ -137,8 +157,7 @@ def in_kubernetes(folder: str) -> Iterator[Started]:
                 for entry in container.get("env", ()):
                     environment[entry["name"]] = _value(entry, maps)
                 mounts = frozenset(mount["mountPath"] for mount in container["volumeMounts"])
-                where = f"{folder}: {workload['metadata']['name']}"
-                yield Started(where, tuple(container["args"]), environment, mounts)
+                yield Started(f"{where}: {workload['metadata']['name']}", tuple(container["args"]), environment, mounts)
 
 
 def _value(entry: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> str:

@@ -1,9 +1,11 @@
 """Tokens for SASL OAUTHBEARER: from a token endpoint, a file, a function. A real broker takes them in test_secured."""
 
 import asyncio
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
@@ -127,3 +129,20 @@ def test_a_function_that_is_not_there_is_said(path: str) -> None:
 def test_settings_that_name_no_source_of_tokens_are_refused(fields: dict[str, object], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         settings_with(**fields)
+
+
+async def test_msk_by_iam_is_asked_with_a_url_that_is_signed_for_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = token_provider(settings_with(oauth_token_provider="moderation_service.kafka.msk_iam:token"))
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    with pytest.raises(KafkaConnectionError, match="AWS_REGION is not set"):
+        await provider.token()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    first, second = await asyncio.gather(provider.token(), provider.token())
+    assert first == second
+    url = urlsplit(urlsafe_b64decode(first + "=" * (-len(first) % 4)).decode())
+    assert url.hostname == "kafka.eu-west-1.amazonaws.com"
+    signed = parse_qs(url.query)
+    assert signed["Action"] == ["kafka-cluster:Connect"]
+    assert signed["X-Amz-Credential"][0].endswith("/eu-west-1/kafka-cluster/aws4_request")

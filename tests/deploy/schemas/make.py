@@ -21,7 +21,7 @@ KUBERNETES = "1.32.0"  # the oldest that the manifests are for
 KINDS = {
     "v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Secret", "Service", "ServiceAccount"),
     "apps/v1": ("Deployment", "StatefulSet"),
-    "batch/v1": ("Job",),
+    "batch/v1": ("CronJob", "Job"),
     "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
     "policy/v1": ("PodDisruptionBudget",),
 }

@@ -1,0 +1,1 @@
+../../../k8s/model/digests.sh
