@@ -3,8 +3,8 @@
 set -euo pipefail
 case ${1:?test or demo-model} in
   test)
-    programs=(java mvn prometheus amtool chromium npm)
-    packages=(chromium default-jre-headless fonts-noto-cjk maven npm postgresql prometheus prometheus-alertmanager)
+    programs=(java mvn prometheus amtool chromium npm jq)
+    packages=(chromium default-jre-headless fonts-noto-cjk jq maven npm postgresql prometheus prometheus-alertmanager)
     ;;
   demo-model) programs=(g++); packages=(fonts-noto-color-emoji g++ python3-dev) ;;
   *) echo "unknown set '$1'" >&2; exit 2 ;;
