@@ -1,22 +1,8 @@
-# ruff: noqa: INP001, T201 - a script, whose numbers are places in drawings
-"""Draws the documents, screens, notices and objects in `policies/standard/images/`; all names and numbers are invented.
+# ruff: noqa: INP001 - a script's module, whose numbers are places in drawings
+"""Documents, screens, notices and objects for fraud, integrity, property, trafficking and animals."""
 
-    python scripts/pack_drawings.py policies/standard/images /usr/share/openclipart/png
-
-The second folder comes with Debian's package `openclipart-png` (public domain), the font with `fonts-noto-cjk`.
-"""
-
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
-from PIL import Image, ImageDraw, ImageFont
-
-FONT = "/usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc"
-SIMPLIFIED = 2  # the font's number in the collection
-SIDE = 400
-COLOURS = 48
-INK, PAPER, GREY, RED, BLUE, GREEN, SKIN = "#222222", "#fbfaf5", "#8a8f98", "#c62828", "#1f4e8c", "#2e7d32", "#e3b58f"
+from canvas import BLUE, GREEN, GREY, INK, PAPER, RED, SIDE, centre, drawing, font, person, write
+from PIL import ImageDraw
 
 CLIPART = {
     "cat": "animals/mammals/housecats/gatto_cat_architetto_fra_01.png",
@@ -53,109 +39,20 @@ SCREENS = {  # the bar's colour, title, lines
     "profile_singer": ("#ad1457", "Lena Vega", ("Singer", "Albums: Harbour, Northlight", "4.1 M followers")),
 }
 # fmt: on
-Draw = Callable[[ImageDraw.ImageDraw], None]
-DRAWINGS: dict[str, Draw] = {}
 
 
-def main(folder: Path, clipart: Path) -> None:
-    """Draw all images into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, file in CLIPART.items():
-        _save(_clip(clipart / file), folder / f"{name}.png")
-    for name, notice in NOTICES.items():
-        _save(_notice(*notice), folder / f"{name}.png")
-    for name, screen in SCREENS.items():
-        _save(_screen(*screen), folder / f"{name}.png")
-    for name, draw in DRAWINGS.items():
-        image = Image.new("RGB", (SIDE, SIDE), "white")
-        draw(ImageDraw.Draw(image))
-        _save(image, folder / f"{name}.png")
-    for name, draw, new in ADDITIONS:
-        image = Image.open(folder / f"{name}.png").convert("RGB")
-        draw(ImageDraw.Draw(image))
-        _save(image, folder / f"{new}.png")
-
-
-def _drawing(draw: Draw) -> Draw:
-    """Register a drawing under its function's name."""
-    DRAWINGS[draw.__name__] = draw
-    return draw
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(path, path.stat().st_size)
-
-
-def _clip(file: Path) -> Image.Image:
-    clip = Image.open(file).convert("RGBA")
-    clip = clip.crop(clip.getbbox())
-    scale = (SIDE - 60) / max(clip.size)
-    clip = clip.resize((round(clip.width * scale), round(clip.height * scale)), Image.Resampling.LANCZOS)
-    image = Image.new("RGB", (SIDE, SIDE), "white")
-    image.paste(clip, ((SIDE - clip.width) // 2, (SIDE - clip.height) // 2), clip)
-    return image
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(FONT, size, index=SIMPLIFIED)
-
-
-def _write(on: ImageDraw.ImageDraw, at: tuple[float, float], words: str, size: int, colour: str = INK) -> None:
-    on.text(at, words, font=_font(size), fill=colour)
-
-
-def _centre(on: ImageDraw.ImageDraw, y: float, words: str, size: int, colour: str = INK) -> None:
-    on.text((SIDE / 2, y), words, font=_font(size), fill=colour, anchor="ma")
-
-
-def _notice(background: str, ink: str, lines: tuple[str, ...]) -> Image.Image:
-    image = Image.new("RGB", (SIDE, SIDE), background)
-    on = ImageDraw.Draw(image)
-    on.rectangle((12, 12, SIDE - 13, SIDE - 13), outline=ink, width=4)
-    for number, words in enumerate(lines):
-        _centre(on, 50 + 82 * number, words, 31, ink)
-    return image
-
-
-def _screen(bar: str, title: str, lines: tuple[str, ...]) -> Image.Image:
-    image = Image.new("RGB", (SIDE, SIDE), "#eceff1")
-    on = ImageDraw.Draw(image)
-    on.rectangle((0, 0, SIDE, 78), fill=bar)
-    on.ellipse((14, 12, 68, 66), fill="#ffffff")
-    on.ellipse((31, 20, 51, 40), fill=bar)
-    on.chord((23, 40, 59, 84), 180, 360, fill=bar)
-    _write(on, (84, 20), title, 26, "white")
-    on.rounded_rectangle((16, 100, SIDE - 16, 130 + 52 * len(lines)), 18, fill="white")
-    for number, words in enumerate(lines):
-        _write(on, (32, 112 + 52 * number), words, 23)
-    return image
-
-
-def _person(on: ImageDraw.ImageDraw, x: int, y: int, height: int, clothes: str = BLUE) -> None:
-    """Head and shoulders, the top of the head at (x, y)."""
-    head = height // 2
-    on.chord((x - height // 2, y + head, x + height // 2, y + 2 * height), 180, 360, fill=clothes)
-    on.ellipse((x - head // 2, y, x + head // 2, y + int(head * 1.15)), fill=SKIN)
-    on.chord((x - head // 2, y - 4, x + head // 2, y + head), 180, 360, fill="#4e342e")
-    eye = y + head * 6 // 10
-    for side in (-1, 1):
-        on.ellipse((x + side * head // 5 - 3, eye - 3, x + side * head // 5 + 3, eye + 3), fill=INK)
-    on.arc((x - head // 5, eye, x + head // 5, y + head), 20, 160, fill=INK, width=2)
-
-
-@_drawing
+@drawing
 def gain_screen(on: ImageDraw.ImageDraw) -> None:
     """A trading app after a good week."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#10151c")
-    _write(on, (24, 20), "Portfolio", 28, "white")
-    _write(on, (24, 64), "+312 %", 64, "#4caf50")
-    _write(on, (24, 150), "this week · 41,200", 26, GREY)
+    write(on, (24, 20), "Portfolio", 28, "white")
+    write(on, (24, 64), "+312 %", 64, "#4caf50")
+    write(on, (24, 150), "this week · 41,200", 26, GREY)
     points = [(20, 370), (70, 355), (110, 362), (160, 330), (210, 338), (260, 290), (310, 270), (380, 200)]
     on.line(points, fill="#4caf50", width=6, joint="curve")
 
 
-@_drawing
+@drawing
 def banknotes(on: ImageDraw.ImageDraw) -> None:
     """A fan of banknotes."""
     for step in range(4):
@@ -163,10 +60,10 @@ def banknotes(on: ImageDraw.ImageDraw) -> None:
         on.rectangle((x, y, x + 280, y + 130), fill="#a5d6a7", outline=GREEN, width=4)
         on.ellipse((x + 105, y + 25, x + 175, y + 105), outline=GREEN, width=4)
         for corner in ((x + 12, y + 6), (x + 212, y + 92)):
-            _write(on, corner, "100", 28, GREEN)
+            write(on, corner, "100", 28, GREEN)
 
 
-@_drawing
+@drawing
 def miracle_drops(on: ImageDraw.ImageDraw) -> None:
     """A bottle whose label promises a cure."""
     on.rectangle((165, 20, 235, 75), fill="#333333")
@@ -175,58 +72,58 @@ def miracle_drops(on: ImageDraw.ImageDraw) -> None:
     for number, (words, colour) in enumerate(
         (("MIRACLE", INK), ("DROPS", INK), ("CURES CANCER", RED), ("in 7 days", RED))
     ):
-        _centre(on, 146 + 46 * number, words, 29, colour)
+        centre(on, 146 + 46 * number, words, 29, colour)
 
 
-@_drawing
+@drawing
 def bleach(on: ImageDraw.ImageDraw) -> None:
     """A bottle of household bleach."""
     on.rectangle((150, 25, 215, 80), fill=RED)
     on.rounded_rectangle((90, 75, 300, 385), 40, fill="#e3f2fd", outline=BLUE, width=4)
     on.rectangle((92, 170, 298, 320), fill=BLUE)
-    _centre(on, 178, "BLEACH", 42, "white")
+    centre(on, 178, "BLEACH", 42, "white")
     on.polygon(((195, 235), (150, 312), (240, 312)), fill="#ffeb3b", outline=INK)
-    _centre(on, 240, "!", 48)
+    centre(on, 240, "!", 48)
 
 
-@_drawing
+@drawing
 def ballot_box(on: ImageDraw.ImageDraw) -> None:
     """A ballot goes into the box."""
     on.rectangle((150, 50, 250, 190), fill="white", outline=INK, width=4)
     on.line(((175, 110), (195, 135), (230, 80)), fill=GREEN, width=8)
     on.rectangle((60, 170, 340, 370), fill="#90a4ae", outline=INK, width=4)
     on.rectangle((120, 185, 280, 200), fill=INK)
-    _centre(on, 235, "VOTE", 56, "white")
+    centre(on, 235, "VOTE", 56, "white")
 
 
-@_drawing
+@drawing
 def mayor_generated(on: ImageDraw.ImageDraw) -> None:
     """A still of an invented mayor, labelled as generated."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#b0bec5")
-    _person(on, 200, 50, 180, "#5d4037")
+    person(on, 200, 50, 180, "#5d4037")
     on.rectangle((110, 250, 290, SIDE), fill="#6d4c41")
-    _centre(on, 262, "MAYOR HOLM", 26, "white")
+    centre(on, 262, "MAYOR HOLM", 26, "white")
     on.rectangle((0, 330, SIDE, 378), fill=INK)
-    _centre(on, 336, "“Yes, I took the money.”", 26, "white")
+    centre(on, 336, "“Yes, I took the money.”", 26, "white")
     on.rectangle((226, 10, 392, 48), fill="white")
-    _write(on, (234, 11), "AI-generated", 24, RED)
+    write(on, (234, 11), "AI-generated", 24, RED)
 
 
-@_drawing
+@drawing
 def passport(on: ImageDraw.ImageDraw) -> None:
     """A passport's page."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#6d4c41")
     on.rounded_rectangle((12, 40, 388, 372), 14, fill="#f3e9dc")
-    _write(on, (28, 46), "PASSPORT  Republic of Utopia", 21, "#5d1f1f")
+    write(on, (28, 46), "PASSPORT  Republic of Utopia", 21, "#5d1f1f")
     on.rectangle((28, 88, 148, 238), fill="white", outline=GREY)
-    _person(on, 88, 112, 84)
+    person(on, 88, 112, 84)
     for number, words in enumerate(("No. X0000042", "WINTHER", "CLARA ELISE", "born 31 FEB 1990")):
-        _write(on, (162, 86 + 33 * number), words, 21)
+        write(on, (162, 86 + 33 * number), words, 21)
     for number, words in enumerate(("P<UTOWINTHER<<CLARA<ELISE<<<", "X000004201UTO9002310F<<<<<00")):
-        _write(on, (24, 280 + 38 * number), words, 18)
+        write(on, (24, 280 + 38 * number), words, 18)
 
 
-@_drawing
+@drawing
 def id_card(on: ImageDraw.ImageDraw) -> None:
     """A Chinese identity card whose number has no valid date and check digit."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#78909c")
@@ -234,34 +131,34 @@ def id_card(on: ImageDraw.ImageDraw) -> None:
     for number, words in enumerate(
         ("姓名  林小溪", "性别  女   民族  汉", "出生  1990年2月31日", "住址  幸福路12号3单元")
     ):
-        _write(on, (24, 84 + 42 * number), words, 22)
-    _write(on, (24, 280), "公民身份号码  110000199002310000", 19)
+        write(on, (24, 84 + 42 * number), words, 22)
+    write(on, (24, 280), "公民身份号码  110000199002310000", 19)
     on.rectangle((284, 96, 374, 226), fill="white")
-    _person(on, 329, 118, 70, RED)
+    person(on, 329, 118, 70, RED)
 
 
-@_drawing
+@drawing
 def bank_card(on: ImageDraw.ImageDraw) -> None:
     """A bank card whose number fails its check digit."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#d7ccc8")
     on.rounded_rectangle((14, 80, 386, 320), 22, fill="#283593")
-    _write(on, (34, 92), "NORDHAVEN BANK", 25, "white")
+    write(on, (34, 92), "NORDHAVEN BANK", 25, "white")
     on.rounded_rectangle((36, 150, 94, 196), 8, fill="#ffca28")
-    _write(on, (34, 206), "0000 1234 5678 9019", 32, "white")
-    _write(on, (34, 262), "CLARA E WINTHER    09/29", 23, "white")
+    write(on, (34, 206), "0000 1234 5678 9019", 32, "white")
+    write(on, (34, 262), "CLARA E WINTHER    09/29", 23, "white")
 
 
-@_drawing
+@drawing
 def passports(on: ImageDraw.ImageDraw) -> None:
     """A pile of passports on a table."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#bcaaa4")
     for x, y, colour in ((40, 30, "#7b1f2b"), (110, 80, "#1a3a6b"), (60, 130, "#1b5e20"), (150, 150, "#7b1f2b")):
         on.rounded_rectangle((x, y, x + 180, y + 230), 12, fill=colour, outline=INK, width=2)
         on.ellipse((x + 55, y + 55, x + 125, y + 125), outline="#e6c35c", width=6)
-        on.text((x + 90, y + 150), "PASSPORT", font=_font(24), fill="#e6c35c", anchor="ma")
+        on.text((x + 90, y + 150), "PASSPORT", font=font(24), fill="#e6c35c", anchor="ma")
 
 
-@_drawing
+@drawing
 def house_number(on: ImageDraw.ImageDraw) -> None:
     """A house front with its number and street."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#bbdefb")
@@ -271,69 +168,69 @@ def house_number(on: ImageDraw.ImageDraw) -> None:
     for x in (85, 265):
         on.rectangle((x, 260, x + 55, 325), fill="#81d4fa", outline="white", width=5)
     on.rectangle((105, 170, 295, 230), fill=BLUE)
-    _centre(on, 176, "14  Mill Lane", 28, "white")
+    centre(on, 176, "14  Mill Lane", 28, "white")
 
 
-@_drawing
+@drawing
 def five_stars(on: ImageDraw.ImageDraw) -> None:
     """A shop's page full of five-star reviews."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#eceff1")
-    _write(on, (20, 10), "Reviews (248)", 30)
+    write(on, (20, 10), "Reviews (248)", 30)
     for number, words in enumerate(("“Best shop ever!”", "“Perfect, again.”", "“Just wonderful.”")):
         top = 66 + 110 * number
         on.rounded_rectangle((14, top, 386, top + 98), 12, fill="white")
-        _write(on, (28, top + 4), "★★★★★", 32, "#f9a825")
-        _write(on, (28, top + 52), words, 24)
+        write(on, (28, top + 4), "★★★★★", 32, "#f9a825")
+        write(on, (28, top + 52), words, 24)
 
 
-@_drawing
+@drawing
 def discount_code(on: ImageDraw.ImageDraw) -> None:
     """A shoe box with a personal code of a paid partnership."""
     on.rectangle((30, 150, 370, 370), fill="#ef6c00")
     on.rectangle((20, 120, 380, 170), fill="#bf5000")
-    _centre(on, 196, "STRIDE running shoes", 28, "white")
+    centre(on, 196, "STRIDE running shoes", 28, "white")
     on.rectangle((60, 250, 340, 350), fill="white")
-    _centre(on, 254, "code: LENA10", 34)
-    _centre(on, 306, "paid by STRIDE per sale", 22, GREY)
-    _centre(on, 40, "-10 %", 56, RED)
+    centre(on, 254, "code: LENA10", 34)
+    centre(on, 306, "paid by STRIDE per sale", 22, GREY)
+    centre(on, 40, "-10 %", 56, RED)
 
 
-@_drawing
+@drawing
 def handbag(on: ImageDraw.ImageDraw) -> None:
     """A handbag with the mark of an invented fashion house."""
     on.arc((110, 40, 290, 280), 180, 360, fill="#6d4c41", width=16)
     on.rounded_rectangle((50, 150, 350, 360), 30, fill="#a1683a", outline="#5d3a1a", width=6)
     on.rectangle((60, 150, 340, 215), fill="#8a5527")
-    _centre(on, 250, "LUXORA", 40, "#f5d77a")
+    centre(on, 250, "LUXORA", 40, "#f5d77a")
     on.rectangle((180, 200, 220, 236), fill="#f5d77a")
 
 
-@_drawing
+@drawing
 def cinema(on: ImageDraw.ImageDraw) -> None:
     """A film on a cinema's screen, over the heads of the audience."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#14090b")
     on.rectangle((30, 40, 370, 240), fill="#90caf9")
     on.polygon(((30, 240), (140, 110), (230, 240)), fill="#455a64")
     on.ellipse((280, 60, 340, 120), fill="#fff59d")
-    on.text((200, 130), "NORTHLIGHT", font=_font(40), fill="white", anchor="ma")
+    on.text((200, 130), "NORTHLIGHT", font=font(40), fill="white", anchor="ma")
     for x in range(-10, SIDE, 82):
         on.ellipse((x + 10, 270, x + 70, 340), fill=INK)
         on.rounded_rectangle((x, 325, x + 80, 420), 24, fill="#3b0d12")
 
 
-@_drawing
+@drawing
 def laundry_capsules(on: ImageDraw.ImageDraw) -> None:
     """Laundry capsules before their box."""
     on.rectangle((70, 30, 330, 230), fill="#7e57c2")
-    _centre(on, 60, "LAUNDRY", 44, "white")
-    _centre(on, 120, "capsules", 36, "white")
+    centre(on, 60, "LAUNDRY", 44, "white")
+    centre(on, 120, "capsules", 36, "white")
     for x, y in ((40, 250), (150, 270), (260, 250)):
         on.rounded_rectangle((x, y, x + 100, y + 100), 34, fill="#e1f5fe", outline="#4fc3f7", width=4)
         on.pieslice((x + 14, y + 14, x + 86, y + 86), 0, 180, fill="#ff7043")
         on.pieslice((x + 14, y + 14, x + 86, y + 86), 180, 360, fill="#29b6f6")
 
 
-@_drawing
+@drawing
 def tracks(on: ImageDraw.ImageDraw) -> None:
     """A railway to the horizon."""
     on.rectangle((0, 0, SIDE, 150), fill="#b3e5fc")
@@ -345,7 +242,7 @@ def tracks(on: ImageDraw.ImageDraw) -> None:
         on.line(((200 + side * 6, 150), (200 + side * 140, SIDE)), fill="#37474f", width=9)
 
 
-@_drawing
+@drawing
 def roof_edge(on: ImageDraw.ImageDraw) -> None:
     """A figure on the edge of a tower's roof, high over the town."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#ffccbc")
@@ -363,18 +260,18 @@ def roof_edge(on: ImageDraw.ImageDraw) -> None:
     on.line(((113, 136), (124, 170)), fill=INK, width=7)
 
 
-@_drawing
+@drawing
 def fertiliser(on: ImageDraw.ImageDraw) -> None:
     """Sacks of fertiliser."""
     on.rectangle((0, 330, SIDE, SIDE), fill="#a1887f")
     for x, y in ((20, 190), (205, 190), (112, 30)):
         on.rounded_rectangle((x, y, x + 175, y + 155), 24, fill="#f5f5f5", outline=GREY, width=4)
-        on.text((x + 88, y + 22), "NITRATE", font=_font(32), fill=GREEN, anchor="ma")
-        on.text((x + 88, y + 66), "fertiliser", font=_font(26), fill=INK, anchor="ma")
-        on.text((x + 88, y + 106), "25 kg", font=_font(24), fill=INK, anchor="ma")
+        on.text((x + 88, y + 22), "NITRATE", font=font(32), fill=GREEN, anchor="ma")
+        on.text((x + 88, y + 66), "fertiliser", font=font(26), fill=INK, anchor="ma")
+        on.text((x + 88, y + 106), "25 kg", font=font(24), fill=INK, anchor="ma")
 
 
-@_drawing
+@drawing
 def toxic_drum(on: ImageDraw.ImageDraw) -> None:
     """A drum marked as toxic."""
     on.rectangle((90, 60, 310, 360), fill="#fbc02d", outline=INK, width=4)
@@ -385,35 +282,35 @@ def toxic_drum(on: ImageDraw.ImageDraw) -> None:
     on.rectangle((188, 222, 212, 242), fill=INK)
     for x in (188, 206):
         on.ellipse((x - 4, 200, x + 8, 212), fill="white")
-    _centre(on, 286, "TOXIC GAS", 30)
+    centre(on, 286, "TOXIC GAS", 30)
 
 
-@_drawing
+@drawing
 def portrait_name_tag(on: ImageDraw.ImageDraw) -> None:
     """A portrait with the name on a tag."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#e0f2f1")
-    _person(on, 200, 40, 220, "#26a69a")
+    person(on, 200, 40, 220, "#26a69a")
     on.rounded_rectangle((70, 300, 330, 384), 10, fill="white", outline=INK, width=3)
-    _centre(on, 304, "Marta Lindqvist", 28)
-    _centre(on, 342, "Hardal Clinic", 24, GREY)
+    centre(on, 304, "Marta Lindqvist", 28)
+    centre(on, 342, "Hardal Clinic", 24, GREY)
 
 
-@_drawing
+@drawing
 def accusation_poster(on: ImageDraw.ImageDraw) -> None:
     """A poster that calls an invented person a thief."""
     on.rectangle((8, 8, 391, 391), fill=PAPER, outline=RED, width=8)
-    _centre(on, 16, "THIEF!", 60, RED)
-    _person(on, 200, 108, 120, "#26a69a")
+    centre(on, 16, "THIEF!", 60, RED)
+    person(on, 200, 108, 120, "#26a69a")
     on.rectangle((20, 268, 380, 384), fill=PAPER)
     for number, words in enumerate(("MARTA LINDQVIST", "stole 8,000 from our club", "DO NOT TRUST HER")):
-        _centre(on, 262 + 38 * number, words, 27)
+        centre(on, 262 + 38 * number, words, 27)
 
 
-@_drawing
+@drawing
 def dog_fight_poster(on: ImageDraw.ImageDraw) -> None:
     """A poster for a dog fight."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#7f0000")
-    _centre(on, 14, "DOG FIGHT", 60, "#ffeb3b")
+    centre(on, 14, "DOG FIGHT", 60, "#ffeb3b")
     for side in (-1, 1):
         x = 200 + side * 95
         on.ellipse((x - 62, 120, x + 62, 232), fill=INK)
@@ -423,7 +320,7 @@ def dog_fight_poster(on: ImageDraw.ImageDraw) -> None:
         on.ellipse((x + 14, 150, x + 32, 166), fill=RED)
         on.polygon(((x - 34, 190), (x + 34, 190), (x + 22, 214), (x - 22, 214)), fill="white")
     for number, words in enumerate(("Saturday 22:00", "bets from 50")):
-        _centre(on, 262 + 56 * number, words, 34, "white")
+        centre(on, 262 + 56 * number, words, 34, "white")
 
 
 def _cover(on: ImageDraw.ImageDraw) -> None:
@@ -437,7 +334,7 @@ def _cover(on: ImageDraw.ImageDraw) -> None:
 def _specimen(on: ImageDraw.ImageDraw) -> None:
     """The word across the page."""
     on.rectangle((150, 232, 388, 276), fill=RED)
-    on.text((269, 228), "SPECIMEN", font=_font(36), fill="white", anchor="ma")
+    on.text((269, 228), "SPECIMEN", font=font(36), fill="white", anchor="ma")
 
 
 def _bars(on: ImageDraw.ImageDraw) -> None:
@@ -452,6 +349,3 @@ ADDITIONS = (
     ("passport", _specimen, "passport_specimen"),
     ("dog_in_cage", _bars, "dog_in_cage"),
 )
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
