@@ -2,7 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from moderation_service.evaluation import metrics
 from moderation_service.evaluation.answers import CLASSES, UNKNOWN
@@ -27,7 +34,7 @@ def test_ranking_by_hand() -> None:
     assert found["recall_at_90_precision"] == pytest.approx(2 / 3)
 
 
-def test_detection_and_average_precision_equal_those_of_scikit_learn() -> None:
+def test_figures_equal_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(5)
     for rows in range(2, 60):
         truth, score = rng.random(rows) < rng.random(), rng.random(rows).round(1)
@@ -42,7 +49,12 @@ def test_detection_and_average_precision_equal_those_of_scikit_learn() -> None:
             assert found["f1"] == pytest.approx(f1[1])
         if truth.any() and not truth.all():
             assert found["balanced_accuracy"] == pytest.approx(recall.mean())
-            assert metrics.ranking(truth, score)["pr_auc"] == pytest.approx(average_precision_score(truth, score))
+            ranking = metrics.ranking(truth, score)
+            assert ranking["pr_auc"] == pytest.approx(average_precision_score(truth, score))
+            assert ranking["auroc"] == pytest.approx(roc_auc_score(truth, score))
+            at_precision, at_recall, _ = precision_recall_curve(truth, score)
+            assert ranking["recall_at_90_precision"] == pytest.approx(at_recall[at_precision >= metrics.SURE].max())
+            assert metrics.calibration(truth, score)["brier"] == pytest.approx(brier_score_loss(truth, score))
 
 
 def test_calibration_by_hand() -> None:
