@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
-TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py
+TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py tests/line/test_notebook.py
 
 .PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference messages audit sbom chaos compose-check kafka console-images lock clean
 
@@ -84,9 +84,9 @@ kafka: .venv/ready
 	scripts/system-packages.sh test
 	$(BIN)/python -m moderation_service.bench.local_kafka
 
-console-images: .venv/ready # and that of the model check
+console-images: .venv/ready # and those of the model check and the proof of concept
 	scripts/system-packages.sh test
-	CONSOLE_IMAGES=docs/images $(BIN)/pytest tests/console/pages/test_images.py
+	CONSOLE_IMAGES=docs/images $(BIN)/pytest tests/console/pages/test_images.py tests/line/test_notebook.py
 
 bench: .venv/ready
 	scripts/system-packages.sh test

@@ -13,7 +13,7 @@ from moderation_service.settings import BareSettings
 from tests.ops.names import declared
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs").rglob("*.ipynb"))]
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _COMMAND = re.compile(r"(?<!-n )(?<![\w/.-])moderation ([a-z]\w+)(?: ([a-z]\w+))?")
 _FILE = re.compile(r"`(?:pytest )?((?:[\w.-]+/)*[\w-]+\.(?:py|sh|md|svg|yaml|yml|toml|json|html))`")

@@ -31,6 +31,10 @@ NOT_RUN = {
     "moderation model check": "tests/deploy/test_model_check.py runs it",
     "moderation policies test policies/starter": "the tutorial on policies runs it on a smaller pack",
 }
+NEEDS_JUPYTER = {
+    "python -m ensurepip && python -m pip install jupyterlab": "no test installs anything",
+    "jupyter lab docs/tutorials/proof-of-concept.ipynb": "tests/line/test_notebook.py runs the notebook",
+}
 
 
 pytestmark = pytest.mark.timeout(400)
@@ -45,7 +49,7 @@ def test_a_tutorial_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "127.0.0.1:8080": f"127.0.0.1:{port}",
         "export KEY=moderation_...": f"export KEY=$(sed -n 's/^API key: *//p' {log('make serve')})",
     }
-    follow(page, fresh(tmp_path), here, environment(PORT=port))
+    follow(page, fresh(tmp_path), here, environment(PORT=port), NEEDS_JUPYTER)
 
 
 def test_the_commands_of_the_readme_run_on_a_kafka(kafka: str, tmp_path: Path) -> None:
