@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py tests/line/test_notebook.py
 
-.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference messages audit sbom chaos compose-check kafka console-images lock clean
+.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference overlays messages audit sbom chaos compose-check kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -67,6 +67,10 @@ reference: .venv/ready
 
 messages: .venv/ready
 	$(BIN)/python scripts/messages.py $(ADD)
+
+overlays: .venv/ready
+	scripts/kubernetes-tools.sh
+	$(BIN)/python scripts/render_k8s.py
 
 chaos: .venv/ready
 	scripts/system-packages.sh test

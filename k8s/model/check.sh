@@ -3,7 +3,7 @@
 set -eu
 cd "$1"
 if ! grep -q '[0-9a-f]' "$2"; then
-  echo "SHA256SUMS names no file: fill k8s/model/SHA256SUMS in, docs/how-to/deploy-kubernetes.md says how" >&2
+  echo "SHA256SUMS names no file: set model.sha256sums, or fill k8s/model/SHA256SUMS in; docs/how-to/deploy-kubernetes.md says how" >&2
   exit 1
 fi
 unchanged() {

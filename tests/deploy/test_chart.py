@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -15,6 +16,8 @@ from moderation_service import __version__
 from moderation_service.kafka.topics import wanted
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import KafkaSettings, Settings
+from scripts.render_k8s import rendered
+from tests.conftest import skip_or_fail
 from tests.deploy.chart import CHART, chart, helm, refusal
 from tests.deploy.files import (
     ROOT,
@@ -24,6 +27,7 @@ from tests.deploy.files import (
     pod_of,
     started_by,
     template_of,
+    tool,
     workloads_of,
 )
 from tests.deploy.test_acls import bindings
@@ -286,6 +290,34 @@ def test_strimzis_topics_follow_the_settings() -> None:
     assert {"type": "transactionalId", "name": "other.posts.", "patternType": "prefix"} in resources
 
 
+def test_traces_leave_to_the_collectors_namespace_by_its_port() -> None:
+    manifests = chart("cpu", EVERYTHING[-1])
+    address = urlsplit(one(manifests, "ConfigMap", "settings")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    (rule,) = one(manifests, "NetworkPolicy", "otlp")["spec"]["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": address.port}]
+    (peer,) = rule["to"]
+    assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] in str(address.hostname).split(".")
+
+
+@pytest.mark.parametrize("hardware", ["gpu", "vllm"])
+def test_workers_and_consoles_share_the_legal_hold_and_have_its_key(hardware: str) -> None:
+    manifests = chart(hardware, "legalHold.enabled=true")
+    settings = one(manifests, "ConfigMap", "settings")["data"]
+    folder, key = (settings[f"MODERATION_CHILD_SAFETY__HOLD_{name}"] for name in ("PATH", "KEY_FILE"))
+    for name in ("worker", "console"):
+        pod = pod_of(one(manifests, "Deployment", name))
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        (container,) = pod["containers"]
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        claim = volumes[mounts[folder]["name"]]["persistentVolumeClaim"]["claimName"]
+        assert one(manifests, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
+        assert "readOnly" not in mounts[folder]
+        secret = volumes[mounts[str(Path(key).parent)]["name"]]["secret"]
+        assert (secret["secretName"], mounts[str(Path(key).parent)]["readOnly"]) == ("legal-hold", True)
+    manual = (ROOT / "docs/how-to/child-safety.md").read_text(encoding="utf-8")
+    assert re.findall(r"create secret generic legal-hold --from-file=(\w+)=", manual) == [Path(key).name]
+
+
 def test_the_migration_runs_before_a_release_with_the_consoles_database() -> None:
     annotations = one(chart("gpu"), "Job", "migrate")["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -381,6 +413,13 @@ def test_the_notes_say_what_is_next() -> None:
     assert "--set-file model.sha256sums=SHA256SUMS" in said
     for command in re.findall(r"-- moderation ([a-z][^|\n]*)", said):
         parse(tuple(command.split()))
+
+
+def test_k8s_is_the_chart_rendered() -> None:
+    if tool("helm") is None:
+        skip_or_fail("helm is not there to render k8s/ (scripts/kubernetes-tools.sh brings it)")
+    for path, text in rendered().items():
+        assert path.read_text(encoding="utf-8") == text, "run `make overlays`"
 
 
 def test_the_chart_is_of_the_services_version_and_the_models_revision_is_that_of_k8s() -> None:

@@ -28,10 +28,9 @@ from tests.deploy.files import (
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = json.loads((SCHEMAS / "kubernetes.json").read_text())
 CUSTOM = json.loads((SCHEMAS / "custom.json").read_text())
-LOGIN = {"username", "password", "ca.crt"}
 SECRETS = {  # that an administrator makes
-    "kafka": LOGIN,
-    "kafka-console": LOGIN,
+    "kafka": {"username", "password", "ca.crt"},
+    "kafka-console": {"username", "password"},
     "console": {"database_url"},
     "vllm": {"key"},
 }
@@ -147,8 +146,6 @@ def test_what_a_pod_refers_to_is_there(folder: str) -> None:
         for volume in volumes.values():
             if "configMap" in volume:
                 assert volume["configMap"]["name"] in keys, name
-            if "secret" in volume:
-                assert volume["secret"]["secretName"] in SECRETS, name
             if "persistentVolumeClaim" in volume:
                 assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in there, name
         for container in containers(pod):
@@ -159,6 +156,17 @@ def test_what_a_pod_refers_to_is_there(folder: str) -> None:
                     assert chosen["key"] in keys[chosen["name"]], name
         if "serviceAccountName" in pod:
             assert ("ServiceAccount", pod["serviceAccountName"]) in there
+
+
+@every_folder
+def test_a_pod_refers_to_no_other_secrets_and_keys_than_those_that_an_administrator_makes(folder: str) -> None:
+    for name, pod in pods(folder):
+        for volume in pod["volumes"]:
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in SECRETS, name
+            for source in volume.get("projected", {}).get("sources", ()):
+                keys = {item["key"] for item in source["secret"]["items"]}
+                assert keys <= SECRETS[source["secret"]["name"]], name
 
 
 def test_the_docs_make_each_secret_with_its_keys() -> None:

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
-from tests.deploy.files import ROOT, every_overlay, matches, named, of_kind, worker_settings
-from tests.deploy.test_k8s_manifests import validate
+from tests.deploy.files import every_overlay, matches, named, of_kind, worker_settings
 
 
 def opened(folder: str, labels: Mapping[str, str], way: str) -> set[int | str]:
@@ -52,16 +49,3 @@ def test_names_are_resolved_by_the_clusters_service_and_by_the_nodes_own_cache(f
     (rule,) = named(folder, "NetworkPolicy", "dns")["spec"]["egress"]
     assert {"cidr": "169.254.20.10/32"} in [peer.get("ipBlock") for peer in rule["to"]]
     assert {port["protocol"] for port in rule["ports"]} == {"UDP", "TCP"}
-
-
-def test_traces_leave_by_the_component_that_also_says_where_to() -> None:
-    component = ROOT / "k8s" / "components" / "otlp"
-    made = yaml.safe_load((component / "kustomization.yaml").read_text(encoding="utf-8"))
-    (setting,) = made["configMapGenerator"][0]["literals"]
-    address = urlsplit(setting.removeprefix("OTEL_EXPORTER_OTLP_ENDPOINT="))
-    policy = yaml.safe_load((component / "network.yaml").read_text(encoding="utf-8"))
-    validate(policy)
-    (rule,) = policy["spec"]["egress"]
-    assert rule["ports"] == [{"protocol": "TCP", "port": address.port}]
-    (peer,) = rule["to"]
-    assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] in str(address.hostname).split(".")
