@@ -1,8 +1,10 @@
 """The standard pack: its policies are whole and cover the taxonomies. No model is asked."""
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from moderation_service.contracts.enums import Route
@@ -83,6 +85,15 @@ def test_each_category_of_the_taxonomies_is_covered_or_left_out_for_a_reason(pac
     """AILuminate's hazards, the statement categories of the DSA and OpenAI's thirteen."""
     covered = {one.category for one in coverage(pack) if one.policies}
     assert {category for categories in CATEGORIES.values() for category in categories} - covered == set(LEFT_OUT)
+
+
+@pytest.mark.parametrize("folder", [STANDARD, shipped_policies()], ids=lambda folder: folder.name)
+def test_each_file_of_a_pack_is_in_its_config_map(folder: Path) -> None:
+    """`kubectl apply` notes the whole ConfigMap in an annotation, which holds 256 KiB."""
+    (made,) = yaml.safe_load((folder / "Kustomization").read_text("utf-8"))["configMapGenerator"]
+    files = sorted(folder.glob("*.yaml"))
+    assert made["files"] == [file.name for file in files]
+    assert sum(file.stat().st_size for file in files) < 240 * 1024
 
 
 def test_child_sexual_exploitation_goes_to_the_hold_alone(pack: PolicyPack) -> None:
