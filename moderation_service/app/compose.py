@@ -162,6 +162,12 @@ def check_packs(
     if not all(pack.enforced for pack in packs):
         msg = f"{settings.policies.path}: no policy has mode enforce, so every post would be allowed"
         raise Misconfigured(msg)
+    language = settings.policies.language
+    for pack in packs:
+        if language not in {"auto", *pack.languages}:
+            right = ", ".join(pack.languages)
+            msg = f"policies.language: {language} is not a language of all policies; should be auto, or one of {right}"
+            raise Misconfigured(msg)
     check_engine_is_trusted(settings, [pack for pack in (*packs, shadow_pack) if pack])
     known = {policy.id for pack in (*packs, shadow_pack) if pack for policy in pack.policies}
     unknown = calibration.policies.keys() - known

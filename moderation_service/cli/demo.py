@@ -93,7 +93,7 @@ async def run_demo(bootstrap_servers: str | None) -> Report:
         f"through {'Kafka at ' + bootstrap_servers if bootstrap_servers else 'an embedded broker'}, "
         f"{settings.kafka.delivery.replace('_', ' ')}."
     )
-    titles = {policy.id: policy.title.en for policy in pack.policies}
+    titles = {policy.id: policy.title.in_language("en") for policy in pack.policies}
     return Report([ReportRow(post, verdicts[post.post_id]) for post in posts], titles, how)
 
 

@@ -39,7 +39,8 @@ async def evaluate_labelled(
     run = await _judged(given, pack)
     figures = figures_of(run, source=given.source, left_out=len(given.left_out))
     async with ImageLoader(given.settings.media) as loader:
-        return figures, await render_report(run, figures, {one.id: one.title.en for one in pack.policies}, loader.load)
+        titles = {one.id: one.title.in_language("en") for one in pack.policies}
+        return figures, await render_report(run, figures, titles, loader.load)
 
 
 async def calibrate_labelled(

@@ -15,7 +15,7 @@ from moderation_service.cli.common import PROBLEMS, SettingsFile, load, show
 from moderation_service.cli.model_tables import as_dict, memory_table, shown, sized
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import Mode
-from moderation_service.engine.model_report import SAMPLES, CheckInput, ModelReport
+from moderation_service.engine.model_report import CheckInput, ModelReport
 from moderation_service.media.frame_selection import select_frames
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import MediaSettings, Settings
@@ -88,10 +88,11 @@ def check_input(settings: Settings) -> CheckInput:
     """The enforced policies, and grey images as decoding gives them: shrunk, and tiled if long."""
     pack = load_pack(settings.policies.path, images=False)
     check_packs(settings, (pack,), None, UNCALIBRATED)
+    languages = dict.fromkeys([pack.language_for(None), *pack.languages])
     media = settings.media
     sizes = [*((side, side) for side in _SIDES), *_LONG, (media.max_side, media.max_side)]
     return CheckInput(
-        questionnaires={language: pack.questionnaire(language, Mode.ENFORCE) for language in SAMPLES},
+        questionnaires={language: pack.questionnaire(language, Mode.ENFORCE) for language in languages},
         images={size: _decoded(size, media) for size in dict.fromkeys(sizes)},
         max_images=media.max_images,
         usual=(media.max_side, media.max_side),

@@ -1,14 +1,14 @@
 """What an engine is given: pixels of images, and the policies' questions in one language."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 """height x width x 3, RGB, C-contiguous."""
-Language = Literal["en", "zh"]
+Language = str
+"""A language tag (BCP 47) in canonical form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ class Verdict(Contract):
 
     `matches` are with enforced banks, `shadow_matches` with banks that decide nothing; `banks_digest` is of all
     enforced banks. `similar_to` names the verdict on a near copy. `audit` is null where no audits are drawn.
-    `post_language` is the post's own tag, `content.language` that of the questions.
+    `content.language` is the language that the post was judged in. `post_language` is the post's own tag,
+    `detected_language` that of its words where it has none; null where they are too few to tell.
     """
 
     schema_version: Literal["1"] = "1"
@@ -191,6 +192,7 @@ class Verdict(Contract):
     trigger: Trigger = Trigger.POST
     shadow_model: ShadowModelVerdict | None = None
     post_language: str | None = None
+    detected_language: str | None = None
 
     def to_json(self) -> bytes:
         """The record's value."""

@@ -15,7 +15,7 @@ from moderation_service.demo.glyphs import CLASSES, ImageClass
 from moderation_service.demo.images import Size, render
 from moderation_service.demo.texts import INTENTS, HeldOut, Intent, injection, joined, sentence
 from moderation_service.demo.truths import Truth, truths
-from moderation_service.policies.language import language_of
+from moderation_service.languages.detection import east_asian_language
 
 SIZES: tuple[Size, ...] = ((112, 112), (168, 168), (96, 96), (150, 120), (120, 150), (160, 90), (90, 160), (240, 320))
 
@@ -85,7 +85,9 @@ def draft(rng: np.random.Generator, *, held_out: HeldOut = False, language: Lang
     intents, text = _words(intent, chosen, rng, held_out=held_out)
     order = rng.permutation(len(images))
     # Words of both languages are judged in that of most of their letters, as the service does.
-    judged = language_of("auto", None, text) if text and language is None else chosen
+    judged = chosen
+    if text and language is None:
+        judged = "zh" if (east_asian_language(text) or "").startswith("zh") else "en"
     return Draft(tuple(images[number] for number in order), intents, text, judged)
 
 

@@ -11,6 +11,7 @@ from moderation_service.contracts.verdict import LEAST_SCALE
 from moderation_service.engine.answer_prefix import ENOUGH_MASS, PROBES, UNANSWERED, FirstTokens
 from moderation_service.engine.base import Engine, EngineInfo, ScoreRequest
 from moderation_service.engine.layouts import LAYOUTS
+from moderation_service.languages.tags import nearest_tag
 from moderation_service.settings import LayoutName
 
 SAMPLES: dict[Language, str] = {
@@ -19,7 +20,7 @@ SAMPLES: dict[Language, str] = {
     "zh": "出一台旧相机，几乎没怎么用过，带两个镜头、背带和原装盒子。价格私聊。工作日六点以后可以在车站附近面交，"
     "邮费自付的话也可以寄。有问题随时留言，看到会回复，非诚勿扰，谢谢大家。",
 }
-"""Words of an ordinary post, by which tokens and latency are measured."""
+"""Words of an ordinary post, by which tokens and latency are measured; for other languages the English ones."""
 
 MANY_TIMES = 2.0
 TIMED = 3
@@ -27,18 +28,31 @@ TIMED = 3
 
 @dataclass(frozen=True, slots=True)
 class CheckInput:
-    """What to check a model with: policies by language, and images by their size, as the service would show them."""
+    """What to check a model with: policies by language, and images by their size, as the service would show them.
+
+    The first language is the pack's default.
+    """
 
     questionnaires: Mapping[Language, Questionnaire]
     images: Mapping[tuple[int, int], tuple[Pixels, ...]]
     max_images: int
     usual: tuple[int, int]
 
-    def post(self, language: Language, shade: int = 0) -> ScoreRequest:
+    @property
+    def questionnaire(self) -> Questionnaire:
+        """The policies in the default language."""
+        return next(iter(self.questionnaires.values()))
+
+    def post(self, shade: int = 0) -> ScoreRequest:
         """An ordinary post with an image, of which all policies are asked; another `shade` is another image."""
-        questionnaire = self.questionnaires[language]
         images = tuple(pixels + shade for pixels in self.images[self.usual])
-        return ScoreRequest(SAMPLES[language], images, questionnaire, tuple(range(len(questionnaire.questions))))
+        text, asked = sample(self.questionnaire.language), tuple(range(len(self.questionnaire.questions)))
+        return ScoreRequest(text, images, self.questionnaire, asked)
+
+
+def sample(language: Language) -> str:
+    """The words of an ordinary post for policies in this language."""
+    return SAMPLES[nearest_tag(language, SAMPLES) or "en"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +249,7 @@ async def latency_ms(engine: Engine, checked: CheckInput) -> float:
     took = []
     for shade in range(TIMED + 1):
         begun = time.perf_counter()
-        await engine.score([checked.post("en", shade)])
+        await engine.score([checked.post(shade)])
         took.append((time.perf_counter() - begun) * 1000)
     return median(took[1:])
 

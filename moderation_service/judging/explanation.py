@@ -22,8 +22,9 @@ from moderation_service.judging.decision import gravest_first
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.known_content import known_content_sentence
 from moderation_service.judging.statement import place_in_words
+from moderation_service.languages.detection import is_written_in
+from moderation_service.languages.wordings import wording_of
 from moderation_service.normalization import nfkc
-from moderation_service.policies.language import language_of
 from moderation_service.policies.model import Policy
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics
@@ -37,8 +38,6 @@ _POST_READ = 2**18
 """Characters of the post that are looked at for quotations: more than a model is shown."""
 _LEAST = 8
 """Fewer characters are an answer, such as `yes`, and no explanation."""
-_VERBATIM: dict[Language, int] = {"en": 24, "zh": 10}
-"""So many letters and digits of the post in one run are a quotation."""
 _MAX_SENTENCES = 2
 
 _MARKUP = re.compile(r"^[^\S\n]*+(?:[-•]\s+|\d+[.)、]\s*)|[*`#]", re.MULTILINE)
@@ -53,30 +52,6 @@ _CONTACT = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+")
-_MODALITIES: dict[Language, tuple[str, str, str]] = {
-    "en": ("together", "words alone", "image alone"),
-    "zh": ("合并", "仅文字", "仅图片"),
-}
-_FORMS: dict[Language, tuple[str, str, str, str]] = {
-    "en": ("{place} ({scores})", "score {score:.2f}", ", ", "{title}: {measured}."),
-    "zh": ("{place}（{scores}）", "得分 {score:.2f}", "，", "{title}：{measured}。"),
-}
-_ABSTENTIONS: dict[Language, dict[AbstainReason, str]] = {
-    "en": {
-        AbstainReason.IMAGE_UNAVAILABLE: "Not everything was judged: an image could not be loaded.",
-        AbstainReason.IMAGE_UNDECODABLE: "Not everything was judged: an image could not be decoded.",
-        AbstainReason.IMAGE_SKIPPED: "Not everything was judged: the post has more images than are read.",
-        AbstainReason.TRUNCATED: "Not everything was judged: the text is longer than is read.",
-        AbstainReason.LABEL_MASS_LOW: "The model gave no clear answer.",
-    },
-    "zh": {
-        AbstainReason.IMAGE_UNAVAILABLE: "未能完整判断：有图片无法获取。",
-        AbstainReason.IMAGE_UNDECODABLE: "未能完整判断：有图片无法解码。",
-        AbstainReason.IMAGE_SKIPPED: "未能完整判断：图片超出读取上限。",
-        AbstainReason.TRUNCATED: "未能完整判断：文字超出读取上限。",
-        AbstainReason.LABEL_MASS_LOW: "模型没有给出明确答案。",
-    },
-}
 MAX_FINDINGS = 3
 """The gravest violated policies, which the prompt lists."""
 MAX_FINDING = 400  # characters: a title may be long
@@ -104,11 +79,12 @@ def sanitize_explanation(written: str, post_text: str, language: Language) -> st
         raise UnusableExplanation("unfinished")
     if len(set(sentences)) < len(sentences):
         raise UnusableExplanation("looping")
-    if language_of("auto", None, "".join(sentences)) != language:
+    wording = wording_of(language)
+    if not is_written_in("".join(sentences), wording.language):  # the language that was asked for
         raise UnusableExplanation("wrong_language")
-    if _quotes("".join(sentences), post_text, _VERBATIM[language]):
+    if _quotes("".join(sentences), post_text, wording.explanation.quotation):
         raise UnusableExplanation("quotes_post")
-    between = " " if language == "en" else ""
+    between = wording.between_sentences
     for count in range(len(sentences), 0, -1):
         text = _masked(between.join(sentences[:count]), post_text)
         if len(text) <= MAX_CHARACTERS:
@@ -148,30 +124,33 @@ def template_explanation(
 
     `titles` are the policies' titles by id, in `language`.
     """
-    form = _FORMS[language][3]
+    wording = wording_of(language)
     sentences = (
-        form.format(title=titles[policy.policy_id], measured=scores_in_words(policy, language))
+        wording.explanation.policy.format(title=titles[policy.policy_id], measured=scores_in_words(policy, language))
         for policy in policies
         if policy.outcome.is_flagged
     )
-    return ("" if language == "zh" else " ").join(sentences) or None
+    return wording.between_sentences.join(sentences) or None
 
 
 def abstention_sentence(reason: AbstainReason, language: Language) -> str:
     """Why an `allow` would be a guess, in a sentence."""
-    return _ABSTENTIONS[language][reason]
+    return wording_of(language).explanation.abstentions[reason]
 
 
 def scores_in_words(policy: PolicyVerdict, language: Language) -> str:
     """Where the violation of a violated policy lies, with the scores that show it; else its score alone."""
-    whole, unmeasured, comma, _ = _FORMS[language]
+    wording = wording_of(language).explanation
     attribution = policy.attribution
     if attribution is None:
-        return unmeasured.format(score=policy.score)
-    values = (attribution.joint, attribution.text_only, attribution.image_only)
-    named = zip(_MODALITIES[language], values, strict=True)
-    scores = comma.join(f"{name} {value:.2f}" for name, value in named if value is not None)
-    return whole.format(place=place_in_words(policy, language), scores=scores)
+        return wording.score.format(score=policy.score)
+    named = (
+        (wording.joint, attribution.joint),
+        (wording.text_only, attribution.text_only),
+        (wording.image_only, attribution.image_only),
+    )
+    scores = wording.between_scores.join(f"{name} {value:.2f}" for name, value in named if value is not None)
+    return wording.place.format(place=place_in_words(policy, language), scores=scores)
 
 
 class Explanation(NamedTuple):

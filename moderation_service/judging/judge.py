@@ -1,5 +1,6 @@
 """Judge: one post to one verdict. `Judge.judge` is the whole way; `_judge_content` is the part that copies share."""
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -34,6 +35,7 @@ from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowScorer, run_with_shadow, shadow_sets
 from moderation_service.judging.shadow_model import Answer, ShadowModel, count_model_flips, no_answer
 from moderation_service.judging.verdict_builder import VerdictBuilder, model_metadata, timings_of
+from moderation_service.languages.detection import load_model
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
 from moderation_service.policies.language import language_of
@@ -41,7 +43,6 @@ from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
 
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _STAGES = {
     stage: metrics.STAGE_SECONDS.labels(stage)
     for stage in ("queue", "fetch", "decode", "score", "attribution", "explain")
@@ -108,7 +109,8 @@ class Judge:
 
     async def prepare(self) -> None:
         """Compute what all posts share. Raises Misconfigured where the policies leave no room for a post."""
-        for language in LANGUAGES if self._language == "auto" else (self._language,):
+        await asyncio.to_thread(load_model)
+        for language in self.pack.languages if self._language == "auto" else (self._language,):
             for pack, mode in ((self.pack, Mode.ENFORCE), *self._shadow_sets):
                 questionnaire = pack.questionnaire(language, mode)
                 if questionnaire.questions:
@@ -141,13 +143,14 @@ class Judge:
                     known = await match_image_text(self.banks, evidence, known)
 
             begun = self._clock()
-            language = language_of(self._language, post.language, post.text or evidence.image_text)
-            content = describe_content(post, language, evidence.loaded)
+            text = post.text or evidence.image_text
+            language = language_of(self._language, post.language, text, self.pack)
+            content = describe_content(post, language.judged, evidence.loaded)
             key = content_key(content, post.surface, self.pack.digest, self.model, known.matches)
             is_reusable = published and evidence.loaded.is_whole
             async with self._result_cache.entry(key if is_reusable else None) as entry:
                 if (result := entry.result) is None:
-                    result = await self._judge_content(post, language, content, evidence, known, key)
+                    result = await self._judge_content(post, language.judged, content, evidence, known, key)
                     entry.result = result
             timings = timings_of(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)

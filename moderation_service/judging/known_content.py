@@ -9,33 +9,18 @@ from itertools import chain
 from typing import NamedTuple
 
 from moderation_service.banks.matcher import BankMatcher, BankMatches
-from moderation_service.contracts.bank import BankAction, BankMatch, EntryKind
+from moderation_service.contracts.bank import BankAction, BankMatch
 from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import Decision, Mode, Route
 from moderation_service.judging.evidence import Evidence
 from moderation_service.judging.hma import HmaClient
+from moderation_service.languages.wordings import wording_of
 from moderation_service.media.loaded_image import LoadedImage
 from moderation_service.telemetry import metrics
 
 _OFF_LOOP = 4096  # characters, which take some 4 ms
 _CHARACTERS_PER_HASH = 1300  # that cost as much as a hash does, among a million
 _MATCHING = metrics.STAGE_SECONDS.labels("match")
-_KNOWN: dict[Language, dict[EntryKind | None, str]] = {
-    "en": {
-        "image_sha256": "Known content: image {number} is in the bank “{bank}”.",
-        "image_pdq": "Known content: image {number} is a near copy of one in the bank “{bank}”.",
-        "terms": "Known content: the words match the bank “{bank}”.",
-        "urls": "Known content: a link matches the bank “{bank}”.",
-        None: "The post matches known content.",
-    },
-    "zh": {
-        "image_sha256": "已知内容：第 {number} 张图片收录于内容库“{bank}”。",
-        "image_pdq": "已知内容：第 {number} 张图片与内容库“{bank}”中的一张近似。",
-        "terms": "已知内容：文字与内容库“{bank}”匹配。",
-        "urls": "已知内容：链接与内容库“{bank}”匹配。",
-        None: "该帖子与已知内容匹配。",
-    },
-}
 
 
 class KnownContent(NamedTuple):
@@ -96,7 +81,7 @@ def count_matches(banks: BankMatcher, known: KnownContent) -> None:
 
 def known_content_sentence(match: BankMatch, language: Language) -> str:
     """What is known of the post, in a sentence that quotes nothing; of a match with a route not even where."""
-    form = _KNOWN[language][None if match.route else match.kind]
+    form = wording_of(language).known_content["routed" if match.route else match.kind]
     return form.format(bank=match.bank, number=(match.image or 0) + 1)
 
 

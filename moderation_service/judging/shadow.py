@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ def shadow_sets(pack: PolicyPack, second: PolicyPack | None) -> tuple[tuple[Poli
     sets: list[tuple[PolicyPack, Mode]] = [(pack, Mode.SHADOW)]
     if second is not None:
         ids = {policy.id for policy in second.policies}
-        own = PolicyPack(tuple(policy for policy in pack.shadow if policy.id not in ids))
+        own = replace(pack, policies=tuple(policy for policy in pack.shadow if policy.id not in ids))
         sets = [(own, Mode.SHADOW), (second, Mode.ENFORCE), (second, Mode.SHADOW)]
     return tuple((policies, mode) for policies, mode in sets if policies.of(mode))
 

@@ -1,13 +1,12 @@
 """A flagged post's statement of reasons, drafted from policy, attribution and decision. No generated word."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, NamedTuple
 
 from moderation_service.contracts.bank import BankMatch
 from moderation_service.contracts.engine_input import Language
-from moderation_service.contracts.enums import AttributionClass, DecidedBy, Decision, Flag, Modality
+from moderation_service.contracts.enums import DecidedBy, Decision, Flag, Modality
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.statement import (
     EEA,
@@ -20,6 +19,7 @@ from moderation_service.contracts.statement import (
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first, gravest_match
+from moderation_service.languages.wordings import wording_of
 from moderation_service.policies.model import Policy, Statement
 
 ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
@@ -27,88 +27,6 @@ ContentType = Literal["CONTENT_TYPE_IMAGE", "CONTENT_TYPE_TEXT"]
 _ISO_639_1 = 2
 _CONTENT_TYPES: dict[Modality, ContentType] = {"image": "CONTENT_TYPE_IMAGE", "text": "CONTENT_TYPE_TEXT"}
 _BOTH = tuple(_CONTENT_TYPES.values())
-
-
-@dataclass(frozen=True, slots=True)
-class StatementWording:
-    """The sentences of a draft in one language. None tells a score or a threshold: they would help to evade."""
-
-    ground: str
-    explanation: str
-    without_views: str
-    judged: str
-    fact: str
-    violated: str
-    known_ground: str
-    known_explanation: str
-    compared: str
-    known: str
-    unseen: str
-    blocked: str
-    to_review: str
-    redress: str
-    between: str
-
-
-_WORDINGS: dict[Language, StatementWording] = {
-    "en": StatementWording(
-        ground="Policy “{title}” ({id}), version {version}",
-        explanation="The policy asks: “{question}” Of this post, {place}.",
-        without_views="the answer is yes",
-        judged="An automated system judged the post by the platform's policies.",
-        fact="Policy “{title}”, version {version}: {place}.",
-        violated="the post violates it",
-        known_ground="The platform's rules on known content",
-        known_explanation="The policy asks: “{question}” The post matches content that is known to violate it.",
-        compared="An automated system compared the post with known content, and found a match.",
-        known="the post matches content that is known to violate it",
-        unseen="Not all of the post could be judged.",
-        blocked="The decision to block was taken automatically.",
-        to_review="A person is to decide.",
-        redress=(
-            "You can complain about this decision to the platform, free of charge, within six months. You can also turn"
-            " to a certified out-of-court dispute settlement body, or to a court."
-        ),
-        between=" ",
-    ),
-    "zh": StatementWording(
-        ground="政策“{title}”（{id}），第 {version} 版",
-        explanation="政策的问题是：“{question}”就该帖子而言，{place}。",
-        without_views="答案为“是”",
-        judged="系统依据平台政策自动判断了该帖子。",
-        fact="政策“{title}”，第 {version} 版：{place}。",
-        violated="该帖子构成违规",
-        known_ground="平台关于已知内容的规则",
-        known_explanation="政策的问题是：“{question}”该帖子与已知违反该政策的内容匹配。",
-        compared="系统自动将该帖子与已知内容比对，结果匹配。",
-        known="该帖子与已知违反该政策的内容匹配",
-        unseen="该帖子未能完整判断。",
-        blocked="屏蔽决定由系统自动作出。",
-        to_review="有待人工决定。",
-        redress="您可以在六个月内免费向平台投诉本决定，也可以向经认证的庭外争议解决机构或法院寻求救济。",
-        between="",
-    ),
-}
-
-
-_PLACES: dict[Language, dict[AttributionClass, str]] = {
-    "en": {
-        AttributionClass.COMBINED: "only the image and the words together violate it",
-        AttributionClass.TEXT_ONLY: "the words alone violate it",
-        AttributionClass.IMAGE_ONLY: "the image alone violates it",
-        AttributionClass.EITHER: "the words and the image each violate it",
-        AttributionClass.CONTEXT_MITIGATED: (
-            "the words or the image alone would be blocked, and both together do not violate it"
-        ),
-    },
-    "zh": {
-        AttributionClass.COMBINED: "图片与文字结合才构成违规",
-        AttributionClass.TEXT_ONLY: "仅文字即构成违规",
-        AttributionClass.IMAGE_ONLY: "仅图片即构成违规",
-        AttributionClass.EITHER: "文字与图片各自均构成违规",
-        AttributionClass.CONTEXT_MITIGATED: "文字或图片单独看应被拦截，两者结合则不构成违规",
-    },
-}
 
 
 class _Reasons(NamedTuple):
@@ -136,7 +54,7 @@ def draft_statement(
     if not verdict.decision.is_flagged or not (match or violated):
         return None
     reasons = _by_bank(match, policies, language) if match else _by_policies(violated, verdict, policies, language)
-    blocked, wording = verdict.decision is Decision.BLOCK, _WORDINGS[language]
+    blocked, wording = verdict.decision is Decision.BLOCK, wording_of(language).statement
     own, statement = reasons.policy, reasons.policy.statement if reasons.policy else Statement()
     category = own.dsa_categories[0] if own else OTHER_VIOLATION
     explanation = _cut(reasons.explanation, MAX_EXPLANATION)
@@ -159,7 +77,7 @@ def draft_statement(
         content_date=post.created_at.date().isoformat() if post.created_at else None,
         application_date=verdict.judged_at.date().isoformat() if blocked else None,
         territorial_scope=tuple(sorted(statement.territorial_scope)) or EEA,
-        decision_facts=_cut(wording.between.join(facts), MAX_FACTS),
+        decision_facts=_cut(wording_of(language).between_sentences.join(facts), MAX_FACTS),
         automated_decision="AUTOMATED_DECISION_FULLY" if blocked else "AUTOMATED_DECISION_PARTIALLY",
         puid=verdict.verdict_id,
         redress=redress or wording.redress,
@@ -168,13 +86,13 @@ def draft_statement(
 
 def place_in_words(policy: PolicyVerdict, language: Language) -> str | None:
     """Where the violation of a violated policy lies, in words; None where that was not measured."""
-    return _PLACES[language][policy.attribution.class_] if policy.attribution else None
+    return wording_of(language).places[policy.attribution.class_] if policy.attribution else None
 
 
 def _by_policies(
     violated: Sequence[PolicyVerdict], verdict: Verdict, policies: Mapping[str, Policy], language: Language
 ) -> _Reasons:
-    wording, gravest, own = _WORDINGS[language], violated[0], policies[violated[0].policy_id]
+    wording, gravest, own = wording_of(language).statement, violated[0], policies[violated[0].policy_id]
     place = place_in_words(gravest, language) or wording.without_views
     facts = (
         wording.fact.format(
@@ -195,7 +113,7 @@ def _by_policies(
 
 
 def _by_bank(match: BankMatch, policies: Mapping[str, Policy], language: Language) -> _Reasons:
-    wording, own = _WORDINGS[language], policies.get(match.policy or "")
+    wording, own = wording_of(language).statement, policies.get(match.policy or "")
     content_type = (_CONTENT_TYPES["text" if match.image is None else "image"],)
     if own is None:
         return _Reasons(None, wording.known_ground, wording.compared, (wording.compared,), content_type)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from moderation_service import __version__
 from moderation_service.audits.sampling import AuditSampler
-from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Model, Service, Timings, Verdict, verdict_id
 from moderation_service.engine.base import EngineInfo
@@ -19,6 +18,7 @@ from moderation_service.judging.result_cache import CachedResult
 from moderation_service.judging.statement import draft_statement
 from moderation_service.media.image_text import ocr_rules
 from moderation_service.media.loaded_image import LoadedImages
+from moderation_service.policies.language import PostLanguage
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 
@@ -47,7 +47,7 @@ class VerdictBuilder:
     def build(
         self,
         post: Post,
-        language: Language,
+        language: PostLanguage,
         result: CachedResult,
         known: KnownContent,
         trace_id: str,
@@ -85,10 +85,11 @@ class VerdictBuilder:
             shadow_matches=known.shadow_matches,
             banks_digest=known.banks_digest,
             post_language=None if result.route else post.language,
+            detected_language=None if result.route else language.detected,
         )
         if result.route:
             return verdict
-        reasons = draft_statement(verdict, post, self._by_id, language, self._redress)
+        reasons = draft_statement(verdict, post, self._by_id, language.judged, self._redress)
         draw = self._sampler.draw(verdict)
         return (
             verdict.model_copy(update={"statement_of_reasons": reasons, "audit": draw}) if reasons or draw else verdict

@@ -69,7 +69,7 @@ def _image_is_there(image: str, document: Document, at: Location) -> Iterator[Fa
 
 def _fault(error: ErrorDetails, document: Document) -> Fault:
     """What pydantic found, in the words of an owner of policies."""
-    location = error["loc"]
+    location = tuple(part for part in error["loc"] if part != "[key]")
     if (
         location and isinstance(location[-1], int) and location not in document.lines
     ):  # one value, where a list may stand too
@@ -79,6 +79,7 @@ def _fault(error: ErrorDetails, document: Document) -> Fault:
 
 
 def _words(error: ErrorDetails, location: Location) -> tuple[str, str]:
+    """What is wrong with a field and what would be right; a language's tag is a field of its texts."""
     value, context = error["input"], error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         return "is not a field of a policy", _known_field(location)
@@ -139,7 +140,8 @@ def _choices(annotation: Any) -> list[str]:  # noqa: ANN401 - a type expression
 def _field(location: Location) -> FieldInfo:
     """The field a location names, or the list field an item is in."""
     *parents, last = [part for part in location if isinstance(part, str)]
-    return _model(tuple(parents)).model_fields[last]
+    fields = _model(tuple(parents)).model_fields
+    return fields.get(last) or fields["root"]  # of texts by language
 
 
 def _model(location: Location) -> type[BaseModel]:

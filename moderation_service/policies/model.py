@@ -5,16 +5,16 @@ A field's description says what would be right: it is shown in the JSON Schema a
 
 import hashlib
 import json
-import re
 from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from moderation_service.contracts.engine_input import Language, Question
 from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome, Route
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.statement import MAX_GROUND, OTHER_VIOLATION, Country, DsaCategory
+from moderation_service.languages.wordings import wording_of
 from moderation_service.policies.categories import (
     AiluminateCategories,
     CountryCode,
@@ -22,29 +22,13 @@ from moderation_service.policies.categories import (
     NoIsNorway,
     OpenAICategories,
 )
+from moderation_service.policies.texts import Questions, Texts
 
+_COVERED = ("en", "zh")
+"""Languages whose wording the digest of an engine's prompts covers."""
 _NOT_JUDGED = {
     "title", "scope", "statement", "restricted", "ailuminate_category", "owner", "jurisdictions", "cases"
 }  # fmt: skip
-_SECOND_SENTENCE = re.compile(r"[!?。！？].|(?P<word>[\w.]*)\.\s+(?=[A-Z])|\n", re.DOTALL)
-_ABBREVIATION = re.compile(
-    r"(.*\.)?[A-Za-z]|approx|art|cf|co|corp|dr|etc|fig|gen|gov|inc|jr|ltd|mr|mrs|ms|no|prof|resp|sec|sr|st|vs",
-    re.IGNORECASE,
-)
-
-
-def _one_question(text: str) -> str:
-    if text and text[-1] not in "?？":
-        msg = "is not a question; should end with a question mark"
-        raise ValueError(msg)
-    ends = (end["word"] for end in _SECOND_SENTENCE.finditer(text))
-    if any(word is None or not _ABBREVIATION.fullmatch(word) for word in ends):
-        msg = "has more than one sentence; should be one question, the rest belongs in definition"
-        raise ValueError(msg)
-    return text
-
-
-QuestionText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_question)]
 
 
 class Expectation(ClosedSet):
@@ -64,24 +48,6 @@ class PolicySection(BaseModel):
     """A part of a policy."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", str_strip_whitespace=True)
-
-
-class Bilingual(PolicySection):
-    """The same words in English and in Chinese."""
-
-    en: str = Field(min_length=1, max_length=4000, description="the English words")
-    zh: str = Field(min_length=1, max_length=4000, description="the Chinese words")
-
-    def in_language(self, language: Language) -> str:
-        """The words in one language."""
-        return self.en if language == "en" else self.zh
-
-
-class BilingualQuestion(Bilingual):
-    """One question of one sentence in both languages."""
-
-    en: QuestionText = Field(description="one English question, at most 200 characters")
-    zh: QuestionText = Field(description="one Chinese question, at most 200 characters")
 
 
 class Scope(PolicySection):
@@ -179,10 +145,12 @@ class Policy(PolicySection):
         description="2 to 64 small letters, digits and underscores, a letter first, the same as the file's name",
     )
     version: int = Field(ge=1, description="a whole number from 1, one more with each change of what is judged")
-    title: Bilingual = Field(description="a name for people, as en and zh")
-    question: BilingualQuestion = Field(description="the question whose answer yes means a violation, as en and zh")
-    definition: Bilingual = Field(
-        description="what violates, what does not, and examples, for reviewers and large models, as en and zh"
+    title: Texts = Field(description="a name for people, by language, as en: and de:")
+    question: Questions = Field(
+        description="the question whose answer yes means a violation, by language, at most 200 characters each"
+    )
+    definition: Texts = Field(
+        description="what violates, what does not, and examples, for reviewers and large models, by language"
     )
     scope: Scope = Field(default=Scope(), description="the posts the policy applies to, as modalities and surfaces")
     severity: int = Field(ge=1, le=5, description="a whole number from 1 (mild) to 5 (gravest)")
@@ -220,6 +188,15 @@ class Policy(PolicySection):
     )
     cases: tuple[Case, ...] = Field(default=(), description="a list of posts with the result they should have")
 
+    @field_validator("question", "definition")
+    @classmethod
+    def _in_the_languages_of_the_title(cls, texts: Texts, info: ValidationInfo) -> Texts:
+        title = info.data.get("title")
+        if title is not None and set(texts.root) != set(title.root):
+            msg = f"is in {', '.join(texts.root)} and title in {', '.join(title.root)}; should be in the same languages"
+            raise ValueError(msg)
+        return texts
+
     @field_validator("route")
     @classmethod
     def _decides_where_it_routes(cls, route: Route | None, info: ValidationInfo) -> Route | None:
@@ -228,12 +205,24 @@ class Policy(PolicySection):
             raise ValueError(msg)
         return route
 
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """The languages that it is written in."""
+        return tuple(self.question.root)
+
     @cached_property
     def digest(self) -> str:
-        """Digest of what is judged and decided: of all but titles, cases and what is cited or shown to people."""
+        """Digest of what is judged and decided: of all but titles, cases and what is cited or shown to people.
+
+        The prompt's sentences in its languages are part of it, where the engine's prompt digest does not cover them.
+        """
         judged = self.model_dump(mode="json", exclude=_NOT_JUDGED)
         if self.route is None:  # the digests of policies from before there were routes stay as they are
             del judged["route"]
+        covered = [wording_of(language).prompt for language in _COVERED]
+        prompts = {language: wording_of(language).prompt for language in self.languages}
+        if own := {language: prompt.model_dump() for language, prompt in prompts.items() if prompt not in covered}:
+            judged["prompts"] = own
         judged["scope"] = [sorted(set(self.scope.modalities)), sorted(set(self.scope.surfaces))]
         return digest_of(judged)
 

@@ -1,5 +1,6 @@
 """A policy pack: all policies of a folder, in one order, under one digest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -7,19 +8,26 @@ from pathlib import Path
 from moderation_service.contracts.engine_input import Language, Questionnaire
 from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
+from moderation_service.languages.tags import nearest_tag
 from moderation_service.policies.faults import Fault, PackRefused
 from moderation_service.policies.file import read_policy
 from moderation_service.policies.model import Policy, digest_of
+from moderation_service.policies.pack_file import NAME, implied_default, pack_file, read_default_language
 from moderation_service.settings import PolicySettings
 
+_SHARED = "should be, with question and definition, in one language at least that all have"
 PATH, SHADOW_PATH = "policies.path", "policies.shadow_path"
 
 
 @dataclass(frozen=True)
 class PolicyPack:
-    """Policies sorted by id; the questions of a questionnaire stand in the order of `enforced` or `shadow`."""
+    """Policies sorted by id; the questions of a questionnaire stand in the order of `enforced` or `shadow`.
+
+    `default_language` is that of posts in no language of the pack; None: what it is without a `pack.yaml`.
+    """
 
     policies: tuple[Policy, ...]
+    default_language: Language | None = None
     _questionnaires: dict[tuple[Language, Mode], Questionnaire] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -39,12 +47,28 @@ class PolicyPack:
         return self.of(Mode.SHADOW)
 
     @cached_property
+    def languages(self) -> tuple[Language, ...]:
+        """The languages that all policies are written in."""
+        each = [set(policy.languages) for policy in self.policies]
+        return tuple(sorted(set.intersection(*each))) if each else ()
+
+    @cached_property
     def digest(self) -> str:
-        """Digest over the policies' digests."""
-        return digest_of([policy.digest for policy in self.policies])
+        """Digest over the policies' digests, and the default language where it is another than the implied one."""
+        said = self.default_language
+        own = [] if said in {None, implied_default(self.languages)} else [said]
+        return digest_of([*(policy.digest for policy in self.policies), *own])
+
+    def language_for(self, wanted: Language | None) -> Language:
+        """The pack's language to judge in where `wanted` is the post's: the nearest, else the default."""
+        return nearest_tag(wanted, self.languages) or self.default_language or implied_default(self.languages) or "en"
 
     def questionnaire(self, language: Language, mode: Mode) -> Questionnaire:
-        """The questions of the policies of one mode; the same object each time, so that an engine can key on it."""
+        """The questions of the policies of one mode, in the pack's language for this one.
+
+        The same object each time, so that an engine can key on it.
+        """
+        language = self.language_for(language)
         known = self._questionnaires.get((language, mode))
         if known is None:
             known = Questionnaire(language, tuple(policy.to_question(language) for policy in self.of(mode)))
@@ -69,9 +93,24 @@ def load_pack(path: Path, *, images: bool = True, setting: str = PATH) -> Policy
             policies.append(read_policy(file, images=images))
         except PackRefused as refused:
             faults += refused.faults
+    default = None
+    if not faults:
+        try:
+            default = _default_language(path, policies)
+        except PackRefused as refused:
+            faults += refused.faults
     if faults:
         raise Misconfigured("\n".join(map(str, faults)))
-    return PolicyPack(tuple(policies))
+    return PolicyPack(tuple(policies), default)
+
+
+def _default_language(path: Path, policies: Sequence[Policy]) -> Language:
+    """The default of a pack that is about to be made. Raises PackRefused where its policies share no language."""
+    languages = PolicyPack(tuple(policies)).languages
+    if not languages:
+        said = "; ".join(f"{policy.id} is in {', '.join(policy.languages)}" for policy in policies)
+        raise PackRefused([Fault(path, None, "title", f"no language is in all policies ({said})", _SHARED)])
+    return read_default_language(pack_file(path), languages)
 
 
 def load_packs(settings: PolicySettings) -> tuple[PolicyPack, PolicyPack | None]:
@@ -98,7 +137,7 @@ def policy_files(path: Path, faults: list[Fault], setting: str) -> list[Path]:
     for deeper in (file for folder in seen if folder.is_dir() for file in sorted(folder.rglob("*.y*ml"))):
         right = f"should be in {path} itself, or its folder have a name that starts with a dot"
         faults.append(Fault(deeper, None, setting, "lies in a folder inside, where no policy is read", right))
-    files = [file for file in seen if file.suffix == ".yaml"]
+    files = [file for file in seen if file.suffix == ".yaml" and file.name != NAME]
     if not files and not faults:
         right = "should have a file ID.yaml for each policy"
         faults.append(Fault(path, None, setting, "has no policy file", right))

@@ -7,6 +7,7 @@ from pathlib import Path
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.faults import Fault
 from moderation_service.policies.pack import PolicyPack, load_pack, policy_files
+from moderation_service.policies.pack_file import pack_file
 
 
 async def next_change(
@@ -41,7 +42,8 @@ def _fingerprint(path: Path, setting: str) -> str:
     """The policy files' names with digests of what they hold, or what is in the way of reading them."""
     faults = list[Fault]()
     try:
-        contents = [[file.name, _digest_of_file(file)] for file in policy_files(path, faults, setting)]
+        files = [*policy_files(path, faults, setting), pack_file(path)]
+        contents = [[file.name, _digest_of_file(file)] for file in files]
     except OSError as error:
         return str(error)
     return repr((contents, faults))

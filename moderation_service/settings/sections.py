@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 
+from moderation_service.languages.tags import canonical_tag
 from moderation_service.settings.section import MIB, PACKAGE, IPNetwork, Section
 
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"  # a name of ours invites cloaking
@@ -19,6 +20,10 @@ def shipped_policies() -> Path:
     return (packaged if packaged.is_dir() else PACKAGE.parent / "policies") / "starter"
 
 
+def _language(setting: str) -> str:
+    return setting if setting == "auto" else canonical_tag(setting)
+
+
 class PolicySettings(Section):
     """The owner's policy files."""
 
@@ -28,8 +33,8 @@ class PolicySettings(Section):
     """A second pack, judged beside the first, that decides nothing."""
     reload_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     """Time between looks at the files; 0: never."""
-    language: Literal["auto", "en", "zh"] = "auto"
-    """Language of the prompt; `auto`: the post's."""
+    language: Annotated[str, AfterValidator(_language)] = "auto"
+    """Language of the prompt, a tag such as `de` that the policies have; `auto`: the post's."""
 
 
 class GoldenSettings(Section):

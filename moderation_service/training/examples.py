@@ -70,7 +70,8 @@ async def examples_of(
         post = judged.labelled.post
         async with loader.load(post) as loaded:
             evidence = await loader.with_image_text(loaded)
-            language = language_of(settings.policies.language, post.language, post.text or evidence.image_text)
+            text = post.text or evidence.image_text
+            language = language_of(settings.policies.language, post.language, text, pack).judged
             for mode in Mode:
                 for example in _examples(judged, evidence, pack.of(mode), pack.questionnaire(language, mode)):
                     yield example

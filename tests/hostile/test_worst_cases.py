@@ -37,12 +37,12 @@ from moderation_service.errors import Poison
 from moderation_service.judging import explanation, injection
 from moderation_service.kafka.topic_io import Record, publish
 from moderation_service.kafka.topics import create
+from moderation_service.languages.detection import language_of_text
 from moderation_service.media import loader
 from moderation_service.media.containers import media_type
 from moderation_service.media.gate import Gate
 from moderation_service.media.loaded_image import ImageFault
 from moderation_service.normalization import MAX_MARKS, nfkc
-from moderation_service.policies.language import language_of
 from moderation_service.settings import MIB, EngineSettings, MediaSettings
 from moderation_service.telemetry.personal_numbers import numbers
 from moderation_service.telemetry.redaction import redacted
@@ -203,7 +203,7 @@ PASSES = {
         ),
         off_loop=True,
     ),
-    "policies.language": Pass(lambda text: language_of("auto", None, text), 1_000_000, ("a", "中", "\U00020000")),
+    "languages.detection": Pass(language_of_text, 1_000_000, ("a", "中", "\U00020000", "a\u0301", "한")),
     "engine.untrusted, of a server": Pass(neutralise, ROOM * BYTES_A_TOKEN, TEXTS + ORDERS, off_loop=True),
     "engine.untrusted, of the local engine": Pass(
         neutralise, ROOM * CHARACTERS_A_TOKEN, (MARKS, "\ufdfa", "都[", "<|a", "a|>", "＜"), off_loop=True
@@ -267,6 +267,7 @@ ELSEWHERE = {
     "engine.answer_prefix": "one token of the model",
     "engine.local.checkpoint": "the name of a model that the operator chose",
     "encodings": "files that the operator gives",
+    "languages.tags": "a post's tag, which has at most 64 characters, or the operator's",
     "evaluation.golden_set": "names of sets that the operator gives",
     "engine.local.engine": "what a library says of its own failure",
     "evaluation.public_sets": "files that the operator gives",
@@ -275,6 +276,7 @@ ELSEWHERE = {
     "media.containers.jpeg": "two bytes",
     "media.storage": "buckets of the settings",
     "policies.model": "the operator's policies",
+    "policies.texts": "the operator's policies",
     "readers.columns": "the head of a file that the operator gives",
     "readers.folder": "paths, which the system bounds",
     "readers.sheet": "the head of a file that the operator gives",

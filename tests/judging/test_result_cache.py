@@ -20,6 +20,7 @@ from moderation_service.judging.judge import Judge
 from moderation_service.judging.result_cache import CachedResult, ResultCache
 from moderation_service.judging.shadow import ShadowResult
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.policies.texts import Texts
 from moderation_service.settings import JudgingSettings
 from tests.judging.conftest import MakeJudge, make_image
 from tests.judging.engines import RuleEngine, judge_by
@@ -144,7 +145,7 @@ async def test_other_policies_find_anew_even_where_only_a_title_differs(
     judge = await make_judge()
     await verdict_on(judge, SALE)
     (weapons,) = (policy for policy in pack.policies if policy.id == "weapon_sale")
-    titled = weapons.model_copy(update={"title": weapons.title.model_copy(update={"en": "Arms"})})
+    titled = weapons.model_copy(update={"title": Texts({"en": "Arms", "zh": "武器"})})
     others = (policy for policy in pack.policies if policy.id != "weapon_sale")
     newer = judge.with_policies(PolicyPack((*others, titled)), None)
     second = await verdict_on(newer, like(SALE))

@@ -15,8 +15,9 @@ from moderation_service.contracts.statement import EEA, MAX_EXPLANATION, MAX_FAC
 from moderation_service.contracts.verdict import Attribution, PolicyVerdict, Verdict
 from moderation_service.judging.decision import attribute
 from moderation_service.judging.statement import draft_statement
-from moderation_service.policies.model import Bilingual, Policy, Statement
+from moderation_service.policies.model import Policy, Statement
 from moderation_service.policies.pack import PolicyPack
+from moderation_service.policies.texts import Texts
 from tests.contracts.examples import POLICY, verdict
 from tests.judging.conftest import Ask, MakeJudge, make_image
 from tests.judging.engines import RuleEngine
@@ -179,7 +180,8 @@ def test_the_gravest_violation_gives_the_ground_and_all_give_facts(policies: dic
         sorted(policy.dsa_categories[0] for policy in (policies["doxxing"], policies["weapon_sale"]))
     )
     assert statement.content_type == (IMAGE, TEXT)
-    titles = [policies[name].title.en for name in ("violence", "weapon_sale", "doxxing", "health_misinformation")]
+    named = ("violence", "weapon_sale", "doxxing", "health_misinformation")
+    titles = [policies[name].title.in_language("en") for name in named]
     places = [statement.decision_facts.find(title) for title in titles]
     assert places[:3] == sorted(places[:3])
     assert places[3] == -1
@@ -224,7 +226,7 @@ def test_it_names_no_person_and_quotes_nothing(policies: dict[str, Policy]) -> N
 
 
 def test_long_titles_stay_within_the_databases_lengths(policies: dict[str, Policy]) -> None:
-    long = policies["weapon_sale"].model_copy(update={"title": Bilingual(en="x" * 4000, zh="长" * 4000)})
+    long = policies["weapon_sale"].model_copy(update={"title": Texts({"en": "x" * 4000, "zh": "长" * 4000})})
     parts = (POLICY, *(POLICY.model_copy(update={"policy_id": f"p{n}"}) for n in range(3)))
     statement = drafted({part.policy_id: long for part in parts}, policies=parts)
     assert len(statement.incompatible_content_ground or "") == MAX_GROUND

@@ -27,19 +27,44 @@ Edit = Callable[[str, str], str]
         pytest.param(
             "title: {en: Sale of weapons, zh: 武器交易}",
             "title: {en: Sale of weapons}",
-            "weapon_sale.yaml:3: title.zh: is missing; should be the Chinese words",
+            "weapon_sale.yaml:4: question: is in en, zh and title in en; should be in the same languages\n"
+            "weapon_sale.yaml:7: definition: is in en, zh and title in en; should be in the same languages",
             id="missing language",
+        ),
+        pytest.param(
+            "title: {en: Sale of weapons, zh: 武器交易}",
+            "title: {en: Sale of weapons, chinese: 武器交易}",
+            "weapon_sale.yaml:3: title.chinese: is no language tag; should be one of BCP 47, as en, de or zh-Hant",
+            id="a word for a tag",
+        ),
+        pytest.param(
+            "title: {en: Sale of weapons, zh: 武器交易}",
+            "title: {en: Sale of weapons, zh_CN: 武器交易}",
+            "weapon_sale.yaml:3: title.zh_CN: is no language tag; should be one of BCP 47, as en, de or zh-Hant",
+            id="a locale for a tag",
+        ),
+        pytest.param(
+            "title: {en: Sale of weapons, zh: 武器交易}",
+            "title: {en: Sale of weapons, CMN-hans: 武器交易}",
+            "weapon_sale.yaml:3: title.CMN-hans: is not in canonical form; should be zh-Hans",
+            id="no canonical tag",
+        ),
+        pytest.param(
+            "title: {en: Sale of weapons, zh: 武器交易}",
+            "title: {}",
+            "weapon_sale.yaml:3: title: is empty; should be a name for people, by language, as en: and de:",
+            id="no language",
         ),
         pytest.param(
             "  en: A weapon is offered.",
             "  en: ' '",
-            "weapon_sale.yaml:8: definition.en: is empty; should be the English words",
+            "weapon_sale.yaml:8: definition.en: is empty; should be words in that language",
             id="blank words",
         ),
         pytest.param(
             "  en: A weapon is offered.",
             "  en:",
-            "weapon_sale.yaml:8: definition.en: nothing cannot stand here; should be the English words",
+            "weapon_sale.yaml:8: definition.en: nothing cannot stand here; should be words in that language",
             id="no words",
         ),
         pytest.param(
@@ -212,13 +237,14 @@ Edit = Callable[[str, str], str]
         pytest.param(
             "title: {en: Sale of weapons, zh: 武器交易}",
             "title: Sale of weapons",
-            "weapon_sale.yaml:3: title: 'Sale of weapons' cannot stand here; should be a name for people, as en and zh",
+            "weapon_sale.yaml:3: title: 'Sale of weapons' cannot stand here;"
+            " should be a name for people, by language, as en: and de:",
             id="words for a group",
         ),
         pytest.param(
             "title: {en: Sale of weapons, zh: 武器交易}",
             "title: {en: Sale of weapons, zh: {simplified: 武器交易}}",
-            "weapon_sale.yaml:3: title.zh: a group of fields cannot stand here; should be the Chinese words",
+            "weapon_sale.yaml:3: title.zh: a group of fields cannot stand here; should be words in that language",
             id="a group for words",
         ),
         pytest.param(

@@ -105,7 +105,7 @@ def test_an_abbreviation_does_not_end_a_sentence(folder: Path) -> None:
     """A dot before a small letter or digit stands within a sentence."""
     question = "Does it sell a weapon, e.g. a knife of 2.5 inches?"
     policy = changed(folder, lambda fields: fields["question"].update(en=question))
-    assert policy.question.en == question
+    assert policy.question.in_language("en") == question
 
 
 def test_a_policy_may_never_block_and_says_so(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_policy_may_never_block_and_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("word", ["the U.S. Army", "Dr. Smith", "Heckler & Koch Inc. California", "Mr. T. Stone"])
 def test_a_capital_behind_an_abbreviation_begins_no_sentence(folder: Path, word: str) -> None:
     question = f"Does it sell a weapon of {word}?"
-    assert changed(folder, lambda fields: fields["question"].update(en=question)).question.en == question
+    assert changed(folder, lambda fields: fields["question"].update(en=question)).question.root["en"] == question
 
 
 @pytest.mark.parametrize("norway", ["NO", "'NO'"])

@@ -50,7 +50,8 @@ def test_there_are_eight_and_all_decide(pack: PolicyPack) -> None:
 
 def test_the_questions_are_the_words_the_bundled_model_learned(pack: PolicyPack) -> None:
     """Another word would ask it something it never read."""
-    assert {policy.id: (policy.question.en, policy.question.zh) for policy in pack.policies} == {
+    asked = {policy.id: tuple(policy.question.root[tag] for tag in ("en", "zh")) for policy in pack.policies}
+    assert asked == {
         "dehumanisation": ("Does it liken people to animals?", "是否把人比作动物？"),
         "doxxing": ("Does it expose private details?", "是否曝光他人隐私？"),
         "financial_scam": ("Is it a money scam?", "是否为金钱诈骗？"),
@@ -72,7 +73,7 @@ def test_each_points_editors_to_the_schema(policy_id: str) -> None:
 @each_policy
 def test_each_definition_is_whole_in_both_languages(policy: Policy) -> None:
     """What violates, what does not, examples; news, museums and satire are thought of."""
-    en, zh = policy.definition.en, policy.definition.zh
+    en, zh = policy.definition.root["en"], policy.definition.root["zh"]
     assert len(en.split()) in DEFINITION
     assert len(re.findall(r"[一-鿿]", zh)) in DEFINITION
     for words in ("violates", "Violates:", "Does not violate:", "Examples:", "ews", "useum", "atire"):
@@ -141,6 +142,6 @@ def test_each_blocks_by_its_own_harm(pack: PolicyPack) -> None:
 def test_no_case_names_a_number_that_somebody_may_have(pack: PolicyPack) -> None:
     """555-01xx is kept for fiction; a Chinese line does not begin with 0."""
     for policy in pack.policies:
-        for words in (policy.definition.en, policy.definition.zh, *(case.text for case in policy.cases)):
+        for words in (*policy.definition.root.values(), *(case.text for case in policy.cases)):
             numbers = re.findall(r"\d[\d -]{5,}\d", words)
             assert all(re.fullmatch(r"555-01\d\d|010-0000-\d{4}", number) for number in numbers), numbers

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -18,12 +17,10 @@ from moderation_service.console.store import queue, reviews, routed, verdicts
 from moderation_service.console.store.audits import Auditor
 from moderation_service.console.store.queue import Filters, Job
 from moderation_service.console.store.reviews import UndoableReview
-from moderation_service.contracts.engine_input import Language
 from moderation_service.contracts.enums import Decision
 
 _LISTED = 50
 _TO_REVIEW = {decision for decision in Decision if decision.needs_review}
-_POST_LANGUAGES: tuple[Language, ...] = get_args(Language)
 _FIELDS = ("policy_id", "attribution", "language", "abstain_reason", "decision")
 
 
@@ -48,7 +45,7 @@ async def show(request: Request) -> Response:
         snippets=dict(zip(heads, snippets, strict=True)),
         counts=await queue.counts(context.database, now=now, blind=False),
         filters=filters,
-        post_languages=_POST_LANGUAGES,
+        post_languages=context.pack.languages,
         filtered=len([value for value in asdict(filters).values() if value]),
         query=query_of(filters),
         held=held,

@@ -15,7 +15,7 @@ from moderation_service.console.catalogues import Catalogue, MsgId, negotiate
 from moderation_service.console.context import context_of
 from moderation_service.console.pages import numbers, words
 from moderation_service.contracts.enums import AttributionClass, Decision, Mode
-from moderation_service.policies.model import Bilingual
+from moderation_service.policies.texts import Texts
 
 Theme = Literal["auto", "light", "dark"]
 
@@ -61,9 +61,9 @@ def translated(request: Request, message: MsgId) -> str:
     return language_of(request).gettext(message)
 
 
-def in_language(texts: Bilingual, language: Catalogue) -> str:
+def in_language(texts: Texts, language: Catalogue) -> str:
     """A policy's words in the reader's language, as far as the policy has it."""
-    return texts.in_language("zh" if language.locale.language == "zh" else "en")
+    return texts.in_language(language.tag)
 
 
 async def choose_preferences(request: Request) -> Response:

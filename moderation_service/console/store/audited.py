@@ -72,7 +72,7 @@ def _audited(row: Row[Any], answers: Iterable[BlindAnswer]) -> AuditedVerdict:
         verdict_id=row.verdict_id,
         stratum=Stratum(row.stratum, row.probability),
         copies=row.copies,
-        language=row.rest.get("post_language") or row.language,
+        language=row.rest.get("post_language") or row.rest.get("detected_language") or row.language,
         judged_at=row.judged_at,
         decision=Decision(row.decision),
         policies={part["policy_id"]: _judged(part) for part in row.policies},

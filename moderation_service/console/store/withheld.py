@@ -21,6 +21,7 @@ _EMPTY: dict[str, object] = {
     "statement_of_reasons": None,
     "audit": None,
     "post_language": None,
+    "detected_language": None,
 }
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from moderation_service.contracts.engine_input import Question
-from moderation_service.engine.prompts import PACKED_ATTENTION, PromptName, Wording
+from moderation_service.engine.prompts import PACKED_ATTENTION, PromptName
+from moderation_service.languages.wordings import PromptWording
 from moderation_service.settings import LayoutName
 
 
@@ -14,7 +15,7 @@ class PoliciesFirst:
     policies_in_prefix = True
     attention = PACKED_ATTENTION
 
-    def prefix(self, questions: Sequence[Question], prompt: PromptName, wording: Wording) -> str:
+    def prefix(self, questions: Sequence[Question], prompt: PromptName, wording: PromptWording) -> str:
         """The whole pack."""
         if prompt == "brief":
             return "\n".join(f"{each.policy_id}: {each.question}" for each in questions)
@@ -24,7 +25,7 @@ class PoliciesFirst:
         ]
         return wording.instruction + wording.policies + "\n".join(policies)
 
-    def suffix(self, question: Question, prompt: PromptName, wording: Wording) -> str:
+    def suffix(self, question: Question, prompt: PromptName, wording: PromptWording) -> str:
         """The policy's name."""
         selector = "\n{policy_id}?" if prompt == "brief" else wording.selector
         return selector.format(policy_id=question.policy_id)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from moderation_service.contracts.engine_input import Question
-from moderation_service.engine.prompts import PACKED_ATTENTION, PromptName, Wording
+from moderation_service.engine.prompts import PACKED_ATTENTION, PromptName
+from moderation_service.languages.wordings import PromptWording
 from moderation_service.settings import LayoutName
 
 
@@ -14,11 +15,11 @@ class PostFirst:
     policies_in_prefix = False
     attention = PACKED_ATTENTION
 
-    def prefix(self, _questions: Sequence[Question], prompt: PromptName, wording: Wording) -> str:
+    def prefix(self, _questions: Sequence[Question], prompt: PromptName, wording: PromptWording) -> str:
         """Empty in `brief`."""
         return wording.instruction if prompt == "full" else ""
 
-    def suffix(self, question: Question, prompt: PromptName, wording: Wording) -> str:
+    def suffix(self, question: Question, prompt: PromptName, wording: PromptWording) -> str:
         """All that the model is told of the policy."""
         if prompt == "brief":
             return f"\n{question.question}"

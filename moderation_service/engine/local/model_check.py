@@ -23,7 +23,6 @@ from moderation_service.engine.local.memory_check import (
 )
 from moderation_service.engine.local.scorer import Scorer
 from moderation_service.engine.model_report import (
-    SAMPLES,
     CheckInput,
     ImageReading,
     LabelWord,
@@ -31,6 +30,7 @@ from moderation_service.engine.model_report import (
     ModelReport,
     PostTokens,
     answers_of,
+    sample,
 )
 from moderation_service.errors import Misconfigured
 from moderation_service.settings import EngineSettings, LayoutName
@@ -48,7 +48,7 @@ def check_model(
     checked: CheckInput,
 ) -> ModelReport:
     """Ask and measure. `behind` is the prefix that would let the model answer where the one that is set does not."""
-    room = scorer.prefix(checked.questionnaires["en"]).room
+    room = scorer.prefix(checked.questionnaire).room
     images = tuple(_reading(scorer, checked, size, room) for size in checked.images)
     usual = next(image for image in images if (image.width, image.height) == checked.usual)
     return ModelReport(
@@ -58,7 +58,9 @@ def check_model(
         answers=answers_of([scorer.first_tokens(probe) for probe in PROBES]),
         labels=tuple(_labels(scorer)),
         images=images,
-        posts=tuple(_tokens(scorer, layout, language, checked) for layout in LAYOUTS for language in SAMPLES),
+        posts=tuple(
+            _tokens(scorer, layout, language, checked) for layout in LAYOUTS for language in checked.questionnaires
+        ),
         memory=_of_device(scorer, settings),  # behind all forwards, for its peak
         latency_ms=latency_ms,
         full_images=room // max(usual.tokens, 1),
@@ -150,6 +152,6 @@ def _tokens(scorer: Scorer, layout: LayoutName, language: Language, checked: Che
     prefix = len(trusted(prompts.prefix(questionnaire)))
     suffixes = [len(trusted(suffix + prompts.answer_prefix)) for suffix in prompts.suffixes(questionnaire)]
     room = max(scorer.context_tokens - prefix - max(suffixes), 0)
-    post = scorer.post_tokenizer.tokenize(SAMPLES[language], checked.images[checked.usual], max(room, 1))
+    post = scorer.post_tokenizer.tokenize(sample(language), checked.images[checked.usual], max(room, 1))
     image = sum(int(each.grid.prod()) for each in post.images) // scorer.preprocessor.merge**2
     return PostTokens(layout, language, prefix, len(post.ids) - image, image, sum(suffixes), room)

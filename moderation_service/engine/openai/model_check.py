@@ -7,7 +7,6 @@ from moderation_service.contracts.engine_input import Language
 from moderation_service.engine.answer_prefix import PROBES, FirstTokens
 from moderation_service.engine.base import Engine
 from moderation_service.engine.model_report import (
-    SAMPLES,
     CheckInput,
     ImageReading,
     LabelWord,
@@ -15,6 +14,7 @@ from moderation_service.engine.model_report import (
     PostTokens,
     answers_of,
     latency_ms,
+    sample,
 )
 from moderation_service.engine.openai.chat import CELL, EMPTY_POST, MARKS, FittedPost
 from moderation_service.engine.openai.model import RemoteModel, gather_or_raise
@@ -29,11 +29,11 @@ async def check_remote_model(
     behind = await model.prefix_that_answers() if settings.answer_prefix != "auto" else None
     labels = model.prompts.labels
     first = [answer.first_tokens(labels) for answer in await gather_or_raise(model.probe(probe) for probe in PROBES)]
-    room = (await model.prefix(checked.questionnaires["en"])).room
+    room = (await model.prefix(checked.questionnaire)).room
     bare = await _prompt_tokens(model, EMPTY_POST)
     images = [await _reading(model, checked, size, room, bare) for size in checked.images]
     usual = next(image for image in images if (image.width, image.height) == checked.usual)
-    posts = [await _tokens(model, settings, language, checked, bare) for language in SAMPLES]
+    posts = [await _tokens(model, settings, language, checked, bare) for language in checked.questionnaires]
     return ModelReport(
         model=engine.info,
         answer_prefix=model.prompts.answer_prefix,
@@ -78,7 +78,7 @@ async def _tokens(
 ) -> PostTokens:
     """In the layout that is set; of another the server's prefix would have to be computed."""
     prefix = await model.prefix(checked.questionnaires[language])
-    text = await _prompt_tokens(model, FittedPost(SAMPLES[language], ())) - bare
+    text = await _prompt_tokens(model, FittedPost(sample(language), ())) - bare
     images = FittedPost.fit("", checked.images[checked.usual], prefix.room)
     image = await _prompt_tokens(model, images) - bare
     shared = (await model.ask(prefix.text, EMPTY_POST, "?")).usage.prompt_tokens

@@ -1,0 +1,57 @@
+"""Language tags."""
+
+import pytest
+
+from moderation_service.languages.tags import canonical_tag, nearest_tag, primary_language
+
+
+@pytest.mark.parametrize(
+    ("tag", "canonical"),
+    [
+        ("DE", "de"),
+        ("zh-tw", "zh-TW"),
+        ("ZH-hANT-hk", "zh-Hant-HK"),
+        ("iw", "he"),
+        ("cmn-hans", "zh-Hans"),
+        ("sh", "sr-Latn"),
+        ("es-419", "es-419"),
+        ("sl-Rozaj-1994", "sl-rozaj-1994"),
+    ],
+)
+def test_a_tag_has_one_canonical_form(tag: str, canonical: str) -> None:
+    assert canonical_tag(tag) == canonical
+    assert canonical_tag(canonical) == canonical
+
+
+@pytest.mark.parametrize("tag", ["", "german", "d", "de_DE", "en-a-bcd", "x-own", "de-", "zh-Hans-Hant", "中文"])
+def test_what_is_no_tag_is_refused(tag: str) -> None:
+    with pytest.raises(ValueError, match="is no language tag"):
+        canonical_tag(tag)
+
+
+@pytest.mark.parametrize(("tag", "language"), [("yue-HK", "zh"), ("nb", "no"), ("pt-BR", "pt"), ("iw", "he")])
+def test_a_language_of_a_macrolanguage_is_found_by_it(tag: str, language: str) -> None:
+    assert primary_language(tag) == language
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "nearest"),
+    [
+        ("de-AT-1996", ("de", "de-AT"), "de-AT"),
+        ("de-CH", ("en", "de"), "de"),
+        ("pt", ("pt-BR", "pt-PT"), "pt-BR"),
+        ("zh", ("zh-Hant", "zh-Hans"), "zh-Hans"),
+        ("zh-MO", ("zh-Hans", "zh-Hant"), "zh-Hant"),
+        ("zh-HK", ("zh", "zh-TW"), "zh-TW"),
+        ("zh-HK", ("en", "zh"), "zh"),
+        ("sr-Latn", ("sr", "sr-Latn"), "sr-Latn"),
+        ("fr", ("en", "de"), None),
+        ("zha", ("zh",), None),
+        ("not a tag", ("en",), None),
+        (None, ("en",), None),
+    ],
+)
+def test_the_nearest_tag_has_the_same_language_and_if_it_can_the_same_script(
+    wanted: str | None, available: tuple[str, ...], nearest: str | None
+) -> None:
+    assert nearest_tag(wanted, available) == nearest
