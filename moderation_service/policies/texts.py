@@ -4,6 +4,7 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel
+from pydantic.config import JsonDict
 
 from moderation_service.contracts.engine_input import Language
 from moderation_service.languages.tags import canonical_tag, nearest_tag
@@ -40,7 +41,9 @@ def _canonical(tag: str) -> str:
 
 Tag = Annotated[Language, AfterValidator(_canonical)]
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
-_TAGS = {"propertyNames": {"pattern": "^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?(-[a-z0-9]{4,8})*$"}}
+_TAGS: JsonDict = {
+    "propertyNames": {"pattern": "^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?(-[a-z0-9]{4,8})*$"}
+}
 
 
 class Texts(RootModel[dict[Tag, Words]]):

@@ -3,7 +3,6 @@
 import pytest
 
 from moderation_service.policies.language import language_of
-from moderation_service.policies.model import Policy
 from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.policies.texts import Texts
 from moderation_service.settings.sections import shipped_policies
@@ -119,8 +118,7 @@ def test_a_verdict_can_say_which_language_was_found_though_the_pack_lacks_it() -
 
 def test_the_language_is_that_of_the_whole_pack() -> None:
     """One policy alone in a further language would leave a post half judged."""
-    (german,) = pack_in("de", "en").policies
-    english: Policy = german.model_copy(update={"id": "other", **vars(pack_in("en").policies[0]) | {"id": "other"}})
-    pack = PolicyPack((german, english))
+    further, english = (*pack_in("de", "en").policies, *pack_in("en").policies)
+    pack = PolicyPack((further, english.model_copy(update={"id": "other"})))
     assert pack.languages == ("en",)
     assert judged("de", "Guten Tag", pack) == "en"
