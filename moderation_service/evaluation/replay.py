@@ -21,8 +21,8 @@ TOLERANCE: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.05}
 
 APART = frozenset(
     {"service", "trace_id", "timings_ms", "judged_at", "duplicate_of"}  # of the run, not of the judgement
-    | {"author_id", "metadata", "post_language", "detected_language"}  # handed on
-    | {"explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
+    | {"author_id", "metadata", "post_language"}  # handed on
+    | {"detected_language", "explanation", "explanation_kind", "statement_of_reasons"}  # made from the rest
     | {"banks_digest", "similar_to"}  # of what stood beside the post; the matches are compared
     | {"audit", "trigger"}  # of what becomes of the verdict, and why the post was judged
     | {"shadow_model"}  # of a share of the posts, where it answered in time
