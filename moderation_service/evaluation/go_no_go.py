@@ -19,9 +19,6 @@ from moderation_service.evaluation.figures import SCORES
 from moderation_service.evaluation.interval_estimate import IntervalEstimate
 from moderation_service.evaluation.run import JudgedPost
 
-_ANYTHING = IntervalEstimate(0.5, 0.0, 1.0)
-"""A share of which nothing was seen."""
-
 
 class GoNoGo(ClosedSet):
     """What becomes of a criterion. Of several the one furthest down counts."""
@@ -103,24 +100,22 @@ def worst(results: Iterable[GoNoGo]) -> GoNoGo:
     return max(results, key=lambda one: one.order)
 
 
-def at_least(found: IntervalEstimate | None, threshold: float) -> GoNoGo:
-    """Whether it is as large as is wanted; None is an estimate of nothing."""
-    if found is None or found.low < threshold <= found.high:
+def at_least(found: IntervalEstimate, threshold: float) -> GoNoGo:
+    """Whether the value is as large as is wanted."""
+    if found.low < threshold <= found.high:
         return GoNoGo.TOO_FEW_LABELS
     return GoNoGo.GO if found.low >= threshold else GoNoGo.NO_GO
 
 
 def at_most(found: IntervalEstimate, threshold: float) -> GoNoGo:
-    """Whether it is as small as is wanted."""
+    """Whether the value is as small as is wanted."""
     if found.low <= threshold < found.high:
         return GoNoGo.TOO_FEW_LABELS
     return GoNoGo.GO if found.high <= threshold else GoNoGo.NO_GO
 
 
-def in_percent(found: IntervalEstimate | None, digits: int = 0) -> str:
-    """A share with its interval in words; a dash for an estimate of nothing."""
-    if found is None:
-        return "–"
+def in_percent(found: IntervalEstimate, digits: int = 0) -> str:
+    """A share with its interval, as a page has it."""
     return f"{found.value:.{digits}%} ({100 * found.low:.{digits}f} to {found.high:.{digits}%})"
 
 
@@ -134,9 +129,7 @@ def assess(judged: Sequence[JudgedPost], criteria: Criteria, inputs: CostInputs)
     prevalence = inputs.prevalence
     if prevalence is None:
         prevalence = len(bad) / max(1, len(bad) + len(good))
-    sent = [
-        IntervalEstimate.of(_count(posts, lambda decision: decision.needs_review)) or _ANYTHING for posts in (bad, good)
-    ]
+    sent = [IntervalEstimate.of(_count(posts, lambda decision: decision.needs_review)) for posts in (bad, good)]
     costs = Costs(inputs, IntervalEstimate.weighted(zip((prevalence, 1 - prevalence), sent, strict=True)))
     results = (
         *_recalls(bad, criteria),
@@ -163,7 +156,7 @@ def _precision(
 ) -> CriterionResult:
     hits, alarms = _count(bad, _says_violates), _count(good, _says_violates)
     found = IntervalEstimate.of(Proportion(hits.yes, hits.yes + alarms.yes))
-    right, wrong = (IntervalEstimate.of(part) or _ANYTHING for part in (hits, alarms))
+    right, wrong = (IntervalEstimate.of(part) for part in (hits, alarms))
     ends = [
         prevalence * one / max(prevalence * one + (1 - prevalence) * other, 1e-9)
         for one, other in ((right.low, wrong.high), (right.high, wrong.low))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Self
 
+from moderation_service.audits.estimation import LEAST_POSITIVES
 from moderation_service.audits.proportion import Proportion
 
 
@@ -17,9 +18,11 @@ class IntervalEstimate:
     high: float
 
     @classmethod
-    def of(cls, counted: Proportion) -> Self | None:
-        """A share with Wilson's interval; None where nothing was counted."""
-        return cls(counted.share, *counted.interval) if counted.of else None
+    def of(cls, counted: Proportion) -> Self:
+        """A share with Wilson's interval; from 0 to 1 on fewer than LEAST_POSITIVES, or one post could refute 80%."""
+        if counted.of < LEAST_POSITIVES:
+            return cls(counted.share if counted.of else 0.5, 0.0, 1.0)
+        return cls(counted.share, *counted.interval)
 
     @classmethod
     def weighted(cls, parts: Iterable[tuple[float, Self]]) -> Self:

@@ -37,7 +37,7 @@ def found_and_harmless(found: int, missed: int, harmless: int) -> list[JudgedPos
     ]
 
 
-def estimate(yes: int, of: int) -> IntervalEstimate | None:
+def estimate(yes: int, of: int) -> IntervalEstimate:
     return IntervalEstimate.of(Proportion(yes, of))
 
 
@@ -49,6 +49,7 @@ def estimate(yes: int, of: int) -> IntervalEstimate | None:
         (45, 50, "too few labels to say"),
         (90, 100, "go"),
         (12, 20, "no go"),
+        (0, 9, "too few labels to say"),  # fewer than ten decide nothing
         (0, 0, "too few labels to say"),
     ],
 )
@@ -60,9 +61,7 @@ def test_the_whole_interval_decides(yes: int, of: int, result: str) -> None:
     ("yes", "of", "result"), [(0, 35, "go"), (0, 34, "too few labels to say"), (9, 30, "no go"), (1, 100, "go")]
 )
 def test_what_should_be_small_is_held_from_above(yes: int, of: int, result: str) -> None:
-    found = estimate(yes, of)
-    assert found
-    assert at_most(found, 0.1) == result
+    assert at_most(estimate(yes, of), 0.1) == result
 
 
 def test_the_weakest_result_counts() -> None:
