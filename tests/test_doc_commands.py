@@ -43,6 +43,7 @@ SHELL = {
 OTHERS = {  # and why no test here runs them
     "curl": "calls of a running console; those of the API's page are run",
     "docker": "containers; their commands are run as processes",
+    "helm": "a cluster; tests/deploy/test_deploy_doc.py lets it print what it would install",
     "jq": "reads what a command printed",
     "jupyter": "opens the notebook; tests/line/test_notebook.py runs its cells",
     "kafka-configs.sh": "belongs to Kafka, and asks the reader's cluster",

@@ -338,6 +338,29 @@ def test_policies_are_the_pack_or_yours() -> None:
     assert 'has no pack "none"' in refusal("cpu", "policies.pack=none")
 
 
+def test_a_pack_with_a_route_for_child_safety_needs_the_legal_hold() -> None:
+    assert "legalHold.enabled" in refusal("cpu", "policies.pack=standard")
+    assert (
+        len(one(chart("cpu", "policies.pack=standard", "legalHold.enabled=true"), "ConfigMap", "policies")["data"]) > 20
+    )
+
+
+def test_an_image_is_named_by_its_digest_and_files_of_your_own_are_mounted() -> None:
+    digest = f"sha256:{'a' * 64}"
+    manifests = chart(
+        "cpu",
+        f"image.digest={digest}",
+        "extraVolumes[0].name=fit,extraVolumes[0].configMap.name=fit",
+        "extraVolumeMounts[0].name=fit,extraVolumeMounts[0].mountPath=/etc/moderation/fit",
+    )
+    for name in ("worker", "console"):
+        pod = pod_of(one(manifests, "Deployment", name))
+        (container,) = pod["containers"]
+        assert container["image"] == f"moderation-service:cpu@{digest}"
+        assert {"name": "fit", "configMap": {"name": "fit"}} in pod["volumes"]
+        assert {"name": "fit", "mountPath": "/etc/moderation/fit"} in container["volumeMounts"]
+
+
 def test_the_packs_policies_load_from_their_config_map(tmp_path: Path) -> None:
     for name, text in one(chart("cpu"), "ConfigMap", "policies")["data"].items():
         (tmp_path / name).write_text(text, encoding="utf-8")

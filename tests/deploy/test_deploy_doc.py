@@ -3,16 +3,24 @@
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from moderation_service.settings import PREFIX, BareSettings, Settings
-from tests.deploy.chart import CHART, chart
-from tests.deploy.files import DEPLOY_DOC, ROOT, compose, parse, render, template_of
+from tests.conftest import skip_or_fail
+from tests.deploy.chart import CHART, OLDEST, chart
+from tests.deploy.files import DEPLOY_DOC, ROOT, compose, parse, render, template_of, tool
+from tests.test_doc_commands import commands
 
 YAML = re.findall(r"```yaml\n(.*?)```", DEPLOY_DOC, re.DOTALL)
+HELM = [
+    words
+    for words in commands(ROOT / "docs/how-to/deploy-kubernetes.md")
+    if words[0] == "helm" and words[1] in {"install", "upgrade", "template"}
+]
 COMMANDS = [
     *re.findall(r"(?<!-n )\bmoderation ([a-z][^`'\n]*)", DEPLOY_DOC),
     *re.findall(r"moderation-service:\w+ ([a-z][^\n]*)", DEPLOY_DOC),
@@ -69,6 +77,20 @@ def test_an_overlay_of_your_own_changes_image_settings_and_scaling(tmp_path: Pat
     (container,) = template_of(made["Deployment", "worker"])["spec"]["containers"]
     assert container["image"] == "registry.example/moderation-service:0.1.0-gpu"
     assert container["envFrom"] == [{"configMapRef": {"name": settings["metadata"]["name"]}}]
+
+
+@pytest.mark.parametrize("words", HELM, ids=shlex.join)
+def test_helm_takes_the_command_with_the_chart_and_values_that_it_names(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "charts").symlink_to(ROOT / "charts")
+    for name in ("mine.yaml", "SHA256SUMS"):
+        (tmp_path / name).touch()
+    program = tool("helm") or skip_or_fail("helm is not there (scripts/kubernetes-tools.sh brings it)")
+    release = words.index("moderation")
+    options = [word for word in words[release:] if word != "--no-hooks"]
+    done = subprocess.run(
+        [str(program), "template", *options, "--kube-version", OLDEST], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_the_example_of_values_is_taken_by_the_chart(tmp_path: Path) -> None:

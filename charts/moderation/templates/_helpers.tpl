@@ -6,7 +6,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- define "moderation.image" -}}
-image: {{ .Values.image.repository }}:{{ .Values.image.tag }}
+image: {{ .Values.image.repository }}:{{ .Values.image.tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
@@ -183,6 +183,9 @@ moderation/vllm: client
 - {name: legal-hold, mountPath: /var/lib/moderation/hold}
 - {name: legal-hold-key, mountPath: /etc/moderation/hold, readOnly: true}
 {{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "moderation.volumes" -}}
@@ -199,6 +202,9 @@ moderation/vllm: client
   persistentVolumeClaim: {claimName: {{ .Values.legalHold.volume.existingClaim | default "legal-hold" }}}
 - name: legal-hold-key
   secret: {secretName: {{ .Values.legalHold.keySecret }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
