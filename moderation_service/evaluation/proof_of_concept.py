@@ -32,7 +32,7 @@ def render_page(
 ) -> HtmlPage:
     """The page; `titles` by policy id, `left_out` counts the rows that were left out or could not be judged."""
     environment = Environment(loader=PackageLoader("moderation_service.evaluation", "templates"), autoescape=True)
-    environment.filters["estimate"] = lambda counted: in_percent(IntervalEstimate.of(counted))
+    environment.filters["estimate"] = lambda counted: in_percent(IntervalEstimate(counted.share, *counted.interval))
     verdict = judged[-1].verdict
     return HtmlPage(
         environment.get_template("proof_of_concept.html").render(
