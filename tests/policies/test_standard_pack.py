@@ -61,7 +61,7 @@ def test_a_combined_violation_has_a_harmless_twin(policy: Policy) -> None:
 @each_policy
 def test_each_definition_has_the_same_parts_in_both_languages(policy: Policy) -> None:
     """As many rules in Chinese as in English, and the borders lead to policies of the pack."""
-    en, zh = policy.definition.en, policy.definition.zh
+    en, zh = (policy.definition.root[tag] for tag in ("en", "zh"))
     for parts, words in (
         (("Purpose: ", "\nDoes not violate:", "\nExamples: ", "\nBorders: "), en),
         (("目的：", "\n不违规：", "\n举例：", "\n与相邻政策的界限："), zh),
