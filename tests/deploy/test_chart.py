@@ -15,7 +15,7 @@ import yaml
 from moderation_service import __version__
 from moderation_service.kafka.topics import wanted
 from moderation_service.policies.pack import load_pack
-from moderation_service.settings import KafkaSettings, Settings
+from moderation_service.settings import EngineSettings, KafkaSettings, Settings
 from scripts.render_k8s import rendered
 from tests.conftest import skip_or_fail
 from tests.deploy.chart import CHART, chart, helm, refusal
@@ -234,8 +234,10 @@ def test_more_input_topics_have_a_trigger_each() -> None:
 def test_servers_of_vllm_are_scaled_on_what_waits_for_them_and_are_watched() -> None:
     manifests = chart("vllm")
     scaled = one(manifests, "ScaledObject", "vllm")["spec"]
-    (trigger,) = scaled["triggers"]
-    assert trigger["metadata"]["query"] == 'sum(vllm:num_requests_waiting{namespace="moderation"})'
+    assert [(trigger["metadata"]["query"], trigger["metadata"]["threshold"]) for trigger in scaled["triggers"]] == [
+        ('sum(vllm:num_requests_waiting{namespace="moderation"})', "8"),
+        ('sum(vllm:num_requests_running{namespace="moderation"})', str(EngineSettings().concurrent_requests)),
+    ]
     assert scaled["scaleTargetRef"]["name"] == "vllm"
     assert "replicas" not in one(manifests, "Deployment", "vllm")["spec"]
     (container,) = pod_of(one(manifests, "Deployment", "vllm"))["containers"]
