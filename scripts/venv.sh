@@ -25,6 +25,7 @@ else
     .cache/uv/bin/pip install --quiet --disable-pip-version-check uv
   fi
 fi
+echo "Installing the locked packages into .venv. The first time this takes some minutes, and on Linux about 3 GB." >&2
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
 "$uv" pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 "$uv" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .

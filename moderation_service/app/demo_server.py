@@ -94,6 +94,7 @@ async def _serve(settings: Settings, every_s: float, show: Callable[[str], None]
             show(f"Metrics:  http://127.0.0.1:{ops_port}/metrics")
             for line in logins:
                 show(line)
+            show("Ctrl-C stops it, and removes what it has.")
             worker = Worker(settings.kafka, RecordProcessor(settings.kafka, judge), Health())
             group.create_task(worker.run(asyncio.Event()))
             group.create_task(publish(settings.kafka, _posts(settings.kafka, every_s)))

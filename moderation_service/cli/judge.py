@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +13,8 @@ from cyclopts import Parameter
 
 from moderation_service.app.compose import open_judge
 from moderation_service.cli.common import PROBLEMS, SettingsFile, load, print_lines, progress, writable
+from moderation_service.contracts.enums import Decision
+from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Fatal
 from moderation_service.evaluation.batch_judge import NOTHING_BEFORE, judge_into, judged_before
 from moderation_service.policies.pack import load_packs
@@ -67,10 +70,18 @@ async def judge_path(settings: Settings, path: Path, out: Path | None) -> int:
         print(f"{out} holds verdicts by other policies than these; name another file to judge again", file=sys.stderr)
     unjudged: list[str] = []
     if left:
+        decisions = Counter[str]()
+
+        def done(verdict: Verdict) -> None:
+            advance(verdict)
+            decisions[verdict.decision] += 1
+
         with progress(len(left)) as advance, _open(out) as file:
             async with open_judge(settings.with_file_root(root_of(path)), pack, shadow_pack) as judge:
                 posts = (post for post in distinct(path, []) if (post.post_id, post.revision) in left)
-                unjudged = await judge_into(judge, posts, file, advance)
+                unjudged = await judge_into(judge, posts, file, done)
+        counts = ", ".join(f"{decisions[one]} {one}" for one in Decision if decisions[one])
+        print(f"{decisions.total()} judged{counts and ': '}{counts}", file=sys.stderr)
     print_lines("not judged", unjudged)
     return len(left_out) + len(unjudged)
 

@@ -44,6 +44,7 @@ async def test_every_file_of_a_folder_is_judged_abstained_on_or_named(
     assert await judge_path(Settings(), folder, out) == 2
     assert decisions(out) == {"KNIFE": "block", "disguised": "block", "unreadable": "abstain"}
     said = capsys.readouterr().err
+    assert "3 judged: 2 block, 1 abstain" in said
     assert f"left out: {folder}/gone.txt: is a link to nothing" in said
     assert f"left out: {folder}/x.jpg: is a folder" in said
     assert f"not read: {folder}/._KNIFE.JPG: a file of the system's" in said
