@@ -400,6 +400,7 @@ def test_other_settings_and_another_model_make_new_pods() -> None:
         ("console.databaseSecret=,console.replicas=1,backup.enabled=true", "no PostgreSQL to back up"),
         ("keda.enabled=true,kafka.saslMechanism=OAUTHBEARER", "kafka.awsRegion"),
         ("strimzi.enabled=true", "kafka.worker.username"),
+        ("networkPolicy.kafka.namespaces=null", "networkPolicy.kafka names nobody"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_with_what_to_set(values: str, said: str) -> None:

@@ -157,6 +157,13 @@ moderation/vllm: client
 {{- toYaml (mergeOverwrite $made .Values.settings) }}
 {{- end }}
 
+{{/* All topics that posts come from, as JSON. */}}
+{{- define "moderation.inputTopics" -}}
+{{- $more := include "moderation.kafkaSetting" (dict "root" . "name" "PRIORITY_TOPICS" "default" "[]") | fromJsonArray }}
+{{- $main := include "moderation.kafkaSetting" (dict "root" . "name" "INPUT_TOPIC" "default" "moderation.posts") }}
+{{- prepend $more $main | toJson }}
+{{- end }}
+
 {{/* A setting of section `kafka` that `settings` may change. Takes root, name, default. */}}
 {{- define "moderation.kafkaSetting" -}}
 {{- get .root.Values.settings (printf "MODERATION_KAFKA__%s" .name) | default .default }}
