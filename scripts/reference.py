@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script, and no package
-"""Writes docs/reference/{settings,cli,metrics}.md from the settings tree, the command line and the metrics.
+"""Writes docs/reference/{settings,cli,metrics,packs}.md from settings tree, command line, metrics and policy packs.
 
 Run by `make reference`; tests/test_reference.py compares.
 """
@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from moderation_service.cli import cli
+from moderation_service.policies.coverage import CategoryCoverage, coverage
+from moderation_service.policies.pack import PolicyPack, load_pack
 from moderation_service.settings import PREFIX, BareSettings
 from moderation_service.settings.section import Section
 from moderation_service.telemetry import metrics
@@ -49,6 +51,16 @@ A worker serves `/metrics` on `ops.port` (9464), a console on `console.ops_port`
 
 | metric | type | labels | meaning |
 |---|---|---|---|"""
+
+PACKS = """# Policy packs
+
+For policy teams: what the packs that come with the service contain, and which categories of three taxonomies they
+cover. How to [choose and change one](../how-to/policies.md#choose-a-pack)."""
+TAXONOMIES = {
+    "ailuminate": "[MLCommons AILuminate](https://mlcommons.org/ailuminate/), version 1.0",
+    "dsa": "[DSA Transparency Database](https://transparency.dsa.ec.europa.eu/page/api-documentation)",
+    "openai": "[OpenAI's moderation API](https://platform.openai.com/docs/guides/moderation)",
+}
 
 
 def settings() -> str:
@@ -114,12 +126,51 @@ def metric_list() -> str:
     return "\n".join((MADE, "", METRICS, *rows, ""))
 
 
+def packs() -> str:
+    """The policies of each pack, and what covers each category."""
+    loaded = {name: load_pack(ROOT / "policies" / name) for name in ("standard", "starter")}
+    parts = [MADE, PACKS, *("\n".join(_policies(name, pack)) for name, pack in loaded.items())]
+    return "\n\n".join([*parts, "\n".join(_coverage(loaded))]) + "\n"
+
+
+def _policies(name: str, pack: PolicyPack) -> Iterator[str]:
+    cases = sum(len(policy.cases) for policy in pack.policies)
+    yield from (f"## {name}", "", f"{len(pack.policies)} policies with {cases} cases, in `policies/{name}/`.", "")
+    yield from ("| policy | title | severity | review | block | owner | countries |", "|---|---|---|---|---|---|---|")
+    for policy in pack.policies:
+        block = policy.thresholds.block
+        yield _row(
+            f"`{policy.id}`",
+            policy.title.in_language("en"),
+            str(policy.severity),
+            f"{policy.thresholds.review:g}",
+            "never by machine" if block is None else f"{block:g}",
+            policy.owner or "–",
+            ", ".join(policy.jurisdictions) or "all",
+        )
+
+
+def _coverage(loaded: Mapping[str, PolicyPack]) -> Iterator[str]:
+    yield from ("## Coverage", "", "A category that no policy covers is not checked. A “false” for it means nothing.")
+    rows = [*zip(*map(coverage, loaded.values()), strict=True)]
+    for taxonomy, title in TAXONOMIES.items():
+        yield from ("", f"### {title}", "", f"| category | {' | '.join(loaded)} |", "|---|---|---|")
+        for row in rows:
+            if row[0].taxonomy == taxonomy:
+                yield _row(f"`{row[0].category}`", *map(_covered, row))
+
+
+def _covered(one: CategoryCoverage) -> str:
+    nothing = f"left out: {one.reason}" if one.reason else "–"
+    return ", ".join(f"`{policy}`" for policy in one.policies) or nothing
+
+
 def _row(*cells: str | None) -> str:
     escaped = ((cell or "").replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
 
 
-PAGES = {"settings.md": settings, "cli.md": command_line, "metrics.md": metric_list}
+PAGES = {"settings.md": settings, "cli.md": command_line, "metrics.md": metric_list, "packs.md": packs}
 
 
 if __name__ == "__main__":

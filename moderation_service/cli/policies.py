@@ -55,7 +55,8 @@ def check_policies(
 def _coverage_table(pack: PolicyPack) -> Table:
     table = Table("taxonomy", "category", "covered by")
     for one in coverage_of(pack):
-        table.add_row(one.taxonomy, one.category, ", ".join(one.policies) or "no policy")
+        nothing = f"no policy: {one.reason}" if one.reason else "no policy"
+        table.add_row(one.taxonomy, one.category, ", ".join(one.policies) or nothing)
     return table
 
 

@@ -1,7 +1,7 @@
 """The taxonomies that a policy maps to, and countries: for people and clients to read. They judge nothing."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
@@ -39,6 +39,14 @@ AiluminateCategory = Literal[
     "specialized_advice",
 ]
 """The hazards of MLCommons' AILuminate, version 1.0 (https://arxiv.org/abs/2503.05731)."""
+
+Taxonomy = Literal["ailuminate", "dsa", "openai"]
+CATEGORIES: Mapping[Taxonomy, tuple[str, ...]] = {
+    "ailuminate": get_args(AiluminateCategory),
+    "dsa": get_args(DsaCategory),
+    "openai": get_args(OpenAICategory),
+}
+"""By taxonomy."""
 
 COUNTRIES = frozenset(
     """

@@ -1,6 +1,6 @@
 """A policy pack: all policies of a folder, in one order, under one digest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from moderation_service.languages.tags import nearest_tag
 from moderation_service.policies.faults import Fault, PackRefused
 from moderation_service.policies.file import read_policy
 from moderation_service.policies.model import Policy, digest_of
-from moderation_service.policies.pack_file import NAME, implied_default, pack_file, read_default_language
+from moderation_service.policies.pack_file import NAME, PackFile, implied_default, pack_file, read_pack_file
 from moderation_service.settings import PolicySettings
 
 _SHARED = "should be, with question and definition, in one language at least that all have"
@@ -24,10 +24,12 @@ class PolicyPack:
     """Policies sorted by id; the questions of a questionnaire stand in the order of `enforced` or `shadow`.
 
     `default_language` is that of posts in no language of the pack; None: what it is without a `pack.yaml`.
+    `not_covered` has that file's reasons by taxonomy and category.
     """
 
     policies: tuple[Policy, ...]
     default_language: Language | None = None
+    not_covered: Mapping[tuple[str, str], str] = field(default_factory=dict)
     _questionnaires: dict[tuple[Language, Mode], Questionnaire] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -93,24 +95,21 @@ def load_pack(path: Path, *, images: bool = True, setting: str = PATH) -> Policy
             policies.append(read_policy(file, images=images))
         except PackRefused as refused:
             faults += refused.faults
-    default = None
     if not faults:
         try:
-            default = _default_language(path, policies)
+            return PolicyPack(tuple(policies), *_pack_file(path, policies))
         except PackRefused as refused:
             faults += refused.faults
-    if faults:
-        raise Misconfigured("\n".join(map(str, faults)))
-    return PolicyPack(tuple(policies), default)
+    raise Misconfigured("\n".join(map(str, faults)))
 
 
-def _default_language(path: Path, policies: Sequence[Policy]) -> Language:
-    """The default of a pack that is about to be made. Raises PackRefused where its policies share no language."""
+def _pack_file(path: Path, policies: Sequence[Policy]) -> PackFile:
+    """The file of a pack that is about to be made. Raises PackRefused, also where its policies share no language."""
     languages = PolicyPack(tuple(policies)).languages
     if not languages:
         said = "; ".join(f"{policy.id} is in {', '.join(policy.languages)}" for policy in policies)
         raise PackRefused([Fault(path, None, "title", f"no language is in all policies ({said})", _SHARED)])
-    return read_default_language(pack_file(path), languages)
+    return read_pack_file(pack_file(path), languages)
 
 
 def load_packs(settings: PolicySettings) -> tuple[PolicyPack, PolicyPack | None]:

@@ -1,14 +1,23 @@
-"""The pack's own file, `pack.yaml` beside the policies: the language of posts that are in none of the pack's."""
+"""The pack's own file, `pack.yaml` beside the policies: its default language, and why it leaves categories out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from moderation_service.contracts.engine_input import Language
-from moderation_service.policies.document import read_document
-from moderation_service.policies.faults import Fault, PackRefused, shown
+from moderation_service.policies.categories import CATEGORIES
+from moderation_service.policies.document import Document, read_document
+from moderation_service.policies.faults import Fault, PackRefused, nearest, shown
 
 NAME = "pack.yaml"
-_FIELD = "default_language"
+_LANGUAGE, _NOT_COVERED = "default_language", "not_covered"
+
+
+class PackFile(NamedTuple):
+    """`default_language`: of posts in none of the pack's. `not_covered`: reasons by taxonomy and category."""
+
+    default_language: Language
+    not_covered: Mapping[tuple[str, str], str]
 
 
 def pack_file(path: Path) -> Path:
@@ -23,20 +32,47 @@ def implied_default(languages: Sequence[Language]) -> Language | None:
     return languages[0] if len(languages) == 1 else None
 
 
-def read_default_language(file: Path, languages: Sequence[Language]) -> Language:
-    """The pack's default, one of its languages. Raises PackRefused."""
+def read_pack_file(file: Path, languages: Sequence[Language]) -> PackFile:
+    """What the file says, or what is implied without it. Raises PackRefused."""
     right, implied = f"should be one of {', '.join(languages)}", implied_default(languages)
     if not file.is_file():
         if implied is None:
-            raise PackRefused([Fault(file, None, _FIELD, "is missing", right)])
-        return implied
+            raise PackRefused([Fault(file, None, _LANGUAGE, "is missing", right)])
+        return PackFile(implied, {})
     document = read_document(file)
-    if unknown := [name for name in document.values if name != _FIELD]:
-        raise PackRefused(
-            document.fault((name,), "is not a field of a pack", f"known here is {_FIELD}") for name in unknown
-        )
-    default = document.values.get(_FIELD, implied)
+    faults = [
+        document.fault((name,), "is not a field of a pack", f"known here are {_LANGUAGE} and {_NOT_COVERED}")
+        for name in document.values
+        if name not in {_LANGUAGE, _NOT_COVERED}
+    ]
+    default = document.values.get(_LANGUAGE, implied)
     if default not in languages:
         wrong = "is missing" if default is None else f"{shown(default)} is not a language of all policies"
-        raise PackRefused([document.fault((_FIELD,), wrong, right)])
-    return str(default)
+        faults.append(document.fault((_LANGUAGE,), wrong, right))
+    faults += _not_covered_faults(document)
+    if faults:
+        raise PackRefused(faults)
+    left_out = document.values.get(_NOT_COVERED, {})
+    reasons = {(taxonomy, category): why for taxonomy, each in left_out.items() for category, why in each.items()}
+    return PackFile(str(default), reasons)
+
+
+def _not_covered_faults(document: Document) -> Iterator[Fault]:
+    left_out = document.values.get(_NOT_COVERED, {})
+    groups = f"should be groups of category: reason under {', '.join(CATEGORIES)}"
+    if not isinstance(left_out, dict):
+        yield document.fault((_NOT_COVERED,), f"{shown(left_out)} cannot stand here", groups)
+        return
+    for taxonomy, reasons in left_out.items():
+        known = CATEGORIES.get(taxonomy)
+        if known is None or not isinstance(reasons, dict):
+            yield document.fault((_NOT_COVERED, taxonomy), f"{shown(reasons)} cannot stand here", groups)
+            continue
+        for category, reason in reasons.items():
+            at = (_NOT_COVERED, taxonomy, category)
+            if category not in known:
+                close = nearest(category, known)
+                right = f"did you mean {close}?" if close else f"should be one of {', '.join(known)}"
+                yield document.fault(at, "is not a category of the taxonomy", right)
+            elif not isinstance(reason, str) or not reason.strip():
+                yield document.fault(at, "has no reason", "should say in words why no policy covers it")

@@ -6,7 +6,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from moderation_service.console.api.operation import Call
-from moderation_service.policies.coverage import Taxonomy, coverage
+from moderation_service.policies.categories import Taxonomy
+from moderation_service.policies.coverage import coverage
 from moderation_service.policies.model import Policy
 
 
@@ -38,11 +39,15 @@ class PolicySummary(BaseModel):
 
 
 class CoveredCategory(BaseModel):
-    """A category of a taxonomy and the ids of the policies that cover it; none where nothing checks it."""
+    """A category of a taxonomy and the ids of the policies that cover it.
+
+    There are none where nothing checks it; `reason` is then the pack's, if it gives one.
+    """
 
     taxonomy: Taxonomy
     category: str
     policies: list[str]
+    reason: str | None
 
 
 class PolicyList(BaseModel):
@@ -60,7 +65,9 @@ async def listed(call: Call) -> Response:
         digest=pack.digest,
         policies=[PolicySummary.of(policy) for policy in pack.enforced],
         categories=[
-            CoveredCategory(taxonomy=one.taxonomy, category=one.category, policies=list(one.policies))
+            CoveredCategory(
+                taxonomy=one.taxonomy, category=one.category, policies=list(one.policies), reason=one.reason
+            )
             for one in coverage(pack)
         ],
     )
