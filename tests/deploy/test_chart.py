@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from moderation_service import __version__
+from moderation_service.kafka.record_sizes import record_limit
 from moderation_service.kafka.topics import wanted
 from moderation_service.policies.pack import load_pack
 from moderation_service.settings import EngineSettings, KafkaSettings, Settings
@@ -247,6 +248,11 @@ def test_servers_of_vllm_are_scaled_on_what_waits_for_them_and_are_watched() -> 
     assert {"kubernetes.io/metadata.name": "monitoring"} in [
         each.get("namespaceSelector", {}).get("matchLabels") for each in rule["from"]
     ]
+
+
+def test_records_fit_into_what_confluent_cloud_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = settings_of(chart("confluent-cloud"), "run", monkeypatch, tmp_path)
+    assert record_limit(settings.kafka) == 8 * 2**20
 
 
 def test_strimzi_makes_the_topics_that_the_service_wants() -> None:
