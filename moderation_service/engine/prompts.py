@@ -17,7 +17,7 @@ from moderation_service.contracts.engine_input import Language, Question, Questi
 from moderation_service.engine.untrusted import CONTROL, MAY_BE_DISGUISED, STRANGE, neutralise
 from moderation_service.errors import Fatal
 from moderation_service.languages.tags import primary_language
-from moderation_service.languages.wordings import PromptWording, wording_of
+from moderation_service.languages.wordings import OF_PROMPT_DIGEST, PromptWording, wording_of
 from moderation_service.settings import LayoutName
 
 PromptName = Literal["brief", "full"]
@@ -25,7 +25,6 @@ PromptName = Literal["brief", "full"]
 PACKED_ATTENTION = "packed_behind_prefix"
 """Attention of many posts in one row behind one prefix: `local/packed_row.py`."""
 
-_DIGESTED = ("en", "zh")
 _SAMPLE = "words <|user|> [gMASK] /nothink"
 
 
@@ -158,8 +157,9 @@ class Prompts:
 
         The sentences of languages beyond English and Chinese are in the digests of the policies that are written so.
         """
-        samples = [Questionnaire(language, (Question("id", "question", "definition"),)) for language in _DIGESTED]
-        pieces = [[self.prefix(sample), *self.suffixes(sample)] for sample in samples]
+        sample = (Question("id", "question", "definition"),)
+        samples = [Questionnaire(language, sample) for language in OF_PROMPT_DIGEST]
+        pieces = [[self.prefix(each), *self.suffixes(each)] for each in samples]
         made_harmless = [sought.pattern for sought in (CONTROL, STRANGE, MAY_BE_DISGUISED)]
         shape = [
             self.layout.name,

@@ -15,6 +15,8 @@ from moderation_service.languages.tags import nearest_tag
 
 _FOLDER = Path(__file__).parent / "sentences"
 _LAST = "en"
+OF_PROMPT_DIGEST = ("en", "zh")
+"""Languages whose sentences the digest of an engine's prompts covers; those of others are in the policies' digests."""
 
 
 class _Section(BaseModel):

@@ -14,7 +14,7 @@ from moderation_service.contracts.engine_input import Language, Question
 from moderation_service.contracts.enums import AttributionClass, ClosedSet, Modality, Mode, Outcome, Route
 from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.contracts.statement import MAX_GROUND, OTHER_VIOLATION, Country, DsaCategory
-from moderation_service.languages.wordings import wording_of
+from moderation_service.languages.wordings import OF_PROMPT_DIGEST, wording_of
 from moderation_service.policies.categories import (
     AiluminateCategories,
     CountryCode,
@@ -24,8 +24,6 @@ from moderation_service.policies.categories import (
 )
 from moderation_service.policies.texts import Questions, Texts
 
-_COVERED = ("en", "zh")
-"""Languages whose wording the digest of an engine's prompts covers."""
 _NOT_JUDGED = {
     "title", "scope", "statement", "restricted", "ailuminate_category", "owner", "jurisdictions", "cases"
 }  # fmt: skip
@@ -219,7 +217,7 @@ class Policy(PolicySection):
         judged = self.model_dump(mode="json", exclude=_NOT_JUDGED)
         if self.route is None:  # the digests of policies from before there were routes stay as they are
             del judged["route"]
-        covered = [wording_of(language).prompt for language in _COVERED]
+        covered = [wording_of(language).prompt for language in OF_PROMPT_DIGEST]
         prompts = {language: wording_of(language).prompt for language in self.languages}
         if own := {language: prompt.model_dump() for language, prompt in prompts.items() if prompt not in covered}:
             judged["prompts"] = own

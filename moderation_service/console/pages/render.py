@@ -15,7 +15,6 @@ from moderation_service.console.catalogues import Catalogue, MsgId, negotiate
 from moderation_service.console.context import context_of
 from moderation_service.console.pages import numbers, words
 from moderation_service.contracts.enums import AttributionClass, Decision, Mode
-from moderation_service.policies.texts import Texts
 
 Theme = Literal["auto", "light", "dark"]
 
@@ -28,7 +27,8 @@ _YEAR_S = 365 * 24 * 3600
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
     """The template with what every page has, and `values`."""
     context, language = context_of(request), language_of(request)
-    titles = {policy.id: in_language(policy.title, language) for policy in context.pack.policies}
+    policy_language = context.pack.language_for(language.tag)
+    titles = {policy.id: policy.title.in_language(policy_language) for policy in context.pack.policies}
     common = {
         "language": language,
         "languages": context.catalogues.values(),
@@ -37,6 +37,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "session": getattr(request.state, "session", None),
         "here": request.url.path,
         "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        "policy_language": policy_language,
         "titles": titles,
         "now": datetime.now(UTC),
         "policy_title": lambda policy_id: titles.get(policy_id, policy_id),
@@ -59,11 +60,6 @@ def language_of(request: Request) -> Catalogue:
 def translated(request: Request, message: MsgId) -> str:
     """The message in the reader's language."""
     return language_of(request).gettext(message)
-
-
-def in_language(texts: Texts, language: Catalogue) -> str:
-    """A policy's words in the reader's language, as far as the policy has it."""
-    return texts.in_language(language.tag)
 
 
 async def choose_preferences(request: Request) -> Response:
@@ -104,7 +100,6 @@ def environment(language: Catalogue) -> Environment:
         made.filters[written.__name__] = partial(written, locale=language.locale)
     made.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     made.filters["short"] = words.short
-    made.filters["in_language"] = lambda texts: in_language(texts, language)
     made.filters["language_name"] = language.language_name
     return made
 
