@@ -74,13 +74,17 @@ class PolicyVerdict(Contract):
     attribution: Attribution | None
 
 
+MAX_IMAGE_TEXT = 500  # characters
+
+
 class ImageContent(Contract):
     """One image as it was judged, or why it was not. Width and height in pixels, after EXIF orientation.
 
     `pixels_read`: as many as the model read of all its frames (tiles, or moments), or as were sent to a server.
     `downscaled`: it was read at less than a sixth of its width and height. `truncated`: its file lacks its end.
     `pdq` is the perceptual hash of its first frame (64 hex digits), `pdq_quality` from 0 to 100; `text_sha256` is of
-    the words that were read in it.
+    the words that were read in it. `text` is the beginning of these words without personal data, for reviewers: only
+    where the post is not allowed.
     """
 
     sha256: str | None
@@ -94,6 +98,7 @@ class ImageContent(Contract):
     pdq: str | None = None
     pdq_quality: Annotated[int, Field(ge=0, le=100)] | None = None
     text_sha256: str | None = None
+    text: Annotated[str, Field(max_length=MAX_IMAGE_TEXT)] | None = None
 
 
 class Content(Contract):

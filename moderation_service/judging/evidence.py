@@ -6,18 +6,20 @@ import math
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from moderation_service.contracts.engine_input import Language, Pixels
 from moderation_service.contracts.enums import ImageFlag, ImageStatus
 from moderation_service.contracts.post import Post
-from moderation_service.contracts.verdict import LEAST_SCALE, Content, ImageContent
+from moderation_service.contracts.verdict import LEAST_SCALE, MAX_IMAGE_TEXT, Content, ImageContent
 from moderation_service.engine.base import ScoreResult
 from moderation_service.judging.injection import without_injections_in_thread
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader, LoadedImage, LoadedImages
 from moderation_service.media.pdq import to_hex
+from moderation_service.media.text_removal import without_text
 from moderation_service.settings import MediaSettings
+from moderation_service.telemetry.redaction import redacted
 
 _CHANNELS = 3
 
@@ -27,8 +29,9 @@ class Evidence:
     """A post's words, and its images as pixels, in order (frames of one image behind one another).
 
     `image_text` is the words in the images, a line each. `without_injections`: what of the text to score once more
-    where it looks meant for the model; `image_without_injections`: the same of `image_text`. `fairness_key`: requests
-    of one key wait for the engine in one queue, and the queues take turns.
+    where it looks meant for the model; `image_without_injections`: the same of `image_text`, and then
+    `images_without_text`: the images to score it with. `fairness_key`: requests of one key wait for the engine in one
+    queue, and the queues take turns.
     """
 
     text: str
@@ -38,6 +41,7 @@ class Evidence:
     fairness_key: Hashable = None
     image_text: str = ""
     image_without_injections: tuple[str, ...] = ()
+    images_without_text: tuple[Pixels, ...] = ()
 
     @property
     def words(self) -> str:
@@ -61,7 +65,7 @@ class Evidence:
     @property
     def text_pass(self) -> "Evidence":
         """The words of the post alone. What is read in an image belongs to the image."""
-        return replace(self, images=(), image_text="", image_without_injections=())
+        return replace(self, images=(), image_text="", image_without_injections=(), images_without_text=())
 
     @property
     def image_pass(self) -> "Evidence":
@@ -115,8 +119,13 @@ class EvidenceLoader:
             return evidence
         loaded = await self._text_reader.with_text(evidence.loaded)
         text = _lines(*(image.text for image in loaded.images))
+        evidence = replace(evidence, loaded=loaded, image_text=text)
         cleaned = await without_injections_in_thread(text)
-        return replace(evidence, loaded=loaded, image_text=text, image_without_injections=cleaned)
+        if not cleaned:
+            return evidence
+        images = await asyncio.to_thread(lambda: [without_text(one.frames, one.text_boxes) for one in loaded.images])
+        frames = tuple(chain.from_iterable(images))
+        return replace(evidence, image_without_injections=cleaned, images_without_text=frames)
 
     def _max_bytes(self, post: Post) -> int:
         images = min(len(post.images), self._settings.max_images)
@@ -153,6 +162,15 @@ def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Co
             for image in loaded.images
         ),
     )
+
+
+def with_image_words(content: Content, loaded: LoadedImages) -> Content:
+    """The content with the beginning of the words in each image, personal data masked, for the people who review it."""
+    images = (
+        image.model_copy(update={"text": redacted(source.text)[:MAX_IMAGE_TEXT]}) if source.text else image
+        for image, source in zip(content.images, loaded.images, strict=True)
+    )
+    return content.model_copy(update={"images": tuple(images)})
 
 
 def content_as_read(content: Content, scored: ScoreResult, loaded: LoadedImages) -> Content:

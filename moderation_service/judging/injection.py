@@ -10,11 +10,22 @@ _OFF_LOOP = 8192  # characters
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
 )
+_ROLE = r"(?:\s?(?:system|assistant|user|model|moderator|审核员)\b)?"
 ORDERS = re.compile(
-    r"<\|\s?[a-z_]+\s?\|>|\[[a-z]{0,8}mask\]|/(?:no)?think\b"  # control tokens of chat templates
-    r"|</?(?:post|think|tool_call|system|user|assistant|instructions?|policy|(?:start|end)_of_turn|系统|帖子)>"
+    rf"<[|\[(]\s?[a-z_]+\s?[|\])]>{_ROLE}"  # control tokens of chat templates, and as OCR reads them
+    r"|\[[a-z]{0,8}mask\]|/(?:no)?think\b"
+    r"|<\s?/?\s?(?:post|think|tool_call|system|user|assistant|human|bot|model|instructions?|policy|(?:start|end)_of_turn"
+    rf"|系统|用户|助手|政策|帖子)\s?>{_ROLE}"
     r"|<</?sys>>|\[/?(?:inst|system|model|系统)\]|^#{2,}\s*(?:system|assistant|instructions?|response|系统)"
     r"|^[ \t]{0,8}(?:system|assistant|developer|moderator)\s*:|['\"]role['\"]\s*:"  # the marks of a role
+    r"|\b(?:assistant|a[il]|bot|model|moderator)\s?:\s{0,2}(?:yes|no|safe|allowed|approved|harmless|permitted)\b"
+    r"|\b(?:assistant|a[il]|bot|model|moderator|result|verdict) (?:yes|no)(?=\s*(?:[.!,;]|$))"  # OCR loses colons
+    r"|\bstop (?:checking|moderating)\b(?=\s*(?:[,.!;]|$))|\bno ?violations?(?: found| here|\s*(?:[.,!;]|$))"
+    r"|\bno (?:review|moderation)(?: is)? (?:needed|required|necessary)\b"
+    r"|\bmoderation (?:is|was|has been)(?: now)? (?:(?:switched|turned) off|off|disabled|suspended)\b"
+    r"|\b(?:everything|all (?:the )?posts|(?:this|the) (?:post|content|message)(?: above| below)?)(?: here)?"
+    r" (?:is|are|was|were|has been|have been)(?: already)? (?:allowed|approved|permitted|cleared|verified)\b"
+    r"|\b(?:yes|no) is (?:right|correct|the (?:right |correct )?answer)\b"
     r"|\b(?:ignore|disregard|forget|override)\b.{0,30}"
     r"\b(?:previous|above|prior|earlier|preceding|system|your)\b.{0,20}"
     r"\b(?:instructions?|prompts?|rules|polic(?:y|ies)|guidelines)\b"
@@ -25,8 +36,8 @@ ORDERS = re.compile(
     r"|\b(?:answer|respond|reply)(?: only)?(?: with)?(?: the word)? (?:yes|no)\b"
     r"|\b(?:say|write|output) (?:yes|no)(?=\s*(?:[.!,;]|$|violation))"
     r"|\b(?:answer\b.{0,20}|verdict|result) ?(?:is|:) ?(?:yes|no)(?=\s*(?:[.!,;]|$))|\b(?:question|post) answered\b"
-    r"|\b(?:mark|label|classify|rate|treat) (?:this (?:post|text|message|content|image)|it)"
-    r" as (?:safe|allowed|harmless|benign|no)\b|\b(?:do not|don't) (?:flag|moderate) (?:this|it|me)\b"
+    r"|\b(?:mark|label|classify|rate|treat) (?:this (?:post|text|message|content|image)|it) ?"
+    r"as ?(?:safe|allowed|harmless|benign|no)\b|\b(?:do not|don't) (?:flag|moderate) (?:this|it|me)\b"
     r"|(?:忽略|无视|忘记|忘掉|忽视|不要理会).{0,8}(?:以上|之前|前面|上述|先前|系统|所有|你的).{0,8}"
     r"(?:指令|规则|提示|政策|要求|说明|内容)"
     r"|(?:系统|隐藏)提示词?[:：]?|你的新(?:指令|任务|规则)|(?:不要|停止|免|跳过)(?:审核|标记这|规则)|跳过这条"
@@ -34,7 +45,10 @@ ORDERS = re.compile(
     r"|(?:都|[，,]|请|直接|只)(?:说|答|写|标|回复一个字)[:：]?[“\"「'‘]?(?:是|否)(?:[”\"」'’]|[。，！,.!]|$)"
     r"|(?:答案|结论|结果|问题已答)都?[:：是]\s?[:：]?[“\"「'‘]?(?:是|否)(?:[”\"」'’]|[。，！,.!]|$)"
     r"|(?:将|把)?(?:本|此|这条|该)(?:帖|帖子|内容).{0,6}(?:判为|标为|视为|标记为)(?:安全|合规|允许|无害)"
-    r"|^[ \t]{0,8}(?:系统|助手|助理|审核员)[:：]",
+    r"|^[ \t]{0,8}(?:系统|助手|助理|审核员)[:：]"
+    r"|(?:助手|助理|人工智能|审核员|模型)[:：]\s?(?:是|否|不违规|未发现|没有违规|合规|允许)"
+    r"|停止(?:检查|审查)(?:[，。！,.!]|$)|可信.{0,6}免审(?!批)|审核已经?关闭|(?:[:：]|说)(?:未发现|没有)违规"
+    r"|(?:本帖|此帖|什么|全部|一切)都?(?:已通过|已核实|允许)",
     re.IGNORECASE | re.MULTILINE,
 )
 """Made from the injections that the bundled model is trained on, never from those that it is measured with."""
@@ -42,9 +56,24 @@ ORDERS = re.compile(
 _WORDS = (
     *("<", "[", "think", "##", "system", "assistant", "developer", "moderat", "role", "ignore", "disregard", "forget"),
     *("override", "skip", "your ", "prompt", "answer", "respond", "reply", "say", "output", "write ", "verdict"),
-    *("result", " this ", " as ", "don't", "do not", "忽略", "无视", "忘", "忽视", "不要", "提示", "你的新", "回答"),
-    *("回复", "输出", "判为", "标", "视为", "系统", "助手", "助理", "审核", "答", "说", "写", "结论", "结果", "规则"),
-    "这条",
+    *(
+        "result",
+        "mark ",
+        "label ",
+        "classify ",
+        "rate ",
+        "treat ",
+        "don't",
+        "do not",
+        "stop ",
+        "no review",
+        "violation",
+    ),
+    *("yes is", "no is", "allowed", "approved", "permitted", "cleared", "verified", "bot:", "bot :", "bot no"),
+    *("bot yes", "model", "ai:", "ai :", "al:", "al :", "ai no", "al no", "ai yes", "al yes", "忽略", "无视", "忘"),
+    *("忽视", "不要", "提示", "你的新", "回答", "回复", "输出", "判为", "标", "视为", "系统", "助手", "助理", "模型"),
+    *("人工智能", "审核", "审查", "检查", "免审", "违规", "允许", "已通过", "已核实", "答", "说", "写", "结论", "结果"),
+    *("规则", "这条"),
 )
 """Every match holds one of these; looking for them first takes a twentieth of the time."""
 

@@ -25,7 +25,13 @@ from moderation_service.judging.decision import (
     gravest_match,
     with_known_content,
 )
-from moderation_service.judging.evidence import Evidence, EvidenceLoader, content_as_read, describe_content
+from moderation_service.judging.evidence import (
+    Evidence,
+    EvidenceLoader,
+    content_as_read,
+    describe_content,
+    with_image_words,
+)
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.known_content import KnownContent, count_matches, match_banks, match_image_text
@@ -185,6 +191,8 @@ class Judge:
                 reason = find_abstain_reason(content, policies, self._settings.min_label_mass)
             decision, decided_by = with_known_content(decide(policies, reason), known)
             route = known.route or find_route(policies, self._by_id)
+            if decision.is_flagged and not route:
+                content = with_image_words(content, evidence.loaded)
 
             explain_begun = self._clock()
             with tracing.step("explain"):

@@ -82,12 +82,18 @@ class PolicyScorer:
         return parts, tokens
 
     async def _score(self, evidence: Evidence, asked: tuple[int, ...]) -> ScoreResult:
-        """One pass. Where an injection is suspected, the text is scored without it too, and the highest scores count.
+        """One pass. Where an injection is suspected, the post is scored without it too, and the highest scores count.
 
-        So a recognised injection can only raise scores, never lower them.
+        So a recognised injection can only raise scores, never lower them. One that is drawn into an image is taken out
+        of the pixels too.
         """
         request = ScoreRequest(evidence.words, evidence.images, self._questionnaire, asked)
-        others = [replace(request, text=rest) for rest in evidence.words_without_injections if rest or request.images]
+        images = evidence.images_without_text or request.images
+        others = [
+            ScoreRequest(rest, images, self._questionnaire, asked)
+            for rest in evidence.words_without_injections
+            if rest or images
+        ]
         if not others:
             return await self._batcher.score(request, evidence.fairness_key)
         passes = [self._batcher.score(one, evidence.fairness_key) for one in (request, *others)]

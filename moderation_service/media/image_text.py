@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.errors import Misconfigured
 from moderation_service.media.loaded_image import LoadedImage, LoadedImages
+from moderation_service.media.text_removal import ImageText
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import metrics
 
@@ -30,9 +31,9 @@ class ImageTextReader:
     `read` gives those of one image's frames, None where nothing looks like words, and blocks.
     """
 
-    def __init__(self, read: Callable[[Sequence[Pixels]], str | None], threads: ThreadPoolExecutor) -> None:
+    def __init__(self, read: Callable[[Sequence[Pixels]], ImageText | None], threads: ThreadPoolExecutor) -> None:
         self._read, self._threads = read, threads
-        self._words = LRUCache[str, str](_CACHED)
+        self._texts = LRUCache[str, ImageText](_CACHED)
 
     async def with_text(self, loaded: LoadedImages) -> LoadedImages:
         """The same images with their words. Nothing that is wrong with an image raises."""
@@ -41,16 +42,18 @@ class ImageTextReader:
         took = perf_counter() - begun
         _READING.observe(took)
         images = (
-            replace(image, text=text or "", is_text_missing=text is None)
+            replace(image, is_text_missing=True)
+            if text is None
+            else replace(image, text=text.words, text_boxes=text.boxes)
             for image, text in zip(loaded.images, texts, strict=True)
         )
         return replace(loaded, images=tuple(images), decode_ms=loaded.decode_ms + took * 1000)
 
-    async def _text(self, image: LoadedImage) -> str | None:
+    async def _text(self, image: LoadedImage) -> ImageText | None:
         """The words; None where they could not be read."""
         if not image.frames or image.sha256 is None:
-            return ""
-        if (known := self._words.get(image.sha256)) is not None:
+            return ImageText("")
+        if (known := self._texts.get(image.sha256)) is not None:
             return known
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._threads, self._read, image.frames)
@@ -58,9 +61,9 @@ class ImageTextReader:
             log.warning("words of an image could not be read", error=type(error).__name__)
             metrics.IMAGE_TEXTS.labels("failed").inc()
             return None
-        metrics.IMAGE_TEXTS.labels("no_lines" if found is None else "words" if found else "no_words").inc()
-        self._words[image.sha256] = found or ""
-        return found or ""
+        metrics.IMAGE_TEXTS.labels("no_lines" if found is None else "words" if found.words else "no_words").inc()
+        self._texts[image.sha256] = found or ImageText("")
+        return self._texts[image.sha256]
 
 
 @asynccontextmanager
@@ -90,6 +93,6 @@ def _ocr() -> ModuleType:
         raise Misconfigured(msg) from error
 
 
-def _load() -> Callable[[Sequence[Pixels]], str | None]:
-    read: Callable[[Sequence[Pixels]], str | None] = _ocr().TextRecognizer().read
+def _load() -> Callable[[Sequence[Pixels]], ImageText | None]:
+    read: Callable[[Sequence[Pixels]], ImageText | None] = _ocr().TextRecognizer().read
     return read

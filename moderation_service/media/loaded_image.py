@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from moderation_service.contracts.engine_input import Pixels
 from moderation_service.contracts.enums import ImageFlag, ImageStatus
 from moderation_service.media.pdq import ImageHash
+from moderation_service.media.text_removal import TextBox
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +15,8 @@ class LoadedImage:
     `sha256` (hex) is of the bytes as they came, where they were had; `media_type` is read off those bytes; `data` are
     those bytes, where the loader keeps them. `width` and `height` are the original's in pixels after its EXIF
     orientation, where the header told them; the frames have `scale` of them. `hashes` are PDQ's, of whole frames
-    (before tiles are cut), the first frame's first. `text` is the words that OCR read;
-    `is_text_missing`: it failed, and may read some the next time.
+    (before tiles are cut), the first frame's first. `text` is the words that OCR read, and
+    `text_boxes` where; `is_text_missing`: it failed, and may read some the next time.
     """
 
     status: ImageStatus
@@ -28,6 +29,7 @@ class LoadedImage:
     scale: float = 1.0
     hashes: tuple[ImageHash, ...] = ()
     text: str = ""
+    text_boxes: tuple[TextBox, ...] = ()
     is_text_missing: bool = False
     data: bytes | None = field(default=None, repr=False)
 

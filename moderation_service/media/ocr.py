@@ -21,8 +21,9 @@ from rapidocr import RapidOCR
 from rapidocr.utils.process_img import get_rotate_crop_image
 
 from moderation_service.contracts.engine_input import Pixels
-from moderation_service.media import text_detection
+from moderation_service.media import text_detection, text_removal
 from moderation_service.media.text_detection import Line, find_lines
+from moderation_service.media.text_removal import ImageText, TextBox
 
 MAX_CHARACTERS = 2_000  # of an image
 LEAST_SCORE = 0.7
@@ -39,7 +40,7 @@ _DETECTION_NET = "PP-OCRv6_det_small.onnx"
 
 RULES = (
     *("rapidocr", version("rapidocr"), MAX_CHARACTERS, LEAST_SCORE, LEAST_LETTERS, _LINE_HEIGHT, _MOST_SIDE),
-    *(_MOST_ENLARGED, _AROUND, _SMALL, _MOST_RECOGNISED, *text_detection.RULES),
+    *(_MOST_ENLARGED, _AROUND, _SMALL, _MOST_RECOGNISED, *text_detection.RULES, *text_removal.RULES),
 )
 """All that decides which words are read: part of the prompt digest."""
 
@@ -69,32 +70,39 @@ class TextRecognizer:
         recognition = {"Global.use_det": False, "Rec.rec_batch_num": 1, "Rec.rec_img_shape": shape}
         self._recognise = RapidOCR(params=_COMMON | recognition)
 
-    def read(self, frames: Sequence[Pixels]) -> str | None:
+    def read(self, frames: Sequence[Pixels]) -> ImageText | None:
         """The words of an image, lines from top to bottom; None where nothing looks like words. Blocks.
 
         A line that the frame before had too (tiles overlap, moments resemble each other) is not repeated.
         """
-        bands = [band for frame in frames if (band := _band(frame)) is not None]
+        bands = [band for number, frame in enumerate(frames) if (band := _band(number, frame)) is not None]
         if not bands:
             return None
         lines: dict[str, None] = {}
+        boxes: list[TextBox] = []
         left = _MOST_RECOGNISED
-        for crop in chain.from_iterable(map(self._lines, bands)):
+        for crop, box in chain.from_iterable(map(self._lines, bands)):
             left -= crop.shape[1] * _RECOGNISED_HEIGHT // crop.shape[0]
             if left < 0:
                 break
             found: Any = self._recognise(crop)
-            scored = zip(found.txts, found.scores, strict=True)
-            lines |= {text.strip(): None for text, score in scored if score >= LEAST_SCORE}
+            for text, score in zip(found.txts, found.scores, strict=True):
+                if score >= LEAST_SCORE:
+                    lines[text.strip()] = None
+                    boxes.append(box)
         words = _joined(lines)
-        return words[:MAX_CHARACTERS] if len(_WORDLESS.sub("", words)) >= LEAST_LETTERS else ""
+        if len(_WORDLESS.sub("", words)) < LEAST_LETTERS:
+            return ImageText("")
+        return ImageText(words[:MAX_CHARACTERS], tuple(boxes))
 
-    def _lines(self, band: "_Band") -> Iterator[Pixels]:
-        """The lines of words in a band, each upright and cut out of the frame."""
+    def _lines(self, band: "_Band") -> Iterator[tuple[Pixels, TextBox]]:
+        """The lines of words in a band, each upright and cut out of the frame, and where it was."""
         found: Any = self._detect(band.pixels)
         for box in [] if found.boxes is None else found.boxes:
             corners = box / band.scale + (0, band.top)
-            yield get_rotate_crop_image(band.frame, corners.astype(np.float32))
+            (left, top), (right, bottom) = np.floor(corners.min(0)), np.ceil(corners.max(0))
+            crop = get_rotate_crop_image(band.frame, corners.astype(np.float32))
+            yield crop, TextBox(band.number, max(0, int(left)), max(0, int(top)), int(right), int(bottom))
 
 
 def _without_denormals(folder: Path) -> Path:
@@ -112,13 +120,14 @@ def _without_denormals(folder: Path) -> Path:
 class _Band(NamedTuple):
     """The part of a frame, from `top` on, that holds all its lines and what is near them; and its scaled `pixels`."""
 
+    number: int
     frame: Pixels
     top: int
     scale: tuple[float, float]
     pixels: Pixels
 
 
-def _band(frame: Pixels) -> _Band | None:
+def _band(number: int, frame: Pixels) -> _Band | None:
     lines: list[Line] = find_lines(frame)
     if not lines:
         return None
@@ -132,7 +141,7 @@ def _band(frame: Pixels) -> _Band | None:
     size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     pixels = np.asarray(cv2.resize(frame[top:bottom], size, interpolation=how), np.uint8)
-    return _Band(frame, top, (size[0] / width, size[1] / height), pixels)
+    return _Band(number, frame, top, (size[0] / width, size[1] / height), pixels)
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from moderation_service.contracts.engine_input import Pixels
 from moderation_service.media import ocr
 from moderation_service.media.ocr import TextRecognizer
 from moderation_service.media.text_detection import find_lines
+from moderation_service.media.text_removal import without_text
 
 CHINESE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
@@ -25,9 +26,15 @@ def recognizer() -> TextRecognizer:
     return TextRecognizer()
 
 
+def words_of(recognizer: TextRecognizer, *frames: Pixels) -> str:
+    found = recognizer.read(frames)
+    assert found
+    return found.words
+
+
 def test_lines_are_read_from_top_to_bottom_and_those_of_an_overlapping_tile_once(recognizer: TextRecognizer) -> None:
     tiles = [drawn("Call me tonight,", "bring the money"), drawn("bring the money", "in a paper bag")]
-    assert recognizer.read(tiles) == "Call me tonight, bring the money in a paper bag"
+    assert words_of(recognizer, *tiles) == "Call me tonight, bring the money in a paper bag"
 
 
 def test_chinese_lines_are_joined_without_a_space(recognizer: TextRecognizer) -> None:
@@ -35,7 +42,9 @@ def test_chinese_lines_are_joined_without_a_space(recognizer: TextRecognizer) ->
         font = ImageFont.truetype(CHINESE, 22)
     except OSError:
         pytest.skip("no Chinese font")
-    assert recognizer.read([drawn("九成新价格私聊", "今天投入明天翻倍", font=font)]) == "九成新价格私聊今天投入明天翻倍"
+    assert (
+        words_of(recognizer, drawn("九成新价格私聊", "今天投入明天翻倍", font=font)) == "九成新价格私聊今天投入明天翻倍"
+    )
 
 
 def test_what_looks_like_no_words_costs_no_net(recognizer: TextRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +56,25 @@ def test_what_looks_like_no_words_costs_no_net(recognizer: TextRecognizer, monke
 def test_work_and_words_are_bounded(recognizer: TextRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = drawn("Call me tonight,", "bring the money")
     monkeypatch.setattr(ocr, "_MOST_RECOGNISED", 48 * 7)
-    assert recognizer.read([frame]) == "Call me tonight,"
+    assert words_of(recognizer, frame) == "Call me tonight,"
     monkeypatch.setattr(ocr, "MAX_CHARACTERS", 7)
-    assert recognizer.read([frame]) == "Call me"
+    assert words_of(recognizer, frame) == "Call me"
+
+
+def test_a_frame_is_had_without_its_words(recognizer: TextRecognizer) -> None:
+    image = np.full((300, 300, 3), (30, 90, 60), np.uint8)
+    below = np.concatenate([image, drawn("Call me tonight,")])
+    across = image.copy()
+    across[100:180] = drawn("Call me tonight,")[:80, :300]
+    frames = (below, image, across)
+    found = recognizer.read(frames)
+    assert found
+    assert {box.frame for box in found.boxes} == {0, 2}
+    cropped, same, painted = without_text(frames, found.boxes)
+    assert 300 <= cropped.shape[0] < below.shape[0]
+    assert same is image
+    assert painted.shape == across.shape
+    assert not recognizer.read((cropped, painted))
 
 
 def test_lines_are_found_in_small_and_large_letters_dark_and_light() -> None:

@@ -58,4 +58,6 @@ async def withhold(connection: AsyncConnection, fresh: Collection[dict[str, Any]
 
 def without_content(published: dict[str, Any]) -> dict[str, Any]:
     """A verdict's fields without its draw, and without what the post's author filled, or what may quote their words."""
-    return {**published, **_EMPTY}
+    content = published["content"]
+    images = [{**image, "text": None} for image in content["images"]]
+    return {**published, **_EMPTY, "content": {**content, "images": images}}

@@ -26,7 +26,7 @@ from moderation_service.contracts.post import ImageRef, Post
 from moderation_service.kafka.topic_io import Record
 from moderation_service.settings import ChildSafetySettings
 from tests.console.support import console_settings, shipped_pack
-from tests.contracts.examples import verdict
+from tests.contracts.examples import CONTENT, verdict
 
 CANARY = "canary-of-the-words"
 BYTES = os.urandom(96 * 1024)  # more than a page of either database
@@ -51,8 +51,15 @@ class Records:
         await self._write(self._kafka.input_topic, given.model_dump_json().encode())
 
     async def verdict(self, verdict_id: str, **fields: Any) -> None:
-        said = {"author_id": CANARY, "surface": CANARY, "metadata": {"name": CANARY}, "explanation": CANARY, **fields}
-        made = verdict(verdict_id=verdict_id, **said)
+        read = CONTENT.model_copy(update={"images": (CONTENT.images[0].model_copy(update={"text": CANARY}),)})
+        said = {
+            "author_id": CANARY,
+            "surface": CANARY,
+            "metadata": {"name": CANARY},
+            "explanation": CANARY,
+            "content": read,
+        }
+        made = verdict(verdict_id=verdict_id, **{**said, **fields})
         await self._write(self._kafka.output_topic, made.to_json())
 
     async def delete(self) -> None:
