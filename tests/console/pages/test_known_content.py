@@ -27,12 +27,21 @@ async def test_matches_are_shown_with_what_follows_from_them_and_shadow_ones_apa
     context: ConsoleContext, visit: Visits
 ) -> None:
     made = judged(TOLD[0], context.pack, "p-1", datetime.now(UTC), rng=np.random.default_rng(1))
-    known = {"matches": (NEAR, LINK), "shadow_matches": (SHADOW,), "decided_by": DecidedBy.BANK, "similar_to": "v-0"}
+    image = made.content.images[0].model_copy(update={"text": "Call [phone]"})
+    content = made.content.model_copy(update={"images": (image,)})
+    known = {
+        "content": content,
+        "matches": (NEAR, LINK),
+        "shadow_matches": (SHADOW,),
+        "decided_by": DecidedBy.BANK,
+        "similar_to": "v-0",
+    }
     async with context.database.begin() as connection:
         stored = made.model_copy(update=known)
         await verdicts.put(connection, stored, stored.judged_at)
     seen = await visit()
     await seen.go(f"/verdicts/{stored.verdict_id}")
+    await expect(seen.page.locator(".post")).to_contain_text("Words in picture 1 Call [phone]")
     found = seen.page.locator(".found .why")
     await expect(found.nth(0)).to_contain_text("near copy of one in the bank fakes: 12 of 256 bits differ.")
     await expect(found.nth(1)).to_contain_text("A link is in the bank scams")
