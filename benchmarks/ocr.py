@@ -60,7 +60,7 @@ def _read(recognizer: TextRecognizer, frames: Sequence[Pixels]) -> dict[str, flo
     return {
         "count": len(frames),
         "with_lines": round(mean(map(bool, lines)), 3),
-        "with_words": round(mean(map(bool, words)), 3),
+        "with_words": round(mean(bool(found and found.words) for found in words), 3),
         "detect_ms": round(mean(detect_ms), 1),
         "read_ms": round(mean(read_ms), 1),
     }
