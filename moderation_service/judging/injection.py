@@ -34,7 +34,7 @@ ORDERS = re.compile(
     r"|\byour (?:new|real|actual) (?:instructions?|task|rules?)\b|\b(?:system|hidden) prompt\b"
     r"|\b(?:answer|respond|reply|say|output)\b.{0,20}[\"“'‘](?:yes|no)[\"”'’]"
     r"|\b(?:answer|respond|reply)(?: only)?(?: with)?(?: the word)? (?:yes|no)\b"
-    r"|\b(?:say|write|output) (?:yes|no)(?=\s*(?:[.!,;]|$|violation))"
+    r"|\b(?:say|write|output) (?:yes|no)(?=\s*(?:[.!,;]|$|violation)| to .{0,12}\b(?:questions?|polic|below|above))"
     r"|\b(?:answer\b.{0,20}|verdict|result) ?(?:is|:) ?(?:yes|no)(?=\s*(?:[.!,;]|$))|\b(?:question|post) answered\b"
     r"|\b(?:mark|label|classify|rate|treat) (?:this (?:post|text|message|content|image)|it) ?"
     r"as ?(?:safe|allowed|harmless|benign|no)\b|\b(?:do not|don't) (?:flag|moderate) (?:this|it|me)\b"
