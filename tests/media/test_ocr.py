@@ -63,9 +63,9 @@ def test_work_and_words_are_bounded(recognizer: TextRecognizer, monkeypatch: pyt
 
 def test_a_frame_is_had_without_its_words(recognizer: TextRecognizer) -> None:
     image = np.full((300, 300, 3), (30, 90, 60), np.uint8)
-    below = np.concatenate([image, drawn("Call me tonight,")])
+    below = np.concatenate([image, drawn("Call me tonight,")[:, :300]])
     across = image.copy()
-    across[100:180] = drawn("Call me tonight,")[:80, :300]
+    across[125:205] = drawn("Call me tonight,")[:80, :300]
     frames = (below, image, across)
     found = recognizer.read(frames)
     assert found
