@@ -110,6 +110,22 @@ def mayor_generated(on: ImageDraw.ImageDraw) -> None:
 
 
 @drawing
+def flood_dated(on: ImageDraw.ImageDraw) -> None:
+    """A flooded street, with the date that the camera wrote into the picture."""
+    on.rectangle((0, 0, SIDE, SIDE), fill="#90a4ae")
+    for x, top, wall in ((10, 90, "#ffcc80"), (150, 50, "#ef9a9a"), (280, 110, "#c5e1a5")):
+        on.rectangle((x, top, x + 110, SIDE), fill=wall, outline=INK, width=3)
+        on.polygon(((x - 8, top), (x + 55, top - 45), (x + 118, top)), fill="#6d4c41")
+        for left in (x + 16, x + 64):
+            on.rectangle((left, top + 30, left + 30, top + 75), fill="#e1f5fe", outline=INK, width=2)
+    on.rectangle((0, 240, SIDE, SIDE), fill="#5d7b93")
+    for y in range(262, SIDE, 34):
+        for x in range(-20, SIDE, 80):
+            on.arc((x + y % 40, y, x + y % 40 + 60, y + 20), 20, 160, fill="#cfd8dc", width=4)
+    write(on, (206, 346), "12 MAR 2019", 28, "#ff9800")
+
+
+@drawing
 def passport(on: ImageDraw.ImageDraw) -> None:
     """A passport's page."""
     on.rectangle((0, 0, SIDE, SIDE), fill="#6d4c41")
