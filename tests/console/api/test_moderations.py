@@ -22,6 +22,7 @@ from moderation_service.contracts.verdict import Attribution, Verdict
 from moderation_service.demo.samples import posts
 from moderation_service.judging.judge import Judge
 from moderation_service.policies.categories import OpenAICategory
+from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import MediaSettings, Settings
 from tests.console.api.callers import ON_SQLITE, Api, running, serving
 from tests.console.support import console_settings, shipped_pack
@@ -147,6 +148,19 @@ async def test_words_and_an_image_are_judged_together_and_say_where_the_violatio
     assert result.category_scores.illicit_violent == pytest.approx(sale.score, abs=1e-3)
     assert result.categories.model_dump(by_alias=True) == expected.categories
     assert result.category_applied_input_types.model_dump(by_alias=True) == expected.category_applied_input_types
+
+
+async def test_a_policy_fills_all_its_categories(api: Api) -> None:
+    judge = api.context.judge
+    assert judge is not None
+    both = ("violence", "harassment/threatening")
+    changed = {"violence": {"openai_category": both}}
+    pack = PolicyPack(tuple(one.model_copy(update=changed.get(one.id, {})) for one in judge.pack.policies))
+    verdict = (await judge.judge(Post(post_id="p-1", text=THREAT), trace_id="a" * 32, published=False)).verdict
+    found = moderation_of(verdict, pack)
+    assert [found.categories[name] for name in both] == [True, True]
+    assert found.category_scores[both[0]] == found.category_scores[both[1]]
+    assert set(both) <= set(found.covered_categories)
 
 
 async def test_known_content_has_the_category_of_its_banks_policy(api: Api) -> None:
