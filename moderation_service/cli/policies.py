@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -45,11 +46,21 @@ def check_policies(
     """
     pack = load_pack(path or load(settings).policies.path)
     print(f"{len(pack.policies)} policies, {sum(len(policy.cases) for policy in pack.policies)} cases: {pack.digest}")
+    for line in _languages(pack):
+        print(line)
     if never := [policy.id for policy in pack.policies if policy.thresholds.block is None]:
         print(f"blocked by people alone, never by machine: {', '.join(never)}")
     if coverage:
         show(_coverage_table(pack))
     return 0
+
+
+def _languages(pack: PolicyPack) -> Iterator[str]:
+    default = pack.language_for(None)
+    yield "languages: " + ", ".join(f"{tag} (default)" if tag == default else tag for tag in pack.languages)
+    for tag in sorted({tag for policy in pack.policies for tag in policy.languages} - {*pack.languages}):
+        lacking = ", ".join(policy.id for policy in pack.policies if tag not in policy.languages)
+        yield f"not judged in {tag}, which is missing in: {lacking}"
 
 
 def _coverage_table(pack: PolicyPack) -> Table:

@@ -1,5 +1,6 @@
 """A pack without English under the bundled model, and the commands that read one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,4 +51,13 @@ async def test_it_is_compared_with_a_pack_in_other_languages(settings: Settings,
 
 def test_it_is_checked_and_shown(german: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (check_policies(german), show_policies(german)) == (0, 0)
-    assert "Wird eine Waffe verkauft, z. B. ein Messer?" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "\nlanguages: de (default)\n" in printed
+    assert "Wird eine Waffe verkauft, z. B. ein Messer?" in printed
+
+
+def test_a_language_that_not_all_policies_have_is_named(german: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = german / "doxxing.yaml"
+    file.write_text(re.sub(r"(\n *)de: (.*)", r"\1de: \2\1fr: \2", file.read_text(encoding="utf-8")), encoding="utf-8")
+    assert check_policies(german) == 0
+    assert "\nnot judged in fr, which is missing in: weapon_sale\n" in capsys.readouterr().out
