@@ -18,7 +18,10 @@ OUT_OF_MEMORY = "out_of_memory"
 """Reason of the Transient that an engine raises for a call that may be too large: smaller ones may go through."""
 
 MAX_CACHED_PREFIXES = 8
-"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack."""
+"""Enforced and shadow policies in two languages, of the pack in force and of a shadow pack.
+
+Of more languages the prefix that was not used for longest is computed anew when it is wanted.
+"""
 
 MAX_ASPECT = 150
 """The family's image processors refuse images longer than 200 times their width."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _READ = 4096  # characters; the start of a long text is enough to tell, and bounds the time
 _READ_BY_MODEL = 1024
+_LINK = re.compile(r"(?:https?://|www\.|@)[!-~]+")  # links, addresses and names of accounts: of no language
 _HAN = re.compile("[\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\U00020000-\\U000323af]")
 _KANA = re.compile("[\\u3041-\\u30ff\\u31f0-\\u31ff\\uff66-\\uff9d\\u3005]")  # and the iteration mark
 _JAPANESE_WORDS = re.compile("無料|送料|手数料|割引|配達|取扱|締切")  # of letters that Chinese has too
@@ -34,9 +35,10 @@ def language_of_text(text: str, expected: Iterable[str] = ()) -> str | None:
     Chinese has its script, `zh-Hans` or `zh-Hant`, where a letter shows it. `expected` are tags that are likelier than
     others, for few words fit many languages.
     """
-    if not any(map(str.isalpha, text[:_READ])):
+    words = _words(text)
+    if not any(map(str.isalpha, words)):
         return None
-    return east_asian_language(text) or _by_model(text, {primary_language(tag) for tag in expected})
+    return east_asian_language(text) or _by_model(words, {primary_language(tag) for tag in expected})
 
 
 def east_asian_language(text: str) -> str | None:
@@ -45,7 +47,7 @@ def east_asian_language(text: str) -> str | None:
     Few kana, or none, leave a Japanese text of Han: letters that only Japan's standard has, and words that only
     Japanese has, against letters that Japan's standard lacks, tell it from a Chinese one.
     """
-    start = text[:_READ]
+    start = _words(text)
     han, kana, hangul = _HAN.findall(start), len(_KANA.findall(start)), len(_HANGUL.findall(start))
     found = len(han) + kana + hangul
     if not found or found < _EAST_ASIAN_SHARE * sum(map(str.isalpha, start)):
@@ -80,6 +82,10 @@ def load_model() -> None:
     """Load py3langid's model, which takes a second and some 80 MB; else the first text does."""
     with _LOADING:
         _model()
+
+
+def _words(text: str) -> str:
+    return _LINK.sub(" ", text[:_READ])
 
 
 def _by_model(text: str, expected: set[str]) -> str | None:

@@ -203,7 +203,7 @@ PASSES = {
         ),
         off_loop=True,
     ),
-    "languages.detection": Pass(language_of_text, 1_000_000, ("a", "中", "\U00020000", "a\u0301", "한")),
+    "languages.detection": Pass(language_of_text, 1_000_000, ("a", "中", "\U00020000", "a\u0301", "@", "www.")),
     "engine.untrusted, of a server": Pass(neutralise, ROOM * BYTES_A_TOKEN, TEXTS + ORDERS, off_loop=True),
     "engine.untrusted, of the local engine": Pass(
         neutralise, ROOM * CHARACTERS_A_TOKEN, (MARKS, "\ufdfa", "都[", "<|a", "a|>", "＜"), off_loop=True

@@ -62,6 +62,18 @@ def test_too_few_words_are_in_no_language(text: str) -> None:
     assert language_of_text(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("권총 판매합니다 https://example.com/market/weapons/offers?id=123456789", "ko"),
+        ("二手九成新，價格私訊 @some_long_account_name www.example.com/offers/1", "zh-Hant"),
+        ("Schau mal: https://example.com/buy-this-now-and-save-a-lot-of-money", "de"),
+    ],
+)
+def test_links_and_names_of_accounts_are_in_no_language(text: str, language: str) -> None:
+    assert language_of_text(text) == language
+
+
 def test_of_languages_that_few_words_fit_the_expected_one_is_taken() -> None:
     text = "Vendo pistola, precio por privado"
     assert (language_of_text(text), language_of_text(text, ("en", "es"))) == ("pt", "es")
