@@ -22,6 +22,7 @@ CACHE = ROOT / ".cache" / "evaluation"
 CALIBRATION = CACHE / "calibration.json"
 DOCUMENT = "evaluation.md"
 FIGURES = "evaluation.json"
+PLOT = "images/evaluation-slices.svg"
 WEAK = 0.85  # F1 under which a slice is named
 NOT_MADE = "\nNot made yet: `make evaluation` writes them here.\n"
 _SETTING = "MODERATION_JUDGING__CALIBRATION"
@@ -128,6 +129,24 @@ def written(document: str, block: str) -> str:
     return made
 
 
+def draw(slices: Mapping[str, Any], path: Path) -> None:
+    """F1 of each slice that has violations, with its interval; slices outside of the overall figures are hollow."""
+    import matplotlib as mpl  # noqa: PLC0415 - only who makes the figures needs it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    rows = {name: row for name, row in reversed([*slices.items()]) if row["f1"] is not None}
+    with mpl.rc_context({"svg.hashsalt": "f1", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(8, 5.2), layout="constrained")
+        axes = figure.subplots()
+        for name, row in rows.items():
+            axes.plot(row["intervals"]["f1"], [name, name], color="#8d97a6")
+            axes.plot([row["f1"]], [name], "o", color="#1f55c4", markerfacecolor="white" if row["apart"] else "#1f55c4")
+        axes.axvline(WEAK, color="#8d97a6", linestyle=":")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(xlabel="F1, with its 95% interval", xlim=(0.45, 1.01))
+        figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     """Make the figures, and write them to the document and beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -143,6 +162,7 @@ def main() -> None:
     figures = run(*commands(asked.seed, asked.calibration_seed, asked.scale))
     (asked.out / FIGURES).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     document.write_text(written(before, tables(figures)), encoding="utf-8")
+    draw(figures["slices"], asked.out.parent / PLOT)
 
 
 if __name__ == "__main__":

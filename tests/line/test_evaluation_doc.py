@@ -1,14 +1,16 @@
 """The figures of docs/explanation/evaluation.md are what the commands printed, and nothing else."""
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.evaluation import NOT_MADE, ROOT, commands, goals, moderation, shown, tables, written
+from benchmarks.evaluation import NOT_MADE, PLOT, ROOT, commands, draw, goals, moderation, shown, tables, written
 from moderation_service.cli import cli
 from moderation_service.evaluation.bootstrap import Bootstrap
 from moderation_service.evaluation.figures import figures_of
@@ -42,6 +44,14 @@ def test_the_document_says_what_the_json_beside_it_says() -> None:
     kept = ROOT / "docs" / "explanation" / "evaluation.json"
     block = tables(json.loads(kept.read_bytes())) if kept.exists() else NOT_MADE
     assert written(document, block) == document
+
+
+def test_the_plot_shows_each_slice_of_the_json(tmp_path: Path) -> None:
+    slices = json.loads((ROOT / "docs" / "explanation" / "evaluation.json").read_bytes())["slices"]
+    draw(slices, tmp_path / "plot.svg")
+    for path in (tmp_path / "plot.svg", ROOT / "docs" / PLOT):
+        shown = re.findall(r">([a-z_]+)</text>", path.read_text(encoding="utf-8"))
+        assert shown == [name for name, row in reversed(slices.items()) if row["f1"] is not None]
 
 
 def test_goals_are_met_or_not_by_the_figures(figures: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from PIL import Image
 
 from moderation_service.evaluation.go_no_go import GoNoGo
 from tests.conftest import skip_or_fail
-from tests.console.pages.browsing import CHROMIUM, browser, missing_browser
+from tests.console.pages.browsing import CHROMIUM, browser, missing_browser, save
 
 NOTEBOOK = json.loads(
     (Path(__file__).parents[2] / "docs" / "tutorials" / "proof-of-concept.ipynb").read_text(encoding="utf-8")
@@ -68,7 +67,7 @@ async def print_page(page: str, image: Path) -> None:
         printed = await window.pdf(prefer_css_page_size=True, print_background=True)
         shown = await window.screenshot(full_page=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
-    Image.open(BytesIO(shown)).convert("RGB").save(image, optimize=True)
+    save(shown, image)
 
 
 async def test_a_wrong_row_is_named_and_policies_without_a_label_are_not_judged(
