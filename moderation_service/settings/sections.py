@@ -28,7 +28,7 @@ class PolicySettings(Section):
     """The owner's policy files."""
 
     path: Path = Field(default_factory=shipped_policies)
-    """Folder of the policy files; unset: the policies that come with the service."""
+    """Folder of the policy files; unset: the pack `starter` that comes with the service."""
     shadow_path: Path | None = None
     """A second pack, judged beside the first, that decides nothing."""
     reload_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0

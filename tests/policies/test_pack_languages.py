@@ -55,7 +55,7 @@ def test_several_languages_without_english_need_a_default(tmp_path: Path) -> Non
         ),
         ("default_language: 1", "1: default_language: 1 is not a language of all policies; should be one of de, fr"),
         ("default_language: [de]", "1: default_language: ('de',) is not a language of all policies;"),
-        ("language: de", "1: language: is not a field of a pack; known here is default_language"),
+        ("language: de", "1: language: is not a field of a pack; known here are default_language and not_covered"),
         ("de", "1: file:"),
     ],
 )
