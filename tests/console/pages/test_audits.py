@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 from sqlalchemy import insert, select, update
 
@@ -98,7 +99,7 @@ class Person:
         return await self.send(f"/audits/{verdict_id}/decide", status, violated=list(violated), **given)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def people(context: ConsoleContext, address: str) -> AsyncIterator[dict[str, Person]]:
     """mei and ann review, eve settles too; audits are on."""
     context.settings = context.settings.model_copy(update={"audit": AuditSettings(per_day=100)})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from PIL import Image
 from playwright.async_api import expect
 from pydantic import SecretStr
@@ -50,7 +51,7 @@ def routed() -> Verdict:
     return verdict(verdict_id=CASE, judged_at=datetime.now(UTC), metadata={}, **match)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def hold(context: ConsoleContext, tmp_path: Path, weapon: Path) -> LegalHold:
     """A legal hold with one case, whose verdict the console has; `eve` has the permission."""
     (tmp_path / "hold").mkdir()
