@@ -4,7 +4,7 @@ Babel reads the `.po` files themselves when the console starts: a language is a 
 generated.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal, NewType
 
 from babel import Locale, UnknownLocaleError
-from babel.core import get_global, parse_locale
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
+
+from moderation_service.languages.tags import nearest_tag
 
 MsgId = NewType("MsgId", str)
 """A sentence of the code in English, translated where it is shown. `make messages` finds it by this name."""
@@ -82,14 +83,11 @@ def read_catalogues(folder: Path) -> Catalogues:
 
 
 def negotiate(catalogues: Catalogues, accept_language: str) -> Catalogue:
-    """The language of an Accept-Language header that is liked best and there; else English.
-
-    RFC 4647's lookup. `zh-TW` finds Traditional Chinese before Chinese, by the likely script in Unicode's CLDR.
-    """
+    """The language of an Accept-Language header that is liked best and there, by `nearest_tag`; else English."""
     ranges = map(_range, accept_language.split(",", _MOST_RANGES)[:_MOST_RANGES])
     for tag, weight in sorted(ranges, key=lambda one: -one[1]):
-        if weight > 0 and (found := next(filter(None, map(catalogues.get, _lookup(tag))), None)):
-            return found
+        if weight > 0 and (found := nearest_tag(tag, catalogues)):
+            return catalogues[found]
     return catalogues[str(SOURCE)]
 
 
@@ -117,16 +115,3 @@ def _range(written: str) -> tuple[str, float]:
         return tag, float(weight or 1)
     except ValueError:
         return tag, 0
-
-
-def _lookup(tag: str) -> Iterator[str]:
-    """The tags to look a range up by, the most exact first."""
-    try:
-        language, territory, script, *_ = parse_locale(tag, sep="-")
-    except ValueError:
-        return
-    likely = get_global("likely_subtags")
-    if script is None and (full := likely.get(f"{language}_{territory}") or likely.get(language)):
-        script = parse_locale(full)[2]
-    for parts in ((language, script, territory), (language, territory), (language, script), (language,)):
-        yield "-".join(filter(None, parts))

@@ -32,7 +32,7 @@ def catalogues_in(folder: Path, *names: str, text: str = 'msgid "Queue"\nmsgstr 
         ("zh-TW", "zh-Hant"),
         ("zh-Hant", "zh-Hant"),
         ("zh-HK, zh;q=0.9", "zh-Hant"),
-        ("pt", "en"),
+        ("pt", "pt-BR"),
         ("pt-BR, pt;q=0.9", "pt-BR"),
         ("de;q=0.3, zh; q=0.7", "zh"),
         ("de;q=0, zh;q=0.1", "zh"),
