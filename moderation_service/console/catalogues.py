@@ -1,4 +1,4 @@
-"""MsgId catalogues (gettext): what pages say, in each language that `pages/translations/` has a folder for.
+"""Message catalogues (gettext): what pages say, in each language that `pages/translations/` has a folder for.
 
 Babel reads the `.po` files themselves when the console starts: a language is a file, and nothing is compiled or
 generated.

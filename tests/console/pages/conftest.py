@@ -27,7 +27,7 @@ expect.set_options(timeout=30_000)  # other tests may hold the processors
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with a console run on the loop that the browser lives on: to start one takes longer than most of them."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "context" in getattr(item, "fixturenames", ()):
+        if Path(__file__).parent in item.path.parents and "store" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
