@@ -298,6 +298,23 @@ def test_strimzis_topics_follow_the_settings() -> None:
     assert {"type": "transactionalId", "name": "other.posts.", "patternType": "prefix"} in resources
 
 
+def test_a_topic_whose_name_no_resource_may_have_is_named_in_its_spec() -> None:
+    topic = one(chart("strimzi", "settings.MODERATION_KAFKA__INPUT_TOPIC=Shop_posts"), "KafkaTopic", "shop-posts")
+    assert topic["spec"]["topicName"] == "Shop_posts"
+
+
+@pytest.mark.parametrize(
+    "value", ["image.tag=next", "kafka.topics.partitions=36", "settings.MODERATION_KAFKA__GROUP=g"]
+)
+def test_a_changed_job_of_topics_has_another_name_because_its_template_is_immutable(value: str) -> None:
+    def job(*values: str) -> str:
+        jobs = [each for each in chart("cpu", "kafka.topics.job=true", *values) if each["kind"] == "Job"]
+        (name,) = {each["metadata"]["name"] for each in jobs} - {"migrate"}
+        return str(name)
+
+    assert job(value) != job() == job("worker.replicas=3")
+
+
 def test_traces_leave_to_the_collectors_namespace_by_its_port() -> None:
     manifests = chart("cpu", EVERYTHING[-1])
     address = urlsplit(one(manifests, "ConfigMap", "settings")["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
@@ -405,12 +422,25 @@ def test_other_settings_and_another_model_make_new_pods() -> None:
         ("console.databaseSecret=", "several consoles need one PostgreSQL"),
         ("console.databaseSecret=,console.replicas=1,backup.enabled=true", "no PostgreSQL to back up"),
         ("keda.enabled=true,kafka.saslMechanism=OAUTHBEARER", "kafka.awsRegion"),
+        ("keda.enabled=true,keda.worker.min=8", "keda.worker.min: it is above keda.worker.max"),
+        ("engine.kind=vllm,keda.enabled=true,keda.vllm.min=5", "keda.vllm.min: it is above keda.vllm.max"),
         ("strimzi.enabled=true", "kafka.worker.username"),
         ("networkPolicy.kafka.namespaces=null", "networkPolicy.kafka names nobody"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_with_what_to_set(values: str, said: str) -> None:
     assert said in refusal(values)
+
+
+def test_no_secret_setting_is_taken_into_a_config_map() -> None:
+    taken = jsonschema.Draft202012Validator(SCHEMA["properties"]["settings"]).is_valid
+    for section, field in Settings.model_fields.items():
+        for name, inner in getattr(field.annotation, "model_fields", {}).items():
+            variable = f"MODERATION_{section}__{name}".upper()
+            assert taken({variable: "x"}) == ("SecretStr" not in str(inner.annotation)), variable
+            assert taken({f"{variable}_FILE": "x"}), variable
+    assert not taken({"AWS_SECRET_ACCESS_KEY": "x"})
+    assert not taken({"HF_TOKEN": "x"})
 
 
 def test_the_schema_describes_each_value_and_refuses_others() -> None:

@@ -108,7 +108,8 @@ def test_keda_reads_the_lag_of_the_group_that_the_workers_are(
 
 
 def test_the_demo_makes_the_topics_with_as_many_partitions_as_elsewhere() -> None:
-    (container,) = pod_of(named("overlays/cpu-demo", "Job", "topics"))["containers"]
+    (job,) = of_kind("overlays/cpu-demo", "Job")
+    (container,) = pod_of(job)["containers"]
     arguments = container["args"]
     assert arguments[arguments.index("--partitions") + 1] == str(PARTITIONS)
 
