@@ -12,7 +12,10 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # What imports torch to be collected, half a gigabyte of it in each process: in a run of its own.
 TORCH_TESTS := tests/engine/local tests/training tests/demo_model tests/benchmarks/test_engine.py tests/line/test_notebook.py
 
-.PHONY: demo serve up test coverage test-vllm lint demo-model demo-calibrations evaluation docs reference overlays messages audit sbom chaos compose-check kafka console-images lock clean
+# What the benchmarks do at their smallest: minutes, so in a target of its own.
+BENCHMARK_TESTS := $(addprefix tests/benchmarks/test_,benchmarks.py console.py gpu.py load.py)
+
+.PHONY: demo serve up test test-benchmarks coverage test-vllm lint demo-model demo-calibrations evaluation docs reference overlays messages audit sbom chaos compose-check kafka console-images lock clean
 
 demo: .venv/ready
 	$(BIN)/moderation demo
@@ -27,8 +30,12 @@ test: .venv/ready
 	scripts/system-packages.sh test
 	scripts/kubernetes-tools.sh
 	$(MAKE) lint
-	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS)) $(PYTEST_ARGS) || failed=1; \
+	$(PYTEST) -n 3 $(addprefix --ignore=,$(TORCH_TESTS) $(BENCHMARK_TESTS)) $(PYTEST_ARGS) || failed=1; \
 	$(PYTEST) -n 2 $(TORCH_TESTS) $(PYTEST_ARGS) && exit $${failed:-0}
+
+test-benchmarks: .venv/ready
+	scripts/system-packages.sh test
+	$(PYTEST) -n 2 $(BENCHMARK_TESTS)
 
 coverage:
 	rm -f .coverage

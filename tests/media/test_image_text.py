@@ -10,6 +10,7 @@ from moderation_service.errors import Misconfigured
 from moderation_service.media import image_text
 from moderation_service.media.image_text import ImageTextReader, ocr_rules, open_text_reader
 from moderation_service.media.loaded_image import LoadedImage, LoadedImages
+from moderation_service.media.text_removal import ImageText
 from moderation_service.settings import MediaSettings
 from moderation_service.telemetry import metrics
 
@@ -28,12 +29,12 @@ class Net:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, frames: Sequence[Pixels]) -> str | None:
+    def __call__(self, frames: Sequence[Pixels]) -> ImageText | None:
         self.calls += 1
         level = int(frames[0][0, 0, 0])
         if level == 255:
             raise RuntimeError("what was read")
-        return f"level {level}" if level else None
+        return ImageText(f"level {level}") if level else None
 
 
 @pytest.fixture
