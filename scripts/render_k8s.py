@@ -28,7 +28,7 @@ SHARED = {  # which overlays and jobs have in common
 _HEAD = "# Made by scripts/render_k8s.py from charts/moderation: change that.\n"
 _OF_HELM = ("helm.sh/", "checksum/", "app.kubernetes.io/managed-by")
 _MAPS = ("settings", "model", "policies", "moderation-dashboards")
-_ELSEWHERE = {*SHARED.values(), *(("ConfigMap", name) for name in _MAPS)}
+_ELSEWHERE = {*SHARED.values(), *(("ConfigMap", name) for name in _MAPS), ("NetworkPolicy", "migrate")}
 
 
 def manifests(*values: str) -> list[dict[str, Any]]:

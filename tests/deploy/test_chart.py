@@ -349,6 +349,16 @@ def test_the_migration_runs_before_a_release_with_the_consoles_database() -> Non
     assert "migrate" not in {each["metadata"]["name"] for each in chart("cpu", "demo")}
 
 
+def test_the_migration_reaches_a_database_that_the_previous_releases_network_policies_do_not_know() -> None:
+    manifests = chart("gpu", "networkPolicy.postgres.port=6432")
+    job, policy = (one(manifests, kind, "migrate") for kind in ("Job", "NetworkPolicy"))
+    for name, value in {"hook": "pre-install,pre-upgrade", "hook-weight": "-1"}.items():
+        assert policy["metadata"]["annotations"][f"helm.sh/{name}"] == value
+    assert matches(policy["spec"]["podSelector"], template_of(job)["metadata"]["labels"])
+    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert ports == {53, 6432}
+
+
 def test_policies_are_the_pack_or_yours() -> None:
     (pack,) = (each for each in chart("cpu") if each["metadata"]["name"] == "policies")
     starter = ROOT / "policies" / "starter"
@@ -365,6 +375,7 @@ def test_policies_are_the_pack_or_yours() -> None:
 
 def test_a_pack_with_a_route_for_child_safety_needs_the_legal_hold() -> None:
     assert "legalHold.enabled" in refusal("cpu", "policies.pack=standard")
+    assert "legalHold.enabled" in refusal("cpu", r'policies.files.mine\.yaml=route: "child_safety"')
     assert (
         len(one(chart("cpu", "policies.pack=standard", "legalHold.enabled=true"), "ConfigMap", "policies")["data"]) > 20
     )
