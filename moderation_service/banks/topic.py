@@ -135,29 +135,25 @@ def parse_key(key: bytes | None) -> tuple[str, str | None]:
 
 def parse_bank(name: str, value: bytes) -> Bank:
     """A bank's properties. Raises ValueError."""
-    bank = _parse(Bank, value)
-    if bank.name != name:
-        msg = f"name: {bank.name} is not that of the key, {name}"
-        raise ValueError(msg)
-    return bank
+    return _parse(Bank, "name", name, value)
 
 
 def parse_entry(entry_id: str, value: bytes) -> BankEntry:
     """An entry. Raises ValueError."""
-    entry = _parse(BankEntry, value)
-    if entry.id != entry_id:
-        msg = f"id: {entry.id} is not that of the key, {entry_id}"
-        raise ValueError(msg)
-    return check_entry(entry)
+    return check_entry(_parse(BankEntry, "id", entry_id, value))
 
 
-def _parse(model: type[_Contract], value: bytes) -> _Contract:
+def _parse(model: type[_Contract], field: str, of_key: str, value: bytes) -> _Contract:
     try:
-        return validate_json(model, value)
+        parsed = validate_json(model, value)
     except ValidationError as error:
         fault = first_fault(error)
         msg = f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}"
         raise ValueError(msg) from None
+    if (given := getattr(parsed, field)) != of_key:
+        msg = f"{field}: {given} is not that of the key, {of_key}"
+        raise ValueError(msg)
+    return parsed
 
 
 def check_not_a_file(folder: Path | None, bank: str) -> None:
