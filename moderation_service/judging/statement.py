@@ -19,6 +19,7 @@ from moderation_service.contracts.statement import (
 )
 from moderation_service.contracts.verdict import PolicyVerdict, Verdict
 from moderation_service.judging.decision import gravest_first, gravest_match
+from moderation_service.languages.tags import names_language
 from moderation_service.languages.wordings import wording_of
 from moderation_service.policies.model import Policy, Statement
 
@@ -61,7 +62,7 @@ def draft_statement(
     unseen = [wording.unseen] if {Flag.IMAGE_MISSING, Flag.TRUNCATED}.intersection(verdict.flags) else []
     facts = (*reasons.facts, *unseen, wording.blocked if blocked else wording.to_review)
     law = statement.legal_ground
-    primary = (post.language or "").split("-")[0]
+    primary = post.language.split("-")[0] if post.language and names_language(post.language) else ""
     return StatementOfReasons(
         decision_visibility=("DECISION_VISIBILITY_CONTENT_DISABLED",) if blocked else (),
         decision_ground="DECISION_GROUND_ILLEGAL_CONTENT" if law else "DECISION_GROUND_INCOMPATIBLE_CONTENT",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from moderation_service.contracts.engine_input import Language
 from moderation_service.languages.detection import language_of_text
-from moderation_service.languages.tags import UNTOLD
+from moderation_service.languages.tags import names_language
 from moderation_service.policies.pack import PolicyPack
 
 
@@ -20,6 +20,6 @@ def language_of(setting: str, post_language: str | None, text: str, pack: Policy
 
     A tag that names no language counts as none. A post in no language of the pack is judged in the pack's default.
     """
-    tag = post_language if post_language and post_language.split("-")[0].lower() not in UNTOLD else None
+    tag = post_language if post_language and names_language(post_language) else None
     detected = None if tag else language_of_text(text, pack.languages)
     return PostLanguage(pack.language_for((tag or detected) if setting == "auto" else setting), detected)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moderation_service.languages.tags import canonical_tag, nearest_tag, primary_language
+from moderation_service.languages.tags import canonical_tag, names_language, nearest_tag, primary_language
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,8 @@ from moderation_service.languages.tags import canonical_tag, nearest_tag, primar
         ("iw", "he"),
         ("cmn-hans", "zh-Hans"),
         ("sh", "sr-Latn"),
+        ("prs", "fa-AF"),
+        ("prs-TJ", "fa-TJ"),
         ("es-419", "es-419"),
         ("sl-Rozaj-1994", "sl-rozaj-1994"),
     ],
@@ -45,6 +47,14 @@ def test_a_language_of_a_macrolanguage_is_found_by_it(tag: str, language: str) -
         ("zh-HK", ("zh", "zh-TW"), "zh-TW"),
         ("zh-HK", ("en", "zh"), "zh"),
         ("sr-Latn", ("sr", "sr-Latn"), "sr-Latn"),
+        ("zh-Hans", ("zh", "zh-Hans"), "zh-Hans"),
+        ("ZH-hans", ("zh", "zh-Hans"), "zh-Hans"),
+        ("de-DE-u-co-phonebk", ("en", "de"), "de"),
+        ("zh-Hant-x-own", ("zh-Hans", "zh-Hant"), "zh-Hant"),
+        ("zh-yue", ("zh-Hans",), "zh-Hans"),
+        ("en-USA", ("de", "en"), "en"),
+        ("german", ("de",), None),
+        ("de_DE", ("de",), None),
         ("fr", ("en", "de"), None),
         ("zha", ("zh",), None),
         ("not a tag", ("en",), None),
@@ -55,3 +65,13 @@ def test_the_nearest_tag_has_the_same_language_and_if_it_can_the_same_script(
     wanted: str | None, available: tuple[str, ...], nearest: str | None
 ) -> None:
     assert nearest_tag(wanted, available) == nearest
+
+
+@pytest.mark.parametrize("tag", ["de", "DE-at", "zh-yue", "cmn", "no", "sh", "haw", "de-x-own"])
+def test_a_tag_names_a_language(tag: str) -> None:
+    assert names_language(tag)
+
+
+@pytest.mark.parametrize("tag", ["cn", "jp-JP", "zz", "und", "und-Latn", "mul", "german", ""])
+def test_a_tag_of_a_country_or_of_nothing_names_no_language(tag: str) -> None:
+    assert not names_language(tag)

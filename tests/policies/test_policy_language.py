@@ -42,7 +42,7 @@ def test_the_posts_tag_goes_before_its_script(tag: str, language: str) -> None:
     assert language_of("auto", tag, "你好", EN_ZH).detected is None
 
 
-@pytest.mark.parametrize("tag", [None, "und", "mul"])
+@pytest.mark.parametrize("tag", [None, "und", "mul", "cn", "jp"])
 @pytest.mark.parametrize(
     ("text", "language"),
     [
@@ -85,6 +85,7 @@ def test_only_the_start_of_a_long_text_is_read() -> None:
         ("pt", "pt-BR"),
         ("nb", "no"),
         ("fr", "de"),
+        ("en-GB-u-hc-h12", "en"),
         ("x-klingon", "de"),
     ],
 )
