@@ -44,7 +44,7 @@ from moderation_service.judging.verdict_builder import VerdictBuilder, model_met
 from moderation_service.languages.detection import load_model
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader
-from moderation_service.policies.language import language_of
+from moderation_service.policies.language import PostLanguage, language_of
 from moderation_service.policies.pack import PolicyPack
 from moderation_service.settings import Settings
 from moderation_service.telemetry import metrics, tracing
@@ -116,8 +116,9 @@ class Judge:
     async def prepare(self) -> None:
         """Compute what all posts share. Raises Misconfigured where the policies leave no room for a post."""
         await asyncio.to_thread(load_model)
-        for language in self.pack.languages if self._language == "auto" else (self._language,):
-            for pack, mode in ((self.pack, Mode.ENFORCE), *self._shadow_sets):
+        for pack, mode in ((self.pack, Mode.ENFORCE), *self._shadow_sets):
+            judging = self.shadow_pack if pack is self.shadow_pack else self.pack
+            for language in judging.languages if self._language == "auto" else (self._language,):
                 questionnaire = pack.questionnaire(language, mode)
                 if questionnaire.questions:
                     await self._engine.prepare(questionnaire)
@@ -150,13 +151,13 @@ class Judge:
 
             begun = self._clock()
             text = post.text or evidence.image_text
-            language = language_of(self._language, post.language, text, self.pack)
+            language = language_of(self._language, post.language, text, self.pack, self.shadow_pack)
             content = describe_content(post, language.judged, evidence.loaded)
             key = content_key(content, post.surface, self.pack.digest, self.model, known.matches)
             is_reusable = published and evidence.loaded.is_whole
-            async with self._result_cache.entry(key if is_reusable else None) as entry:
+            async with self._result_cache.entry(f"{key} {language.shadow}" if is_reusable else None) as entry:
                 if (result := entry.result) is None:
-                    result = await self._judge_content(post, language.judged, content, evidence, known, key)
+                    result = await self._judge_content(post, language, content, evidence, known, key)
                     entry.result = result
             timings = timings_of(queue_ms, evidence.loaded, result, (self._clock() - begun) * 1000)
             verdict = self._verdict_builder.build(post, language, result, known, trace_id, timings)
@@ -167,11 +168,11 @@ class Judge:
             return JudgeResult(verdict, result.tokens)
 
     async def _judge_content(
-        self, post: Post, language: Language, content: Content, evidence: Evidence, known: KnownContent, key: str
+        self, post: Post, language: PostLanguage, content: Content, evidence: Evidence, known: KnownContent, key: str
     ) -> CachedResult:
         """Score, attribute, decide and explain: all of a verdict that is the same for every post of this content."""
-        enforced, shadow = self._no_scorers if known.is_final else self._scorers(language)
-        async with self._asking_shadow_model(known, language, evidence, post.surface, key) as second:
+        enforced, shadow = self._no_scorers if known.is_final else self._scorers(language.judged, language.shadow)
+        async with self._asking_shadow_model(known, language.judged, evidence, post.surface, key) as second:
             with tracing.step("score"):
                 scores, shadow_scores = await run_with_shadow(
                     enforced.score(evidence, post.surface), shadow.score(evidence, post.surface)
@@ -199,7 +200,7 @@ class Judge:
                 by_bank = decided_by is DecidedBy.BANK and decision.is_flagged
                 match = gravest_match(known.matches) if by_bank else None
                 said = ((), None) if route else (policies, reason)  # of what has a route only the match
-                explanation = await self._explainer.explain(*said, self._by_id, evidence, language, match)
+                explanation = await self._explainer.explain(*said, self._by_id, evidence, language.judged, match)
             return CachedResult(
                 post_id=post.post_id,
                 revision=post.revision,
@@ -226,9 +227,10 @@ class Judge:
         self._scorers = cache(self._make_scorers)
         self._result_cache = ResultCache(self._settings.result_cache_size)  # titles and shadow policies may differ
 
-    def _make_scorers(self, language: Language) -> tuple[PolicyScorer, ShadowScorer]:
+    def _make_scorers(self, language: Language, shadow_language: Language) -> tuple[PolicyScorer, ShadowScorer]:
         def scorer(pack: PolicyPack, mode: Mode, batcher: Batcher) -> PolicyScorer:
-            questionnaire = pack.questionnaire(language, mode)
+            own = shadow_language if pack is self.shadow_pack else language
+            questionnaire = pack.questionnaire(own, mode)
             return PolicyScorer(pack.of(mode), questionnaire, batcher, self.calibration, self._settings)
 
         shadow = [scorer(*chosen, self._shadow_batcher) for chosen in self._shadow_sets]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from moderation_service.app.compose import UNCALIBRATED, check_packs
+from moderation_service.contracts.engine_input import Questionnaire
 from moderation_service.contracts.enums import Mode
 from moderation_service.errors import Misconfigured
 from moderation_service.policies.pack import PolicyPack, load_pack
@@ -67,3 +68,32 @@ def test_a_language_that_the_pack_lacks_cannot_be_set(german: PolicyPack) -> Non
     settings = Settings(policies=PolicySettings(language="en"))
     with pytest.raises(Misconfigured, match=r"policies.language: en is not .* should be auto, or one of de"):
         check_packs(settings, (german,), None, UNCALIBRATED)
+
+
+async def test_a_shadow_pack_is_asked_in_the_language_that_it_would_judge_in_if_it_were_in_force(
+    make_judge: MakeJudge, ask: Ask, german: PolicyPack, tmp_path: Path, engine: RuleEngine
+) -> None:
+    """A new translation is tried in shadow on the posts that it is for, also where another post has the same words."""
+    candidate = load_pack(german_pack(tmp_path / "candidate", es="Di:", en="Say:"))
+    judge = await make_judge(german, shadow_pack=candidate)
+    for language in ("es", "en"):
+        engine.calls.clear()
+        verdict = await ask(judge, "sell", language=language)
+        asked = {request.questionnaire for request in engine.requests}
+        assert verdict.content.language == "de"
+        assert candidate.questionnaire(language, Mode.ENFORCE) in asked
+
+
+async def test_each_pack_is_prepared_in_its_own_languages(
+    make_judge: MakeJudge, german: PolicyPack, tmp_path: Path, engine: RuleEngine
+) -> None:
+    candidate = load_pack(german_pack(tmp_path / "candidate", es="Di:", en="Say:"))
+    prepared = list[Questionnaire]()
+
+    async def prepare(questionnaire: Questionnaire) -> None:
+        prepared.append(questionnaire)
+
+    engine.prepare = prepare  # type: ignore[method-assign]
+    await (await make_judge(german, shadow_pack=candidate)).prepare()
+    wanted = [candidate.questionnaire(language, Mode.ENFORCE) for language in candidate.languages]
+    assert prepared == [german.questionnaire("de", Mode.ENFORCE), *wanted]

@@ -114,7 +114,7 @@ def test_without_a_tag_the_words_tell(text: str, language: str) -> None:
 
 
 def test_a_verdict_can_say_which_language_was_found_though_the_pack_lacks_it() -> None:
-    assert language_of("auto", None, "오늘 날씨가 좋네요", EN_ZH) == ("en", "ko")
+    assert language_of("auto", None, "오늘 날씨가 좋네요", EN_ZH) == ("en", "ko", "en")
 
 
 def test_the_language_is_that_of_the_whole_pack() -> None:
