@@ -75,7 +75,8 @@ def shipped_catalogues() -> Catalogues:
 def read_catalogues(folder: Path) -> Catalogues:
     """English, and each `LANGUAGE/LC_MESSAGES/messages.po` of the folder.
 
-    Raises UnknownLocaleError for a folder that is no language's, PoFileError for a broken file.
+    Raises UnknownLocaleError for a folder that is no language's, PoFileError for a broken file, ValueError for a broken
+    plural form.
     """
     files = sorted(folder.glob("*/LC_MESSAGES/messages.po"))
     read = [Catalogue(SOURCE, NullTranslations()), *(_read(file) for file in files)]
@@ -105,7 +106,11 @@ def _read(file: Path) -> Catalogue:
     catalog, compiled = read_file(file), BytesIO()
     write_mo(compiled, catalog)
     compiled.seek(0)
-    return Catalogue(catalog.locale or SOURCE, GNUTranslations(compiled))
+    try:
+        return Catalogue(catalog.locale or SOURCE, GNUTranslations(compiled))
+    except ValueError as error:
+        error.add_note(f"in {file}")
+        raise
 
 
 def _range(written: str) -> tuple[str, float]:

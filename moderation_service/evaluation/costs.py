@@ -18,7 +18,7 @@ _SECONDS = 86_400
 class CostInputs(BaseModel):
     """What a month's costs are computed from. None has a default: each is the owner's to state."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     posts_per_day: float = Field(gt=0)
     peak_factor: float = Field(ge=1, description="The busiest hour's rate over the day's mean.")

@@ -19,6 +19,8 @@ from moderation_service.evaluation.figures import SCORES
 from moderation_service.evaluation.interval_estimate import IntervalEstimate
 from moderation_service.evaluation.run import JudgedPost
 
+_NOTHING = "–"  # what is found among no posts
+
 
 class GoNoGo(ClosedSet):
     """What becomes of a criterion. Of several the one furthest down counts."""
@@ -147,25 +149,26 @@ def _recalls(bad: Sequence[JudgedPost], criteria: Criteria) -> Iterator[Criterio
         wanted.append(("Of these: only text with image violates", combined, criteria.combined_recall))
     for name, posts, threshold in wanted:
         found = IntervalEstimate.of(_count(posts, lambda decision: decision.is_flagged))
-        basis = f"{len(posts):,} posts"
-        yield CriterionResult(name, f"≥ {threshold:.0%}", in_percent(found), basis, at_least(found, threshold))
+        said, basis = in_percent(found) if posts else _NOTHING, f"{len(posts):,} posts"
+        yield CriterionResult(name, f"≥ {threshold:.0%}", said, basis, at_least(found, threshold))
 
 
 def _precision(
     bad: Sequence[JudgedPost], good: Sequence[JudgedPost], prevalence: float, threshold: float
 ) -> CriterionResult:
     hits, alarms = _count(bad, _says_violates), _count(good, _says_violates)
-    found = IntervalEstimate.of(Proportion(hits.yes, hits.yes + alarms.yes))
+    flagged = hits.yes + alarms.yes
+    found = IntervalEstimate.of(Proportion(hits.yes, flagged))
     right, wrong = (IntervalEstimate.of(part) for part in (hits, alarms))
     ends = [
         prevalence * one / max(prevalence * one + (1 - prevalence) * other, 1e-9)
         for one, other in ((right.low, wrong.high), (right.high, wrong.low))
     ]
-    basis = f"{hits.yes + alarms.yes:,} posts; {100 * ends[0]:.0f} to {ends[1]:.0%} at a prevalence of {prevalence:.1%}"
+    basis = f"{flagged:,} posts; {100 * ends[0]:.0f} to {ends[1]:.0%} at a prevalence of {prevalence:.1%}"
     return CriterionResult(
         "Flagged posts of the sheet that violate",
         f"≥ {threshold:.0%}",
-        in_percent(found),
+        in_percent(found) if flagged else _NOTHING,
         basis,
         at_least(found, threshold),
     )

@@ -30,7 +30,7 @@ APART = frozenset(
 """Fields of a verdict that are not compared."""
 
 _IMAGE_FIRST = {"status": 0, "sha256": 1}
-_HASH = frozenset({"pdq", "pdq_quality"})  # of the image's bytes, which are compared
+_DERIVED = frozenset({"pdq", "pdq_quality", "text"})  # from the image's bytes and the decision, which are compared
 _SCORES = frozenset({"score", "raw_score", "label_mass"})
 
 Result = Literal["same", "differs", "no_post", "not_judged"]
@@ -106,7 +106,7 @@ def _image(name: str, was: ImageContent | None, now: ImageContent | None) -> Ite
         yield Difference(name, was.status if was else None, now.status if now else None)
         return
     weightiest = sorted(
-        _fields(f"{name}.", was, now, but=_HASH), key=lambda each: _IMAGE_FIRST.get(each.what.split(".")[-1], 2)
+        _fields(f"{name}.", was, now, but=_DERIVED), key=lambda each: _IMAGE_FIRST.get(each.what.split(".")[-1], 2)
     )
     yield from weightiest[:1]
 

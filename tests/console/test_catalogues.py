@@ -69,3 +69,6 @@ def test_a_folder_or_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
         read_catalogues(catalogues_in(tmp_path / "folder", "xq"))
     with pytest.raises(PoFileError, match=r"keyword(.|\n)*in .*de/LC_MESSAGES/messages.po"):
         read_catalogues(catalogues_in(tmp_path / "file", "de", text='msgid "Queue"\nmsgstr "Reihe"\nmsgfoo "x"\n'))
+    header = 'msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural=(n != ;\\n"\n'
+    with pytest.raises(ValueError, match=r"plural form(.|\n)*in .*es/LC_MESSAGES/messages.po"):
+        read_catalogues(catalogues_in(tmp_path / "plural", "es", text=header))

@@ -91,6 +91,8 @@ def test_costs_follow_the_rules_of_the_page_on_capacity() -> None:
 def test_an_input_that_can_not_be_is_named() -> None:
     with pytest.raises(ValidationError, match="prevalence"):
         CostInputs(**{**INPUTS.model_dump(), "prevalence": 2})
+    with pytest.raises(ValidationError, match="posts_per_day"):
+        CostInputs(**{**INPUTS.model_dump(), "posts_per_day": math.inf})
     with pytest.raises(ValidationError, match="recal\n"):
         Criteria(**{**CRITERIA.model_dump(), "recal": 0.8})
 
@@ -111,6 +113,12 @@ def test_misses_are_a_no_go_and_few_posts_are_too_few() -> None:
     assert assess(found_and_harmless(20, 20, 100), CRITERIA, INPUTS).result is GoNoGo.NO_GO
     few = assess(found_and_harmless(5, 0, 100), CRITERIA, INPUTS)
     assert (few.result, few.policies[0].result) == (GoNoGo.TOO_FEW_LABELS, GoNoGo.TOO_FEW_LABELS)
+
+
+def test_of_no_post_nothing_is_found() -> None:
+    harmless = assess(found_and_harmless(0, 0, 50), CRITERIA, INPUTS)
+    assert [one.found for one in harmless.results[:3]] == ["–", "–", "–"]
+    assert [one.result for one in harmless.results[:3]] == [GoNoGo.TOO_FEW_LABELS] * 3
 
 
 def test_the_share_for_people_is_weighed_by_prevalence_or_is_that_of_the_sheet() -> None:

@@ -72,6 +72,12 @@ def test_what_differs_is_named(now: dict[str, Any], what: list[str]) -> None:
     assert named(against(now)) == what
 
 
+def test_words_shown_to_reviewers_are_no_difference() -> None:
+    """They follow from the image and the decision, and verdicts from before they were recorded have none."""
+    shown = CONTENT.model_copy(update={"images": (IMAGE.model_copy(update={"text": "Call me"}),)})
+    assert named(against({"content": shown})) == []
+
+
 def test_matches_and_who_decided_are_compared_and_other_banks_are_told_apart_from_differences() -> None:
     match = BankMatch(
         bank="b", kind="terms", entry="e", action="block", policy=None, severity=3, route=None, digest=OTHER

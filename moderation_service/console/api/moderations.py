@@ -105,8 +105,11 @@ class ModerationAnswer(BaseModel):
 
 async def moderate(call: Call) -> Response:
     """Judge a text, several texts, or words with images, as OpenAI's moderation endpoint does. Nothing is kept."""
-    by_default = call.context.settings.console.require_categories
-    _check_covered(by_default if call.body.categories is None else call.body.categories, call.seated.judge.pack)
+    if call.body.categories is None:
+        by_default = call.context.settings.console.require_categories
+        _check_covered("console.require_categories", by_default, call.seated.judge.pack)
+    else:
+        _check_covered("categories", call.body.categories, call.seated.judge.pack)
     answer_id = f"modr-{secrets.token_hex(12)}"
     posts = list(_posts(answer_id, call.body.input))
     for post in posts:
@@ -152,13 +155,13 @@ def moderation_of(verdict: Verdict, pack: PolicyPack) -> Moderation:
     )
 
 
-def _check_covered(required: Collection[str], pack: PolicyPack) -> None:
+def _check_covered(required_by: str, required: Collection[str], pack: PolicyPack) -> None:
     """Raise Problem not_covered where no policy covers a category that is required; `*`: OpenAI's 13."""
     wanted = set(_CATEGORIES).union(required) - {"*"} if "*" in required else set(required)
     missing = sorted(wanted - {name for policy in pack.enforced for name in (policy.id, *policy.openai_category)})
     if missing:
         named = ", ".join(name[:64] for name in missing[:_NAMED])
-        raise Problem("not_covered", f"categories: no policy covers {named}; add a policy, or do without")
+        raise Problem("not_covered", f"{required_by}: no policy covers {named}; add a policy, or do without")
 
 
 def _input_types(part: PolicyVerdict | None, verdict: Verdict) -> list[InputType]:

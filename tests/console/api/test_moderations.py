@@ -100,10 +100,13 @@ async def test_a_category_that_is_required_and_not_covered_is_refused(
 async def test_the_owner_may_require_categories_of_every_request(
     database: AsyncEngine, database_url: str, judge: Judge
 ) -> None:
-    """A client that was written for OpenAI names none, and would read "false" where nothing is checked."""
+    """A client that was written for OpenAI names none, and would read "false" where nothing is checked.
+
+    The refusal names the setting, for the client sent no `categories`.
+    """
     strict = console_settings(database_url, judging_backend="local", require_categories=["violence", "sexual"])
     async with running(database, strict, judge) as api, client(api) as openai_client:
-        with pytest.raises(UnprocessableEntityError, match="no policy covers sexual"):
+        with pytest.raises(UnprocessableEntityError, match=r"console.require_categories: no policy covers sexual"):
             await openai_client.moderations.create(input=THREAT)
         own = {"categories": ["violence"]}
         assert (await openai_client.moderations.create(input=THREAT, extra_body=own)).results[0].flagged
