@@ -46,6 +46,8 @@ def read_pack_file(file: Path, languages: Sequence[Language]) -> PackFile:
         if name not in {_LANGUAGE, _NOT_COVERED}
     ]
     default = document.values.get(_LANGUAGE, implied)
+    if default is False:  # YAML takes no without quotes for false
+        default = "no"
     if default not in languages:
         wrong = "is missing" if default is None else f"{shown(default)} is not a language of all policies"
         faults.append(document.fault((_LANGUAGE,), wrong, right))

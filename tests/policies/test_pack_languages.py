@@ -46,6 +46,13 @@ def test_several_languages_without_english_need_a_default(tmp_path: Path) -> Non
     assert (pack.languages, pack.language_for("en"), pack.language_for("de-AT")) == (("de", "fr"), "fr", "de")
 
 
+def test_norwegian_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML takes `no` for false."""
+    folder = german_pack(tmp_path / "pack", no="Si:")
+    (folder / "pack.yaml").write_text("default_language: no\n", encoding="utf-8")
+    assert load_pack(folder).default_language == "no"
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [
