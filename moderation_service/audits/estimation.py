@@ -19,7 +19,7 @@ from moderation_service.audits.ratio_interval import (
     Tally,
     ratio_interval,
 )
-from moderation_service.contracts.enums import ClosedSet, Decision
+from moderation_service.contracts.enums import ClosedSet
 
 LEAST_LABELS, LEAST_POSITIVES = 30, 10
 _LEAST_CONTENTS = 2  # labelled in a stratum, for its variance
@@ -106,7 +106,7 @@ def _state(one: AuditedVerdict, policy_id: str | None, basis: AnswerBasis) -> in
     """None: without a label. A post on which the policy was not judged is outside."""
     labels = one.labels(basis)
     if policy_id is None:
-        flagged = one.decision in {Decision.REVIEW, Decision.BLOCK}
+        flagged = one.decision.says_violation
         return _named(flagged=flagged, violated=any(labels.values())) if labels else None
     if policy_id not in one.policies:
         return OUTSIDE

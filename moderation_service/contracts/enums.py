@@ -44,6 +44,11 @@ class Decision(ClosedSet):
         """Of several decisions on a post the strongest counts."""
         return self._traits[0]
 
+    @property
+    def says_violation(self) -> bool:
+        """Whether it says that the post violates: one that abstains says neither."""
+        return self in {Decision.REVIEW, Decision.BLOCK}
+
     @cached_property
     def needs_review(self) -> bool:
         """Whether a person has to decide."""

@@ -156,7 +156,7 @@ def _recalls(bad: Sequence[JudgedPost], criteria: Criteria) -> Iterator[Criterio
 def _precision(
     bad: Sequence[JudgedPost], good: Sequence[JudgedPost], prevalence: float, threshold: float
 ) -> CriterionResult:
-    hits, alarms = _count(bad, _says_violates), _count(good, _says_violates)
+    hits, alarms = (_count(posts, lambda decision: decision.says_violation) for posts in (bad, good))
     flagged = hits.yes + alarms.yes
     found = IntervalEstimate.of(Proportion(hits.yes, flagged))
     right, wrong = (IntervalEstimate.of(part) for part in (hits, alarms))
@@ -218,10 +218,6 @@ def _is_combined(one: JudgedPost) -> bool:
     """Whether each violation of the post is labelled as one that only image and text together make."""
     violated = [policy for policy, violates_it in one.labelled.labels.items() if violates_it]
     return all(one.labelled.attribution.get(policy) is AttributionClass.COMBINED for policy in violated)
-
-
-def _says_violates(decision: Decision) -> bool:
-    return decision in {Decision.REVIEW, Decision.BLOCK}
 
 
 def _count(posts: Sequence[JudgedPost], is_so: Callable[[Decision], bool]) -> Proportion:
