@@ -170,7 +170,7 @@ async def _maintain(banks: BankMatcher, look_every_s: float) -> None:
         for name, size in sizes.items():
             metrics.BANK_ENTRIES.labels(name).set(size)
         told = sizes
-        if banks.needs_compaction:
+        if any(loaded.needs_compaction for loaded in banks):
             try:
                 await asyncio.to_thread(banks.compact)
             except Exception:  # matching goes on with the indexes as they are, only slower

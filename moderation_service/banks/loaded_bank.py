@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import inf
+from operator import itemgetter
 
 import numpy as np
 
@@ -30,15 +31,13 @@ def check_entry(entry: BankEntry) -> BankEntry:
 
 
 class LoadedBank:
-    """One thread changes it, any may match, and `compact` may run beside both.
+    """One thread changes it and its indexes, any may match, and `compact` may run beside both.
 
     A slot is an entry's place in arrays, some 400 bytes with its index; it is never given anew. A removed entry keeps
     its slot, and the indexes forget it when they are compacted.
     """
 
     def __init__(self, bank: Bank) -> None:
-        self.bank = bank
-        self.digest = ""
         self._ids = list[str]()
         self._slots = dict[str, int]()
         self._expires, self._alive = array("d"), bytearray()
@@ -96,7 +95,7 @@ class LoadedBank:
     def to_match(self, kind: EntryKind, entry_id: str, **where: object) -> BankMatch:
         """A match with an entry, and what follows from it."""
         given = {"bank": self.bank.name, "digest": self.digest, "kind": kind, "entry": entry_id}
-        return BankMatch.model_validate({**self._consequences, **given, **where})
+        return BankMatch.model_validate({**self.bank.model_dump(include=_CONSEQUENCES), **given, **where})
 
     def match_image(self, sha256: str, hashes: Sequence[ImageHash], image: int, now: float) -> Iterator[BankMatch]:
         """Entries of the same bytes, then those near to any frame's hash, the nearest first."""
@@ -105,9 +104,8 @@ class LoadedBank:
         good = [one.hashes for one in hashes if one.quality >= self.bank.pdq_min_quality]
         if good:
             rows, distances = self._pdq.search(np.concatenate(good), self.bank.pdq_threshold)
-            nearest = dict[int, int]()
-            for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
-                nearest[row] = min(distance, nearest.get(row, distance))
+            pairs = zip(rows.tolist(), distances.tolist(), strict=True)
+            nearest = dict(sorted(pairs, key=itemgetter(1), reverse=True))  # farthest first, so the nearest stays
             for entry_id, slot in sorted(self._by_id(nearest, now), key=lambda named: nearest[named[1]]):
                 yield self.to_match("image_pdq", entry_id, image=image, distance=nearest[slot])
 
@@ -144,15 +142,12 @@ class LoadedBank:
             self._alive.append(True)
 
     def _forget(self, entry_id: str) -> bool:
-        slot = self._slots.pop(entry_id, None)
-        if slot is None:
-            return False
-        self._alive[slot] = False
-        self._members.remove(slot)
-        return True
+        if (slot := self._slots.pop(entry_id, None)) is not None:
+            self._alive[slot] = False
+            self._members.remove(slot)
+        return slot is not None
 
     def _compute_digest(self) -> None:
-        self._consequences = self.bank.model_dump(include=_CONSEQUENCES)
         self.digest = self._members.compute(self.bank.model_dump_json().encode())
 
     def _by_id(self, slots: Iterable[int], now: float) -> list[tuple[str, int]]:

@@ -74,11 +74,6 @@ class BankMatcher:
         """Whether it was there."""
         return self._banks.pop(name, None) is not None
 
-    @property
-    def needs_compaction(self) -> bool:
-        """Whether `compact` should run soon."""
-        return any(bank.needs_compaction for bank in self)
-
     def compact(self) -> None:
         """Rebuild the indexes of the banks that need it, one call at a time. For a thread of its own."""
         for bank in self:

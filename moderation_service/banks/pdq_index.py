@@ -35,10 +35,7 @@ class _Tables(NamedTuple):
 
 
 class PdqIndex:
-    """Hashes by row, a number of the owner's. New ones are compared one by one until `compact` has run.
-
-    One thread adds, any may search, and `compact` may run beside both.
-    """
+    """Hashes by row, a number of the owner's. New ones are compared one by one until `compact` has run."""
 
     def __init__(self) -> None:
         nothing = np.empty((0, WORDS), np.uint64)

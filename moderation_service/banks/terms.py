@@ -66,21 +66,16 @@ class _Automaton:
         for index, begin, end in places:
             begins, ends = text.boundaries[begin], text.boundaries[end]
             for slot, term in self._terms[index]:
-                if len(found[slot]) >= _MOST_SPANS or (
-                    term.stretched and not (text.stretched and _is_stretched(term, text, begin))
-                ):
+                if not ((begins or term.open_start) and (ends or term.open_end)) or len(found[slot]) >= _MOST_SPANS:
                     continue
-                if (begins or term.open_start) and (ends or term.open_end) and _stands_alone(term, text, begin, end):
+                if all(begin + at in text.stretched for at in term.stretched) and _stands_alone(term, text, begin, end):
                     span = text.offsets[begin], text.stretched.get(end - 1, text.offsets[end - 1] + 1)
                     if span not in found[slot]:
                         found[slot].append(span)
 
 
 class TermIndex:
-    """Terms by slot, a number of the owner's. One thread adds, any may search, `compact` may run beside both.
-
-    The newest terms are in an automaton of their own, the tail, which each `add` builds anew until it is full.
-    """
+    """Terms by slot. The newest are in an automaton of their own, the tail: each `add` rebuilds it until it is full."""
 
     def __init__(self) -> None:
         self._swap = Lock()
@@ -143,10 +138,6 @@ def _forms(term: Term) -> Iterator[Term]:
                 breaks = frozenset(at - sum(one < at for one in chosen) for at in term.breaks)
                 stretched = frozenset(at - number for number, at in enumerate(chosen))
                 yield term._replace(letters=letters, breaks=breaks, stretched=stretched)
-
-
-def _is_stretched(term: Term, text: FoldedText, begin: int) -> bool:
-    return all(begin + at in text.stretched for at in term.stretched)
 
 
 def _stands_alone(term: Term, text: FoldedText, begin: int, end: int) -> bool:

@@ -99,8 +99,7 @@ class TopicBanks:
                 if entry_id is None:
                     properties[name] = None if record.value is None else parse_bank(name, record.value)
                 else:
-                    entry = None if record.value is None else parse_entry(entry_id, record.value)
-                    entries[name][entry_id] = entry
+                    entries[name][entry_id] = None if record.value is None else parse_entry(entry_id, record.value)
             except ValueError as error:
                 skipped.append(f"partition {record.partition}, offset {record.offset}: {error}")
         for name, changed in entries.items():

@@ -17,13 +17,11 @@ from moderation_service.character_folding import SPACELESS
 from moderation_service.contracts.bank import Span
 from moderation_service.text_folding import MAX_TEXT, ascii_forms, latin_twins
 
-SHORTENERS = frozenset(
-    {
-        *("3.cn", "adf.ly", "bit.ly", "bl.ink", "buff.ly", "cutt.ly", "dlvr.it", "dwz.cn", "goo.gl", "goo.su", "is.gd"),
-        *("j.mp", "lnkd.in", "ow.ly", "rb.gy", "rebrand.ly", "reurl.cc", "s.id", "shorte.st", "shorturl.at", "soo.gd"),
-        *("surl.li", "t.cn", "t.co", "t.ly", "tiny.cc", "tinyurl.com", "u.to", "url.cn", "v.gd", "vk.cc", "zpr.io"),
-    }
-)
+_SHORTENERS = {
+    *("3.cn", "adf.ly", "bit.ly", "bl.ink", "buff.ly", "cutt.ly", "dlvr.it", "dwz.cn", "goo.gl", "goo.su", "is.gd"),
+    *("j.mp", "lnkd.in", "ow.ly", "rb.gy", "rebrand.ly", "reurl.cc", "s.id", "shorte.st", "shorturl.at", "soo.gd"),
+    *("surl.li", "t.cn", "t.co", "t.ly", "tiny.cc", "tinyurl.com", "u.to", "url.cn", "v.gd", "vk.cc", "zpr.io"),
+}
 _MAX_HOST = 253
 _MOST_SPANS, _MOST_LINKS = 20, 1000
 _MOST_PARTS = 64  # of a path
@@ -54,7 +52,7 @@ class Link(NamedTuple):
 
 
 class UrlIndex:
-    """Entries by host and path. One thread writes, any may search."""
+    """Entries by host and path."""
 
     def __init__(self) -> None:
         self._slots = dict[tuple[str, str], tuple[int, ...]]()
@@ -112,7 +110,7 @@ def parse_entry(value: str) -> Link:
 
 def shortener(link: Link) -> str | None:
     """The link shortener, if it is a link of one that is known."""
-    return next((host for host in (link.host, link.registered) if host in SHORTENERS), None)
+    return next((host for host in (link.host, link.registered) if host in _SHORTENERS), None)
 
 
 def _refanged(text: str) -> tuple[str, Sequence[int]]:
