@@ -84,7 +84,8 @@ class BankTopic:
 
     async def _put_bank(self, bank: Bank) -> None:
         await self._writer.put_bank(bank)
-        await self._tell("bank.put", bank.name, {"action": bank.action, "mode": bank.mode})
+        route = {"route": bank.route} if bank.route else {}
+        await self._tell("bank.put", bank.name, {"action": bank.action, "mode": bank.mode, **route})
 
     async def _put(self, bank: Bank, entries: Iterable[BankEntry]) -> int:
         there, _ = await self._found_or_read(bank.name)

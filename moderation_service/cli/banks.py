@@ -43,10 +43,13 @@ class Properties:
     """Properties of a bank. A new one has action review, severity 3, mode enforce and pdq_threshold 31 otherwise."""
 
     action: BankAction | None = None
-    policy: str | None = None
+    policy: Annotated[str | None, Parameter(help="Empty removes it (`set` only).")] = None
     severity: int | None = None
     mode: Mode | None = None
-    route: Literal["child_safety"] | None = None
+    route: Annotated[
+        Literal["child_safety", ""] | None,
+        Parameter(help="child_safety; empty removes it (`set` only).", show_choices=False),
+    ] = None
     pdq_threshold: int | None = None
 
 
@@ -220,10 +223,15 @@ def _existing(store: BankFolder | BankTopic, name: str) -> tuple[Bank, Iterator[
 
 
 def _made(given: Properties | None, **known: object) -> Bank:
-    """A bank of what is known and what is given. Raises Misconfigured."""
+    """A bank of what is known and what is given; an empty value removes. Raises Misconfigured."""
     changed = {name: value for name, value in vars(given or Properties()).items() if value is not None}
+    removed = {name: None for name, value in changed.items() if value == ""}
+    if absent := removed.keys() - known.keys():
+        of = f"bank {known['name']}: {min(absent)}"
+        msg = f"{of}: should not be empty for a new bank; moderation banks set removes it from one that is there"
+        raise Misconfigured(msg)
     try:
-        return Bank.model_validate({**known, **changed})
+        return Bank.model_validate({**known, **changed, **removed})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         msg = f"bank {known['name']}: {'.'.join(map(str, fault['loc'])) or 'properties'}: {fault['msg']}"

@@ -50,7 +50,8 @@ def test_banks_of_the_topic_are_made_matched_exported_and_changed_on_the_record(
     run("banks", "import", "spam", file, "--action", "block", code=1)
     (added,) = run("banks", "add", "spam", "url", "bad.com/x", "--note", "campaign of May")
     assert json.loads(run("banks", "test", text)[0])["entry"] == "t1"
-    run("banks", "set", "spam", "--mode", "shadow")
+    run("banks", "set", "spam", "--route", "child_safety")
+    run("banks", "set", "spam", "--mode", "shadow", "--route", "")
     assert json.loads(run("banks", "test", text)[0])["mode"] == "shadow"
     run("banks", "remove", "spam", "t1", "--reason", "too broad")
     run("banks", "remove", "spam", "t1", code=1)
@@ -64,6 +65,7 @@ def test_banks_of_the_topic_are_made_matched_exported_and_changed_on_the_record(
         ("bank.put", "spam", {"action": "block", "mode": "enforce"}),
         ("bank_entry.added", "spam", {"entries": 2, "ids": "t1 t2"}),
         ("bank_entry.added", "spam", {"entries": 1, "ids": added, "reason": "campaign of May"}),
+        ("bank.put", "spam", {"action": "block", "mode": "enforce", "route": "child_safety"}),
         ("bank.put", "spam", {"action": "block", "mode": "shadow"}),
         ("bank_entry.removed", "spam", {"ids": "t1", "reason": "too broad"}),
     ]

@@ -98,6 +98,18 @@ def test_properties_are_changed_one_by_one_and_a_bank_may_have_no_entries(run: R
         run("set", spam, "--route", "child_safety")
 
 
+def test_an_empty_policy_or_route_removes_it(tmp_path: Path, run: Run, spam: str) -> None:
+    file = tmp_path / "banks" / f"{spam}.jsonl"
+    run("set", spam, "--route", "child_safety", "--pdq-threshold", "0")
+    run("set", spam, "--policy", "")
+    properties = json.loads(file.read_text().splitlines()[0])
+    assert (properties["route"], properties["pdq_threshold"], "policy" in properties) == ("child_safety", 0, False)
+    run("set", spam, "--route", "", "--mode", "shadow")
+    properties = json.loads(file.read_text().splitlines()[0])
+    assert (properties["mode"], "route" in properties) == ("shadow", False)
+    assert len(run("export", spam)) == 1
+
+
 def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Path, run: Run, spam: str) -> None:
     file = tmp_path / "more.csv"
     file.write_text("kind,value\nurls,co.uk\nterms,more\n", encoding="utf-8")
@@ -109,6 +121,8 @@ def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Pat
     ("arguments", "wrong"),
     [
         (("export", "none"), "no such bank"),
+        (("set", "none", "--route", ""), "bank none: route: should not be empty for a new bank"),
+        (("import", "spam", "FILE", "--policy", ""), "bank spam: policy: should not be empty for a new bank"),
         (("add", "spam", "url", "com"), "neither a domain nor a link"),
         (("test", "FILE"), "undecodable"),
     ],
