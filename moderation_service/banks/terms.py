@@ -63,13 +63,17 @@ class _Automaton:
     def search(self, text: FoldedText, found: defaultdict[int, list[Span]]) -> None:
         """Add to `found` where terms stand in the text, by slot."""
         places = self._automaton.find_matches_as_indexes(text.letters, overlapping=True) if self._automaton else ()
+        stretched = text.stretched
         for index, begin, end in places:
             begins, ends = text.boundaries[begin], text.boundaries[end]
             for slot, term in self._terms[index]:
-                if not ((begins or term.open_start) and (ends or term.open_end)) or len(found[slot]) >= _MOST_SPANS:
+                if len(found[slot]) >= _MOST_SPANS or not ((begins or term.open_start) and (ends or term.open_end)):
                     continue
-                if all(begin + at in text.stretched for at in term.stretched) and _stands_alone(term, text, begin, end):
-                    span = text.offsets[begin], text.stretched.get(end - 1, text.offsets[end - 1] + 1)
+                # Cheap checks first: most terms and most texts have nothing stretched.
+                if term.stretched and not (stretched and all(begin + at in stretched for at in term.stretched)):
+                    continue
+                if _stands_alone(term, text, begin, end):
+                    span = text.offsets[begin], stretched.get(end - 1, text.offsets[end - 1] + 1)
                     if span not in found[slot]:
                         found[slot].append(span)
 
