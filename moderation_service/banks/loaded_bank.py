@@ -151,9 +151,6 @@ class LoadedBank:
         self.digest = self._members.compute(self.bank.model_dump_json().encode())
 
     def _by_id(self, slots: Iterable[int], now: float) -> list[tuple[str, int]]:
-        """Ids and slots in the ids' order, which is the same in all workers.
-
-        Without entries that were removed, have expired or are only half added.
-        """
+        """Ids and slots in the ids' order, the same in all workers; without what is removed, expired or half added."""
         alive = (slot for slot in slots if slot < len(self._alive) and self._alive[slot] and now < self._expires[slot])
         return sorted((self._ids[slot], slot) for slot in alive)
