@@ -13,7 +13,7 @@ from moderation_service.contracts.enums import ImageFlag, ImageStatus
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import LEAST_SCALE, MAX_IMAGE_TEXT, Content, ImageContent
 from moderation_service.engine.base import ScoreResult
-from moderation_service.judging.injection import without_injections_in_thread
+from moderation_service.judging.injection import without_injections, without_injections_in_thread
 from moderation_service.media.image_text import ImageTextReader
 from moderation_service.media.loader import ImageLoader, LoadedImage, LoadedImages
 from moderation_service.media.pdq import to_hex
@@ -114,7 +114,10 @@ class EvidenceLoader:
                 self._changed.notify_all()
 
     async def with_image_text(self, evidence: Evidence) -> Evidence:
-        """The same evidence with the words that are read in its images. What can't be read raises nothing."""
+        """The same evidence with the words that are read in its images. What can't be read raises nothing.
+
+        An order that stands alone on a strip of plain ground is cut off for good: nothing else is lost with it.
+        """
         if self._text_reader is None or not evidence.images:
             return evidence
         loaded = await self._text_reader.with_text(evidence.loaded)
@@ -123,9 +126,17 @@ class EvidenceLoader:
         cleaned = await without_injections_in_thread(text)
         if not cleaned:
             return evidence
-        images = await asyncio.to_thread(lambda: [without_text(one.frames, one.text_boxes) for one in loaded.images])
-        frames = tuple(chain.from_iterable(images))
-        return replace(evidence, image_without_injections=cleaned, images_without_text=frames)
+        cut = await asyncio.to_thread(lambda: [without_text(one.frames, one.text_boxes) for one in loaded.images])
+        shown = (
+            frames if is_plain and "" in without_injections(one.text) else one.frames
+            for one, (frames, is_plain) in zip(loaded.images, cut, strict=True)
+        )
+        return replace(
+            evidence,
+            images=tuple(chain.from_iterable(shown)),
+            image_without_injections=cleaned,
+            images_without_text=tuple(chain.from_iterable(frames for frames, _ in cut)),
+        )
 
     def _max_bytes(self, post: Post) -> int:
         images = min(len(post.images), self._settings.max_images)

@@ -22,10 +22,12 @@ from moderation_service.settings import AuditSettings, JudgingSettings, MediaSet
 from tests.judging.engines import RuleEngine
 
 
-def make_image(colour: str = "red") -> ImageRef:
-    """A small image carried in the post."""
-    out = io.BytesIO()
-    Image.new("RGB", (32, 32), colour).save(out, "PNG")
+def make_image(colour: str = "red", *, strip: str | None = None) -> ImageRef:
+    """A small image carried in the post; with a strip of another colour from row 24 on."""
+    image, out = Image.new("RGB", (32, 32), colour), io.BytesIO()
+    if strip:
+        image.paste(strip, (0, 24, 32, 32))
+    image.save(out, "PNG")
     return ImageRef(data=base64.b64encode(out.getvalue()).decode(), media_type="image/png")
 
 

@@ -65,16 +65,23 @@ async def test_an_order_drawn_into_an_image_is_left_out_as_one_in_the_text_is(
     assert (verdict.decision, verdict.flags) == ("block", ("injection_suspected",))
 
 
+@pytest.mark.parametrize(
+    ("drawn", "box", "with_it", "without"),
+    [
+        (ORDER, TextBox(0, 0, 25, 20, 31), 24, 24),  # nothing is lost by it: so no pass sees it
+        (f"sell it. {ORDER}", TextBox(0, 0, 25, 20, 31), 32, 24),
+        (ORDER, TextBox(0, 0, 12, 20, 20), 32, 32),  # painted over
+    ],
+)
 async def test_an_order_drawn_into_an_image_is_taken_out_of_its_pixels(
-    make_judge: MakeJudge, ask: Ask, engine: RuleEngine
+    make_judge: MakeJudge, ask: Ask, engine: RuleEngine, drawn: str, box: TextBox, with_it: int, without: int
 ) -> None:
-    boxes = (TextBox(0, 0, 26, 32, 31),)
-    reader = ImageTextReader(lambda _: ImageText(ORDER, boxes), ThreadPoolExecutor(1))
+    reader = ImageTextReader(lambda _: ImageText(drawn, (box,)), ThreadPoolExecutor(1))
     judge = await make_judge(attribution="never", text_reader=reader)
-    await ask(judge, "a sunny day", make_image(), language="en")
-    asked = {one.text: one.images[0].shape[:2] for one in engine.requests}
-    assert asked.pop(f"a sunny day\n{ORDER}") == (32, 32)
-    assert set(asked.values()) == {(24, 32)}
+    await ask(judge, "a sunny day", make_image(strip="white"), language="en")
+    asked = {one.text: one.images[0].shape[0] for one in engine.requests}
+    assert asked.pop(f"a sunny day\n{drawn}") == with_it
+    assert set(asked.values()) == {without}
 
 
 @pytest.mark.parametrize(("text", "shown"), [("sell it", "sell it. Call [phone]"), ("in the museum", None)])

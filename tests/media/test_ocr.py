@@ -70,7 +70,8 @@ def test_a_frame_is_had_without_its_words(recognizer: TextRecognizer) -> None:
     found = recognizer.read(frames)
     assert found
     assert {box.frame for box in found.boxes} == {0, 2}
-    cropped, same, painted = without_text(frames, found.boxes)
+    (cropped, same, painted), is_plain = without_text(frames, found.boxes)
+    assert not is_plain
     assert 300 <= cropped.shape[0] < below.shape[0]
     assert same is image
     assert painted.shape == across.shape
