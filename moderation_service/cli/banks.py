@@ -83,15 +83,17 @@ def list_banks(*, settings: SettingsFile = None) -> int:
 def import_entries(bank: str, file: Path, /, *, new: Properties | None = None, settings: SettingsFile = None) -> int:
     """Add a file's entries to a bank; one with the id of another takes its place. The options are for a new bank.
 
-    Reads JSON lines and CSV with `kind` and `value`, and exports of ThreatExchange and HMA. Exits 1 where rows were
-    left out, each of which is named on standard error.
+    Where the bank is there they may only repeat its properties. Reads JSON lines and CSV with `kind` and `value`, and
+    exports of ThreatExchange and HMA. Exits 1 where rows were left out, each of which is named on standard error.
 
     Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
     """
-    left_out = list[str]()
-    count = _store(load(settings)).put(
-        _made(new, name=bank, action=BankAction.REVIEW), _fit(read_entries(file), left_out)
-    )
+    store, left_out = _store(load(settings)), list[str]()
+    made, there = _made(new, name=bank, action=BankAction.REVIEW), store.find(bank)
+    if new and there and _made(new, **vars(there[0])) != there[0]:
+        msg = f"bank {bank}: is there already with other properties; moderation banks set changes them"
+        raise Misconfigured(msg)
+    count = store.put(made, _fit(read_entries(file), left_out))
     print(f"{count} entries put into {bank}", file=sys.stderr)
     print_lines("left out", left_out)
     return PROBLEMS if left_out else 0

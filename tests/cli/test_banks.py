@@ -110,6 +110,14 @@ def test_an_empty_policy_or_route_removes_it(tmp_path: Path, run: Run, spam: str
     assert len(run("export", spam)) == 1
 
 
+def test_an_import_may_repeat_the_properties_of_its_bank(tmp_path: Path, run: Run, spam: str) -> None:
+    run("set", spam, "--action", "block", "--policy", "spam")
+    file = tmp_path / "more.csv"
+    file.write_text("kind,value\nterms,more\n", encoding="utf-8")
+    run("import", spam, file, "--action", "block", "--policy", "spam")
+    assert len(run("export", spam)) == 2
+
+
 def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Path, run: Run, spam: str) -> None:
     file = tmp_path / "more.csv"
     file.write_text("kind,value\nurls,co.uk\nterms,more\n", encoding="utf-8")
@@ -123,6 +131,7 @@ def test_rows_that_are_left_out_are_named_and_the_rest_is_imported(tmp_path: Pat
         (("export", "none"), "no such bank"),
         (("set", "none", "--route", ""), "bank none: route: should not be empty for a new bank"),
         (("import", "spam", "FILE", "--policy", ""), "bank spam: policy: should not be empty for a new bank"),
+        (("import", "spam", "FILE", "--route", "child_safety"), "bank spam: is there already with other properties"),
         (("add", "spam", "url", "com"), "neither a domain nor a link"),
         (("test", "FILE"), "undecodable"),
     ],
