@@ -16,7 +16,7 @@ from moderation_service.backoff import Backoff
 from moderation_service.contracts.post import Post
 from moderation_service.contracts.verdict import Verdict
 from moderation_service.errors import Misconfigured, Poison, Transient
-from moderation_service.judging.evidence import text_digest
+from moderation_service.judging.content import text_digest
 from moderation_service.judging.judge import Judge
 
 T = TypeVar("T")

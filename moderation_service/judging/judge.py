@@ -17,6 +17,7 @@ from moderation_service.contracts.verdict import Content, Verdict, content_key
 from moderation_service.engine.base import Engine
 from moderation_service.judging.batcher import Batcher
 from moderation_service.judging.calibration import Calibration, DriftMonitor
+from moderation_service.judging.content import content_as_read, describe_content, with_image_words
 from moderation_service.judging.decision import (
     decide,
     find_abstain_reason,
@@ -25,13 +26,7 @@ from moderation_service.judging.decision import (
     gravest_match,
     with_known_content,
 )
-from moderation_service.judging.evidence import (
-    Evidence,
-    EvidenceLoader,
-    content_as_read,
-    describe_content,
-    with_image_words,
-)
+from moderation_service.judging.evidence import Evidence, EvidenceLoader
 from moderation_service.judging.explanation import Explainer
 from moderation_service.judging.hma import HmaClient
 from moderation_service.judging.known_content import KnownContent, count_matches, match_banks, match_image_text
