@@ -11,7 +11,7 @@ from moderation_service.contracts.engine_input import Pixels
 _LEAST_KEPT = 0.5  # of the height; less would be another image
 _MOST_WIDE = 8  # times as wide as high
 _MARGIN = 2  # pixels: letters are blurred at their edges
-_SAME_COLOUR = 32  # of 255, in each channel: what JPEG makes of a plain ground
+_SAME_COLOUR = 16  # of 255, in each channel: more than JPEG does to a plain ground, less than faint words differ
 _LEAST_GROUND = 0.25  # of a row: the rest is letters
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
