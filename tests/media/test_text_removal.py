@@ -37,7 +37,7 @@ def test_a_strip_of_words_on_plain_ground_goes_to_its_edge() -> None:
 def test_so_does_one_that_was_packed() -> None:
     (frame,), is_plain = without_text([captioned(picture(), quality=90)], [BOX])
     assert is_plain
-    assert 100 <= frame.shape[0] <= 104  # the block of eight rows that holds the edge
+    assert 100 <= frame.shape[0] < 108  # noise spreads in the block that holds the edge, not to the middle of the words
 
 
 def test_so_does_one_above_the_image() -> None:
