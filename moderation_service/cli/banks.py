@@ -89,8 +89,8 @@ def import_entries(bank: str, file: Path, /, *, new: Properties | None = None, s
     Example: `moderation banks import terror hashes.csv --action block --policy terrorism`
     """
     store, left_out = _store(load(settings)), list[str]()
-    made, there = _made(new, name=bank, action=BankAction.REVIEW), store.find(bank)
-    if new and there and _made(new, **vars(there[0])) != there[0]:
+    made = _made(new, name=bank, action=BankAction.REVIEW)
+    if new and (there := store.find(bank)) and _made(new, **vars(there[0])) != there[0]:
         msg = f"bank {bank}: is there already with other properties; moderation banks set changes them"
         raise Misconfigured(msg)
     count = store.put(made, _fit(read_entries(file), left_out))

@@ -38,7 +38,7 @@ class Before:
     def is_of_other_words(self, post: Post) -> bool:
         """Whether the post has a verdict, and that is on other words."""
         named = (post.post_id, post.revision)
-        return named in self.posts and (*named, text_digest(post)) not in self.words
+        return named in self.posts and (*named, text_digest(post.text)) not in self.words
 
 
 NOTHING_BEFORE = Before(frozenset(), frozenset())

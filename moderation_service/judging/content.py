@@ -15,15 +15,15 @@ from moderation_service.media.pdq import to_hex
 from moderation_service.telemetry.redaction import redacted
 
 
-def text_digest(post: Post) -> str | None:
-    """The digest of a post's words; None without any."""
-    return hashlib.sha256(post.text.encode()).hexdigest() if post.text else None
+def text_digest(text: str | None) -> str | None:
+    """The digest of a post's or an image's words; None without any."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else None
 
 
 def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Content:
     """The content as it was loaded, before the model reads it."""
     return Content(
-        text_sha256=text_digest(post),
+        text_sha256=text_digest(post.text),
         language=language,
         truncated=False,
         images=tuple(
@@ -35,7 +35,7 @@ def describe_content(post: Post, language: Language, loaded: LoadedImages) -> Co
                 media_type=image.media_type,
                 status=image.status,
                 flags=image.flags,
-                text_sha256=hashlib.sha256(image.text.encode()).hexdigest() if image.text else None,
+                text_sha256=text_digest(image.text),
                 pdq=to_hex(image.hashes[0].hashes)[0] if image.hashes else None,
                 pdq_quality=image.hashes[0].quality if image.hashes else None,
             )

@@ -76,8 +76,8 @@ def _between_strips(frame: Pixels, boxes: Sequence[TextBox]) -> tuple[int, int]:
     if not ends.any():
         return 0, 0
     top, bottom = int(ends.argmax()), len(ends) - int(ends[::-1].argmax())
-    is_outside = all((box.top + box.bottom) / 2 < top or (box.top + box.bottom) / 2 >= bottom for box in boxes)
-    return (top, bottom) if is_outside else (0, 0)
+    is_inside = any(top <= (box.top + box.bottom) / 2 < bottom for box in boxes)
+    return (0, 0) if is_inside else (top, bottom)
 
 
 def _largest_gap(frame: Pixels, boxes: Sequence[TextBox]) -> tuple[int, int]:
